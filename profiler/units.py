@@ -1,0 +1,53 @@
+"""Bytes in, text out, and back: the only place where KiB, MiB and GiB exist."""
+
+from __future__ import annotations
+
+import re
+
+KIB = 1024
+MIB = 1024**2
+GIB = 1024**3
+
+UNKNOWN = "-"
+_NAMES = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024**4}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]iB|B)?")
+
+
+def format_bytes(value_bytes: int | None, *, signed: bool = False) -> str:
+    """Return `value_bytes` in the binary unit that keeps it below 1000, e.g. ``3.13 MiB``.
+
+    Unknown (``None``) is shown as ``-``; whole bytes have no decimals.
+    """
+    if value_bytes is None:
+        return UNKNOWN
+    sign = "-" if value_bytes < 0 else "+" if signed and value_bytes > 0 else ""
+    size = abs(value_bytes)
+    if size < KIB:
+        return f"{sign}{size} B"
+    # 999.995 is the least that two decimals would show as 1,000.00.
+    unit = next((u for u in ("KiB", "MiB", "GiB") if size < 999.995 * _NAMES[u]), "TiB")
+    return f"{sign}{size / _NAMES[unit]:,.2f} {unit}"
+
+
+def format_percent(value: float | None, *, signed: bool = True) -> str:
+    """Return a percentage with one decimal, or ``-`` where it is unknown."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:+.1f} %" if signed else f"{value:.1f} %"
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes in a size such as ``16GiB``, ``512 MiB`` or ``1048576``.
+
+    Raises:
+        ValueError: `text` is not a number with an optional B, KiB, MiB, GiB or TiB behind it.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write for example 16GiB, 512MiB or 1048576")
+    return round(float(match["number"]) * _NAMES[match["unit"] or "B"])
+
+
+def round_up(value_bytes: int, multiple_bytes: int) -> int:
+    """Return the smallest multiple of `multiple_bytes` that is not below `value_bytes`."""
+    return -(-value_bytes // multiple_bytes) * multiple_bytes
