@@ -1,0 +1,71 @@
+/* cuBLAS and cuBLASLt: handles that remember their modes, and matrix products that nobody computes.
+ *
+ * PyTorch takes their workspaces from its own caching allocator, so those are counted without any help from here.
+ * cuBLASLt's descriptors are plain host memory: the real library keeps them.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "phantom.h"
+
+/* cuBLAS's own headers need one of CUDA C++'s that PyTorch does not bring along. These few types are from NVIDIA's
+ * reference for cuBLAS and cuBLASLt; they have been the same from CUDA 11 to 13. */
+typedef enum { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_ALLOC_FAILED = 3 } cublasStatus_t;
+
+typedef struct {
+    int math_mode;
+    int pointer_mode;
+} *cublasHandle_t;
+
+typedef struct {
+    struct {
+        uint64_t data[8];
+    } algo;
+    size_t workspaceSize;
+    cublasStatus_t state;
+    float wavesCount;
+    int reserved[4];
+} cublasLtMatmulHeuristicResult_t;
+
+cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
+    phantom_touch(phantom_current_device());
+    *handle = calloc(1, sizeof **handle);
+    return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
+}
+
+cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
+    free(handle);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetMathMode(cublasHandle_t handle, int mode) {
+    handle->math_mode = mode;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasGetMathMode(cublasHandle_t handle, int *mode) {
+    *mode = handle->math_mode;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasSetPointerMode_v2(cublasHandle_t handle, int mode) {
+    handle->pointer_mode = mode;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasGetPointerMode_v2(cublasHandle_t handle, int *mode) {
+    *mode = handle->pointer_mode;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* One algorithm always fits. Its own workspace need is not asked for: PyTorch gives it a fixed one. */
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation,
+                                              void *a, void *b,
+                                              void *c, void *d,
+                                              void *preference, int requested,
+                                              cublasLtMatmulHeuristicResult_t results[], int *returned) {
+    (void)handle, (void)operation, (void)a, (void)b, (void)c, (void)d, (void)preference;
+    *returned = requested > 0;
+    if (*returned) memset(results, 0, sizeof *results);
+    return CUBLAS_STATUS_SUCCESS;
+}

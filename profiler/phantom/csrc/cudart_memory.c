@@ -1,0 +1,159 @@
+/* The CUDA runtime: memory of the device and of the host, and copies between them. */
+#include "cudart.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the device's ---- */
+
+cudaError_t cudaMalloc(void **address, size_t bytes) {
+    int device = phantom_current_device();
+    phantom_touch(device);
+    *address = bytes ? phantom_allocate(device, bytes) : NULL;
+    return *address || !bytes ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFree(void *address) {
+    if (!address) { /* the usual way to make the context */
+        phantom_touch(phantom_current_device());
+        return cudaSuccess;
+    }
+    return phantom_free(address) ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
+    int device = phantom_current_device();
+    phantom_touch(device);
+    *total_bytes = phantom_gpu_now()->total_bytes;
+    *free_bytes = *total_bytes - phantom_used_bytes(device);
+    return cudaSuccess;
+}
+
+/* ---- the host's: pinned memory is ordinary memory that answers "host" when asked ---- */
+
+typedef struct host_block {
+    char *start;
+    size_t bytes;
+    bool owned;
+    struct host_block *next;
+} host_block;
+
+static host_block *host_blocks;
+static pthread_mutex_t host_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static cudaError_t remember_host(void *start, size_t bytes, bool owned) {
+    host_block *added = malloc(sizeof *added);
+    if (!added) return phantom_error(cudaErrorMemoryAllocation);
+    pthread_mutex_lock(&host_lock);
+    *added = (host_block){start, bytes, owned, host_blocks};
+    host_blocks = added;
+    pthread_mutex_unlock(&host_lock);
+    return cudaSuccess;
+}
+
+static cudaError_t forget_host(void *start) {
+    cudaError_t error = cudaErrorInvalidValue;
+    pthread_mutex_lock(&host_lock);
+    for (host_block **link = &host_blocks; *link; link = &(*link)->next) {
+        host_block *block = *link;
+        if (block->start != start) continue;
+        *link = block->next;
+        if (block->owned) free(block->start);
+        free(block);
+        error = cudaSuccess;
+        break;
+    }
+    pthread_mutex_unlock(&host_lock);
+    return phantom_error(error);
+}
+
+static bool is_host(const void *address) {
+    bool found = false;
+    pthread_mutex_lock(&host_lock);
+    for (host_block *block = host_blocks; block && !found; block = block->next)
+        found = (const char *)address >= block->start && (const char *)address < block->start + block->bytes;
+    pthread_mutex_unlock(&host_lock);
+    return found;
+}
+
+cudaError_t cudaHostAlloc(void **address, size_t bytes, unsigned int flags) {
+    (void)flags;
+    size_t whole = (bytes + 4095) / 4096 * 4096;
+    *address = aligned_alloc(4096, whole ? whole : 4096);
+    return *address ? remember_host(*address, bytes, true) : phantom_error(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaMallocHost(void **address, size_t bytes) { return cudaHostAlloc(address, bytes, 0); }
+
+cudaError_t cudaFreeHost(void *address) { return address ? forget_host(address) : cudaSuccess; }
+
+cudaError_t cudaHostRegister(void *address, size_t bytes, unsigned int flags) {
+    (void)flags;
+    return remember_host(address, bytes, false);
+}
+
+cudaError_t cudaHostUnregister(void *address) { return forget_host(address); }
+
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *address) {
+    memset(attributes, 0, sizeof *attributes);
+    int owner = phantom_owner(address);
+    attributes->device = owner >= 0 ? owner : phantom_current_device();
+    attributes->type = owner >= 0          ? cudaMemoryTypeDevice
+                       : is_host(address) ? cudaMemoryTypeHost
+                                          : cudaMemoryTypeUnregistered;
+    if (owner >= 0) memcpy(&attributes->devicePointer, &address, sizeof address);
+    else memcpy(&attributes->hostPointer, &address, sizeof address);
+    return cudaSuccess;
+}
+
+/* ---- copies ---- */
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
+    (void)kind; /* the addresses tell, as with unified addressing */
+    phantom_copy(to, from, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
+    phantom_launched(stream);
+    return cudaMemcpy(to, from, bytes, kind);
+}
+
+cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from, int from_device, size_t bytes,
+                                cudaStream_t stream) {
+    (void)to_device, (void)from_device;
+    return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream);
+}
+
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
+                              size_t height, enum cudaMemcpyKind kind, cudaStream_t stream) {
+    for (size_t row = 0; row < height; row++)
+        cudaMemcpy((char *)to + row * to_pitch, (const char *)from + row * from_pitch, width, kind);
+    phantom_launched(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemset(void *to, int value, size_t bytes) {
+    phantom_fill(to, value, bytes);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+    phantom_launched(stream);
+    return cudaMemset(to, value, bytes);
+}
+
+/* Variables in device code have no place here; a page stands for each of them and takes what is written to it. */
+cudaError_t cudaGetSymbolAddress(void **address, const void *symbol) {
+    (void)symbol;
+    static _Alignas(4096) char page[1 << 16];
+    *address = page;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyToSymbol(const void *symbol, const void *from, size_t bytes, size_t offset,
+                               enum cudaMemcpyKind kind) {
+    (void)symbol, (void)from, (void)bytes, (void)offset, (void)kind;
+    return cudaSuccess;
+}

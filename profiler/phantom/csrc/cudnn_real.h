@@ -1,0 +1,13 @@
+/* Calling the real cuDNN from functions that stand in front of it. */
+#ifndef MEMPROF_CUDNN_REAL_H
+#define MEMPROF_CUDNN_REAL_H
+
+/* The function of the real library; ends the process where the library has none of that name. */
+void *phantom_real_cudnn(const char *name);
+
+/* Makes `real_<function>` callable in the block that follows. */
+#define REAL(function)                                                                                                 \
+    static __typeof__(&function) real_##function;                                                                      \
+    if (!real_##function) real_##function = (__typeof__(&function))phantom_real_cudnn(#function)
+
+#endif

@@ -1,0 +1,273 @@
+/* The CUDA driver, libcuda.so.1: what PyTorch opens by name, and what its expandable segments and jiterator need.
+ *
+ * cuInit, cuGetExportTable and cuGetProcAddress fail on purpose: the CUDA runtimes that are linked statically into cuDNN
+ * and NCCL then find no device and stay quiet.
+ */
+#include <cuda.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "phantom.h"
+
+/* ---- what must fail ---- */
+
+CUresult cuInit(unsigned int flags) { return (void)flags, CUDA_ERROR_NO_DEVICE; }
+
+CUresult cuGetExportTable(const void **table, const CUuuid *id) {
+    (void)table, (void)id;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+#undef cuGetProcAddress
+CUresult cuGetProcAddress(const char *symbol, void **function, int version, cuuint64_t flags) {
+    (void)symbol, (void)function, (void)version, (void)flags;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+CUresult cuGetProcAddress_v2(const char *symbol, void **function, int version, cuuint64_t flags,
+                             CUdriverProcAddressQueryResult *status) {
+    (void)symbol, (void)function, (void)version, (void)flags, (void)status;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+/* ---- devices and contexts ---- */
+
+CUresult cuDriverGetVersion(int *version) {
+    *version = CUDA_VERSION;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetCount(int *count) {
+    *count = phantom_device_count();
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGet(CUdevice *device, int ordinal) {
+    *device = ordinal;
+    return ordinal >= 0 && ordinal < phantom_device_count() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+
+/* The runtime's attributes have the driver's numbers. */
+extern int cudaDeviceGetAttribute(int *value, int attribute, int device);
+CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
+    if (attribute == CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED) return *value = 1, CUDA_SUCCESS;
+    return cudaDeviceGetAttribute(value, (int)attribute, device) ? CUDA_ERROR_INVALID_DEVICE : CUDA_SUCCESS;
+}
+
+CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
+    phantom_uuid(device, (unsigned char *)uuid->bytes);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int *flags, int *active) {
+    *flags = 0;
+    *active = phantom_touched(device);
+    return CUDA_SUCCESS;
+}
+
+static CUcontext context_of(int device) { return (CUcontext)(uintptr_t)(0x1000 + 16 * device); }
+
+CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+    phantom_touch(device);
+    *context = context_of(device);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxGetCurrent(CUcontext *context) {
+    int device = phantom_current_device();
+    *context = phantom_touched(device) ? context_of(device) : NULL;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetCurrent(CUcontext context) {
+    if (context) phantom_set_current_device((int)(((uintptr_t)context - 0x1000) / 16));
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGetErrorString(CUresult error, const char **text) {
+    *text = error == CUDA_ERROR_OUT_OF_MEMORY   ? "out of memory"
+            : error == CUDA_ERROR_NOT_SUPPORTED ? "not supported by the phantom GPU"
+            : error == CUDA_SUCCESS             ? "no error"
+                                                : "error on the phantom GPU";
+    return CUDA_SUCCESS;
+}
+
+CUresult cuGetErrorName(CUresult error, const char **text) {
+    *text = error == CUDA_ERROR_OUT_OF_MEMORY   ? "CUDA_ERROR_OUT_OF_MEMORY"
+            : error == CUDA_ERROR_NOT_SUPPORTED ? "CUDA_ERROR_NOT_SUPPORTED"
+            : error == CUDA_SUCCESS             ? "CUDA_SUCCESS"
+                                                : "CUDA_ERROR_UNKNOWN";
+    return CUDA_SUCCESS;
+}
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address) {
+    int owner = phantom_owner((const void *)(uintptr_t)address);
+    if (owner < 0) return CUDA_ERROR_INVALID_VALUE;
+    CUcontext context = context_of(owner);
+    CUmemorytype type = CU_MEMORYTYPE_DEVICE;
+    switch (attribute) {
+    case CU_POINTER_ATTRIBUTE_CONTEXT: return memcpy(data, &context, sizeof context), CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE: return memcpy(data, &type, sizeof type), CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: return memcpy(data, &owner, sizeof owner), CUDA_SUCCESS;
+    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: return memcpy(data, &address, sizeof address), CUDA_SUCCESS;
+    default: return phantom_refuse("cuPointerGetAttribute"), CUDA_ERROR_NOT_SUPPORTED;
+    }
+}
+
+/* ---- virtual memory: addresses are reserved, memory is made, and the two are mapped (expandable segments) ---- */
+
+typedef struct {
+    size_t bytes;
+    int device;
+    _Atomic int holders; /* its creator, and each mapping */
+} physical;
+
+typedef struct mapping {
+    CUdeviceptr address;
+    physical *memory;
+    struct mapping *next;
+} mapping;
+
+static mapping *mappings;
+static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void let_go(physical *memory) {
+    if (atomic_fetch_sub(&memory->holders, 1) != 1) return;
+    phantom_give_back(memory->device, memory->bytes);
+    free(memory);
+}
+
+CUresult cuMemGetAllocationGranularity(size_t *bytes, const CUmemAllocationProp *properties,
+                                       CUmemAllocationGranularity_flags option) {
+    (void)properties, (void)option;
+    *bytes = PHANTOM_PAGE_BYTES;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignment, CUdeviceptr wish,
+                             unsigned long long flags) {
+    (void)wish, (void)flags;
+    *address = (CUdeviceptr)(uintptr_t)phantom_reserve(bytes, alignment);
+    return *address ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+
+CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes) {
+    return phantom_unreserve((void *)(uintptr_t)address, bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *properties,
+                     unsigned long long flags) {
+    (void)flags;
+    int device = properties->location.id;
+    phantom_touch(device);
+    if (!phantom_take(device, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    physical *memory = malloc(sizeof *memory);
+    if (!memory) return phantom_give_back(device, bytes), CUDA_ERROR_OUT_OF_MEMORY;
+    *memory = (physical){bytes, device, 1};
+    *handle = (CUmemGenericAllocationHandle)(uintptr_t)memory;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
+    let_go((physical *)(uintptr_t)handle);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
+                  unsigned long long flags) {
+    (void)bytes, (void)offset, (void)flags;
+    mapping *added = malloc(sizeof *added);
+    if (!added) return CUDA_ERROR_OUT_OF_MEMORY;
+    physical *memory = (physical *)(uintptr_t)handle;
+    atomic_fetch_add(&memory->holders, 1);
+    pthread_mutex_lock(&mapping_lock);
+    *added = (mapping){address, memory, mappings};
+    mappings = added;
+    pthread_mutex_unlock(&mapping_lock);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemUnmap(CUdeviceptr address, size_t bytes) {
+    pthread_mutex_lock(&mapping_lock);
+    for (mapping **link = &mappings; *link;) {
+        mapping *found = *link;
+        if (found->address < address || found->address >= address + bytes) {
+            link = &found->next;
+            continue;
+        }
+        *link = found->next;
+        let_go(found->memory);
+        free(found);
+    }
+    pthread_mutex_unlock(&mapping_lock);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAccessDesc *access, size_t count) {
+    (void)address, (void)bytes, (void)access, (void)count;
+    return CUDA_SUCCESS;
+}
+
+/* ---- code that was compiled at run time (by PyTorch's jiterator, by cuDNN): loaded, and never run ---- */
+
+/* Handles that nothing is ever read from. */
+static void *const A_MODULE = (void *)0x2000, *const A_FUNCTION = (void *)0x3000;
+
+CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+    (void)image;
+    *module = A_MODULE;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+    (void)module, (void)name;
+    *function = A_FUNCTION;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuModuleUnload(CUmodule module) { return (void)module, CUDA_SUCCESS; }
+
+CUresult cuLibraryLoadData(CUlibrary *library, const void *code, CUjit_option *jit_options, void **jit_values,
+                           unsigned int jit_count, CUlibraryOption *options, void **values, unsigned int count) {
+    (void)code, (void)jit_options, (void)jit_values, (void)jit_count, (void)options, (void)values, (void)count;
+    *library = A_MODULE;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryGetKernel(CUkernel *kernel, CUlibrary library, const char *name) {
+    (void)library, (void)name;
+    *kernel = A_FUNCTION;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLibraryUnload(CUlibrary library) { return (void)library, CUDA_SUCCESS; }
+
+CUresult cuKernelGetFunction(CUfunction *function, CUkernel kernel) {
+    (void)kernel;
+    *function = A_FUNCTION;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkernel kernel, CUdevice device) {
+    (void)attribute, (void)value, (void)kernel, (void)device;
+    return CUDA_SUCCESS;
+}
+
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int block_size,
+                                                     size_t shared_bytes) {
+    extern int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *, const void *, int, size_t);
+    (void)function;
+    cudaOccupancyMaxActiveBlocksPerMultiprocessor(blocks, NULL, block_size, shared_bytes);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
+                        unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared_bytes,
+                        CUstream stream, void **arguments, void **extra) {
+    (void)function, (void)grid_x, (void)grid_y, (void)grid_z, (void)block_x, (void)block_y, (void)block_z;
+    (void)shared_bytes, (void)arguments, (void)extra;
+    phantom_launched(stream);
+    return CUDA_SUCCESS;
+}

@@ -1,0 +1,174 @@
+/* How much of each device is taken, and by whom.
+ *
+ * The ledger is private to the process, or lies in the file that MEMPROF_PHANTOM_LEDGER names: then all processes of one
+ * `memprof run` share the phantom's memory, as they would share a card, and memprof reads the peak at the end.
+ * ledger.py reads the same layout.
+ */
+#include "phantom.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+typedef struct {
+    _Atomic int64_t pid; /* 0: free */
+    _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
+} process_row;
+
+typedef struct {
+    _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
+    _Atomic uint64_t peak_bytes[PHANTOM_MAX_DEVICES];
+    _Atomic uint64_t unknown_workspaces;
+    process_row processes[PHANTOM_MAX_PROCESSES];
+} ledger_page;
+
+static ledger_page private_page;
+static ledger_page *page;
+static process_row *own_row;
+static int64_t own_pid;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static ledger_page *open_page(void) {
+    const char *path = getenv("MEMPROF_PHANTOM_LEDGER");
+    if (!path || !*path) return &private_page;
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    if (file < 0) return &private_page;
+    void *shared = ftruncate(file, sizeof(ledger_page)) == 0
+                       ? mmap(NULL, sizeof(ledger_page), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
+                       : MAP_FAILED;
+    close(file);
+    return shared == MAP_FAILED ? &private_page : shared;
+}
+
+/* A zombie counts as dead: the driver takes the memory of a killed process back before its parent waits for it. */
+static bool is_dead(pid_t pid) {
+    if (kill(pid, 0)) return errno == ESRCH;
+    char path[32], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return false;
+    ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    if (length <= 0) return false;
+    text[length] = '\0';
+    const char *name_end = strrchr(text, ')'); /* the state follows the name: "12 (python) Z 1 ..." */
+    return name_end && (!strncmp(name_end, ") Z", 3) || !strncmp(name_end, ") X", 3));
+}
+
+/* A process that was killed gave nothing back: the driver would have done it. A row with this process's number that
+ * is not its own is from before an exec. */
+static void bury_the_dead(void) {
+    for (int i = 0; i < PHANTOM_MAX_PROCESSES; i++) {
+        process_row *row = &page->processes[i];
+        int64_t pid = atomic_load(&row->pid);
+        if (pid <= 0 || row == own_row || (pid != own_pid && !is_dead((pid_t)pid))) continue;
+        if (!atomic_compare_exchange_strong(&row->pid, &pid, -1)) continue;
+        for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
+            atomic_fetch_sub(&page->used_bytes[device], atomic_exchange(&row->used_bytes[device], 0));
+        atomic_store(&row->pid, 0);
+    }
+}
+
+static void claim_row(void) {
+    for (int i = 0; i < PHANTOM_MAX_PROCESSES; i++) {
+        int64_t nobody = 0;
+        if (atomic_compare_exchange_strong(&page->processes[i].pid, &nobody, own_pid)) {
+            own_row = &page->processes[i];
+            return;
+        }
+    }
+}
+
+static void forget_after_fork(void) {
+    pthread_mutex_init(&lock, NULL);
+    if (page == &private_page) memset(&private_page, 0, sizeof private_page);
+    page = NULL;
+    own_row = NULL;
+}
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_after_fork); }
+
+__attribute__((destructor)) static void leave(void) {
+    if (!own_row || own_pid != getpid()) return;
+    for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
+        atomic_fetch_sub(&page->used_bytes[device], atomic_exchange(&own_row->used_bytes[device], 0));
+    atomic_store(&own_row->pid, 0);
+}
+
+static ledger_page *ledger(void) {
+    if (page) return page;
+    pthread_mutex_lock(&lock);
+    if (!page) {
+        own_pid = getpid();
+        ledger_page *opened = open_page();
+        page = opened;
+        bury_the_dead();
+        claim_row();
+    }
+    pthread_mutex_unlock(&lock);
+    return page;
+}
+
+static bool take_within(ledger_page *book, int device, size_t bytes, size_t limit) {
+    uint64_t used = atomic_load(&book->used_bytes[device]);
+    do {
+        if (used + bytes > limit) return false;
+    } while (!atomic_compare_exchange_weak(&book->used_bytes[device], &used, used + bytes));
+    uint64_t peak = atomic_load(&book->peak_bytes[device]);
+    while (peak < used + bytes && !atomic_compare_exchange_weak(&book->peak_bytes[device], &peak, used + bytes)) {
+    }
+    if (own_row) atomic_fetch_add(&own_row->used_bytes[device], bytes);
+    return true;
+}
+
+bool phantom_take(int device, size_t bytes) {
+    ledger_page *book = ledger();
+    size_t limit = phantom_gpu_now()->total_bytes;
+    if (take_within(book, device, bytes, limit)) return true;
+    bury_the_dead();
+    return take_within(book, device, bytes, limit);
+}
+
+void phantom_give_back(int device, size_t bytes) {
+    atomic_fetch_sub(&ledger()->used_bytes[device], bytes);
+    if (own_row) atomic_fetch_sub(&own_row->used_bytes[device], bytes);
+}
+
+size_t phantom_used_bytes(int device) {
+    ledger_page *book = ledger();
+    bury_the_dead();
+    return atomic_load(&book->used_bytes[device]);
+}
+
+size_t phantom_peak_bytes(int device) { return atomic_load(&ledger()->peak_bytes[device]); }
+
+int phantom_processes(int device, int capacity, int *pids, size_t *used_bytes) {
+    ledger_page *book = ledger();
+    int count = 0;
+    bury_the_dead();
+    for (int i = 0; i < PHANTOM_MAX_PROCESSES && count < capacity; i++) {
+        int64_t pid = atomic_load(&book->processes[i].pid);
+        uint64_t used = atomic_load(&book->processes[i].used_bytes[device]);
+        if (pid <= 0 || !used) continue;
+        pids[count] = (int)pid;
+        used_bytes[count++] = used;
+    }
+    return count;
+}
+
+void phantom_count_unknown_workspace(void) { atomic_fetch_add(&ledger()->unknown_workspaces, 1); }
+
+uint64_t phantom_unknown_workspaces(void) { return atomic_load(&ledger()->unknown_workspaces); }
+
+void phantom_refuse(const char *function) {
+    static _Atomic(const char *) said;
+    if (atomic_exchange(&said, function) != function)
+        fprintf(stderr, "memprof phantom: %s is not emulated; the call was refused\n", function);
+}

@@ -1,0 +1,232 @@
+/* NVML, libnvidia-ml.so.1: what pynvml, nvitop and gpustat ask, answered from the same ledger as cudaMemGetInfo.
+ *
+ * The header is not among PyTorch's dependencies; the few structures below are from NVIDIA's NVML API reference. Every
+ * other function that pynvml knows is generated, and answers "not supported", as a card does that lacks the sensor.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "phantom.h"
+
+typedef enum {
+    NVML_SUCCESS = 0,
+    NVML_ERROR_INVALID_ARGUMENT = 2,
+    NVML_ERROR_NOT_SUPPORTED = 3,
+    NVML_ERROR_NOT_FOUND = 6,
+    NVML_ERROR_INSUFFICIENT_SIZE = 7,
+} nvmlReturn_t;
+
+typedef const char *nvmlDevice_t; /* points into `handles` */
+
+typedef struct {
+    unsigned long long total, free, used;
+} nvmlMemory_t;
+
+typedef struct {
+    unsigned int version;
+    unsigned long long total, reserved, free, used;
+} nvmlMemory_v2_t;
+
+typedef struct {
+    unsigned int pid;
+    unsigned long long usedGpuMemory;
+    unsigned int gpuInstanceId, computeInstanceId;
+} nvmlProcessInfo_t;
+
+typedef struct {
+    unsigned int pid;
+    unsigned long long usedGpuMemory;
+} nvmlProcessInfo_v1_t;
+
+typedef struct {
+    unsigned int gpu, memory;
+} nvmlUtilization_t;
+
+typedef struct {
+    char busIdLegacy[16];
+    unsigned int domain, bus, device, pciDeviceId, pciSubSystemId;
+    char busId[32];
+} nvmlPciInfo_t;
+
+typedef struct { /* version 2; later ones only append */
+    unsigned int version;
+    unsigned char clusterUuid[16];
+    int status;
+    unsigned int cliqueId;
+    unsigned char state; /* 0: not supported */
+    unsigned int healthMask;
+} nvmlGpuFabricInfoV_t;
+
+static const char handles[PHANTOM_MAX_DEVICES];
+
+static int index_of(nvmlDevice_t device) {
+    long index = device - handles;
+    return index >= 0 && index < phantom_device_count() ? (int)index : -1;
+}
+
+static nvmlReturn_t write_text(char *to, unsigned int length, const char *text) {
+    if (strlen(text) >= length) return NVML_ERROR_INSUFFICIENT_SIZE;
+    memcpy(to, text, strlen(text) + 1);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlInit_v2(void) { return NVML_SUCCESS; }
+nvmlReturn_t nvmlInitWithFlags(unsigned int flags) { return (void)flags, NVML_SUCCESS; }
+nvmlReturn_t nvmlShutdown(void) { return NVML_SUCCESS; }
+
+const char *nvmlErrorString(nvmlReturn_t error) {
+    return error == NVML_SUCCESS                ? "The operation was successful"
+           : error == NVML_ERROR_NOT_SUPPORTED  ? "Not supported by the phantom GPU"
+           : error == NVML_ERROR_NOT_FOUND      ? "Not found"
+           : error == NVML_ERROR_INSUFFICIENT_SIZE ? "Insufficient size"
+                                                : "Invalid argument";
+}
+
+/* A version that nobody takes for a driver's. */
+nvmlReturn_t nvmlSystemGetDriverVersion(char *text, unsigned int length) { return write_text(text, length, "phantom"); }
+nvmlReturn_t nvmlSystemGetNVMLVersion(char *text, unsigned int length) { return write_text(text, length, "phantom"); }
+
+extern int cudaDriverGetVersion(int *version);
+nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version) {
+    cudaDriverGetVersion(version);
+    return NVML_SUCCESS;
+}
+nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version) { return nvmlSystemGetCudaDriverVersion(version); }
+
+nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count) {
+    *count = (unsigned int)phantom_device_count();
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device) {
+    if ((int)index >= phantom_device_count()) return NVML_ERROR_INVALID_ARGUMENT;
+    *device = &handles[index];
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetIndex(nvmlDevice_t device, unsigned int *index) {
+    *index = (unsigned int)index_of(device);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMinorNumber(nvmlDevice_t device, unsigned int *number) {
+    return nvmlDeviceGetIndex(device, number);
+}
+
+nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int length) {
+    (void)device;
+    return write_text(name, length, phantom_gpu_now()->name);
+}
+
+nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *text, unsigned int length) {
+    unsigned char u[16];
+    char uuid[64];
+    phantom_uuid(index_of(device), u);
+    snprintf(uuid, sizeof uuid, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
+             u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+    return write_text(text, length, uuid);
+}
+
+nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
+    for (int i = 0; i < phantom_device_count(); i++) {
+        char own[64];
+        nvmlDeviceGetUUID(&handles[i], own, sizeof own);
+        if (!strcmp(own, uuid)) return *device = &handles[i], NVML_SUCCESS;
+    }
+    return NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlDeviceGetPciInfo_v3(nvmlDevice_t device, nvmlPciInfo_t *pci) {
+    int index = index_of(device);
+    memset(pci, 0, sizeof *pci);
+    pci->bus = (unsigned int)index + 1;
+    snprintf(pci->busIdLegacy, sizeof pci->busIdLegacy, "0000:%02X:00.0", pci->bus & 0xff);
+    snprintf(pci->busId, sizeof pci->busId, "00000000:%02X:00.0", pci->bus & 0xff);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, nvmlDevice_t *device) {
+    unsigned int domain, bus;
+    if (sscanf(bus_id, "%x:%x:", &domain, &bus) != 2) return NVML_ERROR_INVALID_ARGUMENT;
+    return bus ? nvmlDeviceGetHandleByIndex_v2(bus - 1, device) : NVML_ERROR_NOT_FOUND;
+}
+
+nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major, int *minor) {
+    (void)device;
+    *major = phantom_gpu_now()->capability_major;
+    *minor = phantom_gpu_now()->capability_minor;
+    return NVML_SUCCESS;
+}
+
+/* ---- memory: the context and what was handed out are "used"; nothing is reserved by a driver ---- */
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
+    memory->total = phantom_gpu_now()->total_bytes;
+    memory->used = phantom_used_bytes(index_of(device));
+    memory->free = memory->total - memory->used;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
+    nvmlMemory_t plain;
+    nvmlDeviceGetMemoryInfo(device, &plain);
+    memory->total = plain.total;
+    memory->reserved = 0; /* version 2 keeps apart what the driver holds; version 1 would add it to "used" */
+    memory->free = plain.free;
+    memory->used = plain.used;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsigned int *count,
+                                                     nvmlProcessInfo_t *processes) {
+    int pids[PHANTOM_MAX_PROCESSES];
+    size_t used[PHANTOM_MAX_PROCESSES];
+    unsigned int there = (unsigned int)phantom_processes(index_of(device), PHANTOM_MAX_PROCESSES, pids, used);
+    unsigned int room = *count;
+    *count = there;
+    if (there > room) return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned int i = 0; i < there; i++)
+        processes[i] = (nvmlProcessInfo_t){(unsigned int)pids[i], used[i], 0xFFFFFFFF, 0xFFFFFFFF};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v2(nvmlDevice_t device, unsigned int *count,
+                                                     nvmlProcessInfo_t *processes) {
+    return nvmlDeviceGetComputeRunningProcesses_v3(device, count, processes);
+}
+
+/* The name without a version has the structure of the first version; PyTorch calls it for its out-of-memory message. */
+nvmlReturn_t nvmlDeviceGetComputeRunningProcesses(nvmlDevice_t device, unsigned int *count,
+                                                  nvmlProcessInfo_v1_t *processes) {
+    nvmlProcessInfo_t found[PHANTOM_MAX_PROCESSES];
+    unsigned int there = PHANTOM_MAX_PROCESSES, room = *count;
+    nvmlDeviceGetComputeRunningProcesses_v3(device, &there, found);
+    *count = there;
+    if (there > room) return NVML_ERROR_INSUFFICIENT_SIZE;
+    for (unsigned int i = 0; i < there; i++)
+        processes[i] = (nvmlProcessInfo_v1_t){found[i].pid, found[i].usedGpuMemory};
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t device, unsigned int *count,
+                                                      nvmlProcessInfo_t *processes) {
+    (void)device, (void)processes;
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
+/* Nothing runs, so nothing is busy. */
+nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization) {
+    (void)device;
+    *utilization = (nvmlUtilization_t){0, 0};
+    return NVML_SUCCESS;
+}
+
+/* "Not part of a fabric", as a card without NVSwitch answers. */
+nvmlReturn_t nvmlDeviceGetGpuFabricInfoV(nvmlDevice_t device, nvmlGpuFabricInfoV_t *info) {
+    (void)device;
+    unsigned int version = info->version;
+    memset(info, 0, sizeof *info);
+    info->version = version;
+    return NVML_SUCCESS;
+}

@@ -1,0 +1,89 @@
+"""The table of CUDA symbols, `symbols.toml`, and the C that follows from it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+_TABLE = Path(__file__).with_name("symbols.toml")
+_DRIVER_FUNCTION = re.compile(r"CUDAAPI\s+(cu[A-Z]\w+)\s*\(")
+_NEWER_FORM = re.compile(r"#define\s+cu[A-Z]\w+\s+(cu[A-Z]\w+_v\d+)\b")
+_NVML_FUNCTION = re.compile(r"_nvmlGetFunctionPointer\(['\"](nvml\w+)['\"]\)")
+_NVML_NOT_SUPPORTED = 3
+_HEADER = "/* Generated from symbols.toml. */\nvoid phantom_refuse(const char *function);\n"
+
+
+class Treatment(StrEnum):
+    """What the phantom does with a symbol; `symbols.toml` explains the words."""
+
+    DONE = "done"
+    PASSED_ON = "passed_on"
+    NO_OP = "no_op"
+    REFUSED = "refused"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Symbol:
+    """One function of one of CUDA's libraries."""
+
+    name: str
+    library: str
+    treatment: Treatment
+    refused_code: int | None  # the library's status for "not supported"
+
+
+def load_symbols() -> Mapping[str, Symbol]:
+    """Return the table by symbol name."""
+    table = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
+    return {
+        name: Symbol(name=name, library=library, treatment=treatment, refused_code=section.get("refused_code"))
+        for library, section in table.items()
+        for treatment in Treatment
+        for name in section.get(treatment, ())
+    }
+
+
+def rest_of_driver(header: str, symbols: Mapping[str, Symbol]) -> list[Symbol]:
+    """Return, as refused, the functions that `header` (cuda.h) declares and the table does not name.
+
+    Libraries look the driver's functions up by name and complain about those that are missing, so all of them must be
+    there.
+    """
+    code = next(s.refused_code for s in symbols.values() if s.library == "driver")
+    declared = {*_DRIVER_FUNCTION.findall(header), *_NEWER_FORM.findall(header)}
+    return [
+        Symbol(name=name, library="driver", treatment=Treatment.REFUSED, refused_code=code)
+        for name in sorted(declared - symbols.keys())
+    ]
+
+
+def rest_of_nvml(pynvml_source: str, symbols: Mapping[str, Symbol]) -> list[Symbol]:
+    """Return, as unsupported, the functions that pynvml looks up and the table does not name."""
+    declared = set(_NVML_FUNCTION.findall(pynvml_source))
+    return [
+        Symbol(name=name, library="nvml", treatment=Treatment.UNSUPPORTED, refused_code=None)
+        for name in sorted(declared - symbols.keys())
+    ]
+
+
+def generate_c(symbols: Iterable[Symbol]) -> str:
+    """Return the C source with the bodies of the symbols that do nothing and of those that are refused.
+
+    They take any arguments: in the calling convention of x86-64 and of AArch64 a function may ignore its own.
+    """
+    return _HEADER + "".join(_body(symbol) for symbol in symbols)
+
+
+def _body(symbol: Symbol) -> str:
+    if symbol.treatment is Treatment.NO_OP:
+        return f"int {symbol.name}(void) {{ return 0; }}\n"
+    if symbol.treatment is Treatment.UNSUPPORTED:
+        return f"int {symbol.name}(void) {{ return {_NVML_NOT_SUPPORTED}; }}\n"
+    if symbol.treatment is Treatment.REFUSED:
+        return f'int {symbol.name}(void) {{ return phantom_refuse("{symbol.name}"), {symbol.refused_code}; }}\n'
+    return ""

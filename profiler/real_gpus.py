@@ -1,0 +1,70 @@
+"""The real GPUs of this machine, as NVML lists them. No torch, and no CUDA context is made."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import pynvml
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealGpu:
+    """One GPU that CUDA would show this process."""
+
+    name: str
+    uuid: str
+    total_bytes: int
+    used_bytes: int  # by all processes, without what the driver reserves
+    compute_capability: str
+    driver_version: str
+
+
+def list_real_gpus() -> tuple[RealGpu, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in CUDA's order; empty where there is no driver."""
+    if os.environ.get("MEMPROF_PHANTOM"):  # inside `memprof run` NVML tells of the phantom
+        return ()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        return _visible(tuple(_read(index) for index in range(pynvml.nvmlDeviceGetCount())))
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read(index: int) -> RealGpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    return RealGpu(
+        name=pynvml.nvmlDeviceGetName(handle),
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        total_bytes=memory.total,
+        used_bytes=memory.used,
+        compute_capability=f"{major}.{minor}",
+        driver_version=pynvml.nvmlSystemGetDriverVersion(),
+    )
+
+
+def _visible(gpus: tuple[RealGpu, ...]) -> tuple[RealGpu, ...]:
+    """The GPUs that CUDA_VISIBLE_DEVICES names by index or UUID, up to the first that is not there, as CUDA does."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        return gpus
+    shown: list[RealGpu] = []
+    for name in names.split(","):
+        found = _named(gpus, name.strip())
+        if found is None:
+            break
+        shown.append(found)
+    return tuple(shown)
+
+
+def _named(gpus: tuple[RealGpu, ...], name: str) -> RealGpu | None:
+    if name.isdigit():
+        return gpus[int(name)] if int(name) < len(gpus) else None
+    return next((gpu for gpu in gpus if name and gpu.uuid.startswith(name)), None)
