@@ -1,0 +1,82 @@
+"""Activations: what autograd saves for backward while forward and loss run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+
+from profiler.analytic.kernels import cuda_autocast, cuda_kernels
+from profiler.analytic.standins import StandInModel, device_storages
+from profiler.config import SweepConfig
+from profiler.errors import WorkloadError
+from profiler.workload.batches import Batch, make_batch
+from profiler.workload.losses import Loss
+from profiler.workload.precision import autocast_dtype
+from profiler.workload.reason import reason
+
+
+def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
+    """Return the bytes of the storages that autograd saves, each once, less parameters, buffers and batch.
+
+    Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` hands over. ``None`` where the model
+    needs real values to run.
+
+    Raises:
+        WorkloadError: the model or the loss refuses the batch's shapes or dtypes.
+    """
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        saved.update(device_storages((tensor,)))
+        return tensor
+
+    stand_ins, dtype = model.batch(batch), autocast_dtype(config.precision)
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, _as_it_is)
+    try:
+        with model.active(), cuda_kernels(model.module), cuda_autocast(dtype), hooks:
+            loss(model.module(*stand_ins.inputs), stand_ins.target)
+    except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
+        return None
+    except Exception as error:
+        _raise_if_wrong(model, config, loss, error)
+        return None
+    known = device_storages((*model.module.parameters(), *model.module.buffers(), *stand_ins.tensors))
+    return sum(storage.nbytes() for key, storage in saved.items() if key not in known)
+
+
+def _as_it_is(tensor: Any) -> Any:
+    return tensor
+
+
+def _raise_if_wrong(model: StandInModel, config: SweepConfig, loss: Loss, error: Exception) -> None:
+    """Raise `WorkloadError` if two samples fail with real values too.
+
+    A stand-in may fail where a real tensor does not (a model that looks at data, an extension without
+    shapes), and the CPU may lack an operator that the GPU has.
+    """
+    if isinstance(error, WorkloadError):
+        raise error
+    samples = make_batch(config, 2, torch.device("cpu"))
+    with model.real_values() as module, torch.no_grad():
+        try:
+            loss(module(*samples.inputs), samples.target)
+        except NotImplementedError:
+            return
+        except Exception as real:
+            if "not implemented for" in str(real):
+                return
+            raise WorkloadError(_refusal(config, real)) from error
+
+
+def _refusal(config: SweepConfig, error: Exception) -> str:
+    inputs = ", ".join(f"{part.dtype} {list(part.shape)}" for part in config.input)
+    target = "" if config.target is None else f", its target {config.target.dtype} {list(config.target.shape)}"
+    said = f"{config.model.name} cannot run on two samples of the config: {reason(error)}"
+    return f"{said}; the config's input is {inputs}{target}, without the batch dimension"

@@ -1,0 +1,76 @@
+"""The breakdown of each point of a sweep: the textbook sum, category by category."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from profiler.analytic.activations import activations_bytes
+from profiler.analytic.optimizer_state import optimizer_state_bytes
+from profiler.analytic.standins import StandInModel
+from profiler.config import Mode, OptimizerConfig, SweepConfig
+from profiler.records import Breakdown
+from profiler.workload.batches import make_batch
+from profiler.workload.losses import build_loss
+
+Point = tuple[OptimizerConfig | None, int]
+
+
+def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -> list[Breakdown]:
+    """Return the breakdown of each (optimizer, batch size), in the order of `points`.
+
+    Parameters, buffers, gradients and inputs are count times bytes an element. `model` loses its values. In
+    inference there are no gradients, no optimizer state, and autograd saves nothing.
+
+    Raises:
+        WorkloadError: an optimizer or the loss cannot be built, or the model refuses the config's input.
+    """
+    stand_in = StandInModel(model)
+    states = {_key(spec): _state_bytes(stand_in, spec) for spec in _distinct(points)}
+    batches = {size: _batch_bytes(stand_in, config, size) for size in dict.fromkeys(size for _, size in points)}
+    trained = [p for p in model.parameters() if p.requires_grad and config.mode is Mode.TRAIN]
+    return [
+        Breakdown(
+            parameters_bytes=_bytes(model.parameters()),
+            buffers_bytes=_bytes(model.buffers()),
+            gradients_bytes=_bytes(trained),
+            optimizer_state_bytes=states[_key(spec)],
+            input_bytes=batches[size][0],
+            activations_bytes=batches[size][1],
+        )
+        for spec, size in points
+    ]
+
+
+def _state_bytes(model: StandInModel, spec: OptimizerConfig | None) -> int | None:
+    return 0 if spec is None else optimizer_state_bytes(model, spec)
+
+
+def _batch_bytes(model: StandInModel, config: SweepConfig, batch_size: int) -> tuple[int, int | None]:
+    """Return the bytes of the batch, target included, and of the activations that it leads to."""
+    batch = make_batch(config, batch_size, torch.device("meta"))
+    if config.mode is Mode.INFERENCE:
+        with torch.no_grad():  # for the model to refuse a wrong input
+            activations_bytes(model, config, batch, _no_loss)
+        return _bytes(batch.tensors), 0
+    return _bytes(batch.tensors), activations_bytes(model, config, batch, build_loss(config))
+
+
+def _no_loss(output: Any, target: Tensor | None) -> Tensor:
+    del output, target
+    return torch.zeros(())
+
+
+def _distinct(points: Iterable[Point]) -> list[OptimizerConfig | None]:
+    return list({_key(spec): spec for spec, _ in points}.values())
+
+
+def _key(spec: OptimizerConfig | None) -> str:
+    return "" if spec is None else spec.model_dump_json()
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,82 @@
+"""Optimizer state: what the configured optimizer's own `step` makes for the model's parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from profiler.analytic.standins import (
+    StandInModel,
+    device_storages,
+    only_writes,
+    quick_empty_like,
+    quick_result,
+)
+from profiler.config import OptimizerConfig
+from profiler.workload.optimizers import build_optimizer
+
+aten = torch.ops.aten
+
+
+def optimizer_state_bytes(model: StandInModel, spec: OptimizerConfig) -> int | None:
+    """Return the bytes that the state takes on the device after a step with a dense gradient a parameter.
+
+    State on the host is not counted: Adam's `step` is a CPU tensor unless the optimizer is fused or
+    capturable. ``None`` where the step cannot run without values.
+
+    Raises:
+        WorkloadError: the optimizer cannot be built for these parameters.
+    """
+    parameters = list(model.module.parameters())
+    with model.active():
+        optimizer = build_optimizer(spec, parameters)
+        _give_gradients(parameters)
+        try:
+            with torch.no_grad(), StateOnly():  # type: ignore[no-untyped-call]
+                optimizer.step()
+        except Exception:
+            return None  # e.g. SparseAdam wants sparse gradients; the run itself says it
+        finally:
+            optimizer.zero_grad(set_to_none=True)
+    leaves = tree_leaves([dict(state) for state in optimizer.state.values()])
+    state = device_storages(leaf for leaf in leaves if isinstance(leaf, Tensor))
+    return sum(storage.nbytes() for storage in state.values())
+
+
+def _give_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    for parameter in parameters:
+        if parameter.requires_grad and isinstance(parameter, FakeTensor):
+            parameter.grad = quick_empty_like(parameter)
+
+
+class StateOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Lets a step make its state and leaves out the arithmetic.
+
+    An operator that writes into its arguments makes no tensor, and without values any scalar is as good as
+    another.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Answer what makes no state by itself; pass on the rest."""
+        if func is aten._local_scalar_dense.default:
+            return 0.5 if args[0].is_floating_point() else 1  # NAdam divides by one less this
+        if not func._schema.returns:
+            return None  # fused and foreach steps
+        if func is aten.lift_fresh.default or only_writes(func):
+            return args[0]
+        if func is aten.zeros_like.default and isinstance(args[0], FakeTensor):
+            return quick_empty_like(args[0])
+        result = quick_result(func, args)
+        return func(*args, **(kwargs or {})) if result is None else result

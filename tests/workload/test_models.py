@@ -1,0 +1,186 @@
+"""The models that a config may name, and the lines that refuse what cannot be built."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from profiler.config import SweepConfig
+from profiler.errors import WorkloadError
+from profiler.workload import build_model
+from profiler.workload.builtin import FACTORIES
+from profiler.workload.names import BUILT_IN
+
+
+def config(model: Any, **keys: Any) -> SweepConfig:
+    name = model if isinstance(model, str) else model["name"]
+    default = BUILT_IN.get(name, BUILT_IN["cifar_conv"])
+    return SweepConfig.model_validate({"name": "x", "model": model, "input": [default.input.model_dump()], **keys})
+
+
+def build(model: Any, folder: Path = Path(), **keys: Any) -> nn.Module:
+    return build_model(config(model, **keys), folder)
+
+
+def refusal(model: Any, folder: Path = Path(), **keys: Any) -> str:
+    with pytest.raises(WorkloadError) as caught:
+        build(model, folder, **keys)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "output"),
+    [
+        ("mnist_mlp", 101_770, (2, 10)),
+        ("cifar_mlp", 394_634, (2, 10)),
+        ("mnist_cnn", 21_840, (2, 10)),
+        ("cifar_conv", 168, (2, 6, 30, 30)),
+        ("pool_net", 0, (2, 3, 11, 11)),
+        ("conv_relu", 10_540, (2, 20, 20, 20)),
+    ],
+)
+def test_a_built_in_model_has_the_parameters_and_output_of_its_definition(
+    name: str, parameters: int, output: tuple[int, ...]
+) -> None:
+    model = build(name, mode="inference")
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model(torch.rand(2, *BUILT_IN[name].input.shape)).shape == output
+
+
+def test_every_name_that_the_command_line_knows_can_be_built() -> None:
+    assert set(FACTORIES) == set(BUILT_IN)
+
+
+def test_mnist_cnn_returns_log_probabilities() -> None:
+    output = build("mnist_cnn", mode="inference")(torch.rand(3, 1, 28, 28))
+    torch.testing.assert_close(output.exp().sum(1), torch.ones(3))
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, again, other = (build("mnist_mlp", seed=seed)[1].weight for seed in (7, 7, 8))  # type: ignore[index]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("fp64", torch.float64), ("bf16", torch.bfloat16), ("fp16", torch.float16), ("amp-fp16", torch.float32)],
+)
+def test_the_weights_have_the_dtype_of_the_precision(precision: str, dtype: torch.dtype) -> None:
+    assert {p.dtype for p in build("mnist_mlp", precision=precision).parameters()} == {dtype}
+
+
+def test_mode_sets_dropout_on_or_off() -> None:
+    assert build("mnist_cnn").training
+    assert not build("mnist_cnn", mode="inference").training
+
+
+def test_channels_last_lays_out_the_weights_of_convolutions() -> None:
+    weight = build("conv_relu", channels_last=True).conv2.weight
+    assert isinstance(weight, Tensor)
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_model_without_parameters_has_nothing_to_train() -> None:
+    assert refusal("pool_net") == (
+        "model 'pool_net' has no parameters, so there is nothing to train; set `mode: inference`"
+    )
+    assert isinstance(build("pool_net", mode="inference"), nn.MaxPool2d)
+
+
+def test_a_mistyped_model_is_refused_with_the_nearest_name() -> None:
+    assert "did you mean mnist_mlp?" in refusal("mnist_mpl")
+    assert "did you mean resnet18?" in refusal("torchvision:resnet81")
+
+
+def test_a_torchvision_model_takes_keyword_arguments() -> None:
+    model = build({"name": "torchvision:mobilenet_v2", "kwargs": {"num_classes": 7}})
+    assert model.classifier[1].out_features == 7  # type: ignore[index, union-attr]
+
+
+def test_no_weights_are_downloaded() -> None:
+    asked = {"name": "torchvision:resnet18", "kwargs": {"weights": "DEFAULT"}}
+    assert "downloads nothing; leave out weights" in refusal(asked)
+    assert build("torchvision:lraspp_mobilenet_v3_large") is not None  # its backbone has weights by default
+
+
+def test_unknown_keyword_arguments_are_refused() -> None:
+    assert "nmu_classes" in refusal({"name": "torchvision:resnet18", "kwargs": {"nmu_classes": 7}})
+    assert "takes no such keyword arguments" in refusal({"name": "mnist_mlp", "kwargs": {"width": 7}})
+
+
+OWN = """
+from dataclasses import dataclass
+from torch import nn
+from layers import WIDTH
+
+@dataclass
+class Shape:
+    width: int
+
+def build(width=WIDTH):
+    if width < 1:
+        raise ValueError("width must be positive\\nreally")
+    return nn.Linear(Shape(width).width, 2)
+
+def number():
+    return 3
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+
+def frozen():
+    return build().requires_grad_(False)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(OWN)
+    (tmp_path / "layers.py").write_text("WIDTH = 4\n")
+    return tmp_path
+
+
+def test_an_own_file_may_import_its_neighbours(own: Path) -> None:
+    assert build("own.py:build", own).in_features == 4
+    assert build({"name": "own.py:build", "kwargs": {"width": 9}}, own).in_features == 9
+
+
+def test_the_path_is_left_as_it_was_after_an_import(own: Path) -> None:
+    import sys
+
+    before = list(sys.path)
+    build("own.py:build", own)
+    assert sys.path == before
+    assert "own" not in sys.modules
+
+
+def test_a_factory_that_raises_is_named_with_its_line(own: Path) -> None:
+    line = OWN.splitlines().index('        raise ValueError("width must be positive\\nreally")') + 1
+    assert refusal({"name": "own.py:build", "kwargs": {"width": 0}}, own) == (
+        f"own.py:build raised ValueError: width must be positive (line {line})"
+    )
+
+
+def test_a_file_that_cannot_be_imported_is_named_with_its_line(own: Path) -> None:
+    (own / "broken.py").write_text("import os\ndef build(:\n")
+    assert "SyntaxError" in refusal("broken.py:build", own)
+    assert "(line 2)" in refusal("broken.py:build", own)
+
+
+def test_a_missing_file_or_factory_is_refused(own: Path) -> None:
+    assert f"there is no file {own.resolve() / 'absent.py'}" in refusal("absent.py:build", own)
+    assert "no callable 'biuld'; did you mean build?" in refusal("own.py:biuld", own)
+
+
+def test_a_factory_must_return_a_module_with_something_to_train(own: Path) -> None:
+    assert "returned int, which is not a torch.nn.Module" in refusal("own.py:number", own)
+    assert "nothing to train" in refusal("own.py:frozen", own)
+
+
+def test_lazy_layers_take_their_shape_from_the_config_input(own: Path) -> None:
+    model = build("own.py:lazy", own, input=[{"shape": [3, 4, 4]}])
+    assert model[1].in_features == 48  # type: ignore[index]

@@ -1,0 +1,74 @@
+"""Optimizers of torch.optim by name."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import Parameter
+
+from profiler.config import OptimizerConfig
+from profiler.errors import WorkloadError
+from profiler.workload import build_optimizer
+
+
+def optimizer(name: str, shape: tuple[int, ...] = (3, 2), **kwargs: Any) -> torch.optim.Optimizer:
+    return build_optimizer(OptimizerConfig(name=name, kwargs=kwargs), [Parameter(torch.ones(shape))])
+
+
+def refusal(name: str, shape: tuple[int, ...] = (3, 2), **kwargs: Any) -> str:
+    with pytest.raises(WorkloadError) as caught:
+        optimizer(name, shape, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+CLASSES = [
+    "ASGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Muon",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "SGD",
+]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_class_is_found_in_any_case_and_makes_a_step(name: str) -> None:
+    made = optimizer(name.lower())
+    assert type(made) is type(optimizer(name)) is getattr(torch.optim, name)
+    parameter = made.param_groups[0]["params"][0]
+    parameter.grad = torch.full_like(parameter, 0.5)
+    made.step()
+    assert not torch.equal(parameter, torch.ones(3, 2))
+
+
+def test_two_variants_of_sgd_have_names_of_their_own() -> None:
+    assert optimizer("sgd").defaults["momentum"] == 0
+    assert optimizer("sgd+momentum").defaults["momentum"] == 0.9
+    assert optimizer("SGD+Nesterov").defaults["nesterov"] is True
+    assert optimizer("sgd+momentum", momentum=0.5).defaults["momentum"] == 0.5
+
+
+def test_keyword_arguments_from_yaml_are_taken() -> None:
+    assert tuple(optimizer("adamw", lr=0.1, betas=[0.8, 0.9]).defaults["betas"]) == (0.8, 0.9)
+
+
+def test_a_mistyped_optimizer_is_refused_with_the_nearest_name() -> None:
+    assert refusal("admaw") == "optimizer 'admaw' is not in torch.optim; did you mean adamw?"
+
+
+def test_keyword_arguments_that_the_class_refuses_are_one_line() -> None:
+    assert "unexpected keyword argument 'momentum'" in refusal("adam", momentum=0.9)
+    assert "Invalid learning rate" in refusal("sgd", lr=-1.0)
+    assert "Muon only supports 2D parameters" in refusal("muon", shape=(3,))
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
+    assert "runs the model again within its step (a closure)" in refusal("lbfgs")
