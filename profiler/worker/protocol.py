@@ -1,0 +1,173 @@
+"""What parent, worker server and children say to each other: one JSON object a line, free of torch.
+
+The parent opens with a `Setup`, which the server answers with `Loaded` and then `Ready`, `Refused` or
+`CudaTouched`. Then each request has a number, and each gets one reply with that number; several may be under
+way at once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from profiler.config import OptimizerConfig, SweepConfig
+from profiler.measure.outcome import Outcome
+from profiler.records import Breakdown, Environment, Source, Status
+
+Point = tuple[OptimizerConfig | None, int]
+
+SETUP = 0  # the number of the replies to a `Setup`; requests get theirs, from 1 on, when they are sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """The sweep and the device that a server works for, sent once."""
+
+    config: SweepConfig
+    folder: str
+    source: Source
+    gpu: str
+    index: int
+    gpu_total_bytes: int | None
+    build_in_server: bool  # one model for all children; False where building it touches CUDA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """Ask for the `Environment`."""
+
+    kind: Literal["describe"] = "describe"
+    number: int = SETUP
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakDown:
+    """Ask for the analytic breakdown of all `points`."""
+
+    kind: Literal["break_down"] = "break_down"
+    number: int = SETUP
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """Ask for one point on the device."""
+
+    kind: Literal["measure"] = "measure"
+    number: int = SETUP
+    point: Point
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """The server has imported torch; from here on the user's code runs, and the time limit counts."""
+
+    kind: Literal["loaded"] = "loaded"
+    number: int = SETUP
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The server has the model, if it was to build it, and takes requests."""
+
+    kind: Literal["ready"] = "ready"
+    number: int = SETUP
+
+
+@dataclass(frozen=True, kw_only=True)
+class CudaTouched:
+    """CUDA was initialised before the fork, after which no child can use it."""
+
+    kind: Literal["cuda_touched"] = "cuda_touched"
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """The user can mend it: `fault` says which kind of `MemprofError` it is."""
+
+    kind: Literal["refused"] = "refused"
+    number: int
+    fault: Literal["config", "workload", "device"]
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """The answer to `Describe`."""
+
+    kind: Literal["described"] = "described"
+    number: int
+    environment: Environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokenDown:
+    """The answer to `BreakDown`: one breakdown a point, in the order of the points."""
+
+    kind: Literal["broken_down"] = "broken_down"
+    number: int
+    breakdowns: tuple[Breakdown, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The answer to `Measure`."""
+
+    kind: Literal["measured"] = "measured"
+    number: int
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A child ended without an answer of its own: killed, crashed or too slow."""
+
+    kind: Literal["ended"] = "ended"
+    number: int
+    status: Status
+    text: str
+
+
+Request = Describe | BreakDown | Measure
+Reply = Loaded | Ready | CudaTouched | Refused | Described | BrokenDown | Measured | Ended
+
+
+def encode(message: Setup | Request | Reply) -> bytes:
+    """Return `message` as one line."""
+    # Not pydantic's own JSON, which turns the infinities of a config into null.
+    plain = TypeAdapter(type(message)).dump_python(message)
+    return json.dumps(plain, default=str).encode() + b"\n"
+
+
+class Decoder:
+    """Lines back to messages. The validators are built once, which takes longer than their use."""
+
+    def __init__(self, messages: Any) -> None:
+        self._adapter: TypeAdapter[Any] = TypeAdapter(messages)
+
+    def __call__(self, line: bytes) -> Any:
+        """Return the message in `line`.
+
+        Raises:
+            ValueError: the line is not JSON, or not a message of the expected kinds.
+        """
+        return self._adapter.validate_python(json.loads(line))
+
+
+def setup_decoder() -> Decoder:
+    """Return the decoder of the server's first line."""
+    return Decoder(Setup)
+
+
+def request_decoder() -> Decoder:
+    """Return the decoder of the server's other lines."""
+    return Decoder(Annotated[Request, Field(discriminator="kind")])
+
+
+def reply_decoder() -> Decoder:
+    """Return the decoder of the parent's lines."""
+    return Decoder(Annotated[Reply, Field(discriminator="kind")])

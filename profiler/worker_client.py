@@ -1,0 +1,218 @@
+"""The questions of a sweep to the worker server, which is started again where it dies."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from profiler.config_file import LoadedConfig
+from profiler.device import Device
+from profiler.errors import ConfigError, DeviceError, WorkloadError
+from profiler.measure.outcome import Outcome
+from profiler.records import Breakdown, Environment, Status
+from profiler.worker.process import WorkerDiedError, WorkerProcess
+from profiler.worker.protocol import (
+    BreakDown,
+    BrokenDown,
+    CudaTouched,
+    Describe,
+    Described,
+    Ended,
+    Loaded,
+    Measure,
+    Measured,
+    Point,
+    Ready,
+    Refused,
+    Reply,
+    Request,
+    Setup,
+)
+
+_FAULTS = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
+
+
+class WorkerClient:
+    """Answers about the points of one sweep on one device, from a worker server that may be replaced."""
+
+    def __init__(self, loaded: LoadedConfig, device: Device) -> None:
+        self._loaded = loaded
+        self._device = device
+        self._build_in_server = True
+        self._number = 0
+        self._process: WorkerProcess | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def server_pid(self) -> int | None:
+        """The process id of the server that is there now."""
+        return self._process.pid if self._process else None
+
+    def close(self) -> None:
+        """End the server, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def environment(self) -> Environment:
+        """Return the circumstances of the sweep, as the worker sees them.
+
+        Raises:
+            ConfigError: PyTorch does not take the allocator settings.
+            DeviceError: PyTorch cannot be imported, or the device cannot be used.
+            WorkloadError: the model cannot be built.
+        """
+        reply = self._answer(Describe())
+        if isinstance(reply, Described):
+            return reply.environment
+        raise TypeError(f"no answer to a question for the environment: {reply}")
+
+    def breakdowns(self, points: Sequence[Point]) -> tuple[Breakdown, ...]:
+        """Return the analytic breakdown of each of `points`, in their order.
+
+        Raises:
+            WorkloadError: a step of the model cannot be run on shapes alone.
+        """
+        reply = self._answer(BreakDown(points=tuple(points)))
+        if isinstance(reply, BrokenDown):
+            return reply.breakdowns
+        raise TypeError(f"no answer to a question for breakdowns: {reply}")
+
+    def outcomes(self, points: Sequence[Point], jobs: int) -> Iterator[Outcome]:
+        """Yield the outcome of each of `points`, in their order; up to `jobs` run at the same time.
+
+        Where the server itself dies, the points under way get the reason as their outcome, and the others go
+        on in a new server.
+
+        Raises:
+            WorkloadError, DeviceError: a new server could not be started.
+        """
+        waiting, asked = deque(points), dict[int, Outcome | None]()
+        while waiting or asked:
+            under_way = [number for number, outcome in asked.items() if outcome is None]
+            while waiting and len(under_way) < jobs:
+                if not under_way:
+                    self._replace_dead()
+                under_way.append(self._ask(Measure(point=waiting.popleft())))
+                asked[under_way[-1]] = None
+            asked.update(self._results(under_way))
+            while asked and (first := next(iter(asked.values()))) is not None:
+                del asked[next(iter(asked))]
+                yield first
+
+    def _answer(self, request: Request) -> Reply:
+        try:
+            reply = self._exchange(request)
+            if isinstance(reply, CudaTouched):
+                self._build_in_children()
+                reply = self._exchange(request)
+        except WorkerDiedError as death:
+            self.close()
+            raise WorkloadError(f"the worker server: {death}") from None
+        if isinstance(reply, Refused):
+            raise _FAULTS[reply.fault](reply.text)
+        if isinstance(reply, Ended):
+            raise WorkloadError(f"model {self._loaded.config.model.name}, before its first point: {reply.text}")
+        return reply
+
+    def _exchange(self, request: Request) -> Reply:
+        self._ask(request)
+        return self._running().receive()
+
+    def _results(self, under_way: Collection[int]) -> dict[int, Outcome]:
+        try:
+            reply = self._running().receive()
+        except WorkerDiedError as death:
+            self.close()
+            lost = Outcome(status=death.status, error=f"the worker server: {death}")
+            return dict.fromkeys(under_way, lost)
+        match reply:
+            case Measured():
+                return {reply.number: reply.outcome}
+            case Ended():
+                return {reply.number: Outcome(status=reply.status, error=reply.text)}
+            case CudaTouched():
+                text = "CUDA was initialised before the fork, so it cannot be used after it"
+                return {reply.number: Outcome(status=Status.ERROR, error=text)}
+        raise TypeError(f"no answer to a measurement: {reply}")
+
+    def _ask(self, request: Request) -> int:
+        self._number += 1
+        self._running().send(replace(request, number=self._number))
+        return self._number
+
+    def _replace_dead(self) -> None:
+        if self._process is not None and not self._process.is_running():
+            self.close()
+
+    def _running(self) -> WorkerProcess:
+        if self._process is None:
+            try:
+                self._process = self._start()
+            except WorkerDiedError as death:
+                raise WorkloadError(f"model {self._loaded.config.model.name}, while it was built: {death}") from None
+        return self._process
+
+    def _start(self) -> WorkerProcess:
+        process = WorkerProcess(self._environment())
+        try:
+            process.send(self._setup())
+            reply = process.receive()
+            if isinstance(reply, Loaded):
+                reply = process.receive(self._loaded.config.timeout_seconds)
+            if isinstance(reply, Refused):
+                raise _FAULTS[reply.fault](reply.text)
+        except BaseException:
+            process.close()
+            raise
+        if isinstance(reply, Ready):
+            return process
+        process.close()
+        self._build_in_children()
+        return self._start()
+
+    def _build_in_children(self) -> None:
+        # The model's factory uses CUDA, and no child can after its parent did.
+        if not self._build_in_server:
+            raise DeviceError("CUDA is initialised as soon as PyTorch is imported, so no worker can be forked")
+        self._build_in_server = False
+        self.close()
+
+    def _setup(self) -> Setup:
+        return Setup(
+            config=self._loaded.config,
+            folder=str(self._loaded.folder),
+            source=self._device.source,
+            gpu=self._device.name,
+            index=self._device.index,
+            gpu_total_bytes=self._device.total_bytes,
+            build_in_server=self._build_in_server,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        package_root = str(Path(__file__).parents[1])
+        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*paths, package_root]),
+            "OMP_NUM_THREADS": "1",  # threads of OpenMP would not survive the fork
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is_available() without initialising CUDA's driver
+            **self._device.environment,
+        }
+        if self._loaded.config.allocator is not None:
+            # PyTorch 2.9 renamed the variable; both are set so that neither of the user's own wins.
+            environment["PYTORCH_ALLOC_CONF"] = self._loaded.config.allocator
+            environment["PYTORCH_CUDA_ALLOC_CONF"] = self._loaded.config.allocator
+        return environment

@@ -1,0 +1,164 @@
+"""Whole runs on a phantom: which phases there are, and what the allocator says in each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from profiler.device import Device
+from profiler.measure.outcome import Outcome
+from profiler.records import Phase, PhaseReading, Reading, Status
+from profiler.worker.protocol import reply_decoder
+
+BATCH_SIZE = 64
+# The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator hands them out.
+PARAMETERS_BYTES = 784 * 128 * 4 + 512 + 128 * 10 * 4 + 512
+BATCH_BYTES = BATCH_SIZE * 784 * 4 + BATCH_SIZE * 8
+OOM_ELEMENTS = 2**38
+
+RUNS = f"""
+import os, sys
+import torch
+from profiler.config import OptimizerConfig, SweepConfig
+from profiler.measure.run import measure
+from profiler.worker.protocol import Measured, encode
+from profiler.workload import build_model
+from pathlib import Path
+
+BASE = dict(name="x", model="mnist_mlp", input=dict(shape=[1, 28, 28]),
+            target=dict(shape=[], dtype="int64", range=[0, 10]))
+CASES = [dict(), dict(precision="fp64"), dict(precision="amp-fp16"), dict(mode="inference"), dict(steps=5),
+         dict(model="fills")]
+ADAM = OptimizerConfig(name="adam")
+
+class FillsInItsSecondStep(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(784, 10)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 2:
+            torch.empty({OOM_ELEMENTS}, device=x.device)
+        return self.linear(x.flatten(1))
+
+def run(number, case):
+    config = SweepConfig.model_validate({{**BASE, **case, "model": "mnist_mlp"}})
+    model = FillsInItsSecondStep() if "model" in case else build_model(config, Path())
+    optimizer = None if config.mode == "inference" else ADAM
+    outcome = measure(model, config, optimizer, {BATCH_SIZE}, torch.device("cuda", 0))
+    os.write(1, encode(Measured(number=number, outcome=outcome)))
+
+torch.set_num_threads(1)
+torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+for number, case in enumerate(CASES):
+    if os.fork() == 0:
+        run(number, case)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(phantom_device_h100: Device) -> Mapping[str, Outcome]:
+    finished = subprocess.run(
+        [sys.executable, "-c", RUNS],
+        env={**os.environ, **phantom_device_h100.environment},
+        capture_output=True,
+        check=True,
+        timeout=300,
+    )
+    names = ("plain", "fp64", "amp-fp16", "inference", "five steps", "fills")
+    decode = reply_decoder()
+    return dict(zip(names, (decode(line).outcome for line in finished.stdout.splitlines()), strict=True))
+
+
+def reading_of(outcome: Outcome) -> Reading:
+    assert outcome.reading is not None
+    return outcome.reading
+
+
+def phase_of(outcome: Outcome, step: int, phase: Phase) -> PhaseReading:
+    phases = reading_of(outcome).steps[step - 1].phases
+    return next(reading for reading in phases if reading.phase is phase)
+
+
+def test_before_the_first_step_there_are_the_parameters_and_the_batch(
+    outcomes: Mapping[str, Outcome],
+) -> None:
+    first = phase_of(outcomes["plain"], 1, Phase.ZERO_GRAD)
+    assert first.allocated_before_bytes == PARAMETERS_BYTES + BATCH_BYTES
+
+
+def test_zero_grad_frees_the_gradients_of_the_step_before(outcomes: Mapping[str, Outcome]) -> None:
+    assert (first := phase_of(outcomes["plain"], 1, Phase.ZERO_GRAD)).allocated_after_bytes == (
+        first.allocated_before_bytes
+    )
+    second = phase_of(outcomes["plain"], 2, Phase.ZERO_GRAD)
+    assert second.allocated_before_bytes - second.allocated_after_bytes == PARAMETERS_BYTES
+
+
+def test_the_first_optimizer_step_leaves_two_values_a_parameter_behind(
+    outcomes: Mapping[str, Outcome],
+) -> None:
+    first = phase_of(outcomes["plain"], 1, Phase.OPTIMIZER)
+    assert first.allocated_after_bytes - first.allocated_before_bytes == 2 * PARAMETERS_BYTES
+    second = phase_of(outcomes["plain"], 2, Phase.OPTIMIZER)
+    assert second.allocated_after_bytes == second.allocated_before_bytes
+
+
+def test_double_precision_doubles_what_the_weights_take(outcomes: Mapping[str, Outcome]) -> None:
+    first = phase_of(outcomes["fp64"], 1, Phase.ZERO_GRAD)
+    weights = 2 * 784 * 128 * 4 + 1024 + 2 * 128 * 10 * 4 + 512
+    assert first.allocated_before_bytes == weights + 2 * (BATCH_BYTES - BATCH_SIZE * 8) + BATCH_SIZE * 8
+
+
+def test_inference_is_the_forward_pass_alone(outcomes: Mapping[str, Outcome]) -> None:
+    steps = reading_of(outcomes["inference"]).steps
+    assert [[reading.phase for reading in step.phases] for step in steps] == [[Phase.FORWARD]] * 3
+    assert steps[0].peak_allocated_bytes < reading_of(outcomes["plain"]).peak_allocated_bytes
+
+
+def test_autocast_in_fp16_runs_all_phases_with_its_scaler(outcomes: Mapping[str, Outcome]) -> None:
+    outcome = outcomes["amp-fp16"]
+    assert outcome.status is Status.OK, outcome.error
+    assert [reading.phase for reading in reading_of(outcome).steps[2].phases] == list(Phase)
+    # What lives on after a step: the output, in two bytes a value, and the scaler's scale and growth tracker.
+    plain, output, half_output, scaler = outcomes["plain"], BATCH_SIZE * 10 * 4, 3 * 512, 2 * 512
+    assert phase_of(outcome, 3, Phase.ZERO_GRAD).allocated_before_bytes == (
+        phase_of(plain, 3, Phase.ZERO_GRAD).allocated_before_bytes - output + half_output + scaler
+    )
+
+
+def test_more_steps_are_more_readings_of_one_steady_state(outcomes: Mapping[str, Outcome]) -> None:
+    reading = reading_of(outcomes["five steps"])
+    assert len(reading.steps) == 5
+    assert len({step.peak_allocated_bytes for step in reading.steps[1:]}) == 1
+    assert reading.peak_allocated_bytes == reading_of(outcomes["plain"]).peak_allocated_bytes
+
+
+def test_running_out_in_the_second_step_keeps_the_first(outcomes: Mapping[str, Outcome]) -> None:
+    outcome = outcomes["fills"]
+    assert outcome.status is Status.OOM
+    assert str(outcome.error).startswith("forward of step 2: CUDA out of memory. Tried to allocate 1024.00 GiB.")
+    first, second = reading_of(outcome).steps
+    assert [reading.phase for reading in first.phases] == list(Phase)
+    assert [reading.phase for reading in second.phases] == [Phase.ZERO_GRAD, Phase.FORWARD]
+    assert first.seconds is not None
+    assert second.seconds is None
+
+
+def test_the_peaks_of_a_run_are_the_highest_of_its_phases(outcomes: Mapping[str, Outcome]) -> None:
+    for name in ("plain", "fp64", "amp-fp16", "inference", "five steps"):
+        reading = reading_of(outcomes[name])
+        phases = [phase for step in reading.steps for phase in step.phases]
+        assert reading.peak_reserved_bytes == max(phase.peak_reserved_bytes for phase in phases)
+        assert reading.peak_requested_bytes == max(phase.peak_requested_bytes for phase in phases)
+        assert reading.nvml_used_bytes is not None
+        assert reading.context_bytes is not None
+        assert reading.nvml_used_bytes > reading.context_bytes > 0
