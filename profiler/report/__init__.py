@@ -1,0 +1,1 @@
+"""Records made readable. Everything here returns what to show; nothing here prints."""

@@ -1,0 +1,132 @@
+"""Columns of figures under group headings, in sections, laid out to a width without ever cutting a figure.
+
+Made by hand, because a section's name, a group's heading and a reason beneath a row each span columns.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from rich.cells import cell_len
+from rich.text import Text
+
+GAPS = (3, 2, 1)  # blanks between columns: as airy as the width allows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: a cell for each row, right-aligned under `heading`, which stands under `group`."""
+
+    heading: str
+    cells: tuple[str, ...]
+    group: str = ""
+    style: str = ""
+    cell_styles: Mapping[str, str] = field(default_factory=dict)  # by the cell's text, before `style`
+
+    @property
+    def width(self) -> int:
+        """The cells that the widest entry takes."""
+        return max(cell_len(text) for text in (self.heading, *self.cells))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The columns, the section of each row (runs of one name stand together), and notes beneath rows."""
+
+    stub: Column  # the column that names the row; it is repeated where the others do not fit at once
+    columns: tuple[Column, ...]
+    sections: tuple[str, ...]
+    notes: Mapping[int, str] = field(default_factory=dict)
+
+    def width(self, gap: int) -> int:
+        """The cells that the grid takes on one line, with `gap` blanks between its columns."""
+        return sum(_widths((self.stub, *self.columns), gap)) + gap * len(self.columns)
+
+
+def lay_out(grid: Grid, width: int) -> list[Text]:
+    """Return the grid as lines no wider than `width`; columns that do not fit stand in a grid below."""
+    gap = next((gap for gap in GAPS if grid.width(gap) <= width), None)
+    if gap is not None:
+        return _lines(grid, gap, width)
+    if len(grid.columns) == 1:
+        return _lines(grid, GAPS[-1], width)
+    half = math.ceil(len(grid.columns) / 2)
+    first = Grid(stub=grid.stub, columns=grid.columns[:half], sections=grid.sections)
+    second = Grid(stub=grid.stub, columns=grid.columns[half:], sections=grid.sections, notes=grid.notes)
+    return [*lay_out(first, width), Text(), *lay_out(second, width)]
+
+
+def shorten(text: str, width: int) -> str:
+    """Return `text` on one line, cut at a word with an ellipsis where it is longer than `width`."""
+    return textwrap.shorten(text, max(width, 10), placeholder=" …")
+
+
+def note_width(grid: Grid, width: int) -> int:
+    """The cells that a note beneath a row has at this width."""
+    return width - len(_note_indent(grid))
+
+
+def _lines(grid: Grid, gap: int, width: int) -> list[Text]:
+    columns = (grid.stub, *grid.columns)
+    widths = _widths(columns, gap)
+    lines = _header(columns, widths, gap)
+    for name, rows in groupby(range(len(grid.sections)), key=lambda row: grid.sections[row]):
+        lines.append(_line(name, style="bold"))
+        for row in rows:
+            lines.append(_row(columns, widths, gap, row))
+            if row in grid.notes:
+                lines.append(_line(_note_indent(grid) + shorten(grid.notes[row], note_width(grid, width)), "dim"))
+    return lines
+
+
+def _note_indent(grid: Grid) -> str:
+    return " " * grid.stub.width + "  "
+
+
+def _widths(columns: Sequence[Column], gap: int) -> list[int]:
+    """The width of each column; a group's last one grows where the group's heading is the widest."""
+    widths: list[int] = []
+    for group, members in groupby(columns, key=lambda column: column.group):
+        spanned = [column.width for column in members]
+        lacking = cell_len(group) - sum(spanned) - gap * (len(spanned) - 1)
+        spanned[-1] += max(lacking, 0)
+        widths += spanned
+    return widths
+
+
+def _header(columns: Sequence[Column], widths: list[int], gap: int) -> list[Text]:
+    between = " " * gap
+    spans: list[str] = []
+    left = iter(widths)
+    for group, members in groupby(columns, key=lambda column: column.group):
+        spanned = [next(left) for _ in members]
+        spans.append(_over(group, sum(spanned) + gap * (len(spanned) - 1)))
+    headings = [column.heading.rjust(width) for column, width in zip(columns, widths, strict=True)]
+    rule = "─" * (sum(widths) + gap * (len(widths) - 1))
+    lines = [_line(between.join(spans)), _line(between.join(headings)), _line(rule, "dim")]
+    lines[0].highlight_regex("─+", "dim")
+    return lines if any(column.group for column in columns) else lines[1:]
+
+
+def _over(group: str, span: int) -> str:
+    """The group's name over its columns: between rules where there is room for them."""
+    if not group or span < cell_len(group) + 6:
+        return group.rjust(span)
+    return f" {group} ".center(span, "─")
+
+
+def _row(columns: Sequence[Column], widths: list[int], gap: int, row: int) -> Text:
+    line = _line("")
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        cell = column.cells[row]
+        line.append(" " * (gap * bool(place) + width - cell_len(cell)))
+        line.append(cell, column.cell_styles.get(cell, column.style))
+    return line
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")

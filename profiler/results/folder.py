@@ -1,0 +1,173 @@
+"""The folder of a running sweep: written as the points come, so that a crash costs one point at most."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from profiler.errors import ResultError
+from profiler.records import RunRecord
+from profiler.results.lines import Manifest, to_line, utc_now
+from profiler.results.rows import to_csv
+from profiler.results.saved import (
+    CSV_FILE,
+    MANIFEST_FILE,
+    RECORDS_FILE,
+    find_runs,
+    read_manifest,
+    read_records,
+)
+
+
+class ResultFolder:
+    """The folder that a running sweep writes to, locked against a second sweep until it is closed."""
+
+    def __init__(self, path: Path, manifest: Manifest, records: Sequence[RunRecord], lock: int | None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._records = list(records)
+        self._lock = lock
+
+    @classmethod
+    def create(cls, root: Path, manifest: Manifest) -> ResultFolder:
+        """Make ``root/<config name>/<UTC time>`` and write the manifest.
+
+        Raises:
+            ResultError: the folder cannot be made or written.
+        """
+        with _writing(root):
+            path = _make_run_folder(root / manifest.name, manifest.started)
+            folder = cls(path, manifest, (), _lock(path))
+            folder._write_manifest()
+            _replace(path / CSV_FILE, to_csv(()))
+        return folder
+
+    @property
+    def records(self) -> tuple[RunRecord, ...]:
+        """The records so far; in a resumed folder those of the earlier run too."""
+        return tuple(self._records)
+
+    def append(self, record: RunRecord) -> None:
+        """Write one record; when this returns, its line is on the disk.
+
+        Raises:
+            ResultError: it cannot be written, for instance because the disk is full.
+        """
+        with _writing(self.path):
+            with (self.path / RECORDS_FILE).open("ab") as file:
+                file.write(f"{to_line(record)}\n".encode("utf-8", "replace"))
+                file.flush()
+                os.fsync(file.fileno())
+            self._records.append(record)
+            _replace(self.path / CSV_FILE, to_csv(self._records))
+
+    def finish(self) -> None:
+        """Mark the sweep complete, so that the next one starts afresh, and close the folder."""
+        self.manifest = replace(self.manifest, complete=True, finished=utc_now())
+        with _writing(self.path):
+            self._write_manifest()
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock. A folder that was not finished can be resumed."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> ResultFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _write_manifest(self) -> None:
+        text = json.dumps(asdict(self.manifest), indent=2, ensure_ascii=False)
+        _replace(self.path / MANIFEST_FILE, text + "\n")
+
+
+def find_unfinished(root: Path, name: str, fingerprint: str) -> ResultFolder | None:
+    """Return the newest run of `name` with this fingerprint, locked and ready to go on.
+
+    ``None`` where there is no such run, or it is complete, in use, damaged or not ours to write.
+    """
+    for path in find_runs(root / name):
+        try:
+            manifest = read_manifest(path)
+            if manifest.fingerprint == fingerprint:
+                return None if manifest.complete else _resume(path)
+        except ResultError:
+            continue
+    return None
+
+
+def _resume(path: Path) -> ResultFolder | None:
+    with _writing(path):
+        lock = _lock(path)
+        if lock is None:
+            return None
+        try:
+            folder = ResultFolder(path, read_manifest(path), read_records(path), lock)
+            if not folder.manifest.complete:  # else the other sweep ended between the look and the lock
+                # Written anew, without the torn line that a crash may have left.
+                _replace(path / RECORDS_FILE, "".join(to_line(record) + "\n" for record in folder.records))
+                _replace(path / CSV_FILE, to_csv(folder.records))
+                return folder
+        except BaseException:
+            os.close(lock)
+            raise
+        folder.close()
+    return None
+
+
+def _make_run_folder(parent: Path, started: str) -> Path:
+    time = re.sub(r"[-:Z]", "", started).replace("T", "-")
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = parent / (time if number == 1 else f"{time}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _lock(path: Path) -> int | None:
+    """Take the folder's lock and return its descriptor, or ``None`` where another process has it."""
+    descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    if sys.platform == "win32":
+        return descriptor  # no flock there; what is lost is only the guard against a second sweep
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put `text` in the file's place in one step: a reader, or a crash, finds the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(text.encode("utf-8", "replace"))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or path
+        raise ResultError(f"cannot write {name}: {error.strerror}; choose another folder with --output-dir") from None
