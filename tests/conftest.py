@@ -1,0 +1,65 @@
+"""What the tests share: a phantom GPU where one can be built, and the reason where not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from profiler import device as devices
+from profiler.device import Device
+from profiler.errors import DeviceError
+from profiler.phantom.build import build_phantom
+from profiler.phantom.catalog import find_gpu
+from profiler.phantom.launch import phantom_environment
+from profiler.real_gpus import list_real_gpus
+
+Script = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` need a real GPU; elsewhere they are skipped and counted."""
+    if list_real_gpus():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a real GPU"))
+
+
+@pytest.fixture(scope="session")
+def phantom_device_h100() -> Device:
+    """The phantom H100 80 GB; tests that need it are skipped, with the reason, where none can be built."""
+    try:
+        return devices.phantom_device(find_gpu("h100-80gb"))
+    except DeviceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def phantom_device(phantom_device_h100: Device) -> Device:
+    """The phantom that tests run on unless they name another."""
+    return phantom_device_h100
+
+
+@pytest.fixture
+def run_on_phantom(phantom_device_h100: Device, tmp_path: Path) -> Script:
+    """Run Python source in a fresh interpreter on a phantom: ``run(source, gpu="h100-80gb", **environment)``."""
+
+    def run(source: str, gpu: str = "h100-80gb", **environment: str) -> subprocess.CompletedProcess[str]:
+        script = tmp_path / "script.py"
+        script.write_text(source)
+        added = phantom_environment(build_phantom(), find_gpu(gpu))
+        return subprocess.run(
+            [sys.executable, str(script)],
+            env={**os.environ, **added, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
