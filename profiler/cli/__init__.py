@@ -5,6 +5,7 @@ Each command imports what it needs when it is called, so that `memprof --help` a
 
 from __future__ import annotations
 
+import os
 import sys
 
 from profiler.errors import ExitCode, MemprofError
@@ -18,27 +19,24 @@ def main() -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    import click
+    import typer
 
     from profiler.cli.app import app
 
+    usage_error = typer.BadParameter.__bases__[0]  # its home depends on typer's version
+
     try:
         return int(app(arguments, prog_name="memprof", standalone_mode=False) or ExitCode.OK)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message())
-        return ExitCode.OK
-    except click.ClickException as error:
-        return _say(error.format_message(), ExitCode.CONFIG)
     except MemprofError as error:
         return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has gone, for instance `head`
         sys.stderr.close()
         return ExitCode.OK
-    except Exception as error:  # a defect: one line for the user, the rest for who mends it
-        import os
-
+    except Exception as error:
+        if isinstance(error, usage_error):
+            return _say(str(error) or error.format_message(), ExitCode.CONFIG)
         if os.environ.get("MEMPROF_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {error}; this is a defect of memprof, MEMPROF_TRACEBACK=1 shows where"

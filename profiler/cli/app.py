@@ -9,7 +9,6 @@ import typer
 
 app = typer.Typer(
     name="memprof",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="How much GPU memory training a PyTorch model takes, why, and how far it can go. Without a GPU too: "
@@ -25,13 +24,15 @@ OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where results are
 
 @app.callback(invoke_without_command=True)
 def root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         from profiler import __version__
 
         typer.echo(f"memprof {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()

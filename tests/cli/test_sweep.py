@@ -1,0 +1,151 @@
+"""The main job from the command line: rows, figures, files, and going on after a stop."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler.device import Device
+from profiler.errors import ExitCode
+from profiler.results import COLUMNS
+from tests.cli.conftest import ROOT, Memprof
+
+MLP = "configs/mnist_mlp.yaml"
+PARAMETERS_BYTES = 407_080
+NOTES_TOTALS_BYTES = {64: 1_047_632, 256: 1_748_048, 1024: 4_549_712, 4096: 15_756_368}
+
+
+@pytest.fixture(scope="module")
+def swept(memprof: Memprof, phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The whole sweep of mnist_mlp on a phantom H100: what was printed, and the folder it left."""
+    assert phantom_device_h100.name == "h100-80gb"
+    folder = tmp_path_factory.mktemp("results")
+    ended = memprof("sweep", MLP, "--gpu", "h100-80gb", "--json", "--output-dir", str(folder))
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    (run,) = (folder / "mnist_mlp").iterdir()
+    return {"printed": json.loads(ended.stdout), "stderr": ended.stderr, "run": run}
+
+
+def test_the_sweep_has_a_row_for_each_optimizer_and_batch_size(swept: dict[str, Any]) -> None:
+    rows = swept["printed"]["rows"]
+    assert len(rows) == 15
+    assert {row["optimizer"] for row in rows} == {"sgd", "sgd+momentum", "adam"}
+    assert all(row["status"] == "ok" and row["source"] == "emulated" for row in rows)
+
+
+def test_the_first_line_says_that_it_is_a_phantom(swept: dict[str, Any]) -> None:
+    assert swept["stderr"].startswith("emulating NVIDIA H100 80GB HBM3 (h100-80gb) on a phantom GPU")
+
+
+@pytest.mark.parametrize(("optimizer", "state_bytes"), [("sgd", 0), ("sgd+momentum", 407_080), ("adam", 814_160)])
+def test_the_breakdown_has_the_figures_of_the_notes(swept: dict[str, Any], optimizer: str, state_bytes: int) -> None:
+    for row in (row for row in swept["printed"]["rows"] if row["optimizer"] == optimizer):
+        assert row["parameters_bytes"] == row["gradients_bytes"] == PARAMETERS_BYTES
+        assert row["optimizer_state_bytes"] == state_bytes
+
+
+@pytest.mark.parametrize(("batch_size", "notes_bytes"), NOTES_TOTALS_BYTES.items())
+def test_the_totals_for_sgd_agree_with_the_table_of_the_notes(
+    swept: dict[str, Any], batch_size: int, notes_bytes: int
+) -> None:
+    """The notes leave out the targets (8 B a sample) and what the loss saves; that is under 2 %."""
+    rows = swept["printed"]["rows"]
+    (row,) = (row for row in rows if row["optimizer"] == "sgd" and row["batch_size"] == batch_size)
+    assert row["analytic_total_bytes"] == pytest.approx(notes_bytes, rel=0.02)
+
+
+def test_every_row_adds_up(swept: dict[str, Any]) -> None:
+    categories = ("parameters", "buffers", "gradients", "optimizer_state", "input", "activations")
+    for row in swept["printed"]["rows"]:
+        assert sum(row[f"{name}_bytes"] for name in categories) == row["analytic_total_bytes"]
+        assert row["peak_allocated_bytes"] - row["analytic_total_bytes"] == row["difference_bytes"]
+        assert row["nvml_used_bytes"] == row["peak_reserved_bytes"] + row["context_bytes"]
+        assert row["peak_requested_bytes"] <= row["peak_allocated_bytes"] <= row["peak_reserved_bytes"]
+        phases = (row[f"{name}_peak_bytes"] for name in ("forward", "backward", "optimizer"))
+        assert max(phases) == row["peak_allocated_bytes"]
+
+
+def test_a_phantom_gives_no_time_for_a_step(swept: dict[str, Any]) -> None:
+    assert all(row["seconds_per_step"] is None for row in swept["printed"]["rows"])
+
+
+def test_the_csv_has_the_published_columns_and_the_printed_figures(swept: dict[str, Any]) -> None:
+    with (swept["run"] / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(COLUMNS) == list(swept["printed"]["rows"][0])
+    peaks = [row["peak_allocated_bytes"] for row in swept["printed"]["rows"]]
+    assert [int(row["peak_allocated_bytes"]) for row in rows] == peaks
+
+
+def test_show_prints_the_saved_rows_again(memprof: Memprof, swept: dict[str, Any]) -> None:
+    again = memprof("show", str(swept["run"]), "--json")
+    assert json.loads(again.stdout)["rows"] == swept["printed"]["rows"]
+    table = memprof("show", str(swept["run"]))
+    assert "emulated" in table.stdout
+    assert max(len(line) for line in table.stdout.splitlines()[:-1]) <= 80
+
+
+def test_out_of_memory_is_a_row_and_the_next_row_is_right(
+    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
+) -> None:
+    assert phantom_device_h100.name == "h100-80gb"
+    options = ("--gpu", "t4", "--optimizer", "sgd", "--json", "--output-dir", str(tmp_path))
+    ended = memprof("sweep", MLP, "--batch-size", "64", "--batch-size", "8000000", "--batch-size", "256", *options)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    statuses = {row["batch_size"]: row["status"] for row in json.loads(ended.stdout)["rows"]}
+    assert statuses == {64: "ok", 256: "ok", 8_000_000: "oom"}
+
+
+def test_a_sweep_that_was_stopped_goes_on_where_it_stopped(
+    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
+) -> None:
+    assert phantom_device_h100.name == "h100-80gb"
+    (tmp_path / "slow.py").write_text(
+        "import time, torch\n"
+        "class Slow(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        if x.is_cuda: time.sleep(0.7)\n"
+        "        return super().forward(x)\n"
+        "def build(): return Slow(4, 2)\n"
+    )
+    config = tmp_path / "slow.yaml"
+    config.write_text(
+        "model: slow.py:build\ninput: {shape: [4]}\ntarget: {shape: [], dtype: int64, range: [0, 2]}\n"
+        "optimizers: [sgd]\nbatch_sizes: [1, 2, 3, 4, 5, 6, 7, 8]\n"
+    )
+    arguments = ["sweep", str(config), "--gpu", "h100-80gb", "--json", "--output-dir", str(tmp_path / "results")]
+    stopped = subprocess.Popen(
+        [sys.executable, "-m", "profiler", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_rows(tmp_path / "results", 2)
+    stopped.send_signal(signal.SIGINT)
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == ExitCode.INTERRUPTED
+    assert "the same command goes on from there" in said
+    again = memprof(*arguments)
+    assert again.returncode == ExitCode.OK, again.stderr
+    assert "going on with" in again.stderr
+    assert [row["batch_size"] for row in json.loads(again.stdout)["rows"]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert len(list((tmp_path / "results" / "slow").iterdir())) == 1
+
+
+def wait_for_rows(results: Path, count: int) -> None:
+    """Wait until a running sweep has written `count` records, a minute at most."""
+    for _ in range(600):
+        if any(len(file.read_text().splitlines()) >= count for file in results.glob("*/*/records.jsonl")):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the sweep wrote no rows")

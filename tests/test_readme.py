@@ -1,0 +1,66 @@
+"""The README says what is so."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from profiler.config_file import load
+from profiler.device import Device
+from profiler.errors import ExitCode
+from profiler.phantom.torch_install import find_torch
+from tests.cli.conftest import Memprof
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def block(language: str, number: int = 0) -> str:
+    """The text of the README's `number`-th block in `language`."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number]
+
+
+def test_the_config_of_the_readme_is_accepted(tmp_path: Path) -> None:
+    file = tmp_path / "readme.yaml"
+    file.write_text(block("yaml"))
+    assert load(file).config.name == "my_resnet"
+
+
+def test_every_command_is_in_the_readme(memprof: Memprof) -> None:
+    listed = memprof("--help").stdout.split("Commands:")[1].split("Exit status")[0]
+    commands = re.findall(r"^  ([a-z][a-z-]*)  ", listed, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        assert f"`memprof {command}" in README, command
+
+
+def test_every_exit_status_is_in_the_readme_and_in_the_help(memprof: Memprof) -> None:
+    section = README.split("## Exit status")[1].split("##")[0]
+    shown = " ".join(memprof("--help").stdout.split())
+    for code in ExitCode:
+        assert re.search(rf"(^|[\s·]){code.value} \w", section), code
+        assert f" {code.value} " in shown, code
+
+
+def test_the_two_commands_install_with_the_same_constraints() -> None:
+    commands = [block("bash", 0), block("bash", 1)]
+    assert all("pip install -q -c constraints.txt" in command for command in commands)
+    assert "memprof sweep configs/mnist_mlp.yaml" in commands[0]
+    assert "pytest" in commands[1]
+
+
+def test_the_table_of_the_readme_is_what_the_sweep_prints(
+    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
+) -> None:
+    assert phantom_device_h100.name == "h100-80gb"
+    install, pinned = find_torch(), re.search(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert install
+    assert pinned
+    if install.torch_version.split("+")[0] != pinned[1]:
+        pytest.skip(f"the README's table was made with torch {pinned[1]}, and this is {install.torch_version}")
+    ended = memprof("sweep", "configs/mnist_mlp.yaml", "--gpu", "h100-80gb", "--output-dir", str(tmp_path))
+    printed = [line.rstrip() for line in ended.stdout.splitlines()]
+    for line in block("text").splitlines():
+        assert line in printed
