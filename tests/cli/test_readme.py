@@ -13,7 +13,7 @@ from profiler.errors import ExitCode
 from profiler.phantom.torch_install import find_torch
 from tests.cli.conftest import Memprof
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
