@@ -114,7 +114,7 @@ class Reading:
 
     @property
     def first_step_peak_allocated_bytes(self) -> int | None:
-        """The peak of the first step, in which optimizer state does not exist yet."""
+        """The peak of the first step, whose optimizer makes its state only at the end."""
         return self.steps[0].peak_allocated_bytes if self.steps else None
 
     @property

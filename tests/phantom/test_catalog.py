@@ -67,12 +67,12 @@ def write(tmp_path: Path) -> Write:
 
 
 def header_limits(capability: str) -> dict[str, int]:
-    """The limits of a compute capability in the header of NVIDIA's that comes with torch's CUDA wheels."""
+    """The limits of a compute capability in the header of NVIDIA's in the package nvidia-cuda-cccl."""
     package = importlib.util.find_spec("nvidia")
     roots = package.submodule_search_locations if package else None
     found = [path for root in roots or [] for path in Path(root).rglob("cuda/__device/arch_traits.h")]
     if not found:
-        pytest.skip("the CUDA wheels of torch are not installed")
+        pytest.skip("the package nvidia-cuda-cccl, which has NVIDIA's limits, is not installed")
     number = capability.replace(".", "")
     text = found[0].read_text(encoding="utf-8")
     body = text.split(f"arch_traits<arch_id::sm_{number}>() noexcept")[1].split("return __traits")[0]
