@@ -1,0 +1,70 @@
+"""`python -m benchmarks [--only NAME] [--repeats N]` in the repository's root: print and write results.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import commands, peers, worker
+from benchmarks.machine import describe_machine
+from benchmarks.report import Section, markdown, table
+from benchmarks.results import ANSWER_HEADINGS, FIGURE_HEADINGS, Answer, Figure
+
+BENCHMARKS: Mapping[str, Callable[[int], Iterator[Figure]]] = {
+    "mnist_mlp_sweep": commands.mnist_mlp_sweep,
+    "resnet50_sweep": commands.resnet50_sweep,
+    "help": commands.help_text,
+    "training_step": peers.training_step,
+    "batch_size": worker.batch_size,
+    "host_memory": worker.host_memory,
+}
+PEERS = "peers"
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def main() -> int:
+    """Run what was asked for; the exit status is 1 where a goal was missed."""
+    arguments = _arguments()
+    figures: list[Figure] = []
+    answers: list[Answer] = []
+    for name in arguments.only or [*BENCHMARKS, PEERS]:
+        with Console(stderr=True).status(name):
+            if name == PEERS:
+                answers += peers.peers(arguments.repeats)
+            else:
+                figures += BENCHMARKS[name](arguments.repeats)
+    machine, sections = describe_machine(), list(_sections(figures, answers))
+    Console().print(*machine, *map(table, sections), sep="\n", soft_wrap=True)
+    if not arguments.only:
+        RESULTS.write_text(markdown(machine, sections, arguments.repeats), encoding="utf-8")
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+def _sections(figures: Sequence[Figure], answers: Sequence[Answer]) -> Iterator[Section]:
+    if figures:
+        rows = [figure.cells() for figure in figures]
+        yield Section(title="Goals", headings=FIGURE_HEADINGS, rows=rows)
+    for workload, group in groupby(answers, key=lambda answer: answer.workload):
+        rows = [answer.cells() for answer in group]
+        yield Section(title=f"Peak of {workload}", headings=ANSWER_HEADINGS, rows=rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    names = [*BENCHMARKS, PEERS]
+    about = f"one of {', '.join(names)}; repeatable; writes no file"
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=about)
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds of each comparison (5)")
+    arguments = parser.parse_args()
+    if arguments.repeats < 1:
+        parser.error(f"--repeats {arguments.repeats}: write 1 or more")
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())

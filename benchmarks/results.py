@@ -1,0 +1,61 @@
+"""What a benchmark gives back: a figure against its goal, or a tool's answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from profiler.units import format_bytes, format_percent
+
+FIGURE_HEADINGS: tuple[str, ...] = ("benchmark", "memprof", "against", "result", "goal", "met")
+ANSWER_HEADINGS: tuple[str, ...] = ("tool", "bytes", "peak", "to memprof", "its own time", "whole process")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure and its goal: a ratio (``x``), or seconds (``s``)."""
+
+    name: str
+    memprof: str
+    baseline: str
+    value: float
+    goal: float
+    unit: str = "x"
+    at_least: bool = False  # the goal is a lower bound
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met."""
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table under `FIGURE_HEADINGS`."""
+        value = f"{self.value:,.0f}" if self.value >= 100 else f"{self.value:.2f}"
+        goal = f"at {'least' if self.at_least else 'most'} {self.goal:g} {self.unit}"
+        met = "yes" if self.met else "NO"
+        return self.name, self.memprof, self.baseline, f"{value} {self.unit}", goal, met
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """The peak that one tool gives for one workload, ``None`` where it is not installed."""
+
+    workload: str
+    tool: str
+    peak_bytes: int | None
+    memprof_bytes: int
+    seconds: float | None = None  # without the imports of torch and torchvision
+    process_seconds: float | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table under `ANSWER_HEADINGS`."""
+        times = _seconds(self.seconds), _seconds(self.process_seconds)
+        if self.peak_bytes is None:
+            return self.tool, "not installed", "-", "-", *times
+        off = self.peak_bytes - self.memprof_bytes
+        difference = format_percent(100 * off / self.memprof_bytes) if off else "equal"
+        figures = f"{self.peak_bytes:,}", format_bytes(self.peak_bytes), difference
+        return self.tool, *figures, *times
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
