@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from profiler.config import SHORT_OPTIMIZERS, Mode, SweepConfig
 from profiler.nearest import did_you_mean, nearest
-from profiler.workload.names import BUILT_IN, OPTIMIZERS, TORCHVISION, own_model
+from profiler.workload.names import BUILT_IN, OPTIMIZERS, TORCHVISION, installed_optimizer, own_model
 from profiler.yaml_lines import KeyPath
 
 _LONGEST_SHOWN = 40
@@ -115,13 +116,24 @@ def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
 
 
 def _optimizer_problems(config: SweepConfig, value: Mapping[str, Any]) -> Iterator[Problem]:
-    known = {name.lower() for name in OPTIMIZERS}
     for index, optimizer in enumerate(config.optimizers):
-        if optimizer.name.lower() not in known:
-            hint = did_you_mean(optimizer.name, [*sorted(known), *SHORT_OPTIMIZERS])
-            hint = hint or f"; torch.optim has {', '.join(OPTIMIZERS)}"
-            path = _written(("optimizers", index), value)
-            yield Problem(path=path, text=f"unknown optimizer {_shown(optimizer.name)}{hint}")
+        text = _optimizer_problem(optimizer.name)
+        if text is not None:
+            yield Problem(path=_written(("optimizers", index), value), text=text)
+
+
+def _optimizer_problem(name: str) -> str | None:
+    known = {known.lower() for known in OPTIMIZERS}
+    installed = installed_optimizer(name)
+    if installed is not None:
+        package = installed[0].partition(".")[0]
+        missing = importlib.util.find_spec(package) is None
+        return f"no package {package} is installed, so there is no {name}" if missing else None
+    if name.lower() in known:
+        return None
+    hint = did_you_mean(name, [*sorted(known), *SHORT_OPTIMIZERS])
+    hint = hint or f"; torch.optim has {', '.join(OPTIMIZERS)}"
+    return f"unknown optimizer {_shown(name)}{hint}"
 
 
 def _target_problems(config: SweepConfig) -> Iterator[Problem]:

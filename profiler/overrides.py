@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from profiler.errors import ConfigError
 from profiler.yaml_lines import KeyPath, YamlError, parse
+
+# How one of a list is written where only one can be meant: --set batch_size=64, --vary optimizer=sgd,adam.
+_ONE_OF: Mapping[str, str] = MappingProxyType({"batch_size": "batch_sizes", "optimizer": "optimizers"})
 
 
 class Flag(StrEnum):
@@ -18,6 +22,7 @@ class Flag(StrEnum):
     GPU = "--gpu"
     BATCH_SIZE = "--batch-size"
     OPTIMIZER = "--optimizer"
+    VARY = "--vary"  # one value of a knob, laid over what all the others say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +45,11 @@ class Settings:
 
 
 def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
-    """Return `settings` with `overrides` laid over them: first each `--set` in order, then the others.
+    """Return `settings` with `overrides` laid over them: each `--set` in order, then the others, `--vary` last.
 
     `--batch-size` and `--optimizer` replace what was configured. An optimizer is picked by its label or name
-    from the configured ones, with their keyword arguments, or else stands for itself.
+    from the configured ones, with their keyword arguments, or else stands for itself. `batch_size` and
+    `optimizer` are also keys of `--set` and `--vary`, for the list with the one item.
 
     Raises:
         ConfigError: a `--set` is not ``key=value`` or leads to no place in the config, or a batch size is
@@ -58,14 +64,28 @@ def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
     settings = _replace_list(settings, "batch_sizes", sizes)
     configured = settings.value.get("optimizers")
     chosen = [(o, _configured(configured, o.text)) for o in overrides if o.flag is Flag.OPTIMIZER]
-    return _replace_list(settings, "optimizers", chosen)
+    settings = _replace_list(settings, "optimizers", chosen)
+    for override in (o for o in overrides if o.flag is Flag.VARY):
+        settings = _vary(settings, override)
+    return settings
+
+
+def _vary(settings: Settings, override: Override) -> Settings:
+    keys, new = _assignment(override)
+    if keys == ["optimizers"]:
+        picked = _configured(settings.value.get("optimizers"), new) if isinstance(new, str) else new
+        return _replace_list(settings, "optimizers", [(override, picked)])
+    if keys == ["batch_sizes"] and isinstance(new, str):
+        raise ConfigError(f"{override}: {new!r} is not a whole number")
+    return _put(settings, keys, new, override)
 
 
 def _assignment(override: Override) -> tuple[list[str], Any]:
     key, separator, text = override.text.partition("=")
     keys = key.strip().split(".")
     if not separator or "" in keys:
-        raise ConfigError(f"{override}: write --set key=value, for example --set steps=5")
+        raise ConfigError(f"{override}: write {override.flag} key=value, for example {override.flag} steps=5")
+    keys[0] = _ONE_OF.get(keys[0], keys[0])
     try:
         return keys, parse(text).value
     except YamlError as error:

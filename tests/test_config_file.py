@@ -157,6 +157,36 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
             "model: mnist_mlp\ntarget: {shape: [3], range: [0, 5]}",
             "x.yaml:2: target: range is for integer tensors, and dtype is float32",
         ),
+        (
+            "model: mnist_mlp\noptimizers: [sgd, no_such_package.optim:Adam8bit]",
+            "x.yaml:2: optimizers[1]: no package no_such_package is installed, so there is no "
+            "no_such_package.optim:Adam8bit",
+        ),
+        (
+            "model: mnist_mlp\ngradient_accumulation: 0",
+            "x.yaml:2: gradient_accumulation: 0 is too small; the least is 1",
+        ),
+        (
+            "model: mnist_mlp\nactivation_checkpointing: true",
+            "x.yaml:2: activation_checkpointing: true is not a whole number",
+        ),
+        ("model: mnist_mlp\nset_to_none: zero", "x.yaml:2: set_to_none: 'zero' is not true or false"),
+        ("model: mnist_mlp\ncompiled: true", "x.yaml:2: compiled: unknown key; did you mean compile?"),
+        (
+            "model: mnist_mlp\ngradient_accumulation: 4\noptimizer_in_backward: true",
+            "x.yaml:3: optimizer_in_backward: gradient_accumulation: 4 needs the gradients of all its passes; set it "
+            "to 1, or set optimizer_in_backward to false",
+        ),
+        (
+            "model: mnist_mlp\noptimizer_in_backward: true\nprecision: amp-fp16",
+            "x.yaml:2: optimizer_in_backward: precision: amp-fp16 has a GradScaler, which needs all gradients before "
+            "a step; write amp-bf16, or set optimizer_in_backward to false",
+        ),
+        (
+            "model: mnist_mlp\noptimizer_in_backward: true\nset_to_none: false",
+            "x.yaml:2: optimizer_in_backward: set_to_none: false keeps the gradients, and this frees them; set it "
+            "to true, or set optimizer_in_backward to false",
+        ),
         ("model: mnist_mlp\nsteps: 2", "x.yaml:2: steps: 2 is too small; the least is 3"),
         ("model: mnist_mlp\nsteps: 20000", "x.yaml:2: steps: 20000 is too large; the most is 10000"),
         ("model: mnist_mlp\nseed: yes", "x.yaml:2: seed: true is not a whole number"),

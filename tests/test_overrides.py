@@ -40,6 +40,8 @@ def overridden(*options: tuple[str, str], value: dict[str, Any] = VALUE) -> dict
         ("optimizers.1=adamw", {"optimizers": ["sgd", "adamw"]}),
         ("allocator=", {}),
         ("allocator=a=b", {"allocator": "a=b"}),
+        ("batch_size=64", {"batch_sizes": 64}),
+        ("optimizer=adam", {"optimizers": "adam"}),
     ],
 )
 def test_set_puts_a_yaml_value_where_its_key_leads(text: str, changed: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -17,6 +20,7 @@ from profiler.analytic.standins import StandInModel, device_storages
 from profiler.config import SweepConfig
 from profiler.errors import WorkloadError
 from profiler.workload.batches import Batch, make_batch
+from profiler.workload.checkpointing import checkpointed
 from profiler.workload.losses import Loss
 from profiler.workload.precision import autocast_dtype
 from profiler.workload.reason import reason
@@ -25,22 +29,23 @@ from profiler.workload.reason import reason
 def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
     """Return the bytes of the storages that autograd saves, each once, less parameters, buffers and batch.
 
-    Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` hands over. ``None`` where the model
-    needs real values to run.
+    Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` hands over. Of checkpointed blocks these are
+    the inputs, and what the largest block saves when backward runs it again. ``None`` where the model needs real
+    values to run.
 
     Raises:
         WorkloadError: the model or the loss refuses the batch's shapes or dtypes.
     """
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        saved.update(device_storages((tensor,)))
-        return tensor
-
+    saved, again = Saved(), list[Saved]()
     stand_ins, dtype = model.batch(batch), autocast_dtype(config.precision)
-    hooks = torch.autograd.graph.saved_tensors_hooks(keep, _as_it_is)
     try:
-        with model.active(), cuda_kernels(model.module), cuda_autocast(dtype), hooks:
+        with (
+            model.active(),
+            cuda_kernels(model.module),
+            cuda_autocast(dtype),
+            saved.watched(),
+            _blocks_watched(model.module, again),
+        ):
             loss(model.module(*stand_ins.inputs), stand_ins.target)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
         return None
@@ -48,7 +53,48 @@ def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, lo
         _raise_if_wrong(model, config, loss, error)
         return None
     known = device_storages((*model.module.parameters(), *model.module.buffers(), *stand_ins.tensors))
-    return sum(storage.nbytes() for key, storage in saved.items() if key not in known)
+    kept_bytes = saved.bytes_beside(known)
+    return kept_bytes + max((block.bytes_beside({**known, **saved.storages}) for block in again), default=0)
+
+
+class Saved:
+    """The storages that autograd saves on the device while `watched`."""
+
+    def __init__(self) -> None:
+        self.storages: dict[int, torch.UntypedStorage] = {}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Keep what autograd saves, except within other hooks."""
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, _as_it_is):
+            yield
+
+    def bytes_beside(self, known: Mapping[int, torch.UntypedStorage]) -> int:
+        """Return the bytes of the storages that are not among `known`."""
+        return sum(storage.nbytes() for key, storage in self.storages.items() if key not in known)
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        self.storages.update(device_storages((tensor,)))
+        return tensor
+
+
+@contextmanager
+def _blocks_watched(module: nn.Module, again: list[Saved]) -> Iterator[None]:
+    """Add to `again` what each run of a checkpointed block saves: checkpoint's own hooks would take it."""
+    blocks = {forward: forward.run for forward in checkpointed(module)}
+    for forward, run in blocks.items():
+        forward.run = partial(_run_watched, run, again)
+    try:
+        yield
+    finally:
+        for forward, run in blocks.items():
+            forward.run = run
+
+
+def _run_watched(run: Callable[..., Any], again: list[Saved], *args: Any, **kwargs: Any) -> Any:
+    again.append(Saved())
+    with again[-1].watched():
+        return run(*args, **kwargs)
 
 
 def _as_it_is(tensor: Any) -> Any:

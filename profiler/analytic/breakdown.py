@@ -23,7 +23,8 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -
     """Return the breakdown of each (optimizer, batch size), in the order of `points`.
 
     Parameters, buffers, gradients and inputs are count times bytes an element. `model` loses its values. In
-    inference there are no gradients, no optimizer state, and autograd saves nothing.
+    inference there are no gradients, no optimizer state, and autograd saves nothing. With the optimizer in backward
+    one gradient is there at a time: the largest counts.
 
     Raises:
         WorkloadError: an optimizer or the loss cannot be built, or the model refuses the config's input.
@@ -31,18 +32,26 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -
     stand_in = StandInModel(model)
     states = {_key(spec): _state_bytes(stand_in, spec) for spec in _distinct(points)}
     batches = {size: _batch_bytes(stand_in, config, size) for size in dict.fromkeys(size for _, size in points)}
-    trained = [p for p in model.parameters() if p.requires_grad and config.mode is Mode.TRAIN]
+    gradients_bytes = _gradients_bytes(model, config)
     return [
         Breakdown(
             parameters_bytes=_bytes(model.parameters()),
             buffers_bytes=_bytes(model.buffers()),
-            gradients_bytes=_bytes(trained),
+            gradients_bytes=gradients_bytes,
             optimizer_state_bytes=states[_key(spec)],
             input_bytes=batches[size][0],
             activations_bytes=batches[size][1],
         )
         for spec, size in points
     ]
+
+
+def _gradients_bytes(model: nn.Module, config: SweepConfig) -> int:
+    """Return the bytes of the gradients that are there at once."""
+    if config.mode is Mode.INFERENCE:
+        return 0
+    each = [_bytes([parameter]) for parameter in model.parameters() if parameter.requires_grad]
+    return max(each, default=0) if config.optimizer_in_backward else sum(each)
 
 
 def _state_bytes(model: StandInModel, spec: OptimizerConfig | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -19,34 +19,67 @@ from profiler.analytic.standins import (
     quick_result,
 )
 from profiler.config import OptimizerConfig
-from profiler.workload.optimizers import build_optimizer
+from profiler.errors import WorkloadError
+from profiler.workload.names import installed_optimizer
+from profiler.workload.optimizers import build_optimizer, find_optimizer
 
 aten = torch.ops.aten
+Storages = dict[int, torch.UntypedStorage]
 
 
 def optimizer_state_bytes(model: StandInModel, spec: OptimizerConfig) -> int | None:
     """Return the bytes that the state takes on the device after a step with a dense gradient a parameter.
 
     State on the host is not counted: Adam's `step` is a CPU tensor unless the optimizer is fused or
-    capturable. ``None`` where the step cannot run without values.
+    capturable. ``None`` where the step cannot run without values. An optimizer of another package, which may have
+    kernels of its own, then steps with values on the CPU, and all of its state counts.
 
     Raises:
         WorkloadError: the optimizer cannot be built for these parameters.
     """
+    find_optimizer(spec.name)  # a package that is imported among stand-ins would keep some of them
+    state = _state_of_stand_ins(model, spec)
+    if state is None and installed_optimizer(spec.name) is not None:
+        state = _state_on_cpu(model, spec)
+    return None if state is None else sum(storage.nbytes() for storage in state.values())
+
+
+def _state_of_stand_ins(model: StandInModel, spec: OptimizerConfig) -> Storages | None:
     parameters = list(model.module.parameters())
     with model.active():
-        optimizer = build_optimizer(spec, parameters)
-        _give_gradients(parameters)
         try:
+            optimizer = build_optimizer(spec, parameters)
+            _give_gradients(parameters)
             with torch.no_grad(), StateOnly():  # type: ignore[no-untyped-call]
                 optimizer.step()
+        except WorkloadError as error:
+            if isinstance(error.__cause__, DataDependentOutputException):
+                return None
+            raise
         except Exception:
             return None  # e.g. SparseAdam wants sparse gradients; the run itself says it
         finally:
-            optimizer.zero_grad(set_to_none=True)
+            model.module.zero_grad(set_to_none=True)
+    return device_storages(_state_tensors(optimizer))
+
+
+def _state_on_cpu(model: StandInModel, spec: OptimizerConfig) -> Storages | None:
+    with model.real_values() as module:
+        optimizer = build_optimizer(spec, module.parameters())
+        for parameter in module.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        try:
+            optimizer.step()
+        except Exception:
+            return None  # no kernels for the CPU
+        finally:
+            module.zero_grad(set_to_none=True)
+    return {(storage := tensor.untyped_storage())._cdata: storage for tensor in _state_tensors(optimizer)}
+
+
+def _state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     leaves = tree_leaves([dict(state) for state in optimizer.state.values()])
-    state = device_storages(leaf for leaf in leaves if isinstance(leaf, Tensor))
-    return sum(storage.nbytes() for storage in state.values())
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
 
 def _give_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

@@ -18,7 +18,7 @@ class Recorder:
 
     def __init__(self, device: torch.device, nvml: Nvml | None) -> None:
         self.moment = "setup"  # what is running now, for the reason of a failure
-        self._device = device
+        self.device = device
         self._nvml = nvml
         self._steps: list[StepReading] = []
         self._phases: list[PhaseReading] = []
@@ -49,12 +49,12 @@ class Recorder:
     def phase(self, phase: Phase) -> Iterator[None]:
         """Read the counters around one phase, and wait for the device at its end."""
         self.moment = f"{phase} of step {len(self._steps) + 1}"
-        before = _stats(self._device)["allocated_bytes"]["all"]["current"]
+        before = _stats(self.device)["allocated_bytes"]["all"]["current"]
         try:
             with self._watched():
                 yield
         finally:
-            stats = _stats(self._device)
+            stats = _stats(self.device)
             self._phases.append(
                 PhaseReading(
                     phase=phase,
@@ -68,7 +68,7 @@ class Recorder:
 
     def reading(self) -> Reading:
         """Return everything read so far; inactive split blocks and retries are those of this moment."""
-        stats = _stats(self._device)
+        stats = _stats(self.device)
         return Reading(
             steps=tuple(self._steps),
             peak_allocated_bytes=self._peaks["allocated_bytes"],
@@ -83,12 +83,12 @@ class Recorder:
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        torch.cuda.reset_peak_memory_stats(self._device)
+        torch.cuda.reset_peak_memory_stats(self.device)
         try:
             yield
-            torch.cuda.synchronize(self._device)
+            torch.cuda.synchronize(self.device)
         finally:
-            stats = _stats(self._device)
+            stats = _stats(self.device)
             self._peaks = {name: max(peak, stats[name]["all"]["peak"]) for name, peak in self._peaks.items()}
 
     def _read_nvml(self) -> None:
@@ -100,7 +100,7 @@ class Recorder:
         own_bytes = self._nvml.own_bytes()
         self._used_bytes = used_bytes
         taken_bytes = used_bytes if own_bytes is None else own_bytes
-        self._context_bytes = taken_bytes - torch.cuda.memory_reserved(self._device)
+        self._context_bytes = taken_bytes - torch.cuda.memory_reserved(self.device)
 
 
 def _stats(device: torch.device) -> dict[str, Any]:

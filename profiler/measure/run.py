@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from profiler.config import OptimizerConfig, SweepConfig
@@ -9,7 +11,7 @@ from profiler.measure.counters import Recorder
 from profiler.measure.failure import classify
 from profiler.measure.nvml import open_nvml
 from profiler.measure.outcome import Outcome
-from profiler.measure.step import build_step
+from profiler.measure.step import Step, build_step
 from profiler.records import Status
 
 
@@ -26,30 +28,57 @@ def measure(
     exception of the workload ``error``; both keep what was read until then. The process must be a fresh one:
     the counters and NVML's figures are those of the whole process.
     """
+
+    def steps(recorder: Recorder) -> None:
+        _run_steps(recorder, model, config, (optimizer, batch_size))
+
+    return _watch(steps, config, device)
+
+
+def measure_with_evaluation(
+    model: torch.nn.Module,
+    config: SweepConfig,
+    optimizer: OptimizerConfig | None,
+    batch_size: int,
+    device: torch.device,
+) -> Outcome:
+    """As `measure`, with one pass in eval mode behind the steps, while all that training keeps is there."""
+
+    def steps_and_pass(recorder: Recorder) -> None:
+        step = _run_steps(recorder, model, config, (optimizer, batch_size))
+        recorder.moment = "the evaluation pass"
+        with recorder.setup():
+            step.evaluate()
+
+    return _watch(steps_and_pass, config, device)
+
+
+def _watch(run: Callable[[Recorder], None], config: SweepConfig, device: torch.device) -> Outcome:
     torch.cuda.set_device(device)
     _apply_switches(config)
     recorder = Recorder(device, open_nvml(device))
-    status, reason = _run(recorder, model, config, (optimizer, batch_size), device)
+    status, reason = _outcome(run, recorder)
     return Outcome(status=status, reading=recorder.reading(), error=reason)
 
 
-def _run(
-    recorder: Recorder,
-    model: torch.nn.Module,
-    config: SweepConfig,
-    point: tuple[OptimizerConfig | None, int],
-    device: torch.device,
-) -> tuple[Status, str | None]:
+def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Status, str | None]:
     try:
-        with recorder.setup():
-            step = build_step(model, config, *point, device)
-        for _ in range(config.steps):
-            with recorder.step():
-                step(recorder)
+        run(recorder)
     except Exception as error:
         # The traceback's frames hold the tensors of the failed step; it goes when this block ends.
         return classify(error, recorder.moment)
     return Status.OK, None
+
+
+def _run_steps(
+    recorder: Recorder, model: torch.nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int]
+) -> Step:
+    with recorder.setup():
+        step = build_step(model, config, *point, recorder.device)
+    for _ in range(config.steps):
+        with recorder.step():
+            step(recorder)
+    return step
 
 
 def _apply_switches(config: SweepConfig) -> None:

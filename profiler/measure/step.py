@@ -6,25 +6,25 @@ values replace them, so the previous output is still there while the next forwar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from profiler.config import Mode, OptimizerConfig, Precision, SweepConfig
+from profiler.measure.compiling import compile_model
 from profiler.measure.counters import Recorder
+from profiler.measure.optimizing import Optimizer, make_optimizer
 from profiler.records import Phase
-from profiler.workload import Batch, autocast, build_loss, build_optimizer, make_batch
-
-Step = Callable[[Recorder], None]
+from profiler.workload import Batch, autocast, build_loss, make_batch
 
 
 class TrainingStep:
-    """zero_grad, forward, loss, backward and optimizer, with a GradScaler for AMP in fp16."""
+    """zero_grad, then forward, loss and backward as often as gradients are accumulated, then the optimizer.
 
-    def __init__(
-        self, model: torch.nn.Module, config: SweepConfig, optimizer: torch.optim.Optimizer, batch: Batch
-    ) -> None:
+    A GradScaler scales the loss for AMP in fp16.
+    """
+
+    def __init__(self, model: torch.nn.Module, config: SweepConfig, optimizer: Optimizer, batch: Batch) -> None:
         self._model, self._config, self._optimizer, self._batch = model, config, optimizer, batch
         self._loss_function = build_loss(config)
         self._device_type = batch.inputs[0].device.type
@@ -33,19 +33,31 @@ class TrainingStep:
         self._loss: torch.Tensor | None = None
 
     def __call__(self, recorder: Recorder) -> None:
-        """Run one step. Forward and loss share one autocast region, whose cast weights are cached."""
+        """Run one step; its phases come once, or those of each accumulated pass in turn."""
         with recorder.phase(Phase.ZERO_GRAD):
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad(set_to_none=self._config.set_to_none)
+        for _ in range(self._config.gradient_accumulation):
+            self._accumulate(recorder)
+        with recorder.phase(Phase.OPTIMIZER):
+            self._optimizer.step(self._scaler)
+
+    def _accumulate(self, recorder: Recorder) -> None:
+        # Forward and loss share one autocast region, whose cast weights are cached.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
                 self._output = self._model(*self._batch.inputs)
             with recorder.phase(Phase.LOSS):
                 self._loss = self._loss_function(self._output, self._batch.target)
+                if self._config.gradient_accumulation > 1:
+                    self._loss = self._loss / self._config.gradient_accumulation
         with recorder.phase(Phase.BACKWARD):
             self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call]
-        with recorder.phase(Phase.OPTIMIZER):
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
+
+    def evaluate(self) -> None:
+        """Run one forward pass in eval mode without autograd, beside all that training keeps; ends the training."""
+        self._model.eval()
+        with torch.no_grad(), autocast(self._config, self._device_type):
+            self._model(*self._batch.inputs)
 
 
 class InferenceStep:
@@ -61,6 +73,14 @@ class InferenceStep:
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
             self._output = self._model(*self._batch.inputs)
 
+    def evaluate(self) -> None:
+        """Run one more forward pass: inference is evaluation already."""
+        with torch.no_grad(), autocast(self._config, self._device_type):
+            self._model(*self._batch.inputs)
+
+
+Step = TrainingStep | InferenceStep
+
 
 def build_step(
     model: torch.nn.Module,
@@ -72,8 +92,9 @@ def build_step(
     """Move `model` to `device`, make the batch there, and then the optimizer: PyTorch asks for that order."""
     model.train(config.mode is Mode.TRAIN).to(device)
     batch = make_batch(config, batch_size, device)
+    module = compile_model(model, config, batch) if config.compile else model
     if config.mode is Mode.INFERENCE:
-        return InferenceStep(model, config, batch)
+        return InferenceStep(module, config, batch)
     if optimizer is None:
         raise ValueError("a training step needs an optimizer")
-    return TrainingStep(model, config, build_optimizer(optimizer, model.parameters()), batch)
+    return TrainingStep(module, config, make_optimizer(model, config, optimizer), batch)

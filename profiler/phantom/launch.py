@@ -31,6 +31,7 @@ def phantom_environment(
         "LD_PRELOAD": _in_front(str(libraries.preload), "LD_PRELOAD"),
         "LD_LIBRARY_PATH": _in_front(str(libraries.folder), "LD_LIBRARY_PATH"),
         "MEMPROF_PHANTOM": describe_gpu(spec, devices),
+        "TRITON_LIBCUDA_PATH": str(libraries.folder),
     }
     return variables if ledger is None else {**variables, "MEMPROF_PHANTOM_LEDGER": str(ledger)}
 

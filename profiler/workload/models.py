@@ -14,6 +14,7 @@ from profiler.errors import WorkloadError
 from profiler.nearest import did_you_mean
 from profiler.workload.batches import make_batch
 from profiler.workload.builtin import FACTORIES
+from profiler.workload.checkpointing import checkpoint_blocks
 from profiler.workload.names import TORCHVISION, own_model
 from profiler.workload.own import build_own
 from profiler.workload.precision import weights_dtype
@@ -23,12 +24,15 @@ from profiler.workload.reason import reason
 def build_model(config: SweepConfig, folder: Path) -> nn.Module:
     """Return the config's model on the CPU: seeded, in the dtype of its precision, set to train or to eval.
 
+    Its blocks are checkpointed where the config says so.
+
     Args:
         config: The sweep.
         folder: Where a relative path to the user's own file starts.
 
     Raises:
-        WorkloadError: the name is unknown, the factory is missing or raises, or there is nothing to train.
+        WorkloadError: the name is unknown, the factory is missing or raises, or there is nothing to train or to
+            checkpoint.
     """
     torch.manual_seed(config.seed)
     model = _construct(config.model, folder)
@@ -37,6 +41,8 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
         model = model.to(memory_format=torch.channels_last)
     _materialize(model, config)
     _check(model, config)
+    if config.activation_checkpointing is not None:
+        checkpoint_blocks(model, config.activation_checkpointing, config.model.name)
     return model
 
 

@@ -74,6 +74,12 @@ def own_model(name: str) -> OwnModel | None:
     return OwnModel(file=PurePath(match["file"]), factory=match["factory"]) if match else None
 
 
+def installed_optimizer(name: str) -> tuple[str, str] | None:
+    """Return module and class of ``package.module:Class``, or ``None`` where `name` is not of that form."""
+    match = re.fullmatch(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<kind>[A-Za-z_]\w*)", name)
+    return (match["module"], match["kind"]) if match else None
+
+
 def defaults_of(model: ModelConfig) -> Defaults | None:
     """Return what `model`'s name implies, or ``None`` for a model of the user's own and an unknown name.
 

@@ -151,3 +151,40 @@ def test_attention_is_torchs_own_again_afterwards(sweep: Sweep) -> None:
     out = nn.functional.scaled_dot_product_attention(query, query, query)
     weights = torch.softmax(query @ query.transpose(-1, -2) / 8**0.5, -1)
     torch.testing.assert_close(out, weights @ query)
+
+
+BLOCKS = """
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x).tanh()
+        return x
+
+def build():
+    return nn.Sequential(*(Block() for _ in range(4)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"),
+    [
+        (None, 4 * 3),  # each tanh's output
+        (1, 3 + 3),  # what goes from block to block and what comes out of one that runs again
+        (2, 1 + 3 + 1 + 3 + 2),  # what two blocks return, two whole blocks, and the rest of one that runs again
+    ],
+)
+def test_checkpointed_blocks_keep_their_inputs_and_one_block_at_a_time(
+    tmp_path: Path, sweep: Sweep, every: int | None, kept: int
+) -> None:
+    (tmp_path / "own.py").write_text(BLOCKS)
+    keys = {"input": [{"shape": [16]}], "loss": "sum", "activation_checkpointing": every}
+    config = sweep("own.py:build", **keys)
+    batch = make_batch(config, 4, META)
+    found = activations_bytes(StandInModel(build_model(config, tmp_path)), config, batch, build_loss(config))
+    assert found == kept * 4 * 16 * 4

@@ -141,3 +141,16 @@ def test_one_batch_size_that_fails_does_not_fail_the_others(breakdowns: BreakDow
     found = breakdowns("torchvision:resnet18", (1, 2), input=[{"shape": [3, 16, 16]}], optimizers=["sgd"])
     assert found[0].activations_bytes is None
     assert found[1].activations_bytes
+
+
+def test_with_the_optimizer_in_backward_the_largest_gradient_is_there_alone(breakdowns: BreakDowns) -> None:
+    (plain,) = breakdowns("mnist_mlp", optimizers=["adam"])
+    (inside,) = breakdowns("mnist_mlp", optimizers=["adam"], optimizer_in_backward=True)
+    assert inside.gradients_bytes == 784 * 128 * 4
+    assert inside.optimizer_state_bytes == plain.optimizer_state_bytes
+    assert inside.activations_bytes == plain.activations_bytes
+
+
+@pytest.mark.parametrize("keys", [{"gradient_accumulation": 4}, {"set_to_none": False}, {"compile": True}])
+def test_knobs_that_change_no_size_leave_the_textbook_sum(breakdowns: BreakDowns, keys: dict[str, Any]) -> None:
+    assert breakdowns("mnist_mlp", optimizers=["adam"], **keys) == breakdowns("mnist_mlp", optimizers=["adam"])

@@ -1,5 +1,6 @@
 """Optimizer state: against formulas, and against the state that a real step on the CPU makes."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,3 +97,28 @@ def test_the_model_keeps_no_gradients() -> None:
     stand_in = StandInModel(model())
     optimizer_state_bytes(stand_in, OptimizerConfig(name="adam"))
     assert all(parameter.grad is None for parameter in stand_in.module.parameters())
+
+
+OWN_KERNELS = """
+import torch
+
+class Bytes(torch.optim.Optimizer):
+    def __init__(self, params):
+        self.table = torch.linspace(0, 1, 256)
+        self.scale = self.table.sum().item()
+        super().__init__(params, {})
+
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            if p.grad.numpy().any():
+                raise ValueError("only zeros")
+            self.state[p] = {"state": torch.zeros_like(p, dtype=torch.uint8), "table": self.table}
+"""
+
+
+def test_an_installed_optimizer_with_kernels_of_its_own_steps_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bytes_package.py").write_text(OWN_KERNELS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert state_bytes("bytes_package:Bytes") == COUNT + 256 * 4

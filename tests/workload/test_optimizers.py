@@ -1,5 +1,6 @@
-"""Optimizers of torch.optim by name."""
+"""Optimizers of torch.optim and of other packages by name."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,28 @@ def test_keyword_arguments_that_the_class_refuses_are_one_line() -> None:
 
 def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
     assert "runs the model again within its step (a closure)" in refusal("lbfgs")
+
+
+def test_an_installed_package_gives_its_optimizers_from_itself_and_from_its_optim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "halves_package").mkdir()
+    (tmp_path / "halves_package" / "__init__.py").write_text("from halves_package import optim\n")
+    (tmp_path / "halves_package" / "optim.py").write_text("from torch.optim import SGD\nclass Halves(SGD): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = optimizer("halves_package:Halves", momentum=0.5)
+    assert type(made) is type(optimizer("halves_package.optim:Halves"))
+    assert made.defaults["momentum"] == 0.5
+    assert refusal("halves_package:Halfs") == (
+        "optimizer 'halves_package:Halfs': halves_package has no optimizer class Halfs; did you mean Halves?"
+    )
+
+
+def test_a_package_that_cannot_be_imported_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_a_lot.py").write_text("raise RuntimeError('no such driver\\nmore')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert refusal("needs_a_lot:Adam") == (
+        "optimizer 'needs_a_lot:Adam': importing needs_a_lot raised RuntimeError: no such driver"
+    )

@@ -173,6 +173,13 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function
     return cudaSuccess; /* a missing symbol is told by the status alone */
 }
 
+#if CUDART_VERSION < 13000
+cudaError_t cudaGetDriverEntryPoint(const char *symbol, void **function, unsigned long long flags,
+                                    enum cudaDriverEntryPointQueryResult *status) {
+    return cudaGetDriverEntryPointByVersion(symbol, function, CUDART_VERSION, flags, status);
+}
+#endif
+
 /* ---- kernels: registered, asked about, and never run ---- */
 
 void **__cudaRegisterFatBinary(void *fat_binary) {

@@ -1,0 +1,154 @@
+"""The sections of a config file: model, tensors, loss, optimizers, batch sizes, cuDNN's switches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kwargs = dict[str, Any]
+LOSSES_WITHOUT_TARGET = ("sum", "output")
+LARGEST_INT64 = 2**63 - 1
+MOST_BATCH_SIZES = 1000
+SHORT_OPTIMIZERS: Mapping[str, Kwargs] = MappingProxyType(
+    {"sgd+momentum": {"momentum": 0.9}, "sgd+nesterov": {"momentum": 0.9, "nesterov": True}}
+)
+
+# Strict, so that `true`, `"16"` and `16.0` are refused rather than read as numbers of something.
+Count = Annotated[int, Field(strict=True, ge=1, le=2**40)]
+Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Bound = Annotated[int, Field(strict=True, ge=-LARGEST_INT64 - 1, le=LARGEST_INT64)]
+Dtype = Literal["float32", "float64", "bfloat16", "float16", "int64", "int32", "uint8", "bool"]
+
+
+def named(value: Any) -> Any:
+    """Return the long form of a name that stands alone, and any other value as it is."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Section(BaseModel):
+    """A mapping of the file: frozen, and no other keys than its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class ModelConfig(Section):
+    """A built-in name, ``torchvision:NAME``, or ``path/to/file.py:factory`` (relative to the config file)."""
+
+    name: str = Field(
+        min_length=1,
+        description="A built-in model, torchvision:NAME, or FILE.py:FACTORY with FILE.py beside the config.",
+        examples=["mnist_mlp", "torchvision:resnet50", "own_model.py:build"],
+    )
+    kwargs: Kwargs = Field(default={}, description="Keyword arguments of the model's factory.")
+
+
+class TensorConfig(Section):
+    """One tensor of the batch, without its batch dimension. `range` bounds integers: high is not included."""
+
+    shape: tuple[Count, ...] = Field(
+        description="The shape without the batch dimension; [] is one number a sample.",
+        examples=[[3, 224, 224], []],
+    )
+    dtype: Dtype = Field(default="float32", description="The dtype of the tensor's elements.")
+    range: tuple[Bound, Bound] | None = Field(
+        default=None,
+        description="For integers: [low, high], low included, high not, as in torch.randint.",
+        examples=[[0, 1000]],
+    )
+
+    @model_validator(mode="after")
+    def _range_fits_dtype(self) -> Self:
+        if self.range is None:
+            return self
+        if self.dtype not in ("int64", "int32", "uint8"):
+            raise ValueError(f"range is for integer tensors, and dtype is {self.dtype}")
+        if self.range[0] >= self.range[1]:
+            raise ValueError(f"range {list(self.range)} is empty; write [low, high] with low < high")
+        least, most = {"int64": (-(2**63), 2**63), "int32": (-(2**31), 2**31), "uint8": (0, 256)}[self.dtype]
+        if self.range[0] < least or self.range[1] > most:
+            raise ValueError(f"range {list(self.range)} does not fit into {self.dtype}: [{least}, {most}]")
+        return self
+
+
+class LossConfig(Section):
+    """A function of `torch.nn.functional` or a class of `torch.nn` by name.
+
+    Two names of memprof's own: ``sum`` (of the output) and ``output`` (the model returns its loss).
+    """
+
+    name: str = Field(
+        min_length=1,
+        description="A function of torch.nn.functional, a class of torch.nn, or: sum (of the output), "
+        "output (the model returns its loss).",
+        examples=["cross_entropy", "MSELoss", "sum", "output"],
+    )
+    kwargs: Kwargs = Field(default={}, description="Keyword arguments of the loss.")
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the loss compares the output with a target."""
+        return self.name not in LOSSES_WITHOUT_TARGET
+
+
+class OptimizerConfig(Section):
+    """A class of `torch.optim` by name (``sgd``, ``adamw``; upper and lower case are the same).
+
+    ``package.module:Class`` is a class of another installed package, such as ``bitsandbytes:AdamW8bit``.
+    ``sgd+momentum`` is short for SGD with momentum 0.9, ``sgd+nesterov`` for that with Nesterov's. Validation
+    spells both out: `name` is then ``sgd``. `label` is the name in the rows, by default the name as written.
+    """
+
+    name: str = Field(
+        min_length=1,
+        description="A class of torch.optim in upper or lower case, sgd+momentum or sgd+nesterov, or "
+        "package.module:Class of an installed package.",
+        examples=["sgd", "sgd+momentum", "adam", "AdamW", "bitsandbytes:AdamW8bit"],
+    )
+    kwargs: Kwargs = Field(default={}, description="Keyword arguments of the optimizer.")
+    label: str = Field(default="", description="The name in the rows; the optimizer's name if left out.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+            return data
+        name, kwargs = data["name"], data.get("kwargs", {})
+        spelled = {**data, "label": name if data.get("label") in ("", None) else data["label"]}
+        if isinstance(kwargs, dict) and name.lower() in SHORT_OPTIMIZERS:
+            spelled |= {"name": "sgd", "kwargs": SHORT_OPTIMIZERS[name.lower()] | kwargs}
+        return spelled
+
+
+class BatchRange(Section):
+    """Batch sizes from `start` up to and including `stop`, each `factor` times the one before."""
+
+    start: Count = Field(description="The first batch size.")
+    stop: Count = Field(description="The batch size that none goes beyond.")
+    factor: Real = Field(default=2.0, gt=1.0, description="Each batch size is this many times the last.")
+
+    @model_validator(mode="after")
+    def _goes_up(self) -> Self:
+        if self.stop < self.start:
+            raise ValueError(f"stop {self.stop} is below start {self.start}")
+        if math.log(self.stop / self.start) / math.log(self.factor) >= MOST_BATCH_SIZES:
+            raise ValueError(f"factor {self.factor} gives more than {MOST_BATCH_SIZES} batch sizes")
+        return self
+
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes, each once, in rising order."""
+        sizes, size = [self.start], float(self.start)
+        while (size := size * self.factor) <= self.stop:
+            if round(size) > sizes[-1]:
+                sizes.append(round(size))
+        return tuple(sizes)
+
+
+class CudnnConfig(Section):
+    """The switches of `torch.backends.cudnn`."""
+
+    benchmark: bool = Field(default=False, description="torch.backends.cudnn.benchmark.")
+    deterministic: bool = Field(default=False, description="torch.backends.cudnn.deterministic.")

@@ -1,0 +1,66 @@
+"""Which parts of a model are blocks, and that checkpointing them changes nothing but memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from profiler.errors import WorkloadError
+from profiler.workload.checkpointing import checkpoint_blocks, checkpointed, find_blocks
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("resnet18", {"BasicBlock": 8}),
+        ("resnet50", {"Bottleneck": 16}),
+        ("vit_b_16", {"EncoderBlock": 12}),
+        ("swin_t", {"Sequential": 1, "SwinTransformerBlock": 12, "PatchMerging": 3}),
+        ("mobilenet_v2", {"Conv2dNormActivation": 2, "InvertedResidual": 17}),
+        ("vgg11", {}),
+    ],
+)
+def test_the_blocks_are_those_of_the_models_paper(name: str, blocks: dict[str, int]) -> None:
+    with torch.device("meta"):
+        model = models.get_model(name)
+    assert Counter(type(block).__name__ for block in find_blocks(model)) == blocks
+
+
+def test_every_second_block_is_checkpointed_from_the_first_on() -> None:
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(5)))
+    checkpoint_blocks(model, 2, "five")
+    assert ["forward" in vars(block) for block in model] == [True, False, True, False, True]
+    assert len(list(checkpointed(model))) == 3
+
+
+def test_a_block_that_stands_in_two_places_is_wrapped_once() -> None:
+    block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    model = nn.Sequential(nn.ModuleDict({"a": block}), nn.ModuleDict({"b": block}))
+    checkpoint_blocks(model, 1, "shared")
+    assert [forward.run.__self__ for forward in checkpointed(model)] == [block]  # type: ignore[attr-defined]
+
+
+def test_gradients_are_the_same_with_and_without_checkpointing() -> None:
+    def gradients(*every: int) -> list[Any]:
+        torch.manual_seed(0)
+        model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Tanh()) for _ in range(3)))
+        for n in every:
+            checkpoint_blocks(model, n, "three")
+        model(torch.ones(2, 4)).sum().backward()
+        return [parameter.grad for parameter in model.parameters()]
+
+    torch.testing.assert_close(gradients(1), gradients())
+
+
+def test_a_model_without_blocks_is_refused_in_one_line() -> None:
+    with pytest.raises(WorkloadError) as caught:
+        checkpoint_blocks(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), 1, "mnist_mlp")
+    assert str(caught.value) == (
+        "model 'mnist_mlp' has no blocks to checkpoint: none of its nn.Sequential, nn.ModuleList and nn.ModuleDict "
+        "parts holds a module with layers of its own; leave out activation_checkpointing"
+    )
