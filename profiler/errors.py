@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     DEVICE = 4  # the GPU asked for, real or phantom, cannot be had here
     RESULT = 5  # results cannot be written or read
     FAILED_ROWS = 6  # the sweep ended, with rows that crashed, hung or were killed
+    DOES_NOT_FIT = 7  # nothing that was tried fits into the memory; the smallest footprint is said
+    REGRESSION = 8  # `memprof check`: rows grew beyond the limit, or are missing
     INTERRUPTED = 130  # Ctrl-C; what was measured is kept and the next run goes on from there
 
 

@@ -183,3 +183,83 @@ class RunRecord:
         difference = self.difference_bytes
         total = self.breakdown.total_bytes if self.breakdown else None
         return 100.0 * difference / total if difference is not None and total else None
+
+
+class Stop(StrEnum):
+    """What keeps the next batch size from training."""
+
+    MEMORY = "memory"  # of the GPU
+    MEMORY_LIMIT = "memory_limit"  # of `torch.cuda.set_per_process_memory_fraction`
+    GRID = "grid_limit"  # a kernel launch of a size that CUDA refuses
+    INDEXING = "int32_indexing"  # a tensor too large for a kernel's 32-bit indices
+    HOST_MEMORY = "host_memory"
+    POINT_TIMEOUT = "timeout_seconds"  # the config's time limit of one point
+    ERROR = "error"  # anything else; the try has the text
+    MAX = "max"  # nothing: the search was not to go further
+    TIME = "timeout"  # nothing: the search had no more time, and its edge is not proven
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """One batch size that was tried, each in a process of its own. Peaks are those until it ended."""
+
+    batch_size: int
+    status: Status
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    device_bytes: int | None  # reserved and the CUDA context: what NVML counts of this process
+    seconds: float  # of wall time, the start of the process included
+    stop: Stop | None  # None where it trains
+    error: str | None = None
+
+    @property
+    def trains(self) -> bool:
+        """Whether all steps ran."""
+        return self.status is Status.OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryFit:
+    """The least-squares line of peak allocated against batch size, over the tries that trained."""
+
+    fixed_bytes: int
+    bytes_per_sample: int
+    residual_bytes: int  # the largest distance of a try from the line
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxBatch:
+    """How far one config goes on one GPU, and the tries that prove it."""
+
+    gpu: str
+    source: Source
+    model: str
+    optimizer: str | None
+    gpu_total_bytes: int | None
+    memory_limit_bytes: int | None
+    multiple_of: int
+    largest_batch_size: int  # 0: not even one sample trains
+    proven: bool  # the largest trains and the next one does not
+    stopped_by: Stop
+    batch_size_at_80_percent_memory: int | None
+    confirmed: Status | None  # of the run at the safe batch size, an evaluation pass included; None: not run
+    fit: MemoryFit | None
+    free_bytes: int | None  # of the limit or the GPU, beside what the largest holds
+    smallest_footprint_bytes: int | None  # device memory of the smallest batch, where that does not fit
+    tries: tuple[Try, ...]
+    more_tries: tuple[Try, ...]  # for the batch at 80 per cent
+
+    @property
+    def safe_batch_size(self) -> int:
+        """Eight tenths of the largest, rounded down: room for fragmentation and longer samples."""
+        return self.largest_batch_size * 8 // 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accumulation:
+    """A target batch as equal micro-batches whose gradients are accumulated, and how a run of it ended."""
+
+    target_batch_size: int
+    micro_batch_size: int
+    steps: int
+    status: Status

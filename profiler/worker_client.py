@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from profiler.config import SweepConfig
 from profiler.config_file import LoadedConfig
 from profiler.device import Device
 from profiler.errors import ConfigError, DeviceError, WorkloadError
@@ -23,6 +25,7 @@ from profiler.worker.protocol import (
     Describe,
     Described,
     Ended,
+    Job,
     Loaded,
     Measure,
     Measured,
@@ -79,38 +82,52 @@ class WorkerClient:
             return reply.environment
         raise TypeError(f"no answer to a question for the environment: {reply}")
 
-    def breakdowns(self, points: Sequence[Point]) -> tuple[Breakdown, ...]:
-        """Return the analytic breakdown of each of `points`, in their order.
+    def breakdowns(self, points: Sequence[Point], config: SweepConfig | None = None) -> tuple[Breakdown, ...]:
+        """Return the analytic breakdown of each of `points`, in their order; `config` is by default the sweep's.
 
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        reply = self._answer(BreakDown(points=tuple(points)))
+        reply = self._answer(BreakDown(points=tuple(points), config=config))
         if isinstance(reply, BrokenDown):
             return reply.breakdowns
         raise TypeError(f"no answer to a question for breakdowns: {reply}")
 
-    def outcomes(self, points: Sequence[Point], jobs: int) -> Iterator[Outcome]:
+    def outcomes(self, points: Iterable[Point | Job], jobs: int) -> Iterator[Outcome]:
         """Yield the outcome of each of `points`, in their order; up to `jobs` run at the same time.
 
+        A `Job` may be of another config, GPU or allocator setting than the sweep's: they all share one server.
         Where the server itself dies, the points under way get the reason as their outcome, and the others go
         on in a new server.
 
         Raises:
             WorkloadError, DeviceError: a new server could not be started.
         """
-        waiting, asked = deque(points), dict[int, Outcome | None]()
+        return (outcome for outcome, _ in self.timed_outcomes(points, jobs))
+
+    def timed_outcomes(self, points: Iterable[Point | Job], jobs: int) -> Generator[tuple[Outcome, float], None, None]:
+        """Yield each outcome as `outcomes` does, with the seconds from the question to the answer."""
+        waiting, asked = deque(points), dict[int, float]()
+        answers = dict[int, tuple[Outcome, float]]()
         while waiting or asked:
-            under_way = [number for number, outcome in asked.items() if outcome is None]
+            under_way = [number for number in asked if number not in answers]
             while waiting and len(under_way) < jobs:
                 if not under_way:
                     self._replace_dead()
-                under_way.append(self._ask(Measure(point=waiting.popleft())))
-                asked[under_way[-1]] = None
-            asked.update(self._results(under_way))
-            while asked and (first := next(iter(asked.values()))) is not None:
-                del asked[next(iter(asked))]
-                yield first
+                under_way.append(self._ask(Measure(job=self._job(waiting.popleft()))))
+                asked[under_way[-1]] = time.monotonic()
+            for number, outcome in self._results(under_way).items():
+                if number in asked:  # else of questions that were given up
+                    answers[number] = outcome, time.monotonic() - asked[number]
+            while asked and (first := next(iter(asked))) in answers:
+                del asked[first]
+                yield answers.pop(first)
+
+    def _job(self, wanted: Point | Job) -> Job:
+        job = wanted if isinstance(wanted, Job) else Job(optimizer=wanted[0], batch_size=wanted[1])
+        if job.config is None or job.config.allocator == self._loaded.config.allocator:
+            return job
+        return replace(job, environment={**_allocator_variables(job.config), **job.environment})
 
     def _answer(self, request: Request) -> Reply:
         try:
@@ -207,12 +224,18 @@ class WorkerClient:
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([*paths, package_root]),
+            # PyTorch 2.14 warns of each allocation that fails, also of those that it then does without.
+            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             "OMP_NUM_THREADS": "1",  # threads of OpenMP would not survive the fork
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is_available() without initialising CUDA's driver
             **self._device.environment,
         }
-        if self._loaded.config.allocator is not None:
-            # PyTorch 2.9 renamed the variable; both are set so that neither of the user's own wins.
-            environment["PYTORCH_ALLOC_CONF"] = self._loaded.config.allocator
-            environment["PYTORCH_CUDA_ALLOC_CONF"] = self._loaded.config.allocator
-        return environment
+        changes = _allocator_variables(self._loaded.config)
+        return {**environment, **{name: value for name, value in changes.items() if value is not None}}
+
+
+def _allocator_variables(config: SweepConfig) -> dict[str, str | None]:
+    """The allocator's settings as variables: the config's, else those of this process, else none."""
+    # PyTorch 2.9 renamed the variable; both are set so that neither of the user's own wins.
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    return {name: os.environ.get(name) if config.allocator is None else config.allocator for name in names}

@@ -36,7 +36,7 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.OK
     except Exception as error:
         if isinstance(error, usage_error):
-            return _say(str(error) or error.format_message(), ExitCode.CONFIG)
+            return _say(str(error), ExitCode.CONFIG)
         if os.environ.get("MEMPROF_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {error}; this is a defect of memprof, MEMPROF_TRACEBACK=1 shows where"

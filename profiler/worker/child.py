@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import NoReturn
 
 import torch
 
 from profiler.analytic import break_down
+from profiler.errors import WorkloadError
 from profiler.measure.failure import describe
 from profiler.measure.outcome import Outcome
-from profiler.measure.run import measure
+from profiler.measure.run import measure, measure_with_evaluation
 from profiler.phantom.inside import unknown_workspaces
 from profiler.records import Reading, Source, Status
 from profiler.worker.ending import die_with
-from profiler.worker.environment import describe_environment
+from profiler.worker.environment import ALLOCATOR_VARIABLES, describe_environment
+from profiler.worker.models import ModelSource
 from profiler.worker.protocol import (
     BreakDown,
     BrokenDown,
     CudaTouched,
     Describe,
     Described,
+    Job,
     Measure,
     Measured,
     Refused,
@@ -35,36 +38,21 @@ from profiler.worker.protocol import (
     Setup,
     encode,
 )
-from profiler.workload import build_model
-
-ModelSource = Callable[[], torch.nn.Module]
 
 
-def run_child(request: Request, setup: Setup, model: torch.nn.Module | None, pipe: int, parent: int) -> NoReturn:
-    """Answer `request` into `pipe` and end at once, without torch's slow tear-down.
-
-    `model` is the server's, or ``None`` where each child builds its own.
-    """
+def run_child(request: Request, setup: Setup, model: ModelSource, pipe: int, parent: int) -> NoReturn:
+    """Answer `request` into `pipe` and end at once, without torch's slow tear-down."""
     status = 1
     with suppress(BaseException):
         die_with(parent)
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        reply = answer(request, setup, (lambda: model) if model else (lambda: build(setup)))
+        reply = answer(request, setup, model)
         with os.fdopen(pipe, "wb") as stream:
             stream.write(encode(reply))
         status = 0
         sys.stdout.flush()
     os._exit(status)
-
-
-def build(setup: Setup) -> torch.nn.Module:
-    """Build the sweep's model on the CPU.
-
-    Raises:
-        WorkloadError: the factory is missing, raises, or returns something that is no model.
-    """
-    return build_model(setup.config, Path(setup.folder))
 
 
 def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
@@ -77,21 +65,52 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
             case Describe():
                 return Described(number=number, environment=describe_environment(setup))
             case BreakDown():
-                found = break_down(model(), setup.config, request.points)
+                found = break_down(model(), request.config or setup.config, request.points)
                 return BrokenDown(number=number, breakdowns=tuple(found))
             case Measure():
-                return Measured(number=number, outcome=_measure(request, setup, model()))
+                return Measured(number=number, outcome=_measure(request.job, setup, model))
     except BaseException as error:  # SystemExit from the user's code too
         return _failed(request, setup, describe(error))
 
 
-def _measure(request: Measure, setup: Setup, model: torch.nn.Module) -> Outcome:
-    optimizer, batch_size = request.point
-    outcome = measure(model, setup.config, optimizer, batch_size, torch.device("cuda", setup.index))
+def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
+    _change_environment(job)  # PyTorch and the phantom read theirs when CUDA is first used
+    device = torch.device("cuda", setup.index if job.index is None else job.index)
+    config = job.config or setup.config
+    if job.steps is not None:
+        config = config.model_copy(update={"steps": job.steps})
+    if job.memory_limit_bytes is not None:
+        _limit_memory(job.memory_limit_bytes, device)
+    run = measure_with_evaluation if job.evaluate else measure
+    outcome = run(model(), config, job.optimizer, job.batch_size, device)
     unknown = unknown_workspaces()
     if outcome.reading is None or unknown is None:
         return outcome
     return replace(outcome, reading=_emulated(outcome.reading, unknown))
+
+
+def _change_environment(job: Job) -> None:
+    for name, value in job.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if any(name in job.environment for name in ALLOCATOR_VARIABLES):
+        _check_backend()
+
+
+def _check_backend() -> None:
+    settings = next((os.environ[name] for name in ALLOCATOR_VARIABLES if os.environ.get(name)), "")
+    wanted = re.search(r"backend:\s*(\w+)", settings)
+    loaded = torch.cuda.get_allocator_backend()
+    if (wanted[1] if wanted else "native") != loaded:
+        raise WorkloadError(f"allocator: PyTorch took backend:{loaded} when it was imported; give this its own command")
+
+
+def _limit_memory(limit_bytes: int, device: torch.device) -> None:
+    fraction = limit_bytes / torch.cuda.get_device_properties(device).total_memory
+    # One step up, since PyTorch cuts off what it makes of the fraction, and a limit may be a whole number of segments.
+    torch.cuda.set_per_process_memory_fraction(min(1.0, math.nextafter(fraction, 1.0)), device)
 
 
 def _emulated(reading: Reading, unknown: int) -> Reading:

@@ -13,7 +13,7 @@ from profiler.measure.nvml import open_nvml
 from profiler.records import Environment, Source
 from profiler.worker.protocol import Setup
 
-_ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # the new name wins in torch
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # the new name wins in torch
 
 
 def describe_environment(setup: Setup) -> Environment:
@@ -41,7 +41,7 @@ def describe_environment(setup: Setup) -> Environment:
         gpu=gpu,
         gpu_total_bytes=total_bytes,
         source=setup.source,
-        allocator_settings=next((os.environ[name] for name in _ALLOCATOR_VARIABLES if os.environ.get(name)), None),
+        allocator_settings=next((os.environ[name] for name in ALLOCATOR_VARIABLES if os.environ.get(name)), None),
     )
 
 

@@ -8,7 +8,8 @@ way at once.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
@@ -20,6 +21,24 @@ from profiler.records import Breakdown, Environment, Source, Status
 Point = tuple[OptimizerConfig | None, int]
 
 SETUP = 0  # the number of the replies to a `Setup`; requests get theirs, from 1 on, when they are sent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One point to measure. What is ``None`` is the sweep's own, so that a job may be of another config or GPU.
+
+    `environment` is set in the job's process before it touches CUDA (``None``: taken away): another phantom GPU,
+    allocator settings. `memory_limit_bytes` goes to `torch.cuda.set_per_process_memory_fraction`.
+    """
+
+    optimizer: OptimizerConfig | None
+    batch_size: int
+    config: SweepConfig | None = None
+    index: int | None = None  # torch's index of the device
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    memory_limit_bytes: int | None = None
+    steps: int | None = None  # may be fewer than a config may say
+    evaluate: bool = False  # one pass in eval mode behind the steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +69,7 @@ class BreakDown:
     kind: Literal["break_down"] = "break_down"
     number: int = SETUP
     points: tuple[Point, ...]
+    config: SweepConfig | None = None  # the server's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +78,7 @@ class Measure:
 
     kind: Literal["measure"] = "measure"
     number: int = SETUP
-    point: Point
+    job: Job
 
 
 @dataclass(frozen=True, kw_only=True)

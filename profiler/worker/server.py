@@ -14,18 +14,23 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
+from profiler.config import SweepConfig
 from profiler.measure.failure import describe
 from profiler.records import Source, Status
-from profiler.worker.child import build, run_child
+from profiler.worker.child import run_child
 from profiler.worker.ending import explain_exit
+from profiler.worker.models import Models
 from profiler.worker.protocol import (
     SETUP,
+    BreakDown,
     CudaTouched,
     Ended,
     Loaded,
+    Measure,
     Ready,
     Refused,
     Reply,
@@ -42,8 +47,13 @@ class _Running:
     pid: int
     ended: int  # a pidfd, readable once the child is gone
     pipe: int
-    deadline: float
+    limit_seconds: float
+    started: float = field(default_factory=time.monotonic)
     answer: bytearray = field(default_factory=bytearray)
+
+    @property
+    def deadline(self) -> float:
+        return self.started + self.limit_seconds
 
 
 class Server:
@@ -52,7 +62,7 @@ class Server:
     def __init__(self, connection: socket.socket, setup: Setup) -> None:
         self._connection = connection
         self._setup = setup
-        self._model: torch.nn.Module | None = None
+        self._models = Models(setup.config, Path(setup.folder))
         self._decode = request_decoder()
         self._selector = selectors.DefaultSelector()
         self._running: dict[int, _Running] = {}
@@ -80,7 +90,7 @@ class Server:
         torch.set_num_threads(1)
         try:
             if self._setup.build_in_server:
-                self._model = build(self._setup)
+                self._models.build()
         except BaseException as error:
             return Refused(number=SETUP, fault="workload", text=describe(error))
         touched: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -112,6 +122,9 @@ class Server:
         return bool(data)
 
     def _start(self, request: Request) -> None:
+        config = _config_of(request)
+        with suppress(Exception):  # the child fails in the same way, and says so
+            self._models.prepare(config)
         parent, (pipe, childs_pipe) = os.getpid(), os.pipe()
         sys.stdout.flush()  # else each child would print again what the model's factory printed
         try:
@@ -125,11 +138,11 @@ class Server:
         if pid == 0:
             os.close(pipe)
             self._connection.close()
-            run_child(request, self._setup, self._model, childs_pipe, parent)
+            run_child(request, self._setup, self._models.source(config), childs_pipe, parent)
         os.close(childs_pipe)
         os.set_blocking(pipe, False)
-        deadline = time.monotonic() + self._setup.config.timeout_seconds
-        child = _Running(number=request.number, pid=pid, ended=os.pidfd_open(pid), pipe=pipe, deadline=deadline)
+        limit = (config or self._setup.config).timeout_seconds
+        child = _Running(number=request.number, pid=pid, ended=os.pidfd_open(pid), pipe=pipe, limit_seconds=limit)
         self._running[pid] = child
         self._selector.register(child.pipe, selectors.EVENT_READ, child)
         self._selector.register(child.ended, selectors.EVENT_READ, child)
@@ -158,7 +171,7 @@ class Server:
             self._kill(child)
             os.waitpid(child.pid, 0)
             self._forget(child)
-            text = f"not done after {self._setup.config.timeout_seconds:g} s (timeout_seconds)"
+            text = f"not done after {child.limit_seconds:g} s (timeout_seconds)"
             self._send(encode(Ended(number=child.number, status=Status.TIMEOUT, text=text)))
 
     def _kill(self, child: _Running) -> None:
@@ -179,6 +192,16 @@ class Server:
 
     def _send(self, line: bytes) -> None:
         self._connection.sendall(line)
+
+
+def _config_of(request: Request) -> SweepConfig | None:
+    """The config that a request brings along, ``None`` where it is the server's own."""
+    match request:
+        case Measure():
+            return request.job.config
+        case BreakDown():
+            return request.config
+    return None
 
 
 def _import_for_children() -> None:

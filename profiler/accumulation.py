@@ -1,0 +1,61 @@
+"""A batch too large for the memory as micro-batches whose gradients are accumulated, shown by a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from profiler.config import Mode
+from profiler.errors import ConfigError
+from profiler.max_batch import STEPS, Target
+from profiler.records import Accumulation, MaxBatch, Status
+from profiler.worker.protocol import Job
+from profiler.worker_client import WorkerClient
+
+_MOST_TRIES = 6
+
+
+def find_accumulation(
+    client: WorkerClient, target: Target, answer: MaxBatch, target_batch_size: int
+) -> Accumulation | None:
+    """Return the fewest accumulation steps whose micro-batch is safe and runs; ``None`` where no batch trains at all.
+
+    The micro-batches are alike, so their size divides the target. Gradients live on between them, which a batch on
+    its own does not show, so each way is run, over two micro-batches at least.
+
+    Raises:
+        ConfigError: in inference there are no gradients to accumulate.
+    """
+    if target.config.mode is Mode.INFERENCE:
+        raise ConfigError("--target-batch: mode inference accumulates no gradients")
+    found = None
+    for steps in _ways(target_batch_size, max(answer.safe_batch_size, min(answer.largest_batch_size, 1))):
+        micro = target_batch_size // steps
+        (outcome,) = client.outcomes([_job(target, answer, micro, steps)], 1)
+        found = Accumulation(
+            target_batch_size=target_batch_size, micro_batch_size=micro, steps=steps, status=outcome.status
+        )
+        if outcome.status is Status.OK:
+            break
+    return found
+
+
+def _ways(target_batch_size: int, safe_batch_size: int) -> Iterator[int]:
+    """The numbers of equal micro-batches that are safe, the fewest first."""
+    if not safe_batch_size:
+        return
+    fewest = -(-target_batch_size // safe_batch_size)
+    ways = (steps for steps in range(fewest, target_batch_size + 1) if target_batch_size % steps == 0)
+    yield from (steps for steps, _ in zip(ways, range(_MOST_TRIES), strict=False))
+
+
+def _job(target: Target, answer: MaxBatch, micro_batch_size: int, steps: int) -> Job:
+    config = target.config.model_copy(update={"gradient_accumulation": min(steps, 2)})
+    return Job(
+        config=config,
+        optimizer=target.optimizer,
+        batch_size=micro_batch_size,
+        index=target.device.index,
+        environment=dict(target.device.environment),
+        memory_limit_bytes=answer.memory_limit_bytes,
+        steps=STEPS,
+    )
