@@ -15,10 +15,15 @@ app = typer.Typer(
     "a phantom GPU emulates one of the catalog.",
     epilog="Exit status: 0 done (an out-of-memory row is a result), 1 a defect of memprof, 2 command line or "
     "config, 3 the model cannot be built or run, 4 the GPU cannot be had, 5 results cannot be written or "
-    "read, 6 some rows failed, 130 interrupted.",
+    "read, 6 some rows failed, 7 nothing that was tried fits into the memory, 8 a check found growth, 130 interrupted.",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+ConfigFile = Annotated[Path, typer.Argument(help="A config file, for example configs/mnist_mlp.yaml.")]
+Gpu = Annotated[Optional[str], typer.Option(help="auto, cuda:N, or a name that `memprof gpus` lists.")]  # noqa: UP045
+Set = Annotated[
+    Optional[list[str]], typer.Option("--set", help="Any config key, as key=value; repeatable.")  # noqa: UP045
+]
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where results are kept.")]
 
 
@@ -71,6 +76,121 @@ def show(
     from profiler.cli import show as command
 
     return command.run(result, output_dir, json)
+
+
+@app.command()
+def compare(
+    config: ConfigFile,
+    vary: Annotated[
+        Optional[list[str]], typer.Option(help="A config key and its values, as key=a,b,c; repeatable.")  # noqa: UP045
+    ] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Every combination, not one knob at a time.")] = False,
+    batch_size: Annotated[
+        Optional[int], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
+    ] = None,
+    gpu: Gpu = None,
+    set_: Set = None,
+    max_batch: Annotated[bool, typer.Option("--max-batch", help="Find each variant's largest batch too.")] = False,
+    json: Json = False,
+) -> int:
+    """Turn the config's knobs and say what each takes against the base: --vary optimizer=sgd,adam."""
+    from profiler.cli import compare as command
+    from profiler.cli.sweep import overrides
+
+    sizes = [] if batch_size is None else [str(batch_size)]
+    wanted = command.Wanted(vary=vary or [], grid=grid, max_batch=max_batch, json=json)
+    return command.run(config, overrides(gpu, sizes, [], set_ or []), wanted)
+
+
+@app.command()
+def diff(
+    before: Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")],
+    after: Annotated[str, typer.Argument(help="The same; what is compared with it.")],
+    output_dir: OutputDir = Path("results"),
+    force: Annotated[bool, typer.Option("--force", help="Compare unlike ones too, such as two GPUs.")] = False,
+    json: Json = False,
+) -> int:
+    """Compare two saved sweeps row by row; unlike ones are refused."""
+    from profiler.cli import diff as command
+
+    return command.run(before, after, output_dir, force, json)
+
+
+@app.command()
+def check(
+    result: Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")],
+    baseline: Annotated[str, typer.Option(help="The result that it is held against.")],
+    max_increase: Annotated[str, typer.Option(help="How much a peak may grow: per cent or a size.")] = "2%",
+    output_dir: OutputDir = Path("results"),
+    json: Json = False,
+) -> int:
+    """Fail with status 8 where a saved sweep's peaks grew over a baseline's: for continuous integration."""
+    from profiler.cli import check as command
+
+    return command.run(result, baseline, max_increase, output_dir, json)
+
+
+@app.command()
+def fit(
+    config: ConfigFile,
+    memory: Annotated[
+        Optional[str], typer.Option(help="For example 8GiB; by default all that the GPU has.")  # noqa: UP045
+    ] = None,
+    batch_size: Annotated[
+        Optional[int], typer.Option(help="By default the largest that the config lists.")  # noqa: UP045
+    ] = None,
+    gpu: Gpu = None,
+    set_: Set = None,
+    json: Json = False,
+) -> int:
+    """Find the knobs that make a batch fit into so much memory, those that cost no speed first."""
+    from profiler.cli import fit as command
+    from profiler.cli.sweep import overrides
+
+    sizes = [] if batch_size is None else [str(batch_size)]
+    question = command.Question(path=config, overrides=overrides(gpu, sizes, [], set_ or []), memory=memory)
+    return command.run(question, json)
+
+
+@app.command(name="max-batch")
+def max_batch(
+    config: ConfigFile,
+    gpu: Annotated[
+        Optional[list[str]], typer.Option(help="cuda:N or a name of `memprof gpus`, repeatable; or all.")  # noqa: UP045
+    ] = None,
+    memory: Annotated[
+        Optional[str], typer.Option(help="At most so much for PyTorch's allocator, for example 16GiB.")  # noqa: UP045
+    ] = None,
+    start: Annotated[int, typer.Option(help="The first batch size to try.")] = 1,
+    max_: Annotated[Optional[int], typer.Option("--max", help="Try none beyond it.")] = None,  # noqa: UP045
+    multiple_of: Annotated[int, typer.Option(help="Only multiples of it.")] = 1,
+    timeout: Annotated[
+        Optional[float], typer.Option(help="Seconds after which the search says what it has.")  # noqa: UP045
+    ] = None,
+    target_batch: Annotated[
+        Optional[int], typer.Option(help="Also find the micro-batch and accumulation that give it.")  # noqa: UP045
+    ] = None,
+    optimizer: Annotated[
+        Optional[str], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
+    ] = None,
+    set_: Set = None,
+    json: Json = False,
+) -> int:
+    """Find the largest batch size that trains, and prove it: the next one does not."""
+    from profiler.cli import max_batch as command
+    from profiler.cli.sweep import overrides
+
+    wanted = command.Wanted(
+        gpus=gpu or [],
+        memory=memory,
+        start=start,
+        most=max_,
+        multiple_of=multiple_of,
+        timeout_seconds=timeout,
+        target_batch_size=target_batch,
+        json=json,
+    )
+    return command.run(config, overrides(None, [], [optimizer] if optimizer else [], set_ or []), wanted)
 
 
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})

@@ -1,0 +1,46 @@
+"""`memprof check`: a saved sweep against a baseline, for continuous integration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from profiler.check import Finding, Verdict, check_results, parse_limit
+from profiler.cli.console import print_json, stdout
+from profiler.compare import compare_results
+from profiler.errors import ExitCode
+from profiler.records import SCHEMA_VERSION
+from profiler.report.compare import check_report
+from profiler.results import load
+
+
+def run(result: str, baseline: str, max_increase: str, root: Path, json: bool) -> ExitCode:
+    """Print which rows of the baseline grew or are missing; return `ExitCode.REGRESSION` where there are any."""
+    limit = parse_limit(max_increase)
+    verdict = check_results(compare_results(load(baseline, root), load(result, root)), limit)
+    if json:
+        print_json(_json(verdict))
+    else:
+        stdout().print(check_report(verdict), soft_wrap=True)
+    return ExitCode.OK if verdict.passed else ExitCode.REGRESSION
+
+
+def _json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "passed": verdict.passed,
+        "figure": verdict.figure,
+        "max_increase": asdict(verdict.limit),
+        "grew": [_row(finding, verdict.figure) for finding in verdict.grew],
+        "missing": [_row(finding, verdict.figure) for finding in verdict.missing],
+        "new": [{"optimizer": pair.name[0], "batch_size": pair.name[1]} for pair in verdict.new],
+        "held": [{"optimizer": pair.name[0], "batch_size": pair.name[1]} for pair in verdict.held],
+    }
+
+
+def _row(finding: Finding, figure: str) -> dict[str, Any]:
+    change = finding.pair.change(figure)
+    optimizer, batch_size = finding.pair.name
+    growth = {"bytes": change.bytes, "percent": change.percent}
+    return {"optimizer": optimizer, "batch_size": batch_size, "reason": finding.reason, **asdict(change), **growth}

@@ -1,0 +1,192 @@
+"""compare, diff, check and fit as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from profiler.device import Device
+from profiler.errors import ExitCode
+from profiler.records import Breakdown, Environment, Reading, RunRecord, Source, Status
+from profiler.results import Manifest, ResultFolder
+from profiler.units import MIB
+
+Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
+ENVIRONMENT = Environment(
+    memprof_version="0.1.0",
+    python_version="3.11.7",
+    platform="Linux-x86_64",
+    torch_version="2.14.1",
+    torchvision_version=None,
+    cuda_version="13.0",
+    cudnn_version="9.24.0",
+    driver_version=None,
+    gpu="h100-80gb",
+    gpu_total_bytes=85_017_493_504,
+    source=Source.EMULATED,
+    allocator_settings=None,
+)
+
+
+def save(root: Path, name: str, *peaks: int, torch_version: str = "2.14.1") -> None:
+    """Save a sweep of SGD over batch sizes 16, 32, ... with these peaks, as `memprof sweep` does."""
+    environment = Environment(**{**vars(ENVIRONMENT), "torch_version": torch_version})
+    manifest = Manifest(
+        name=name,
+        fingerprint="abc",
+        config={"precision": "fp32"},
+        environment=environment,
+        command=("memprof",),
+        points_planned=len(peaks),
+    )
+    with ResultFolder.create(root, manifest) as folder:
+        for place, peak in enumerate(peaks):
+            folder.append(_record(environment, 16 * 2**place, peak))
+        folder.finish()
+
+
+def _record(environment: Environment, batch_size: int, peak: int) -> RunRecord:
+    reading = Reading(
+        steps=(),
+        peak_allocated_bytes=peak,
+        peak_requested_bytes=peak,
+        peak_reserved_bytes=2 * MIB,
+        nvml_used_bytes=None,
+        context_bytes=None,
+        inactive_split_bytes=0,
+        allocation_retries=0,
+        workspace_known=True,
+    )
+    breakdown = Breakdown(
+        parameters_bytes=100,
+        buffers_bytes=0,
+        gradients_bytes=100,
+        optimizer_state_bytes=0,
+        input_bytes=10,
+        activations_bytes=10,
+    )
+    return RunRecord(
+        model="mnist_mlp",
+        optimizer="sgd",
+        precision="fp32",
+        mode="train",
+        batch_size=batch_size,
+        source=Source.EMULATED,
+        status=Status.OK,
+        environment=environment,
+        breakdown=breakdown,
+        reading=reading,
+    )
+
+
+@pytest.mark.parametrize(("config", "more"), [("mnist_mlp", 814_160), ("cifar_mlp", 3_157_072)])
+def test_adam_keeps_twice_the_parameters_more_than_sgd(
+    memprof: Memprof, phantom_device: Device, config: str, more: int
+) -> None:
+    options = ("--vary", "optimizer=sgd,adam", "--gpu", phantom_device.name, "--json")
+    done = memprof("compare", f"configs/{config}.yaml", *options)
+    assert done.returncode == ExitCode.OK, done.stderr
+    answer = json.loads(done.stdout)
+    sgd, adam = answer["rows"]
+    assert adam["change"]["optimizer_state_bytes"]["bytes"] == more
+    assert adam["change"]["peak_allocated_bytes"]["bytes"] == adam["peak_allocated_bytes"] - sgd["peak_allocated_bytes"]
+    assert adam["change"]["peak_allocated_bytes"]["bytes"] >= more  # each tensor in blocks of 512 bytes
+    state = answer["optimizer_states"][1]
+    assert (state["bytes"], state["factor"], state["textbook_factor"]) == (more, 2.0, 2)
+    assert more <= state["read_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
+
+
+def test_a_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_device: Device) -> None:
+    options = ("--batch-size", "4096", "--memory", "50MiB", "--gpu", phantom_device.name)
+    done = memprof("fit", "configs/mnist_mlp.yaml", *options)
+    assert done.returncode == ExitCode.OK, done.stdout + done.stderr
+    assert "\nfits: " in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"memprof sweep configs/mnist_mlp.yaml --gpu {phantom_device.name} --optimizer sgd ")
+
+
+def test_where_nothing_fits_fit_says_the_smallest_footprint_and_exits_with_7(
+    memprof: Memprof, phantom_device: Device
+) -> None:
+    options = ("--batch-size", "2", "--memory", "1MiB", "--gpu", phantom_device.name)
+    done = memprof("fit", "configs/mnist_mlp.yaml", *options, "--json")
+    assert done.returncode == ExitCode.DOES_NOT_FIT == 7
+    answer = json.loads(done.stdout)
+    assert (answer["fits"], answer["command"]) == (False, None)
+    assert answer["smallest_peak_allocated_bytes"] > MIB
+
+
+def test_diff_shows_each_row_before_and_after(memprof: Memprof, tmp_path: Path) -> None:
+    save(tmp_path / "results", "old", 10 * MIB, 20 * MIB)
+    save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
+    done = memprof("diff", "old", "new", cwd=tmp_path)
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert "32   20.00 MiB   25.00 MiB   +5.00 MiB" in " ".join(done.stdout.split("\n")).replace("    +", "   +")
+
+
+def test_diff_refuses_another_torch_in_one_line_unless_forced(memprof: Memprof, tmp_path: Path) -> None:
+    save(tmp_path / "results", "old", 10 * MIB)
+    save(tmp_path / "results", "new", 10 * MIB, torch_version="2.15.0")
+    done = memprof("diff", "old", "new", cwd=tmp_path)
+    assert done.returncode == ExitCode.RESULT
+    assert done.stderr.endswith("are not alike: torch (2.14.1 and 2.15.0); --force compares them all the same\n")
+    assert done.stderr.count("\n") == 1
+    forced = memprof("diff", "old", "new", "--force", "--json", cwd=tmp_path)
+    assert json.loads(forced.stdout)["unlike"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
+
+
+def test_check_exits_with_8_and_names_the_rows_that_grew_or_are_missing(memprof: Memprof, tmp_path: Path) -> None:
+    save(tmp_path / "results", "old", 10 * MIB, 20 * MIB, 30 * MIB)
+    save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
+    done = memprof("check", "new", "--baseline", "old", "--max-increase", "2%", cwd=tmp_path)
+    assert done.returncode == ExitCode.REGRESSION == 8
+    assert done.stdout == (
+        "failed: 1 of 3 rows grew in peak by more than 2 %, 1 missing\n"
+        "  sgd, batch 64: missing\n"
+        "  sgd, batch 32: peak 20.00 MiB to 25.00 MiB, +5.00 MiB (+25.0 %)\n"
+    )
+
+
+def test_check_passes_where_no_row_grew_beyond_the_limit(memprof: Memprof, tmp_path: Path) -> None:
+    save(tmp_path / "results", "old", 10 * MIB, 20 * MIB)
+    save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
+    done = memprof("check", "new", "--baseline", "old", "--max-increase", "5MiB", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "passed: 0 of 2 rows grew in peak by more than 5.00 MiB\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (
+            ("compare", "configs/mnist_mlp.yaml"),
+            "memprof: nothing to compare with the base; give at least one knob another value: "
+            "--vary precision=fp32,amp-bf16\n",
+        ),
+        (
+            ("compare", "configs/mnist_mlp.yaml", "--vary", "precison=fp32"),
+            "memprof: --vary precison=fp32: unknown key; did you mean precision?\n",
+        ),
+        (
+            ("fit", "configs/mnist_mlp.yaml", "--memory", "8 gigs"),
+            "memprof: --memory 8 gigs: '8 gigs' is not a size; write for example 16GiB, 512MiB or 1048576\n",
+        ),
+        (
+            ("fit", "configs/mnist_mlp.yaml", "--memory", "0"),
+            "memprof: --memory 0: nothing fits into no memory; write for example 8GiB\n",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_line(
+    memprof: Memprof, arguments: tuple[str, ...], refusal: str
+) -> None:
+    done = memprof(*arguments)
+    assert (done.returncode, done.stderr, done.stdout) == (ExitCode.CONFIG, refusal, "")
+
+
+def test_every_exit_status_is_in_the_help(memprof: Memprof) -> None:
+    shown = " ".join(memprof("--help").stdout.split())
+    assert [f"{code.value} " for code in ExitCode if f"{code.value} " not in shown.partition("Exit status")[2]] == []

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler.answers import Answer, optimizer_states, state_read_bytes, textbook_factor
+from profiler.check import Limit, check_results, parse_limit
+from profiler.compare import Change, compare_results, find_unlikeness, pair_records
+from profiler.config import OptimizerConfig, SweepConfig
+from profiler.errors import ConfigError, ResultError
+from profiler.records import (
+    Breakdown,
+    Environment,
+    Phase,
+    PhaseReading,
+    Reading,
+    RunRecord,
+    Source,
+    Status,
+    StepReading,
+)
+from profiler.results import Manifest, Result
+
+ENVIRONMENT = Environment(
+    memprof_version="0.1.0",
+    python_version="3.11.7",
+    platform="Linux-x86_64",
+    torch_version="2.14.1",
+    torchvision_version=None,
+    cuda_version="13.0",
+    cudnn_version="9.24.0",
+    driver_version=None,
+    gpu="h100-80gb",
+    gpu_total_bytes=85_017_493_504,
+    source=Source.EMULATED,
+    allocator_settings=None,
+)
+Make = Callable[..., Result]
+
+
+def record(optimizer: str | None, batch_size: int, peak: int, **changes: Any) -> RunRecord:
+    phase = PhaseReading(
+        phase=Phase.OPTIMIZER,
+        allocated_before_bytes=1_000,
+        peak_allocated_bytes=peak,
+        allocated_after_bytes=1_512,
+        peak_requested_bytes=peak,
+        peak_reserved_bytes=2_000,
+    )
+    reading = Reading(
+        steps=(StepReading(phases=(phase,), seconds=None),),
+        peak_allocated_bytes=peak,
+        peak_requested_bytes=peak,
+        peak_reserved_bytes=2_000_000,
+        nvml_used_bytes=None,
+        context_bytes=None,
+        inactive_split_bytes=0,
+        allocation_retries=0,
+        workspace_known=True,
+    )
+    breakdown = Breakdown(
+        parameters_bytes=256,
+        buffers_bytes=0,
+        gradients_bytes=256,
+        optimizer_state_bytes=512,
+        input_bytes=10,
+        activations_bytes=100,
+    )
+    made = RunRecord(
+        model="mnist_mlp",
+        optimizer=optimizer,
+        precision="fp32",
+        mode="train",
+        batch_size=batch_size,
+        source=Source.EMULATED,
+        status=Status.OK,
+        environment=ENVIRONMENT,
+        breakdown=breakdown,
+        reading=reading,
+    )
+    return replace(made, **changes)
+
+
+def result(*records: RunRecord, path: str = "a", config: dict[str, Any] | None = None, **environment: Any) -> Result:
+    manifest = Manifest(
+        name="mnist_mlp",
+        fingerprint="abc",
+        config=config or {"precision": "fp32"},
+        environment=replace(ENVIRONMENT, **environment),
+        command=("memprof",),
+        points_planned=len(records),
+        started="2026-11-22T01:42:00Z",
+    )
+    return Result(path=Path(path), manifest=manifest, records=records)
+
+
+def test_rows_are_paired_by_optimizer_and_batch_size_in_the_order_of_the_first() -> None:
+    before = [record("sgd", 16, 100), record("adam", 16, 300)]
+    after = [record("adam", 64, 400), record("sgd", 16, 150)]
+    pairs = pair_records(before, after)
+    assert [pair.label for pair in pairs] == ["sgd, batch 16", "adam, batch 16", "adam, batch 64"]
+    assert [(pair.before is None, pair.after is None) for pair in pairs] == [
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
+
+
+def test_a_change_is_after_less_before_in_bytes_and_per_cent_of_before() -> None:
+    (pair,) = pair_records([record("sgd", 16, 1_000)], [record("sgd", 16, 1_250)])
+    change = pair.change("peak_allocated_bytes")
+    assert (change.bytes, change.percent) == (250, 25.0)
+    assert Change(before_bytes=0, after_bytes=5).percent is None
+
+
+def test_the_peak_of_a_run_that_ran_out_of_memory_is_no_figure() -> None:
+    (pair,) = pair_records([record("sgd", 16, 1_000)], [record("sgd", 16, 500, status=Status.OOM)])
+    assert pair.change("peak_allocated_bytes") == Change(before_bytes=1_000, after_bytes=None)
+    assert pair.change("peak_allocated_bytes").bytes is None
+    assert pair.change("parameters_bytes").bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "other", "named"),
+    [
+        ("gpu", "t4", "GPU (h100-80gb and t4)"),
+        ("gpu_total_bytes", 1024**3, "GPU memory (79.18 GiB and 1.00 GiB)"),
+        ("torch_version", "2.15.0", "torch (2.14.1 and 2.15.0)"),
+        ("cudnn_version", None, "cuDNN (9.24.0 and none)"),
+        ("cuda_version", "13.2", "CUDA (13.0 and 13.2)"),
+        ("source", Source.MEASURED, "source (emulated and measured)"),
+    ],
+)
+def test_unlike_results_are_refused_by_what_they_differ_in(field: str, other: object, named: str) -> None:
+    row = record("sgd", 16, 100)
+    before, after = result(row), result(row, path="b", **{field: other})
+    with pytest.raises(ResultError) as caught:
+        compare_results(before, after)
+    assert str(caught.value) == f"a and b are not alike: {named}; --force compares them all the same"
+    forced = compare_results(before, after, force=True)
+    assert [str(item) for item in forced.unlike] == [named]
+
+
+def test_another_model_is_refused() -> None:
+    with pytest.raises(ResultError, match=r"not alike: model \(mnist_mlp and cifar_mlp\)"):
+        compare_results(result(record("sgd", 16, 1)), result(record("sgd", 16, 1, model="cifar_mlp"), path="b"))
+
+
+def test_another_platform_or_python_is_no_unlikeness() -> None:
+    assert find_unlikeness(ENVIRONMENT, replace(ENVIRONMENT, python_version="3.12", platform="x", git_commit="1")) == ()
+
+
+def test_results_without_a_common_row_are_refused() -> None:
+    with pytest.raises(ResultError) as caught:
+        compare_results(result(record("sgd", 16, 1)), result(record("sgd", 64, 1), path="b"))
+    assert str(caught.value) == "a and b have no row in common (the same optimizer and batch size)"
+
+
+def test_changed_config_keys_are_said_but_not_refused() -> None:
+    before = result(record("sgd", 16, 1), config={"precision": "fp32", "steps": 3, "gpu": "auto"})
+    after = result(record("sgd", 16, 1), config={"precision": "bf16", "steps": 3, "gpu": "t4"})
+    assert [str(item) for item in compare_results(before, after).changed] == ["precision (fp32 and bf16)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "shown"),
+    [
+        ("2%", Limit(percent=2.0), "2 %"),
+        (" 0.5 % ", Limit(percent=0.5), "0.5 %"),
+        ("16MiB", Limit(bytes=16 * 1024**2), "16.00 MiB"),
+        ("0", Limit(bytes=0), "0 B"),
+    ],
+)
+def test_a_limit_is_per_cent_or_a_size(text: str, limit: Limit, shown: str) -> None:
+    assert parse_limit(text) == limit
+    assert str(parse_limit(text)) == shown
+
+
+@pytest.mark.parametrize("text", ["2", "-1%", "nan%", "inf%", "two", "", "%", "-3MiB"])
+def test_a_limit_that_may_be_either_or_neither_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_limit(text)
+    assert str(caught.value) == f"--max-increase {text}: write per cent or a size, for example 2% or 16MiB"
+
+
+@pytest.mark.parametrize(("peak", "allowed"), [(1_020, True), (1_021, False), (900, True)])
+def test_growth_up_to_the_limit_passes_and_a_byte_more_does_not(peak: int, allowed: bool) -> None:
+    comparison = compare_results(result(record("sgd", 16, 1_000)), result(record("sgd", 16, peak)))
+    verdict = check_results(comparison, Limit(percent=2.0))
+    assert verdict.passed is allowed
+    assert [finding.pair.label for finding in verdict.grew] == ([] if allowed else ["sgd, batch 16"])
+
+
+def test_a_row_that_is_missing_fails_and_a_new_one_does_not() -> None:
+    baseline = result(record("sgd", 16, 100), record("sgd", 64, 100))
+    now = result(record("sgd", 16, 100), record("adam", 16, 100))
+    verdict = check_results(compare_results(baseline, now), Limit(percent=2.0))
+    assert not verdict.passed
+    assert [finding.pair.label for finding in verdict.missing] == ["sgd, batch 64"]
+    assert [pair.label for pair in verdict.new] == ["adam, batch 16"]
+    assert [pair.label for pair in verdict.held] == ["sgd, batch 16"]
+
+
+def test_a_row_that_ran_out_of_memory_since_is_one_that_grew() -> None:
+    now = result(record("sgd", 16, 50, status=Status.OOM))
+    verdict = check_results(compare_results(result(record("sgd", 16, 100)), now), Limit(percent=2.0))
+    assert [finding.reason for finding in verdict.grew] == ["ok before, now oom"]
+
+
+def test_an_analytic_sweep_is_checked_by_its_total() -> None:
+    row = record("sgd", 16, 1, source=Source.ANALYTIC, reading=None)
+    results = [result(row, source=Source.ANALYTIC) for _ in range(2)]
+    verdict = check_results(compare_results(*results), Limit(percent=0.0))
+    assert (verdict.figure, verdict.passed) == ("analytic_total_bytes", True)
+
+
+def answer(optimizer: str, **changes: Any) -> tuple[Answer, SweepConfig]:
+    config = SweepConfig.model_validate(
+        {"name": "x", "model": "mnist_mlp", "input": {"shape": [1, 28, 28]}, "optimizers": [optimizer], **changes}
+    )
+    return Answer(group="", name=optimizer, settings={"optimizer": optimizer}, record=record(optimizer, 16, 1)), config
+
+
+def test_an_optimizers_state_is_held_against_the_textbooks_factor() -> None:
+    answers, configs = zip(answer("adam"), answer("adam"), strict=True)
+    (state,) = optimizer_states(answers, configs)
+    assert (state.bytes, state.factor, state.textbook_factor, state.read_bytes) == (512, 2.0, 2, 512)
+
+
+def test_state_that_is_made_within_backward_is_not_read_from_the_optimizers_phase() -> None:
+    made, config = answer("adam", optimizer_in_backward=True)
+    assert optimizer_states([made], [config])[0].read_bytes is None
+
+
+def test_inference_has_no_optimizer_state() -> None:
+    made, config = answer("adam", mode="inference")
+    assert optimizer_states([made], [config]) == []
+
+
+def test_state_is_what_the_first_optimizer_step_left_allocated() -> None:
+    assert state_read_bytes(record("adam", 16, 1)) == 512
+    assert state_read_bytes(record("adam", 16, 1, status=Status.OOM)) is None
+    assert state_read_bytes(record("adam", 16, 1, reading=None)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "factor"),
+    [
+        ("sgd", {}, 0),
+        ("sgd+momentum", {}, 1),
+        ("SGD", {"momentum": 0.9, "nesterov": True}, 1),
+        ("adam", {}, 2),
+        ("AdamW", {"amsgrad": True}, 3),
+        ("adafactor", {}, None),
+    ],
+)
+def test_the_textbook_counts_the_copies_of_the_parameters(name: str, kwargs: dict[str, Any], factor: int) -> None:
+    assert textbook_factor(OptimizerConfig(name=name, kwargs=kwargs)) == factor
