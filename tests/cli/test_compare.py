@@ -101,7 +101,7 @@ def test_adam_keeps_twice_the_parameters_more_than_sgd(
 
 
 def test_a_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_device: Device) -> None:
-    options = ("--batch-size", "4096", "--memory", "50MiB", "--gpu", phantom_device.name)
+    options = ("--batch-size", "4096", "--memory", "90MiB", "--gpu", phantom_device.name)
     done = memprof("fit", "configs/mnist_mlp.yaml", *options)
     assert done.returncode == ExitCode.OK, done.stdout + done.stderr
     assert "\nfits: " in done.stdout
