@@ -29,7 +29,8 @@ def list_real_gpus() -> tuple[RealGpu, ...]:
     except pynvml.NVMLError:
         return ()
     try:
-        return _visible(tuple(_read(index) for index in range(pynvml.nvmlDeviceGetCount())))
+        gpus = tuple(_read(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        return visible_gpus(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     except pynvml.NVMLError:
         return ()
     finally:
@@ -50,9 +51,12 @@ def _read(index: int) -> RealGpu:
     )
 
 
-def _visible(gpus: tuple[RealGpu, ...]) -> tuple[RealGpu, ...]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names by index or UUID, up to the first that is not there, as CUDA does."""
-    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+def visible_gpus(gpus: tuple[RealGpu, ...], names: str | None) -> tuple[RealGpu, ...]:
+    """Return the GPUs that CUDA shows where CUDA_VISIBLE_DEVICES is `names`, or all where it is not set.
+
+    They are named by index or by the start of their UUID, and the list ends at the first that is not there. Source: the
+    CUDA Programming Guide, CUDA Environment Variables.
+    """
     if names is None:
         return gpus
     shown: list[RealGpu] = []

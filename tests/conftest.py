@@ -46,13 +46,17 @@ def phantom_device(phantom_device_h100: Device) -> Device:
 
 
 @pytest.fixture
-def run_on_phantom(phantom_device_h100: Device, tmp_path: Path) -> Script:
+def run_on_phantom(
+    phantom_device_h100: Device,  # noqa: ARG001  skips where no phantom can be had
+    tmp_path: Path,
+) -> Script:
     """Run Python source in a fresh interpreter on a phantom: ``run(source, gpu="h100-80gb", **environment)``."""
 
     def run(source: str, gpu: str = "h100-80gb", **environment: str) -> subprocess.CompletedProcess[str]:
         script = tmp_path / "script.py"
         script.write_text(source)
-        added = phantom_environment(build_phantom(), find_gpu(gpu))
+        packages = {"PYTHONPATH": os.pathsep.join(sys.path)}  # whichever way this process finds the profiler
+        added = {**packages, **phantom_environment(build_phantom(), find_gpu(gpu))}
         return subprocess.run(
             [sys.executable, str(script)],
             env={**os.environ, **added, **environment},

@@ -23,7 +23,8 @@ from profiler.phantom.torch_install import TorchInstall, find_torch
 
 _SOURCES = Path(__file__).with_name("csrc")
 _RUNTIME = (
-    "device", "ledger", "arena", "cudart", "cudart_memory", "cudart_stream", "cublas", "cudnn", "cudnn_rnn", "exit",
+    "device", "ledger", "arena", "values", "cudart", "cudart_memory", "cudart_stream", "cublas", "cudnn", "cudnn_rnn",
+    "exit",
 )  # fmt: skip
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
@@ -133,7 +134,7 @@ def _key(install: TorchInstall) -> str:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for source in _generated(install).values():
         digest.update(source.encode())
-    digest.update(" ".join(_FLAGS).encode())
+    digest.update(" ".join((*_FLAGS, *_RUNTIME)).encode())
     return f"cuda{install.cudart_version}-cudnn{install.cudnn_version}-{digest.hexdigest()[:16]}"
 
 

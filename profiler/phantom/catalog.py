@@ -201,6 +201,8 @@ def _check_number(where: str, key: str, value: object) -> None:
 def _check_text(where: str, key: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{where}: {key} must be a text in quotes, not {value!r}")
+    if any(mark in '";\\' or not mark.isprintable() for mark in value):
+        raise ConfigError(f"{where}: {key} must be without quotes, semicolons and backslashes, not {value!r}")
 
 
 def _check_strings(where: str, key: str, value: object) -> None:

@@ -1,8 +1,4 @@
-/* Addresses without memory behind them: nothing here can be read or written, and 80 GB cost nothing.
- *
- * Small host-to-device copies are remembered beside the arena by address and size, so that a scalar or a label that
- * was put on the device comes back; whatever a kernel should have written reads as zeros.
- */
+/* Addresses without memory behind them: nothing here can be read or written, and 80 GB cost nothing. */
 #include "phantom.h"
 
 #include <pthread.h>
@@ -16,20 +12,10 @@ typedef struct {
     int device;
 } block;
 
-typedef struct {
-    const void *address;
-    void *values;
-    size_t bytes;
-} note;
-
-enum { NOTE_SLOTS = 1 << 14, NOTES_LIMIT_BYTES = 32 << 20 };
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static block *blocks; /* in the order of their addresses */
 static size_t block_count, block_capacity;
 static char *arena, *arena_end;
-static note notes[NOTE_SLOTS];
-static size_t noted_bytes;
 
 /* Each device gets a window of its own, half as large again as its memory, so that fragmentation has room.
  * The base is where one published snapshot of a real run shows the driver's first segment. */
@@ -114,8 +100,10 @@ bool phantom_free(void *address) {
         block_count--;
     }
     pthread_mutex_unlock(&lock);
-    if (known) phantom_give_back(freed.device, freed.bytes);
-    return known;
+    if (!known) return false;
+    phantom_forget_values(freed.start, freed.bytes);
+    phantom_give_back(freed.device, freed.bytes);
+    return true;
 }
 
 void *phantom_reserve(size_t bytes, size_t alignment) {
@@ -142,8 +130,10 @@ bool phantom_unreserve(void *address, size_t bytes) {
         block_count--;
     }
     pthread_mutex_unlock(&lock);
-    if (known) munmap(address, bytes);
-    return known;
+    if (!known) return false;
+    phantom_forget_values(address, bytes);
+    munmap(address, bytes);
+    return true;
 }
 
 int phantom_owner(const void *address) {
@@ -152,67 +142,4 @@ int phantom_owner(const void *address) {
     int device = found ? found->device : -1;
     pthread_mutex_unlock(&lock);
     return device;
-}
-
-static note *note_slot(const void *address) {
-    return &notes[((uintptr_t)address >> 2) * 0x9E3779B97F4A7C15u >> 50];
-}
-
-static void forget_note(note *old) {
-    noted_bytes -= old->bytes;
-    free(old->values);
-    *old = (note){0};
-}
-
-/* Room for `bytes` values at `address`, replacing what was remembered there; NULL where none can be had. */
-static void *write_note(const void *address, size_t bytes) {
-    note *slot = note_slot(address);
-    forget_note(slot);
-    if (bytes > PHANTOM_SMALL_COPY_BYTES) return NULL;
-    if (noted_bytes + bytes > NOTES_LIMIT_BYTES)
-        for (int i = 0; i < NOTE_SLOTS; i++) forget_note(&notes[i]);
-    void *values = malloc(bytes);
-    if (!values) return NULL;
-    *slot = (note){address, values, bytes};
-    noted_bytes += bytes;
-    return values;
-}
-
-static const void *read_note(const void *address, size_t bytes) {
-    note *slot = note_slot(address);
-    return slot->address == address && slot->bytes == bytes ? slot->values : NULL;
-}
-
-void phantom_copy(void *to, const void *from, size_t bytes) {
-    pthread_mutex_lock(&lock);
-    bool to_device = find_block(to), from_device = find_block(from);
-    if (to_device) {
-        const void *values = from_device ? read_note(from, bytes) : from;
-        if (values && bytes <= PHANTOM_SMALL_COPY_BYTES) {
-            char kept[PHANTOM_SMALL_COPY_BYTES]; /* writing a note may drop the one that is read */
-            memcpy(kept, values, bytes);
-            void *room = write_note(to, bytes);
-            if (room) memcpy(room, kept, bytes);
-        } else {
-            write_note(to, SIZE_MAX);
-        }
-    } else if (from_device) {
-        const void *values = read_note(from, bytes);
-        if (values) memcpy(to, values, bytes);
-        else memset(to, 0, bytes);
-    } else {
-        memmove(to, from, bytes);
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-void phantom_fill(void *to, int value, size_t bytes) {
-    pthread_mutex_lock(&lock);
-    if (find_block(to)) {
-        void *room = write_note(to, value ? bytes : SIZE_MAX);
-        if (room) memset(room, value, bytes);
-    } else {
-        memset(to, value, bytes);
-    }
-    pthread_mutex_unlock(&lock);
 }

@@ -64,6 +64,9 @@ bool phantom_free(void *address);
 void *phantom_reserve(size_t bytes, size_t alignment);      /* an address range that holds nothing yet */
 bool phantom_unreserve(void *address, size_t bytes);
 int phantom_owner(const void *address);             /* the device of an address, or -1 */
+
+/* values.c */
+void phantom_forget_values(const void *start, size_t bytes); /* memory that holds nothing any more */
 void phantom_copy(void *to, const void *from, size_t bytes);
 void phantom_fill(void *to, int value, size_t bytes);
 

@@ -1,0 +1,77 @@
+"""What survives a round trip to the device, and what reads as zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+Figures = Callable[..., Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def copies(figures: Figures) -> Mapping[str, Any]:
+    return figures("copies.py")
+
+
+@pytest.fixture(scope="module")
+def values(figures: Figures) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = figures("runtime.py")["values"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scalar", 2.5),
+        ("labels", [3, 1, 4]),
+        ("clone", [3, 1, 4]),
+        ("back", [3, 1, 4]),
+        ("non_blocking", 7),
+        ("bool", True),
+        ("first", 3),
+        ("last", 4),
+        ("elements", [3, 1, 4]),
+        ("slice", [1, 4]),
+        ("rewritten", [5.0, 6.0]),
+        ("parts", [1, 7, 8, 9, 5, 0]),
+    ],
+)
+def test_a_small_value_that_the_host_put_there_comes_back(name: str, value: object, copies: Mapping[str, Any]) -> None:
+    assert copies["survivors"][name] == value
+
+
+def test_copies_of_up_to_64_kib_are_real_and_larger_ones_are_dropped(copies: Mapping[str, Any]) -> None:
+    assert copies["sizes"] == {"small": 9 * 64 * 1024, "large": 0}
+
+
+def test_what_a_kernel_should_have_written_reads_as_zeros(copies: Mapping[str, Any]) -> None:
+    assert copies["kernels"] == {
+        "sum": 0.0,
+        "product": [0.0, 0.0, 0.0],
+        "nonzero": [0, 2],
+        "sorted": [0.0, 0.0, 0.0],
+    }
+
+
+def test_a_tensor_where_values_of_the_host_were_before_is_zero(copies: Mapping[str, Any]) -> None:
+    assert copies["reused"] == {"same_addresses": True, "values": [0.0] * 8, "nonzero": [0, 1]}
+
+
+def test_pytorchs_profiler_still_hears_of_the_memory(copies: Mapping[str, Any]) -> None:
+    assert copies["profiled"] == 4096
+
+
+def test_pinned_memory_is_known_as_such_and_holds_its_values(copies: Mapping[str, Any]) -> None:
+    assert copies["pinned"] == {"pinned": True, "plain": False, "values": list(range(10))}
+
+
+def test_memory_that_was_freed_holds_nothing_when_it_is_handed_out_again(values: Mapping[str, Any]) -> None:
+    assert values["kept"] == 7
+    assert values["same_address"]
+    assert values["emptied"] == 0
+
+
+def test_a_fill_by_the_runtime_is_real(values: Mapping[str, Any]) -> None:
+    assert values["set"] == 0x01010101

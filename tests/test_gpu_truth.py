@@ -1,0 +1,102 @@
+"""The phantom of the GPU at hand against that GPU itself: the same programs, their peaks to the byte.
+
+The real card is read into an entry of the catalog, so the phantom plays this very card. Each program runs in a process
+of its own, once on the card and once on its phantom.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler.device import Device
+from profiler.phantom.build import build_phantom
+from profiler.phantom.catalog import GpuSpec, find_gpu
+from profiler.phantom.launch import phantom_environment
+
+WORKLOADS = Path(__file__).parent / "phantom" / "workloads"
+NOT_READ = {"key", "nvml_total_bytes", "sources", "assumed"}  # words of the catalog, which no card has
+
+
+def run(workload: str, *arguments: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    finished = subprocess.run(
+        [sys.executable, str(WORKLOADS / workload), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return found
+
+
+def spec_of(read: Mapping[str, Any]) -> GpuSpec:
+    """An entry of the catalog with what was read of a card."""
+    return GpuSpec(key="at-hand", sources=("read from the card",), assumed=(), **read)
+
+
+@pytest.fixture(scope="module")
+def card() -> Mapping[str, Any]:
+    """The first real GPU."""
+    return run("card.py", environment={})
+
+
+@pytest.fixture(scope="module")
+def phantom_of_the_card(card: Mapping[str, Any]) -> Mapping[str, str]:
+    """The environment of a phantom that plays the first real GPU."""
+    return phantom_environment(build_phantom(), spec_of(card))
+
+
+def test_a_card_is_read_completely(phantom_device: Device) -> None:
+    """Shown on a phantom, whose entry is known."""
+    read = run("card.py", environment=phantom_device.environment)
+    expected = find_gpu(phantom_device.name)
+    assert read.keys() == {field.name for field in fields(GpuSpec)} - NOT_READ
+    assert spec_of(read) == replace(
+        expected, key="at-hand", nvml_total_bytes=None, sources=("read from the card",), assumed=()
+    )
+
+
+@pytest.mark.gpu
+def test_the_phantom_of_the_card_is_the_card(card: Mapping[str, Any], phantom_of_the_card: Mapping[str, str]) -> None:
+    assert run("card.py", environment=phantom_of_the_card) == card
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("workload", "arguments"),
+    [
+        ("attention.py", ()),
+        ("resnet18.py", ("SGD",)),
+        ("resnet18.py", ("Adam",)),
+        ("mnist_mlp.py", ("sgd", "64")),
+        ("mnist_mlp.py", ("adam", "1024")),
+    ],
+)
+def test_a_program_takes_the_same_memory_on_the_card_and_on_its_phantom(
+    workload: str, arguments: tuple[str, ...], phantom_of_the_card: Mapping[str, str]
+) -> None:
+    measured = run(workload, *arguments, environment={})
+    emulated = run(workload, *arguments, environment=phantom_of_the_card)
+    assert emulated == measured
+
+
+@pytest.mark.gpu
+def test_a_convolution_has_the_same_workspace_on_the_card_and_on_its_phantom(
+    phantom_of_the_card: Mapping[str, str],
+) -> None:
+    cases = [["float32", [4, 64, 32, 32], [64, 64, 3, 3]], ["float16", [8, 128, 16, 16], [128, 128, 3, 3]]]
+    measured = run("convolutions.py", json.dumps(cases), environment={})
+    emulated = run("convolutions.py", json.dumps(cases), environment=phantom_of_the_card)
+    assert emulated["workspaces"] == measured["workspaces"]
+    assert measured["unknown"] is None
