@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only NAME] [--repeats N]` in the repository's root: print and write results.md."""
+"""`python -m benchmarks [--only NAME] [--repeats N]` in the repository's root: print, and write results.md."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import commands, peers, worker
+from benchmarks import batch_finders, commands, peers, worker
 from benchmarks.machine import describe_machine
 from benchmarks.report import Section, markdown, table
-from benchmarks.results import ANSWER_HEADINGS, FIGURE_HEADINGS, Answer, Figure
+from benchmarks.results import ANSWER_HEADINGS, FIGURE_HEADINGS, SEARCH_HEADINGS, Answer, Figure, Search
 
 BENCHMARKS: Mapping[str, Callable[[int], Iterator[Figure]]] = {
     "mnist_mlp_sweep": commands.mnist_mlp_sweep,
@@ -24,7 +24,11 @@ BENCHMARKS: Mapping[str, Callable[[int], Iterator[Figure]]] = {
     "host_memory": worker.host_memory,
 }
 PEERS = "peers"
+BATCH_FINDERS = "batch_finders"
 RESULTS = Path(__file__).with_name("results.md")
+SEARCHES = Path(__file__).with_name("batch_finders.md")
+
+NAMES = (*BENCHMARKS, PEERS, BATCH_FINDERS)
 
 
 def main() -> int:
@@ -32,14 +36,19 @@ def main() -> int:
     arguments = _arguments()
     figures: list[Figure] = []
     answers: list[Answer] = []
-    for name in arguments.only or [*BENCHMARKS, PEERS]:
+    searches: list[Search] = []
+    for name in arguments.only or NAMES:
         with Console(stderr=True).status(name):
             if name == PEERS:
                 answers += peers.peers(arguments.repeats)
+            elif name == BATCH_FINDERS:
+                searches += batch_finders.batch_finders(arguments.repeats)
             else:
                 figures += BENCHMARKS[name](arguments.repeats)
-    machine, sections = describe_machine(), list(_sections(figures, answers))
-    Console().print(*machine, *map(table, sections), sep="\n", soft_wrap=True)
+    machine, sections, found = describe_machine(), list(_sections(figures, answers)), list(_searches(searches))
+    Console().print(*machine, *map(table, [*sections, *found]), sep="\n", soft_wrap=True)
+    if found:
+        SEARCHES.write_text(markdown(machine, found, arguments.repeats), encoding="utf-8")
     if not arguments.only:
         RESULTS.write_text(markdown(machine, sections, arguments.repeats), encoding="utf-8")
     return 0 if all(figure.met for figure in figures) else 1
@@ -54,11 +63,15 @@ def _sections(figures: Sequence[Figure], answers: Sequence[Answer]) -> Iterator[
         yield Section(title=f"Peak of {workload}", headings=ANSWER_HEADINGS, rows=rows)
 
 
+def _searches(searches: Sequence[Search]) -> Iterator[Section]:
+    for question, group in groupby(searches, key=lambda search: search.question):
+        yield Section(title=question, headings=SEARCH_HEADINGS, rows=[search.cells() for search in group])
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = [*BENCHMARKS, PEERS]
-    about = f"one of {', '.join(names)}; repeatable; writes no file"
-    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=about)
+    about = f"one of {', '.join(NAMES)}; repeatable; results.md is not written"
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=about)
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds of each comparison (5)")
     arguments = parser.parse_args()
     if arguments.repeats < 1:

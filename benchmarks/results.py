@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from profiler.units import format_bytes, format_percent
 
 FIGURE_HEADINGS: tuple[str, ...] = ("benchmark", "memprof", "against", "result", "goal", "met")
+SEARCH_HEADINGS: tuple[str, ...] = (
+    "finder",
+    "tries",
+    "answer",
+    "answer trains",
+    "answer + 1 trains",
+    "its own time",
+    "whole process",
+)
 ANSWER_HEADINGS: tuple[str, ...] = ("tool", "bytes", "peak", "to memprof", "its own time", "whole process")
 
 
@@ -55,6 +64,35 @@ class Answer:
         difference = format_percent(100 * off / self.memprof_bytes) if off else "equal"
         figures = f"{self.peak_bytes:,}", format_bytes(self.peak_bytes), difference
         return self.tool, *figures, *times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The largest batch size that one finder gives, or the `note` that says why it gives none."""
+
+    question: str
+    finder: str
+    note: str | None = None
+    tries: int | None = None
+    answer: int | None = None
+    trains: bool | None = None
+    next_trains: bool | None = None
+    seconds: float | None = None  # without its imports
+    process_seconds: float | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table under `SEARCH_HEADINGS`."""
+        answer = self.note or _text(self.answer)
+        trains = _yes_or_no(self.trains), _yes_or_no(self.next_trains)
+        return self.finder, _text(self.tries), answer, *trains, _seconds(self.seconds), _seconds(self.process_seconds)
+
+
+def _text(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _yes_or_no(value: bool | None) -> str:
+    return {None: "-", True: "yes", False: "no"}[value]
 
 
 def _seconds(value: float | None) -> str:
