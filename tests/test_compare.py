@@ -14,7 +14,6 @@ from profiler.config import OptimizerConfig, SweepConfig
 from profiler.errors import ConfigError, ResultError
 from profiler.records import (
     Breakdown,
-    Environment,
     Phase,
     PhaseReading,
     Reading,
@@ -24,21 +23,9 @@ from profiler.records import (
     StepReading,
 )
 from profiler.results import Manifest, Result
+from tests.samples import sample_environment
 
-ENVIRONMENT = Environment(
-    memprof_version="0.1.0",
-    python_version="3.11.7",
-    platform="Linux-x86_64",
-    torch_version="2.14.1",
-    torchvision_version=None,
-    cuda_version="13.0",
-    cudnn_version="9.24.0",
-    driver_version=None,
-    gpu="h100-80gb",
-    gpu_total_bytes=85_017_493_504,
-    source=Source.EMULATED,
-    allocator_settings=None,
-)
+ENVIRONMENT = sample_environment()
 Make = Callable[..., Result]
 
 

@@ -14,27 +14,14 @@ from profiler.errors import ExitCode
 from profiler.records import Breakdown, Environment, Reading, RunRecord, Source, Status
 from profiler.results import Manifest, ResultFolder
 from profiler.units import MIB
+from tests.samples import sample_environment
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
-ENVIRONMENT = Environment(
-    memprof_version="0.1.0",
-    python_version="3.11.7",
-    platform="Linux-x86_64",
-    torch_version="2.14.1",
-    torchvision_version=None,
-    cuda_version="13.0",
-    cudnn_version="9.24.0",
-    driver_version=None,
-    gpu="h100-80gb",
-    gpu_total_bytes=85_017_493_504,
-    source=Source.EMULATED,
-    allocator_settings=None,
-)
 
 
 def save(root: Path, name: str, *peaks: int, torch_version: str = "2.14.1") -> None:
     """Save a sweep of SGD over batch sizes 16, 32, ... with these peaks, as `memprof sweep` does."""
-    environment = Environment(**{**vars(ENVIRONMENT), "torch_version": torch_version})
+    environment = sample_environment(torch_version=torch_version)
     manifest = Manifest(
         name=name,
         fingerprint="abc",

@@ -16,6 +16,7 @@ from profiler.records import (
     Status,
     StepReading,
 )
+from tests.samples import sample_environment
 
 MIB = 1024**2
 OUT_OF_MEMORY = (
@@ -39,20 +40,7 @@ def show() -> Callable[[RenderableType, int], str]:
 
 @pytest.fixture
 def environment() -> Environment:
-    return Environment(
-        memprof_version="0.1.0",
-        python_version="3.11.7",
-        platform="Linux-x86_64",
-        torch_version="2.14.1+cu130",
-        torchvision_version=None,
-        cuda_version="13.0",
-        cudnn_version="9.24.0",
-        driver_version=None,
-        gpu="NVIDIA H100 80GB HBM3",
-        gpu_total_bytes=85_017_493_504,
-        source=Source.EMULATED,
-        allocator_settings=None,
-    )
+    return sample_environment(torch_version="2.14.1+cu130", gpu="NVIDIA H100 80GB HBM3")
 
 
 @pytest.fixture

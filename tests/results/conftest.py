@@ -15,6 +15,7 @@ from profiler.records import (
     StepReading,
 )
 from profiler.results import Manifest
+from tests.samples import sample_environment
 
 
 def _phase(phase: Phase, peak_bytes: int) -> PhaseReading:
@@ -30,20 +31,7 @@ def _phase(phase: Phase, peak_bytes: int) -> PhaseReading:
 
 @pytest.fixture
 def environment() -> Environment:
-    return Environment(
-        memprof_version="0.1.0",
-        python_version="3.11.7",
-        platform="Linux-x86_64",
-        torch_version="2.14.1",
-        torchvision_version=None,
-        cuda_version="13.0",
-        cudnn_version="9.24.0",
-        driver_version=None,
-        gpu="NVIDIA H100 80GB HBM3",
-        gpu_total_bytes=85_017_493_504,
-        source=Source.EMULATED,
-        allocator_settings=None,
-    )
+    return sample_environment(gpu="NVIDIA H100 80GB HBM3")
 
 
 @pytest.fixture
