@@ -226,6 +226,6 @@ class SweepConfig(Section):
         return self.batch_sizes.sizes() if isinstance(self.batch_sizes, BatchRange) else self.batch_sizes
 
     def points(self) -> tuple[tuple[OptimizerConfig | None, int], ...]:
-        """The points of the sweep: each optimizer (none in inference) with each batch size."""
+        """The points of the sweep: optimizers as listed (none in inference), each with rising batch sizes."""
         optimizers = self.optimizers if self.mode is Mode.TRAIN else (None,)
-        return tuple((optimizer, size) for optimizer in optimizers for size in self.sizes())
+        return tuple((optimizer, size) for optimizer in optimizers for size in sorted(self.sizes()))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from profiler.config import BatchRange, Mode, OptimizerConfig, SweepConfig
 from profiler.config_file import LoadedConfig
 from profiler.device import Device
 from profiler.measure.outcome import Outcome
@@ -18,16 +17,6 @@ from profiler.worker.protocol import Point
 from profiler.worker_client import WorkerClient
 
 PointName = tuple[str | None, int]  # an optimizer's label, None in inference, and a batch size
-
-
-def sweep_points(config: SweepConfig) -> tuple[Point, ...]:
-    """Return the points of a sweep: optimizers as listed, and for each the batch sizes in rising order.
-
-    Inference has no optimizer, so there it is the batch sizes alone.
-    """
-    sizes = config.batch_sizes.sizes() if isinstance(config.batch_sizes, BatchRange) else config.batch_sizes
-    optimizers: Iterable[OptimizerConfig | None] = (None,) if config.mode is Mode.INFERENCE else config.optimizers
-    return tuple((optimizer, size) for optimizer in optimizers for size in sorted(set(sizes)))
 
 
 def point_name(point: Point) -> PointName:
@@ -45,7 +34,7 @@ class Sweep:
         self._config = loaded.config
 
     def records(self, done: Collection[PointName] = (), jobs: int | None = None) -> Iterator[RunRecord]:
-        """Yield the record of each point that is not in `done`, in the order of `sweep_points`.
+        """Yield the record of each point that is not in `done`, in the order of the config's points.
 
         A point that fails is a record with its status and reason, and the sweep goes on. `jobs` points run at
         the same time: by default one, or two on a phantom, where each has a GPU of its own.
@@ -53,7 +42,7 @@ class Sweep:
         Raises:
             WorkloadError: before the first record: no point can be run.
         """
-        points = [point for point in sweep_points(self._config) if point_name(point) not in done]
+        points = [point for point in self._config.points() if point_name(point) not in done]
         if not points:
             return
         breakdowns = self._client.breakdowns(points)

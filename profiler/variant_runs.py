@@ -15,7 +15,7 @@ from profiler.measure.outcome import Outcome
 from profiler.phantom.catalog import find_gpu
 from profiler.phantom.launch import describe_gpu
 from profiler.records import Breakdown, Environment, RunRecord, Source, Status
-from profiler.sweep import default_jobs, find_commit, point_name, sweep_points
+from profiler.sweep import default_jobs, find_commit, point_name
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
@@ -76,7 +76,7 @@ class VariantRuns:
 
         ``None`` where it fails for another reason than memory.
         """
-        optimizer, _ = sweep_points(config)[0]
+        optimizer, _ = config.points()[0]
         target = Target(config=config, optimizer=optimizer, device=self._device_of(config), extras=False)
         try:
             return next(find_max_batches(self._client, [target], Limits())).largest_batch_size
@@ -88,7 +88,7 @@ class VariantRuns:
         if not broken_down:
             return _Run(config=config, device=device, breakdown=None, reason=None)
         try:
-            breakdown = self._client.breakdowns(sweep_points(config)[:1], config)[0]
+            breakdown = self._client.breakdowns(config.points()[:1], config)[0]
         except WorkloadError as error:
             return _Run(config=config, device=device, breakdown=None, reason=str(error))
         return _Run(config=config, device=device, breakdown=breakdown, reason=None)
@@ -111,7 +111,7 @@ class VariantRuns:
         yield from self._client.outcomes(jobs, default_jobs(self.device.source))
 
     def _job(self, run: _Run, room: Room) -> Job:
-        optimizer, batch_size = sweep_points(run.config)[0]
+        optimizer, batch_size = run.config.points()[0]
         return Job(
             optimizer=optimizer,
             batch_size=batch_size,
@@ -128,7 +128,7 @@ class VariantRuns:
         return variables
 
     def _record(self, run: _Run, outcome: Outcome) -> RunRecord:
-        optimizer, batch_size = point_name(sweep_points(run.config)[0])
+        optimizer, batch_size = point_name(run.config.points()[0])
         return RunRecord(
             model=run.config.model.name,
             optimizer=optimizer,

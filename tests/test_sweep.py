@@ -22,7 +22,6 @@ from profiler.sweep import (
     open_sweep,
     point_name,
     run_sweep,
-    sweep_points,
 )
 
 MNIST_MLP = {
@@ -54,19 +53,19 @@ def records(sweep: Sweep) -> list[RunRecord]:
 
 def test_points_go_by_optimizer_and_then_by_rising_batch_size() -> None:
     config = SweepConfig.model_validate(MNIST_MLP)
-    names = [point_name(point) for point in sweep_points(config)]
+    names = [point_name(point) for point in config.points()]
     assert names == [("sgd", 64), ("sgd", 256), ("adam", 64), ("adam", 256)]
 
 
 def test_inference_runs_each_batch_size_once_without_an_optimizer() -> None:
     config = SweepConfig.model_validate({**MNIST_MLP, "mode": "inference"})
-    assert [point_name(point) for point in sweep_points(config)] == [(None, 64), (None, 256)]
+    assert [point_name(point) for point in config.points()] == [(None, 64), (None, 256)]
 
 
 def test_a_point_is_named_by_the_label_of_its_optimizer() -> None:
     optimizers = [{"name": "sgd", "label": "heavy", "kwargs": {"momentum": 0.9}}]
     config = SweepConfig.model_validate({**MNIST_MLP, "optimizers": optimizers, "batch_sizes": [1]})
-    assert [point_name(point) for point in sweep_points(config)] == [("heavy", 1)]
+    assert [point_name(point) for point in config.points()] == [("heavy", 1)]
 
 
 def test_a_real_gpu_runs_one_point_at_a_time() -> None:
@@ -125,7 +124,7 @@ def test_points_that_are_done_are_left_out(sweep: Sweep) -> None:
 
 
 def test_a_sweep_whose_points_are_all_done_has_no_records(sweep: Sweep) -> None:
-    assert list(sweep.records({point_name(point) for point in sweep_points(load(Path()).config)})) == []
+    assert list(sweep.records({point_name(point) for point in load(Path()).config.points()})) == []
 
 
 def test_without_any_gpu_the_breakdown_comes_alone(tmp_path: Path) -> None:

@@ -42,19 +42,15 @@ def root(
 
 @app.command()
 def sweep(
-    config: Annotated[Path, typer.Argument(help="A config file, for example configs/mnist_mlp.yaml.")],
-    gpu: Annotated[
-        Optional[str], typer.Option(help="auto, cuda:N, or a name that `memprof gpus` lists.")  # noqa: UP045
-    ] = None,
+    config: ConfigFile,
+    gpu: Gpu = None,
     batch_size: Annotated[
         Optional[list[str]], typer.Option(help="Instead of the configured ones; repeatable.")  # noqa: UP045
     ] = None,
     optimizer: Annotated[
         Optional[list[str]], typer.Option(help="One of the configured, or any other; repeatable.")  # noqa: UP045
     ] = None,
-    set_: Annotated[
-        Optional[list[str]], typer.Option("--set", help="Any config key, as key=value; repeatable.")  # noqa: UP045
-    ] = None,
+    set_: Set = None,
     output_dir: OutputDir = Path("results"),
     force: Annotated[bool, typer.Option("--force", help="Start afresh where an earlier sweep was stopped.")] = False,
     json: Json = False,

@@ -31,10 +31,12 @@ def print_json(value: Any) -> None:
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[Progress]:
     """A bar of one task on stderr while that is a terminal, and nothing of it left at the end."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    remaining = () if total is None else (TimeRemainingColumn(),)
     console = stderr()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    hidden = not console.is_terminal
+    with Progress(*columns, *remaining, console=console, transient=True, disable=hidden) as progress:
         progress.add_task(description, total=total)
         yield progress

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 
-from profiler.cli.console import print_json, stderr, stdout
+from profiler.cli.console import print_json, progress_bar, stderr, stdout
 from profiler.config_file import LoadedConfig, load
 from profiler.device import choose_device
 from profiler.errors import ExitCode
@@ -25,7 +17,7 @@ from profiler.overrides import Flag, Override
 from profiler.records import Environment, RunRecord, Status
 from profiler.report.terminal import sweep_table
 from profiler.results import Manifest, ResultFolder, find_unfinished, fingerprint, to_json
-from profiler.sweep import Sweep, open_sweep, sweep_points
+from profiler.sweep import Sweep, open_sweep
 from profiler.workload.names import own_model
 
 
@@ -56,7 +48,8 @@ def run(config: Path, chosen: Sequence[Override], output: Output) -> ExitCode:
     loaded = load(config, chosen)
     device = choose_device(loaded.config.gpu)
     (stderr() if output.json else stdout()).print(device.explanation, soft_wrap=True)
-    with _progress(loaded) as progress, open_sweep(loaded, device) as sweep:
+    points = len(loaded.config.points())
+    with progress_bar("starting PyTorch", points) as progress, open_sweep(loaded, device) as sweep:
         folder = _measure(sweep, loaded, output, progress)
     _print(folder, sweep.environment, output)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
@@ -99,7 +92,7 @@ def _manifest(loaded: LoadedConfig, environment: Environment) -> Manifest:
         config=config,
         environment=environment,
         command=("memprof", *sys.argv[1:]),
-        points_planned=len(sweep_points(loaded.config)),
+        points_planned=len(loaded.config.points()),
     )
 
 
@@ -107,31 +100,10 @@ def _name(record: RunRecord) -> str:
     return f"{record.optimizer or record.mode}, batch {record.batch_size}"
 
 
-@contextmanager
-def _progress(loaded: LoadedConfig) -> Iterator[Progress]:
-    """A bar on stderr while it is a terminal, and nothing of it left at the end."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = stderr()
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        progress.add_task("starting PyTorch", total=len(sweep_points(loaded.config)))
-        yield progress
-
-
 def _print(folder: ResultFolder, environment: Environment, output: Output) -> None:
-    order = {name: place for place, name in enumerate(_places(folder.records))}
-    records = sorted(folder.records, key=lambda record: order[record.optimizer, record.batch_size])
     if output.json:
-        print_json(to_json(records, environment))
+        print_json(to_json(folder.records, environment))
         return
     console = stdout()
-    console.print(sweep_table(records, console.width))
+    console.print(sweep_table(folder.records, console.width))
     console.print(f"saved in {folder.path}", soft_wrap=True)
-
-
-def _places(records: Sequence[RunRecord]) -> list[tuple[str | None, int]]:
-    """The points in the order of the sweep: optimizers as they first came, batch sizes rising."""
-    optimizers = list(dict.fromkeys(record.optimizer for record in records))
-    points = {(record.optimizer, record.batch_size) for record in records}
-    return sorted(points, key=lambda point: (optimizers.index(point[0]), point[1]))
