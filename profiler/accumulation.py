@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from profiler.batch_search import STEPS, Target
 from profiler.config import Mode
 from profiler.errors import ConfigError
-from profiler.max_batch import STEPS, Target
 from profiler.records import Accumulation, MaxBatch, Status
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient

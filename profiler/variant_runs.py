@@ -6,16 +6,16 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
+from profiler.batch_search import Limits, Target, find_max_batches
 from profiler.config import SweepConfig
 from profiler.config_file import LoadedConfig
 from profiler.device import Device, choose_device
 from profiler.errors import ConfigError, WorkloadError
-from profiler.max_batch import Limits, Target, find_max_batches
 from profiler.measure.outcome import Outcome
 from profiler.phantom.catalog import find_gpu
 from profiler.phantom.launch import describe_gpu
 from profiler.records import Breakdown, Environment, RunRecord, Source, Status
-from profiler.sweep import default_jobs, find_commit, point_name
+from profiler.sweep_runs import default_jobs, find_commit, point_name
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 

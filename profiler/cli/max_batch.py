@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from profiler.accumulation import find_accumulation
+from profiler.batch_search import Limits, Target, find_max_batches
 from profiler.cli.console import print_json, progress_bar, stderr, stdout
 from profiler.config import Mode
 from profiler.config_file import LoadedConfig, load
 from profiler.device import Device, choose_device
 from profiler.errors import ConfigError, DeviceError, ExitCode
-from profiler.max_batch import Limits, Target, find_max_batches
 from profiler.overrides import Override
 from profiler.phantom.catalog import load_catalog
 from profiler.records import SCHEMA_VERSION, Accumulation, Environment, MaxBatch, Source

@@ -17,7 +17,7 @@ from profiler.overrides import Flag, Override
 from profiler.records import Environment, RunRecord, Status
 from profiler.report.terminal import sweep_table
 from profiler.results import Manifest, ResultFolder, find_unfinished, fingerprint, to_json
-from profiler.sweep import Sweep, open_sweep
+from profiler.sweep_runs import Sweep, open_sweep
 from profiler.workload.names import own_model
 
 

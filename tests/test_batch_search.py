@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from profiler import cli
+from profiler.batch_search import STEPS, Limits, Target, find_max_batches
 from profiler.config import SweepConfig
 from profiler.config_file import LoadedConfig
 from profiler.device import Device, phantom_device
 from profiler.errors import ExitCode, WorkloadError
-from profiler.max_batch import STEPS, Limits, Target, find_max_batches
 from profiler.phantom.catalog import find_gpu
 from profiler.records import MaxBatch, Source, Status, Stop
 from profiler.units import MIB

@@ -15,7 +15,7 @@ from profiler.config_file import LoadedConfig
 from profiler.device import Device, choose_device
 from profiler.errors import WorkloadError
 from profiler.records import Phase, RunRecord, Source, Status
-from profiler.sweep import (
+from profiler.sweep_runs import (
     Sweep,
     default_jobs,
     find_commit,
@@ -163,5 +163,5 @@ def test_the_commit_is_that_of_the_configs_folder(tmp_path: Path) -> None:
 
 
 def test_the_process_that_sweeps_does_not_import_torch() -> None:
-    code = "import sys, profiler.sweep; sys.exit('torch' in sys.modules)"
+    code = "import sys, profiler.sweep_runs; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

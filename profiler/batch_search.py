@@ -16,7 +16,7 @@ from profiler.phantom.launch import describe_gpu
 from profiler.records import MaxBatch, MemoryFit, Phase, Reading, Source, Status, Stop, Try
 from profiler.search import Bounds, Edge, Sample, find_edge, fit_line, next_batch_size
 from profiler.stops import find_stop
-from profiler.sweep import default_jobs
+from profiler.sweep_runs import default_jobs
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
