@@ -127,7 +127,7 @@ def compare_results(before: Result, after: Result, force: bool = False) -> Compa
     if unlike and not force:
         others = ", ".join(str(item) for item in unlike)
         raise ResultError(f"{before.path} and {after.path} are not alike: {others}; --force compares them all the same")
-    changed = _changed_keys(before.manifest.config, after.manifest.config)
+    changed = changed_keys(before.manifest.config, after.manifest.config)
     pairs = tuple(pair_records(before.records, after.records))
     if not any(pair.before and pair.after for pair in pairs):
         raise ResultError(f"{before.path} and {after.path} have no row in common (the same optimizer and batch size)")
@@ -146,7 +146,7 @@ def _other_model(before: Result, after: Result) -> list[Unlikeness]:
     return [] if models[0] == models[1] else [Unlikeness(name="model", before=models[0], after=models[1])]
 
 
-def _changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Unlikeness]:
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Unlikeness]:
     """Return the config keys that differ, those left out that pick rows or the device alone."""
     left_out = ("name", "optimizers", "batch_sizes", "gpu", "timeout_seconds")
     keys = [key for key in {**before, **after} if key not in left_out]
