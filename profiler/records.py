@@ -1,7 +1,7 @@
 """The nouns of memprof: frozen, keyword-only, bytes as ``int``, unknown as ``None``.
 
-A `RunRecord` is one point of a sweep (one optimizer at one batch size) with everything that is needed to
-judge its numbers. Nothing here computes more than a sum or a difference.
+A `RunRecord` is one point of a sweep (one optimizer at one batch size) or one variant of a comparison, with everything
+that is needed to judge its numbers. Nothing here computes more than a sum or a difference.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One point of a sweep: what was asked, what it should take, what it took, and how it ended."""
+    """One point of a sweep or a comparison: what was asked, what it should take, what it took, and how it ended."""
 
     model: str
     optimizer: str | None  # None in inference
@@ -168,6 +168,8 @@ class RunRecord:
     breakdown: Breakdown | None
     reading: Reading | None
     error: str | None = None
+    variant: str | None = None  # of a comparison: what tells it from the base; None in a sweep
+    largest_batch_size: int | None = None  # that trains, 0 where none does; None where nobody asked, or it is unknown
 
     @property
     def difference_bytes(self) -> int | None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import pandas
 
 from profiler.records import RunRecord
-from profiler.results import COLUMNS, row
+from profiler.results import columns_of, row
 
 _DTYPES = {
     "batch_size": "Int64",
+    "largest_batch_size": "Int64",
     "difference_percent": "Float64",
     "seconds_per_step": "Float64",
     "workspace_known": "boolean",
@@ -18,11 +19,12 @@ _DTYPES = {
 
 
 def frame(records: Sequence[RunRecord]) -> pandas.DataFrame:
-    """Return one row a record under `COLUMNS`: bytes ``Int64``, text ``string``, unknown ``<NA>``."""
-    rows = [list(row(record).values()) for record in records]
+    """Return one row a record under `columns_of`: bytes ``Int64``, text ``string``, unknown ``<NA>``."""
+    names = columns_of(records)
+    rows = [[cells.get(name) for name in names] for cells in map(row, records)]
     # Through object: pandas would make floats of integers beside None, and lose bytes above 2**53.
-    cells = pandas.DataFrame(rows, columns=list(COLUMNS), dtype=object)
-    return cells.astype({column: _dtype(column) for column in COLUMNS})
+    cells = pandas.DataFrame(rows, columns=list(names), dtype=object)
+    return cells.astype({column: _dtype(column) for column in names})
 
 
 def _dtype(column: str) -> str:

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.records import Breakdown, Reading, RunRecord
-from profiler.results import COLUMNS, row
+from profiler.results import COLUMNS, VARIANT_COLUMNS, row
 from profiler.table import frame
 
 sizes = st.integers(0, 2**60)
@@ -45,3 +45,11 @@ def test_bytes_are_nullable_integers_also_without_any_row() -> None:
     assert {str(dtypes[column]) for column in COLUMNS if column.endswith("_bytes")} == {"Int64"}
     assert str(dtypes["workspace_known"]) == "boolean"
     assert str(dtypes["difference_percent"]) == "Float64"
+
+
+@settings(max_examples=5)
+@given(st.lists(st.builds(RunRecord, variant=st.just("base"), largest_batch_size=st.none() | sizes), min_size=1))
+def test_a_comparison_s_frame_has_the_columns_of_its_rows(several: list[RunRecord]) -> None:
+    table = frame(several)
+    assert tuple(table.columns) == (*COLUMNS, *VARIANT_COLUMNS)
+    assert table.astype(object).to_dict("records") == [row(record) for record in several]

@@ -1,24 +1,42 @@
-"""Records on disk and back: a folder a sweep, with a JSON line and a CSV row for each point.
+"""Results on disk and back: a folder for each, with a manifest that says of which kind it is.
 
-`records.jsonl` is the truth, written line by line as the points come; `results.csv` is made from it.
+A sweep or a comparison has a JSON line and a CSV row for each point: `records.jsonl` is the truth, written line by line
+as the points come; `results.csv` is made from it. An answer of another kind is one document, `answer.json`.
 """
 
+from profiler.results.answer import load_answer, save_answer
 from profiler.results.folder import ResultFolder, find_unfinished
-from profiler.results.lines import Manifest, fingerprint, from_line, to_line, utc_now
-from profiler.results.rows import COLUMNS, Cell, row, to_csv, to_json
+from profiler.results.lines import (
+    ROW_KINDS,
+    Kind,
+    Manifest,
+    VariantPlan,
+    fingerprint,
+    from_line,
+    to_line,
+    utc_now,
+)
+from profiler.results.rows import COLUMNS, VARIANT_COLUMNS, Cell, columns_of, row, to_csv, to_json
 from profiler.results.saved import Result, load
 
 __all__ = [
     "COLUMNS",
+    "ROW_KINDS",
+    "VARIANT_COLUMNS",
     "Cell",
+    "Kind",
     "Manifest",
     "Result",
     "ResultFolder",
+    "VariantPlan",
+    "columns_of",
     "find_unfinished",
     "fingerprint",
     "from_line",
     "load",
+    "load_answer",
     "row",
+    "save_answer",
     "to_csv",
     "to_json",
     "to_line",

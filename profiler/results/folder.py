@@ -1,23 +1,20 @@
-"""The folder of a running sweep: written as the points come, so that a crash costs one point at most."""
+"""The folder of a running sweep or comparison: written as the points come, so that a crash costs one point at most."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from profiler.errors import ResultError
 from profiler.records import RunRecord
-from profiler.results.lines import Manifest, to_line, utc_now
+from profiler.results.files import make_run_folder, replace_file, write_manifest, writing
+from profiler.results.lines import Kind, Manifest, to_line, utc_now
 from profiler.results.rows import to_csv
 from profiler.results.saved import (
     CSV_FILE,
-    MANIFEST_FILE,
     RECORDS_FILE,
     find_runs,
     read_manifest,
@@ -26,7 +23,7 @@ from profiler.results.saved import (
 
 
 class ResultFolder:
-    """The folder that a running sweep writes to, locked against a second sweep until it is closed."""
+    """The folder that a running sweep or comparison writes to, locked against a second one until it is closed."""
 
     def __init__(self, path: Path, manifest: Manifest, records: Sequence[RunRecord], lock: int | None) -> None:
         self.path = path
@@ -41,11 +38,11 @@ class ResultFolder:
         Raises:
             ResultError: the folder cannot be made or written.
         """
-        with _writing(root):
-            path = _make_run_folder(root / manifest.name, manifest.started)
+        with writing(root):
+            path = make_run_folder(root / manifest.name, manifest.started)
             folder = cls(path, manifest, (), _lock(path))
-            folder._write_manifest()
-            _replace(path / CSV_FILE, to_csv(()))
+            write_manifest(path, manifest)
+            replace_file(path / CSV_FILE, to_csv(()))
         return folder
 
     @property
@@ -59,19 +56,19 @@ class ResultFolder:
         Raises:
             ResultError: it cannot be written, for instance because the disk is full.
         """
-        with _writing(self.path):
+        with writing(self.path):
             with (self.path / RECORDS_FILE).open("ab") as file:
                 file.write(f"{to_line(record)}\n".encode("utf-8", "replace"))
                 file.flush()
                 os.fsync(file.fileno())
             self._records.append(record)
-            _replace(self.path / CSV_FILE, to_csv(self._records))
+            replace_file(self.path / CSV_FILE, to_csv(self._records))
 
     def finish(self) -> None:
         """Mark the sweep complete, so that the next one starts afresh, and close the folder."""
         self.manifest = replace(self.manifest, complete=True, finished=utc_now())
-        with _writing(self.path):
-            self._write_manifest()
+        with writing(self.path):
+            write_manifest(self.path, self.manifest)
         self.close()
 
     def close(self) -> None:
@@ -86,20 +83,16 @@ class ResultFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write_manifest(self) -> None:
-        text = json.dumps(asdict(self.manifest), indent=2, ensure_ascii=False)
-        _replace(self.path / MANIFEST_FILE, text + "\n")
 
-
-def find_unfinished(root: Path, name: str, fingerprint: str) -> ResultFolder | None:
-    """Return the newest run of `name` with this fingerprint, locked and ready to go on.
+def find_unfinished(root: Path, name: str, fingerprint: str, kind: Kind = Kind.SWEEP) -> ResultFolder | None:
+    """Return the newest run of `name` of this kind and fingerprint, locked and ready to go on.
 
     ``None`` where there is no such run, or it is complete, in use, damaged or not ours to write.
     """
     for path in find_runs(root / name):
         try:
             manifest = read_manifest(path)
-            if manifest.fingerprint == fingerprint:
+            if (manifest.kind, manifest.fingerprint) == (kind, fingerprint):
                 return None if manifest.complete else _resume(path)
         except ResultError:
             continue
@@ -107,7 +100,7 @@ def find_unfinished(root: Path, name: str, fingerprint: str) -> ResultFolder | N
 
 
 def _resume(path: Path) -> ResultFolder | None:
-    with _writing(path):
+    with writing(path):
         lock = _lock(path)
         if lock is None:
             return None
@@ -115,28 +108,14 @@ def _resume(path: Path) -> ResultFolder | None:
             folder = ResultFolder(path, read_manifest(path), read_records(path), lock)
             if not folder.manifest.complete:  # else the other sweep ended between the look and the lock
                 # Written anew, without the torn line that a crash may have left.
-                _replace(path / RECORDS_FILE, "".join(to_line(record) + "\n" for record in folder.records))
-                _replace(path / CSV_FILE, to_csv(folder.records))
+                replace_file(path / RECORDS_FILE, "".join(to_line(record) + "\n" for record in folder.records))
+                replace_file(path / CSV_FILE, to_csv(folder.records))
                 return folder
         except BaseException:
             os.close(lock)
             raise
         folder.close()
     return None
-
-
-def _make_run_folder(parent: Path, started: str) -> Path:
-    time = re.sub(r"[-:Z]", "", started).replace("T", "-")
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        path = parent / (time if number == 1 else f"{time}-{number}")
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return path
 
 
 def _lock(path: Path) -> int | None:
@@ -152,22 +131,3 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put `text` in the file's place in one step: a reader, or a crash, finds the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(text.encode("utf-8", "replace"))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        name = error.filename or path
-        raise ResultError(f"cannot write {name}: {error.strerror}; choose another folder with --output-dir") from None

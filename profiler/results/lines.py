@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
@@ -28,9 +29,46 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class Kind(StrEnum):
+    """What a folder holds, by the command that made it: rows, which come one by one, or one document."""
+
+    SWEEP = "sweep"
+    COMPARE = "compare"
+    MAX_BATCH = "max-batch"
+    EXPLAIN = "explain"
+
+    @property
+    def noun(self) -> str:
+        """The kind in words, with its article."""
+        return _NOUNS[self]
+
+
+_NOUNS = {
+    Kind.SWEEP: "a sweep",
+    Kind.COMPARE: "a comparison",
+    Kind.MAX_BATCH: "a max-batch answer",
+    Kind.EXPLAIN: "an explanation",
+}
+ROW_KINDS = (Kind.SWEEP, Kind.COMPARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantPlan:
+    """One variant of a comparison. `group` and `name` are where and how it stands in the table."""
+
+    label: str  # what tells it from the base
+    group: str
+    name: str
+    settings: dict[str, str]  # the varied knobs at their values
+    config: dict[str, Any]  # the whole resolved config, as JSON holds it
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a folder's records belong to. `config` is the whole resolved config, as JSON holds it."""
+    """What a folder's rows or document belong to. `config` is the whole resolved config, as JSON holds it.
+
+    `variants` are those of a comparison, the base first; its rows stand in their order.
+    """
 
     name: str
     fingerprint: str
@@ -41,6 +79,8 @@ class Manifest:
     started: str = field(default_factory=utc_now)
     finished: str | None = None
     complete: bool = False
+    kind: Kind = Kind.SWEEP
+    variants: tuple[VariantPlan, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 

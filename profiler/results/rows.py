@@ -20,17 +20,26 @@ COLUMNS = (
     *("torch_version", "cuda_version", "cudnn_version", "error"),
 )
 
+VARIANT_COLUMNS = ("variant", "largest_batch_size")  # behind the others, in a comparison alone
+
 Cell = int | float | str | bool | None
 
 
 def row(record: RunRecord) -> dict[str, Cell]:
-    """Return the record under the names of `COLUMNS`, in their order: bytes as int, unknown as ``None``."""
+    """Return the record under the names of `columns_of`, in their order: bytes as int, unknown as ``None``."""
     cells = {**_asked(record), **_analytic(record), **_read(record), **_versions(record.environment)}
     percent = record.difference_percent
     cells["difference_bytes"] = record.difference_bytes
     cells["difference_percent"] = None if percent is None else round(percent, 2) + 0.0  # no -0.0
     cells["error"] = None if record.error is None else " ".join(record.error.split())
-    return {column: cells[column] for column in COLUMNS}
+    cells |= {name: getattr(record, name) for name in VARIANT_COLUMNS}
+    return {column: cells[column] for column in columns_of([record])}
+
+
+def columns_of(records: Sequence[RunRecord]) -> tuple[str, ...]:
+    """Return `COLUMNS`, for records of a comparison with `VARIANT_COLUMNS`."""
+    compared = any(record.variant is not None for record in records)
+    return (*COLUMNS, *VARIANT_COLUMNS) if compared else COLUMNS
 
 
 def _asked(record: RunRecord) -> dict[str, Cell]:
@@ -81,8 +90,13 @@ def to_csv(records: Sequence[RunRecord]) -> str:
     """Return the records as CSV with a header; unknown is empty, truth is ``true`` or ``false``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    names = columns_of(records)
+    writer.writerow(names)
     for record in records:
-        cells = row(record).values()
-        writer.writerow([str(cell).lower() if isinstance(cell, bool) else cell for cell in cells])
+        cells = row(record)
+        writer.writerow([_csv_cell(cells.get(name)) for name in names])
     return text.getvalue()
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    return str(cell).lower() if isinstance(cell, bool) else cell

@@ -10,7 +10,7 @@ import pytest
 
 from profiler.errors import ResultError
 from profiler.records import RunRecord
-from profiler.results import Manifest, ResultFolder, find_unfinished, load, to_csv, to_line
+from profiler.results import Kind, Manifest, ResultFolder, find_unfinished, load, to_csv, to_line
 
 MakeRecord = Callable[..., RunRecord]
 MakeManifest = Callable[..., Manifest]
@@ -139,6 +139,14 @@ def test_only_the_newest_run_with_the_same_fingerprint_is_resumed(tmp_path: Path
     ResultFolder.create(tmp_path, make_manifest()).finish()
     assert find_unfinished(tmp_path, "mnist_mlp", "abc") is None
     assert find_unfinished(tmp_path, "cifar_mlp", "abc") is None
+
+
+def test_a_run_of_another_kind_is_not_resumed(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    ResultFolder.create(tmp_path, make_manifest(kind=Kind.COMPARE)).close()
+    assert find_unfinished(tmp_path, "mnist_mlp", "abc") is None
+    resumed = find_unfinished(tmp_path, "mnist_mlp", "abc", Kind.COMPARE)
+    assert resumed is not None
+    resumed.close()
 
 
 def test_a_damaged_run_is_left_alone_rather_than_resumed(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.records import Breakdown, Environment, PhaseReading, Reading, RunRecord, Status, StepReading
-from profiler.results import COLUMNS, row, to_csv, to_json
+from profiler.results import COLUMNS, VARIANT_COLUMNS, row, to_csv, to_json
 
 MakeRecord = Callable[..., RunRecord]
 DOCUMENTED = """model, optimizer, precision, mode, batch_size, gpu, source, status, parameters_bytes,
@@ -49,6 +49,14 @@ def test_the_columns_stand_in_the_documented_order(make_record: MakeRecord) -> N
     documented = tuple(name.strip() for name in DOCUMENTED.split(","))
     assert documented == COLUMNS
     assert tuple(row(make_record())) == COLUMNS
+
+
+def test_the_rows_of_a_comparison_say_their_variant_behind_the_other_columns(make_record: MakeRecord) -> None:
+    compared = [make_record(variant="base", largest_batch_size=0), make_record(variant="optimizer=sgd")]
+    assert tuple(row(compared[0])) == (*COLUMNS, *VARIANT_COLUMNS)
+    lines = list(csv.DictReader(io.StringIO(to_csv(compared), newline="")))
+    said = [(line["variant"], line["largest_batch_size"]) for line in lines]
+    assert said == [("base", "0"), ("optimizer=sgd", "")]
 
 
 def test_a_row_holds_totals_differences_and_the_peak_of_each_phase(make_record: MakeRecord) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from profiler.errors import ResultError
 from profiler.records import RunRecord
-from profiler.results import Manifest, ResultFolder, load
+from profiler.results import Kind, Manifest, ResultFolder, load, save_answer
 
 MakeRecord = Callable[..., RunRecord]
 MakeManifest = Callable[..., Manifest]
@@ -44,6 +44,39 @@ def test_the_tenth_run_of_a_second_is_newer_than_the_second(
         folder = ResultFolder.create(root, make_manifest())
         folder.append(make_record())
     assert load("mnist_mlp", root).path.name == "20261122-014200-10"
+
+
+def test_a_manifest_without_a_kind_is_that_of_a_sweep(run: Path) -> None:
+    file = run / "manifest.json"
+    old = json.loads(file.read_text())
+    del old["kind"], old["variants"]
+    file.write_text(json.dumps(old))
+    assert load(run).manifest.kind is Kind.SWEEP
+
+
+def test_a_name_finds_the_newest_run_of_the_kinds_asked_for(
+    run: Path, make_record: MakeRecord, make_manifest: MakeManifest
+) -> None:
+    root = run.parent.parent
+    later = {"started": "2026-11-23T00:00:00Z", "kind": Kind.COMPARE}
+    with ResultFolder.create(root, make_manifest(**later)) as compared:
+        compared.append(make_record(variant="base"))
+    answer = save_answer(root, make_manifest(started="2026-11-24T00:00:00Z", kind=Kind.MAX_BATCH), [])
+    assert load("mnist_mlp", root).path == compared.path
+    assert load("mnist_mlp", root, (Kind.SWEEP,)).path == run
+    assert load("mnist_mlp", root, tuple(Kind)).path == answer
+    with pytest.raises(ResultError) as refusal:
+        load("mnist_mlp", root, (Kind.EXPLAIN,))
+    holds = "mnist_mlp has only a max-batch answer and a comparison and a sweep; an explanation is needed here"
+    assert str(refusal.value) == holds
+
+
+def test_a_folder_of_another_kind_is_refused_by_what_it_holds(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    path = save_answer(tmp_path, make_manifest(kind=Kind.MAX_BATCH), [])
+    for place in (path, path / "answer.json"):
+        with pytest.raises(ResultError) as refusal:
+            load(place, tmp_path)
+        assert str(refusal.value) == f"{path} holds a max-batch answer; a sweep or a comparison is needed here"
 
 
 def test_a_mistyped_name_is_refused_with_the_nearest_one(run: Path) -> None:
