@@ -87,8 +87,8 @@ def _lines(answer: MaxBatch, accumulation: Accumulation | None) -> list[tuple[st
     if answer.memory_limit_bytes is not None:
         memory = f"{format_bytes(answer.memory_limit_bytes)} of {memory} (set_per_process_memory_fraction)"
     lines = [
-        ("largest batch", f"{answer.largest_batch_size}  ({_proof(answer)})"),
-        ("stopped by", STOPS[answer.stopped_by] + _error_behind(answer)),
+        ("largest batch", f"{answer.largest_batch_size}  ({proof(answer)})"),
+        ("stopped by", stopped_by(answer)),
         ("safe batch", f"{answer.safe_batch_size}  (0.8 x the largest, rounded down){_confirmation(answer)}"),
         ("at 80 % of memory", f"{_at_80(answer)}  (the largest whose reserved memory and context stay below it)"),
         ("memory", f"{memory}, {format_bytes(answer.free_bytes)} left free at the largest batch"),
@@ -106,11 +106,17 @@ def _lines(answer: MaxBatch, accumulation: Accumulation | None) -> list[tuple[st
     return [*lines, ("tries", f"{len(answer.tries)} in {seconds:.1f} s{beside}")]
 
 
-def _proof(answer: MaxBatch) -> str:
+def proof(answer: MaxBatch) -> str:
+    """Return how it is known that the largest batch is the largest."""
     largest = answer.largest_batch_size
     if answer.proven:
         return f"{largest} trains, {largest + answer.multiple_of} does not"
     return f"{largest} trains; nothing larger was tried" if answer.stopped_by is Stop.MAX else "not proven"
+
+
+def stopped_by(answer: MaxBatch) -> str:
+    """Return what keeps the next batch size from training, and the error if that was one."""
+    return STOPS[answer.stopped_by] + _error_behind(answer)
 
 
 def _error_behind(answer: MaxBatch) -> str:
@@ -168,7 +174,7 @@ def _note(answer: MaxBatch) -> str | None:
     if answer.stopped_by is Stop.MAX:
         return "nothing larger was tried (--max)"
     if answer.stopped_by not in (Stop.MEMORY, Stop.MEMORY_LIMIT):
-        return f"stopped by {STOPS[answer.stopped_by]}{_error_behind(answer)}"
+        return f"stopped by {stopped_by(answer)}"
     return None
 
 
