@@ -13,12 +13,35 @@ from profiler.measure.nvml import Nvml
 from profiler.records import Phase, PhaseReading, Reading, StepReading
 
 
+class Listener:
+    """Is told how a run goes. This one does not care."""
+
+    def setup_begins(self) -> None:
+        """Nothing is on the device yet."""
+
+    def ready(self, step: Any) -> None:
+        """All that a step needs is on the device; the first one comes next."""
+
+    def phase_begins(self, step: int, phase: Phase) -> None:
+        """The counters have been read, and `phase` of `step` begins."""
+
+    def phase_ends(self, step: int, phase: Phase) -> None:
+        """`phase` of `step` is over, perhaps for want of memory; the counters are read next."""
+
+    def device_read(self) -> None:
+        """NVML's figure of this moment is the highest so far."""
+
+    def produced(self, name: str, tensors: Any) -> None:
+        """The loop keeps `tensors` until the next step makes them again."""
+
+
 class Recorder:
     """Collects the readings of one run on one device; `reading` gives what was collected so far."""
 
-    def __init__(self, device: torch.device, nvml: Nvml | None) -> None:
+    def __init__(self, device: torch.device, nvml: Nvml | None, listener: Listener | None = None) -> None:
         self.moment = "setup"  # what is running now, for the reason of a failure
         self.device = device
+        self.listener = listener or Listener()
         self._nvml = nvml
         self._steps: list[StepReading] = []
         self._phases: list[PhaseReading] = []
@@ -48,12 +71,15 @@ class Recorder:
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
         """Read the counters around one phase, and wait for the device at its end."""
-        self.moment = f"{phase} of step {len(self._steps) + 1}"
+        step = len(self._steps) + 1
+        self.moment = f"{phase} of step {step}"
         before = _stats(self.device)["allocated_bytes"]["all"]["current"]
+        self.listener.phase_begins(step, phase)
         try:
             with self._watched():
                 yield
         finally:
+            self.listener.phase_ends(step, phase)
             stats = _stats(self.device)
             self._phases.append(
                 PhaseReading(
@@ -101,6 +127,7 @@ class Recorder:
         self._used_bytes = used_bytes
         taken_bytes = used_bytes if own_bytes is None else own_bytes
         self._context_bytes = taken_bytes - torch.cuda.memory_reserved(self.device)
+        self.listener.device_read()
 
 
 def _stats(device: torch.device) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from profiler.workload import build_optimizer
 class Optimizer(Protocol):
     """What a training step asks of its optimizer."""
 
+    @property
+    def parts(self) -> tuple[torch.optim.Optimizer, ...]:
+        """PyTorch's own optimizers, of which there may be one a parameter."""
+
     def zero_grad(self, *, set_to_none: bool) -> None:
         """Let go of the gradients, or set them to zero."""
 
@@ -35,6 +39,7 @@ class AfterBackward:
 
     def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
         self._optimizer = build_optimizer(spec, model.parameters())
+        self.parts = (self._optimizer,)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
         """Let go of the gradients, or set them to zero."""
@@ -55,6 +60,7 @@ class InBackward:
     def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._optimizers = {parameter: build_optimizer(spec, [parameter]) for parameter in trained}
+        self.parts = tuple(self._optimizers.values())
         for parameter in trained:
             parameter.register_post_accumulate_grad_hook(self._update)  # type: ignore[no-untyped-call]
 

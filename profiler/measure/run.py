@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from profiler.config import OptimizerConfig, SweepConfig
-from profiler.measure.counters import Recorder
+from profiler.measure.counters import Listener, Recorder
 from profiler.measure.failure import classify
 from profiler.measure.nvml import open_nvml
 from profiler.measure.outcome import Outcome
@@ -21,18 +21,19 @@ def measure(
     optimizer: OptimizerConfig | None,
     batch_size: int,
     device: torch.device,
+    listener: Listener | None = None,
 ) -> Outcome:
     """Run `config.steps` steps of `model` at `batch_size` on a CUDA `device` and read its counters.
 
     The model is moved to the device and changed. Running out of memory is the outcome ``oom``, any other
     exception of the workload ``error``; both keep what was read until then. The process must be a fresh one:
-    the counters and NVML's figures are those of the whole process.
+    the counters and NVML's figures are those of the whole process. `listener` is told how the run goes.
     """
 
     def steps(recorder: Recorder) -> None:
         _run_steps(recorder, model, config, (optimizer, batch_size))
 
-    return _watch(steps, config, device)
+    return _watch(steps, config, device, listener)
 
 
 def measure_with_evaluation(
@@ -53,10 +54,12 @@ def measure_with_evaluation(
     return _watch(steps_and_pass, config, device)
 
 
-def _watch(run: Callable[[Recorder], None], config: SweepConfig, device: torch.device) -> Outcome:
+def _watch(
+    run: Callable[[Recorder], None], config: SweepConfig, device: torch.device, listener: Listener | None = None
+) -> Outcome:
     torch.cuda.set_device(device)
     _apply_switches(config)
-    recorder = Recorder(device, open_nvml(device))
+    recorder = Recorder(device, open_nvml(device), listener)
     status, reason = _outcome(run, recorder)
     return Outcome(status=status, reading=recorder.reading(), error=reason)
 
@@ -74,7 +77,9 @@ def _run_steps(
     recorder: Recorder, model: torch.nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int]
 ) -> Step:
     with recorder.setup():
+        recorder.listener.setup_begins()
         step = build_step(model, config, *point, recorder.device)
+    recorder.listener.ready(step)
     for _ in range(config.steps):
         with recorder.step():
             step(recorder)

@@ -25,7 +25,8 @@ class TrainingStep:
     """
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, optimizer: Optimizer, batch: Batch) -> None:
-        self._model, self._config, self._optimizer, self._batch = model, config, optimizer, batch
+        self._model, self._config = model, config
+        self.optimizer, self.batch = optimizer, batch
         self._loss_function = build_loss(config)
         self._device_type = batch.inputs[0].device.type
         self._scaler = torch.amp.GradScaler(self._device_type, enabled=config.precision is Precision.AMP_FP16)
@@ -35,21 +36,23 @@ class TrainingStep:
     def __call__(self, recorder: Recorder) -> None:
         """Run one step; its phases come once, or those of each accumulated pass in turn."""
         with recorder.phase(Phase.ZERO_GRAD):
-            self._optimizer.zero_grad(set_to_none=self._config.set_to_none)
+            self.optimizer.zero_grad(set_to_none=self._config.set_to_none)
         for _ in range(self._config.gradient_accumulation):
             self._accumulate(recorder)
         with recorder.phase(Phase.OPTIMIZER):
-            self._optimizer.step(self._scaler)
+            self.optimizer.step(self._scaler)
 
     def _accumulate(self, recorder: Recorder) -> None:
         # Forward and loss share one autocast region, whose cast weights are cached.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
-                self._output = self._model(*self._batch.inputs)
+                self._output = self._model(*self.batch.inputs)
+                recorder.listener.produced("output of the model", self._output)
             with recorder.phase(Phase.LOSS):
-                self._loss = self._loss_function(self._output, self._batch.target)
+                self._loss = self._loss_function(self._output, self.batch.target)
                 if self._config.gradient_accumulation > 1:
                     self._loss = self._loss / self._config.gradient_accumulation
+                recorder.listener.produced("loss", self._loss)
         with recorder.phase(Phase.BACKWARD):
             self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call]
 
@@ -57,26 +60,27 @@ class TrainingStep:
         """Run one forward pass in eval mode without autograd, beside all that training keeps; ends the training."""
         self._model.eval()
         with torch.no_grad(), autocast(self._config, self._device_type):
-            self._model(*self._batch.inputs)
+            self._model(*self.batch.inputs)
 
 
 class InferenceStep:
     """The forward pass alone, without autograd."""
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, batch: Batch) -> None:
-        self._model, self._config, self._batch = model, config, batch
+        self._model, self._config, self.batch, self.optimizer = model, config, batch, None
         self._device_type = batch.inputs[0].device.type
         self._output: Any = None
 
     def __call__(self, recorder: Recorder) -> None:
         """Run one forward pass under `torch.no_grad()`."""
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
-            self._output = self._model(*self._batch.inputs)
+            self._output = self._model(*self.batch.inputs)
+            recorder.listener.produced("output of the model", self._output)
 
     def evaluate(self) -> None:
         """Run one more forward pass: inference is evaluation already."""
         with torch.no_grad(), autocast(self._config, self._device_type):
-            self._model(*self._batch.inputs)
+            self._model(*self.batch.inputs)
 
 
 Step = TrainingStep | InferenceStep

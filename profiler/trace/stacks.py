@@ -21,6 +21,7 @@ _OPERATOR = re.compile(r"at::_ops::(\w+)::(?:call|redispatch)")
 _NODE = re.compile(r"torch::autograd::(?:generated::)?(\w+)::apply\(")
 _ENGINE = "torch::autograd::Engine::"
 _TENSOR = re.compile(r"at::detail::empty_|resize_bytes_cuda|make_storage_impl|StorageImpl::StorageImpl|THPStorage")
+_CUBLASLT = re.compile(r"CUDABlasLt|cublasLt")
 _CUBLAS = re.compile(r"CUDABlas|[Cc]ublas\w*Workspace|getNewWorkspace")
 _CUDNN = re.compile(r"cudnn|miopen|convolution|::conv\d|::conv_")
 _PYTHON_FILE = re.compile(r"\.py$|^<")
@@ -35,9 +36,18 @@ class Origin(StrEnum):
 
     TENSOR = "tensor"
     CUBLAS = "cublas"
+    CUBLASLT = "cublaslt"
     CUDNN = "cudnn"
     WORKSPACE = "workspace"  # another library's, or a kernel's own
     UNKNOWN = "unknown"  # the stack has no C++ frames
+
+
+_ORIGINS = (
+    (_CUBLASLT, Origin.CUBLASLT),
+    (_CUBLAS, Origin.CUBLAS),
+    (_TENSOR, Origin.TENSOR),
+    (_CUDNN, Origin.CUDNN),
+)
 
 
 @dataclass(frozen=True)
@@ -133,11 +143,10 @@ class _Stack:
     def origin(self) -> Origin:
         if not any("::" in name for name in self.native):
             return Origin.UNKNOWN
-        if any(_CUBLAS.search(name) for name in self.native):
-            return Origin.CUBLAS
-        if any(_TENSOR.search(name) for name in self.native):
-            return Origin.TENSOR
-        return Origin.CUDNN if any(_CUDNN.search(name) for name in self.native) else Origin.WORKSPACE
+        for pattern, origin in _ORIGINS:
+            if any(pattern.search(name) for name in self.native):
+                return origin
+        return Origin.WORKSPACE
 
     @cached_property
     def caller(self) -> Frame | None:

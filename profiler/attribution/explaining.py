@@ -1,0 +1,222 @@
+"""A history and its notes put together: the explanation of a run's peak."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from profiler.attribution.holdings import Holding, find_holdings
+from profiler.attribution.moments import (
+    Stretch,
+    by_step,
+    drawn_positions,
+    next_highest,
+    phase_spans,
+    stretches,
+)
+from profiler.attribution.notes import Notes
+from profiler.attribution.totals import ALLOCATED_PARTS, Totals, walk
+from profiler.attribution.tree import module_rows
+from profiler.explanation import (
+    CACHED,
+    CONTEXT,
+    OTHER_PROCESSES,
+    Block,
+    Category,
+    Explanation,
+    Moment,
+    Parts,
+    PhaseSpan,
+    Timeline,
+)
+from profiler.records import Phase
+from profiler.trace import Instant, Replay, Trace, replay
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFigures:
+    """What the counters said of the same run, for the history to be held against."""
+
+    peak_allocated_bytes: int | None
+    peak_reserved_bytes: int | None
+    nvml_used_bytes: int | None = None
+    context_bytes: int | None = None
+
+
+def explain(
+    trace: Trace,
+    notes: Notes,
+    figures: DeviceFigures,
+    segments: Sequence[Mapping[str, object]] = (),
+) -> Explanation:
+    """Return the peak of a run, taken apart.
+
+    Where the history does not lead to the counters' figures, the difference is a part called ``unknown``.
+
+    Args:
+        trace: the history of the run's device.
+        notes: what the process noted meanwhile.
+        figures: the counters' peaks and NVML's figures.
+        segments: what the allocator had when the history began.
+    """
+    return _Explaining(replay(trace, segments), trace, notes, figures).explanation()
+
+
+class _Explaining:
+    def __init__(self, replayed: Replay, trace: Trace, notes: Notes, figures: DeviceFigures) -> None:
+        self._replay, self._trace, self._notes, self._figures = replayed, trace, notes, figures
+        self._holdings = find_holdings(replayed, trace.sites, notes)
+        self._places = stretches(replayed, notes.itinerary())
+        self._peak, self._reserved_peak = replayed.peak, replayed.reserved_peak
+        self._device = self._device_instant()
+        self._next = next_highest(self._places, self._peak.position)
+        self._steps = {step: _summit(group) for step, group in by_step(self._places).items() if step is not None}
+        self._drawn = self._positions_of_peak_step()
+        self._totals = self._walk()
+
+    def explanation(self) -> Explanation:
+        blocks = self._blocks_at_peak()
+        modules, outside = module_rows(blocks, self._notes)
+        figures, allocated = self._figures, self._parts_at(self._peak)
+        allocated, missing = _filled_up(allocated, figures.peak_allocated_bytes)
+        reserved, reserved_missing = _filled_up(self._reserved_parts(), figures.peak_reserved_bytes)
+        return Explanation(
+            peak_allocated_bytes=sum(allocated.values()),
+            peak_requested_bytes=sum(block.requested_bytes for block in blocks),
+            peak_reserved_bytes=sum(reserved.values()),
+            nvml_used_bytes=figures.nvml_used_bytes,
+            context_bytes=figures.context_bytes,
+            allocated_parts=allocated,
+            reserved_parts=reserved,
+            device_parts=self._device_parts(),
+            highest_parts=self._totals.highest,
+            named=_named_parts(blocks),
+            peak=self._moment(self._peak.position),
+            next_moments=tuple(self._moment(place.highest) for place in self._next),
+            steps=tuple(self._moment(place.highest) for place in self._steps.values()),
+            blocks=blocks,
+            modules=modules,
+            outside_parts=outside,
+            timeline=self._timeline(),
+            events=len(self._trace),
+            unknown_reason=_why_unknown(missing or reserved_missing),
+        )
+
+    def _walk(self) -> Totals:
+        instants = (self._peak, self._reserved_peak, self._device)
+        positions = {instant.position for instant in instants if instant is not None}
+        positions.update(place.highest for place in (*self._next, *self._steps.values()))
+        return walk(self._replay, self._holdings, positions.union(self._drawn))
+
+    def _parts_at(self, instant: Instant) -> Parts:
+        return self._totals.at[instant.position]
+
+    def _reserved_parts(self) -> Parts:
+        instant = self._reserved_peak
+        cached = self._replay.peak_reserved_bytes - instant.allocated_bytes
+        return {**self._parts_at(instant), CACHED: cached}
+
+    def _device_instant(self) -> Instant | None:
+        """The moment of NVML's figure, or the fullest one with as much reserved."""
+        position = self._notes.device_position
+        if position is None or self._figures.nvml_used_bytes is None:
+            return None
+        instant = self._replay.instant(position)
+        fullest = self._reserved_peak
+        return fullest if fullest.reserved_bytes == instant.reserved_bytes else instant
+
+    def _device_parts(self) -> Parts | None:
+        instant, used, context = self._device, self._figures.nvml_used_bytes, self._figures.context_bytes
+        if instant is None or used is None or context is None:
+            return None
+        return {
+            **self._parts_at(instant),
+            CACHED: instant.reserved_bytes - instant.allocated_bytes,
+            CONTEXT: context,
+            OTHER_PROCESSES: used - context - instant.reserved_bytes,
+        }
+
+    def _blocks_at_peak(self) -> tuple[Block, ...]:
+        indices = self._replay.alive_at(self._peak.position)
+        blocks = [self._block(index) for index in indices]
+        return tuple(sorted(blocks, key=lambda block: -block.block_bytes))
+
+    def _block(self, index: int) -> Block:
+        allocation, holding = self._replay.allocations[index], self._holdings[index]
+        return Block(
+            category=holding.category,
+            name=holding.name,
+            requested_bytes=allocation.requested_bytes,
+            block_bytes=allocation.block_bytes,
+            module=holding.module,
+            operator=holding.site.operator,
+            step=holding.mark.step,
+            phase=_phase(holding),
+            line=holding.site.line,
+        )
+
+    def _moment(self, position: int) -> Moment:
+        parts = self._totals.at[position]
+        index = self._replay.moves[position - 1] if position else None
+        holding = self._holdings[index] if index is not None and index >= 0 else None
+        return Moment(
+            allocated_bytes=self._replay.instant(position).allocated_bytes,
+            step=holding.mark.step if holding else None,
+            phase=_phase(holding) if holding else None,
+            module=holding.mark.module if holding else None,
+            operator=(holding.site.operator or holding.site.node) if holding else None,
+            parts=parts,
+        )
+
+    def _step_of_peak(self) -> list[Stretch]:
+        groups = by_step(self._places)
+        around = (group for group in groups.values() if group[0].start < self._peak.position <= group[-1].end)
+        return next(around, [])
+
+    def _positions_of_peak_step(self) -> list[int]:
+        group = self._step_of_peak()
+        return drawn_positions(self._replay, group[0].start, group[-1].end) if group else [self._peak.position]
+
+    def _timeline(self) -> Timeline:
+        group, positions = self._step_of_peak(), self._drawn
+        begin = positions[0]
+        points = [self._totals.at[position] for position in positions]
+        spans = [
+            PhaseSpan(phase=phase, start=start - begin, end=end - begin) for phase, start, end in phase_spans(group)
+        ]
+        return Timeline(
+            step=group[0].mark.step if group else None,
+            positions=tuple(position - begin for position in positions),
+            series={name: tuple(parts[name] for parts in points) for name in ALLOCATED_PARTS},
+            spans=tuple(spans),
+            peak_position=self._peak.position - begin,
+        )
+
+
+def _summit(group: Sequence[Stretch]) -> Stretch:
+    return max(group, key=lambda place: place.allocated_bytes)
+
+
+def _phase(holding: Holding) -> Phase | None:
+    """The phase in which it was asked for; the backward pass shows in the stack before the first mark of it."""
+    return Phase.BACKWARD if holding.site.in_backward else holding.mark.phase
+
+
+def _filled_up(parts: Parts, expected: int | None) -> tuple[Parts, int]:
+    """Add what the counters saw and the history did not to the unknown; also return how much that is."""
+    missing = 0 if expected is None else expected - sum(parts.values())
+    unknown = Category.UNKNOWN.value
+    return {**parts, unknown: parts[unknown] + missing}, missing
+
+
+def _why_unknown(missing: int) -> str | None:
+    return f"the history and the counters differ by {missing:+,} B" if missing else None
+
+
+def _named_parts(blocks: Sequence[Block]) -> Parts:
+    named: Counter[str] = Counter()
+    for block in blocks:
+        if block.category in (Category.WORKSPACE, Category.TEMPORARY):
+            named[block.name] += block.requested_bytes
+    return dict(named.most_common())

@@ -1,0 +1,94 @@
+"""The allocator's own history, switched on, read in pieces, and switched off again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from profiler.errors import WorkloadError
+from profiler.trace import Trace
+
+# So many moves a piece: a snapshot is a dictionary an event, which a long run would not fit into.
+_PIECE = 200_000
+_ENTRIES = 4 * _PIECE + 100_000  # a move has up to four entries
+
+
+class History:
+    """The history of one device from `start` to `stop`. Only one can be kept at a time in a process."""
+
+    def __init__(self, device: torch.device, *, whole: bool = False) -> None:
+        """Keep the history of `device`; `whole` in one piece, so that `snapshot` has all of it."""
+        self.trace = Trace()
+        self.segments: Sequence[dict[str, Any]] = ()
+        self.index = device.index if device.index is not None else torch.cuda.current_device()
+        self._whole = whole
+        self._base = self._read = 0
+
+    def start(self) -> None:
+        """Begin, with what the allocator has already.
+
+        Raises:
+            WorkloadError: an allocator is in use that keeps no history, or none with stacks.
+        """
+        if torch.cuda.get_allocator_backend() != "native":
+            raise WorkloadError(f"the allocator {torch.cuda.get_allocator_backend()} keeps no history to explain from")
+        # Names without lines for the frames of C++: looking up lines takes minutes. PyTorch reads this once.
+        os.environ.setdefault("TORCH_SYMBOLIZE_MODE", "dladdr")
+        self._record()
+        if torch.cuda.memory_allocated(self.index) or torch.cuda.memory_reserved(self.index):
+            snapshot = torch.cuda.memory._snapshot()
+            self.segments = [part for part in snapshot["segments"] if part["device"] == self.index]
+        self._base = self._moves()
+
+    def position(self) -> int:
+        """Return how many allocations and frees there were since the start."""
+        position = self._moves() - self._base
+        if position - self._read > _PIECE and not self._whole:
+            self._harvest()
+            self._record()
+        return position
+
+    def stop(self) -> dict[str, Any]:
+        """Read what is left, switch the history off, and return the last snapshot."""
+        snapshot = self._harvest()
+        torch.cuda.memory._record_memory_history(enabled=None)
+        return snapshot
+
+    def _harvest(self) -> dict[str, Any]:
+        snapshot: dict[str, Any] = torch.cuda.memory._snapshot()
+        self.trace.extend(snapshot, self.index)
+        self._read = self._moves() - self._base
+        return snapshot
+
+    def _record(self) -> None:
+        torch.cuda.memory._record_memory_history(
+            enabled="all",
+            context="alloc",
+            stacks="all",
+            max_entries=10_000_000 if self._whole else _ENTRIES,
+            device=self.index,
+            clear_history=True,
+        )
+
+    def _moves(self) -> int:
+        counts = torch._C._cuda_memoryStats(self.index)["allocation"]["all"]
+        moves: int = counts["allocated"] + counts["freed"]
+        return moves
+
+
+def write_snapshot(snapshot: dict[str, Any], path: Path) -> None:
+    """Write a snapshot as pytorch.org/memory_viz opens it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import pickle
+
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        pickle.dump(snapshot, file)
+    temporary.replace(path)

@@ -1,0 +1,234 @@
+"""The notes of a run: where it stands as it goes, and which address holds what.
+
+Nothing here changes what the run allocates: modules are followed by wrapping their `forward` (hooks would take fast
+paths away), the backward pass by hooks on its nodes that return nothing, and tensors are noted by address, never held.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from profiler.attribution import Label, Mark, ModuleNote, Notes
+from profiler.explanation import Category
+from profiler.measure.history import History
+from profiler.records import Phase
+
+_END_OF_SEQUENCE = 1 << 63  # nodes that accumulate gradients have the highest sequence number there is
+
+
+class Tracker:
+    """Follows one model on one device while its history is kept."""
+
+    def __init__(self, model: nn.Module, history: History) -> None:
+        self.notes = Notes()
+        self._model, self._history = model, history
+        self._step: int | None = None
+        self._phase: Phase | None = None
+        self._stack: list[str] = []
+        self._sequence: list[tuple[int, str | None]] = []  # from which number on nodes are made by which module
+        self._node: str | None = None  # whose backward runs
+        self._thread = threading.get_ident()  # sequence numbers are counted by thread
+        self._wrapped: list[tuple[nn.Module, Any]] = []  # with the wrapper that was there before
+        self._hooks: list[Any] = []
+        self._owners: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        for path, module in model.named_modules():
+            count = sum(parameter.numel() for parameter in module.parameters())
+            self.notes.modules.append(ModuleNote(path=path, type=type(module).__name__, parameters=count))
+
+    def follow(self) -> None:
+        """Note from here on which module runs."""
+        for path, module in self._model.named_modules():
+            self._wrap(module, path)
+
+    def watch_optimizers(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
+        """Note gradients before, and state after, each step of `optimizers`."""
+        for optimizer in optimizers:
+            self._hooks.append(optimizer.register_step_pre_hook(self._before_optimizer))
+            self._hooks.append(optimizer.register_step_post_hook(self._after_optimizer))
+
+    def close(self) -> None:
+        """Leave the model and the optimizers as they were."""
+        for module, before in self._wrapped:
+            if before is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.forward = before
+        for hook in self._hooks:
+            hook.remove()
+        self._wrapped, self._hooks = [], []
+
+    def moved_to(self, step: int | None, phase: Phase | None) -> None:
+        """Note that another phase begins."""
+        self._step, self._phase = step, phase
+        self._mark(self._stack[-1] if self._stack else None)
+
+    @property
+    def place(self) -> tuple[int | None, Phase | None]:
+        """The step and the phase that were noted last."""
+        return self._step, self._phase
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Note what autograd saves for the backward pass; other hooks' tensors (checkpointing's) are theirs."""
+        with torch.autograd.graph.saved_tensors_hooks(self._saved, _as_it_is):
+            yield
+
+    def label_model(self) -> None:
+        """Note the parameters and buffers as they are now."""
+        named = ((Category.PARAMETERS, self._model.named_parameters()), (Category.BUFFERS, self._model.named_buffers()))
+        for category, tensors in named:
+            self.label(category, {name: (tensor, name.rpartition(".")[0]) for name, tensor in tensors})
+
+    def label_gradients(self) -> None:
+        """Note the gradients as they are now."""
+        gradients = {
+            f"gradient of {name}": (parameter.grad, name.rpartition(".")[0])
+            for parameter, name in self._owners.items()
+            if parameter.grad is not None
+        }
+        self.label(Category.GRADIENTS, gradients)
+
+    def label(self, category: Category, tensors: Mapping[str, tuple[Any, str | None]]) -> None:
+        """Note the addresses of tensors (or of those within lists and tuples), by name, each with its module's path."""
+        addressed = [
+            (address, name, module)
+            for name, (values, module) in tensors.items()
+            for address in addresses(values, self._history.index)
+        ]
+        position = self._history.position() if addressed else 0
+        for address, name, module in addressed:
+            self.notes.labels.append(
+                Label(position=position, address=address, category=category, name=name, module=module)
+            )
+
+    def note_device(self) -> None:
+        """Note that NVML's highest figure is that of this moment."""
+        self.notes.device_position = self._history.position()
+
+    def _mark(self, module: str | None, **kind: bool) -> None:
+        mark = Mark(position=self._history.position(), step=self._step, phase=self._phase, module=module, **kind)
+        self.notes.marks.append(mark)
+
+    def _wrap(self, module: nn.Module, path: str) -> None:
+        before = module.__dict__.get("forward")
+        try:
+            module.forward = self._followed(module.forward, path)
+        except (AttributeError, RuntimeError, TypeError):  # a scripted module
+            return
+        self._wrapped.append((module, before))
+
+    def _followed(self, forward: Callable[..., Any], path: str) -> Callable[..., Any]:
+        @functools.wraps(forward)
+        def followed(*args: Any, **kwargs: Any) -> Any:
+            self._enter(path)
+            try:
+                output = forward(*args, **kwargs)
+            finally:
+                self._leave()
+            self._came_out(path, output)
+            return output
+
+        return followed
+
+    def _enter(self, path: str) -> None:
+        self._stack.append(path)
+        self._at(path)
+
+    def _leave(self) -> None:
+        self._stack.pop()
+        self._at(self._stack[-1] if self._stack else None)
+
+    def _at(self, path: str | None) -> None:
+        if torch.compiler.is_compiling():
+            return
+        if self._phase is Phase.BACKWARD:
+            self._mark(self._node if path is None else path, recomputes=path is not None)
+            return
+        if threading.get_ident() == self._thread:
+            self._sequence.append((torch._C._autograd._get_sequence_nr(), path))
+        self._mark(path)
+
+    def _came_out(self, path: str, output: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        self.notes.output_shapes[path] = tuple(tuple(tensor.shape) for tensor in tensors)
+        if not path and not self._stack and self._phase is not Phase.BACKWARD:
+            self.label(Category.OUTPUT, {"output of the model": (tensors, "")})
+            self._hook_nodes(tensors)
+
+    def _hook_nodes(self, outputs: Iterable[Tensor]) -> None:
+        """Make each node of the backward pass note when it begins."""
+        starts = [number for number, _ in self._sequence]
+        waiting = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
+        seen = set(waiting)
+        while waiting:
+            node = waiting.pop()
+            node.register_prehook(functools.partial(self._node_begins, self._module_of(node, starts)))
+            following = {after for after, _ in node.next_functions if after is not None} - seen
+            seen |= following
+            waiting.extend(following)
+
+    def _module_of(self, node: Any, starts: list[int]) -> str | None:
+        number = node._sequence_nr()
+        if number >= _END_OF_SEQUENCE or hasattr(node, "variable"):
+            name = self._owners.get(getattr(node, "variable", None))  # type: ignore[arg-type]
+            return None if name is None else name.rpartition(".")[0]
+        found = bisect_right(starts, number) - 1
+        return self._sequence[found][1] if found >= 0 else None
+
+    def _node_begins(self, module: str | None, gradients: Any) -> None:
+        del gradients
+        self._node = module
+        self._mark(module)
+
+    def _before_optimizer(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        del optimizer
+        self.label_gradients()
+
+    def _after_optimizer(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        state = {}
+        for parameter, values in optimizer.state.items():
+            owner = self._owners.get(parameter, "a parameter")
+            for key, value in values.items():
+                state[f"{key} of {owner}"] = (value, owner.rpartition(".")[0])
+        self.label(Category.OPTIMIZER_STATE, state)
+
+    def _saved(self, tensor: Tensor) -> Tensor:
+        for address in addresses(tensor, self._history.index):
+            position = self._history.position()
+            self.notes.labels.append(Label(position=position, address=address, category=Category.ACTIVATIONS))
+        return tensor
+
+
+def addresses(values: Any, index: int) -> list[int]:
+    """Return the storages' addresses of the tensors in `values` that are on the device."""
+    found = []
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor) and leaf.device.type == "cuda" and leaf.device.index == index:
+            try:
+                found.append(leaf.untyped_storage().data_ptr())
+            except (NotImplementedError, RuntimeError):  # a tensor without a storage, as sparse ones are
+                found.extend(addresses(_parts(leaf), index))
+    return [address for address in found if address]
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    if tensor.is_sparse:
+        return [tensor._indices(), tensor._values()]
+    if hasattr(tensor, "__tensor_flatten__"):
+        return [getattr(tensor, name) for name in tensor.__tensor_flatten__()[0]]
+    return []
+
+
+def _as_it_is(tensor: Any) -> Any:
+    return tensor
