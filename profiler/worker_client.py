@@ -16,6 +16,7 @@ from profiler.config_file import LoadedConfig
 from profiler.device import Device
 from profiler.errors import ConfigError, DeviceError, WorkloadError
 from profiler.measure.outcome import Outcome
+from profiler.module_summary import ModuleSummary
 from profiler.records import Breakdown, Environment, Status
 from profiler.worker.process import WorkerDiedError, WorkerProcess
 from profiler.worker.protocol import (
@@ -35,6 +36,8 @@ from profiler.worker.protocol import (
     Reply,
     Request,
     Setup,
+    Summarize,
+    Summarized,
 )
 
 _FAULTS = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
@@ -92,6 +95,17 @@ class WorkerClient:
         if isinstance(reply, BrokenDown):
             return reply.breakdowns
         raise TypeError(f"no answer to a question for breakdowns: {reply}")
+
+    def module_summary(self, point: Point) -> ModuleSummary:
+        """Return what each module of the sweep's model takes at `point`, from shapes alone.
+
+        Raises:
+            WorkloadError: a step of the model cannot be run on shapes alone.
+        """
+        reply = self._answer(Summarize(point=point))
+        if isinstance(reply, Summarized):
+            return reply.summary
+        raise TypeError(f"no answer to a question for the modules: {reply}")
 
     def outcomes(self, points: Iterable[Point | Job], jobs: int) -> Iterator[Outcome]:
         """Yield the outcome of each of `points`, in their order; up to `jobs` run at the same time.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +26,8 @@ from profiler.workload.losses import Loss
 from profiler.workload.precision import autocast_dtype
 from profiler.workload.reason import reason
 
+Place = Callable[[], str | None]
+
 
 def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
     """Return the bytes of the storages that autograd saves, each once, less parameters, buffers and batch.
@@ -36,7 +39,19 @@ def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, lo
     Raises:
         WorkloadError: the model or the loss refuses the batch's shapes or dtypes.
     """
-    saved, again = Saved(), list[Saved]()
+    by_place = activations_by_place(model, config, batch, loss, lambda: None)
+    return None if by_place is None else sum(by_place.values())
+
+
+def activations_by_place(
+    model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
+) -> Mapping[str | None, int] | None:
+    """Return the bytes of `activations_bytes` by what `place` answers when autograd saves a storage first.
+
+    Raises:
+        WorkloadError: as `activations_bytes`.
+    """
+    saved, again = Saved(place), list[Saved]()
     stand_ins, dtype = model.batch(batch), autocast_dtype(config.precision)
     try:
         with (
@@ -44,7 +59,7 @@ def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, lo
             cuda_kernels(model.module),
             cuda_autocast(dtype),
             saved.watched(),
-            _blocks_watched(model.module, again),
+            _blocks_watched(model.module, again, place),
         ):
             loss(model.module(*stand_ins.inputs), stand_ins.target)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
@@ -53,15 +68,17 @@ def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, lo
         _raise_if_wrong(model, config, loss, error)
         return None
     known = device_storages((*model.module.parameters(), *model.module.buffers(), *stand_ins.tensors))
-    kept_bytes = saved.bytes_beside(known)
-    return kept_bytes + max((block.bytes_beside({**known, **saved.storages}) for block in again), default=0)
+    blocks = [block.bytes_beside({**known, **saved.storages}) for block in again]
+    return saved.bytes_beside(known) + max(blocks, key=Counter.total, default=Counter())
 
 
 class Saved:
-    """The storages that autograd saves on the device while `watched`."""
+    """The storages that autograd saves on the device while `watched`, each with the `place` that saved it first."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place) -> None:
         self.storages: dict[int, torch.UntypedStorage] = {}
+        self._place = place
+        self._places: dict[int, str | None] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -69,21 +86,28 @@ class Saved:
         with torch.autograd.graph.saved_tensors_hooks(self._keep, _as_it_is):
             yield
 
-    def bytes_beside(self, known: Mapping[int, torch.UntypedStorage]) -> int:
-        """Return the bytes of the storages that are not among `known`."""
-        return sum(storage.nbytes() for key, storage in self.storages.items() if key not in known)
+    def bytes_beside(self, known: Mapping[int, torch.UntypedStorage]) -> Counter[str | None]:
+        """Return by place the bytes of the storages that are not among `known`."""
+        counted = Counter[str | None]()
+        for key, storage in self.storages.items():
+            if key not in known:
+                counted[self._places[key]] += storage.nbytes()
+        return counted
 
     def _keep(self, tensor: Tensor) -> Tensor:
-        self.storages.update(device_storages((tensor,)))
+        found = device_storages((tensor,))
+        self.storages.update(found)
+        for key in found:
+            self._places.setdefault(key, self._place())
         return tensor
 
 
 @contextmanager
-def _blocks_watched(module: nn.Module, again: list[Saved]) -> Iterator[None]:
+def _blocks_watched(module: nn.Module, again: list[Saved], place: Place) -> Iterator[None]:
     """Add to `again` what each run of a checkpointed block saves: checkpoint's own hooks would take it."""
     blocks = {forward: forward.run for forward in checkpointed(module)}
     for forward, run in blocks.items():
-        forward.run = partial(_run_watched, run, again)
+        forward.run = partial(_run_watched, run, again, place)
     try:
         yield
     finally:
@@ -91,8 +115,8 @@ def _blocks_watched(module: nn.Module, again: list[Saved]) -> Iterator[None]:
             forward.run = run
 
 
-def _run_watched(run: Callable[..., Any], again: list[Saved], *args: Any, **kwargs: Any) -> Any:
-    again.append(Saved())
+def _run_watched(run: Callable[..., Any], again: list[Saved], place: Place, *args: Any, **kwargs: Any) -> Any:
+    again.append(Saved(place))
     with again[-1].watched():
         return run(*args, **kwargs)
 

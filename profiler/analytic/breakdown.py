@@ -35,8 +35,8 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -
     gradients_bytes = _gradients_bytes(model, config)
     return [
         Breakdown(
-            parameters_bytes=_bytes(model.parameters()),
-            buffers_bytes=_bytes(model.buffers()),
+            parameters_bytes=bytes_of(model.parameters()),
+            buffers_bytes=bytes_of(model.buffers()),
             gradients_bytes=gradients_bytes,
             optimizer_state_bytes=states[_key(spec)],
             input_bytes=batches[size][0],
@@ -50,7 +50,7 @@ def _gradients_bytes(model: nn.Module, config: SweepConfig) -> int:
     """Return the bytes of the gradients that are there at once."""
     if config.mode is Mode.INFERENCE:
         return 0
-    each = [_bytes([parameter]) for parameter in model.parameters() if parameter.requires_grad]
+    each = [bytes_of([parameter]) for parameter in model.parameters() if parameter.requires_grad]
     return max(each, default=0) if config.optimizer_in_backward else sum(each)
 
 
@@ -63,12 +63,13 @@ def _batch_bytes(model: StandInModel, config: SweepConfig, batch_size: int) -> t
     batch = make_batch(config, batch_size, torch.device("meta"))
     if config.mode is Mode.INFERENCE:
         with torch.no_grad():  # for the model to refuse a wrong input
-            activations_bytes(model, config, batch, _no_loss)
-        return _bytes(batch.tensors), 0
-    return _bytes(batch.tensors), activations_bytes(model, config, batch, build_loss(config))
+            activations_bytes(model, config, batch, no_loss)
+        return bytes_of(batch.tensors), 0
+    return bytes_of(batch.tensors), activations_bytes(model, config, batch, build_loss(config))
 
 
-def _no_loss(output: Any, target: Tensor | None) -> Tensor:
+def no_loss(output: Any, target: Tensor | None) -> Tensor:
+    """Be the loss of inference: nothing."""
     del output, target
     return torch.zeros(())
 
@@ -81,5 +82,6 @@ def _key(spec: OptimizerConfig | None) -> str:
     return "" if spec is None else spec.model_dump_json()
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Return the sum over `tensors` of count times bytes an element."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from profiler.workload.optimizers import build_optimizer, find_optimizer
 
 aten = torch.ops.aten
 Storages = dict[int, torch.UntypedStorage]
+State = dict[str | None, Storages]  # by the parameter's name
 
 
 def optimizer_state_bytes(model: StandInModel, spec: OptimizerConfig) -> int | None:
@@ -37,14 +38,26 @@ def optimizer_state_bytes(model: StandInModel, spec: OptimizerConfig) -> int | N
     Raises:
         WorkloadError: the optimizer cannot be built for these parameters.
     """
+    by_parameter = optimizer_state_by_parameter(model, spec)
+    return None if by_parameter is None else sum(by_parameter.values())
+
+
+def optimizer_state_by_parameter(model: StandInModel, spec: OptimizerConfig) -> Mapping[str | None, int] | None:
+    """Return the bytes of `optimizer_state_bytes` by the parameter's name; under ``None`` those of no parameter.
+
+    Raises:
+        WorkloadError: as `optimizer_state_bytes`.
+    """
     find_optimizer(spec.name)  # a package that is imported among stand-ins would keep some of them
     state = _state_of_stand_ins(model, spec)
     if state is None and installed_optimizer(spec.name) is not None:
         state = _state_on_cpu(model, spec)
-    return None if state is None else sum(storage.nbytes() for storage in state.values())
+    if state is None:
+        return None
+    return {name: sum(storage.nbytes() for storage in storages.values()) for name, storages in state.items()}
 
 
-def _state_of_stand_ins(model: StandInModel, spec: OptimizerConfig) -> Storages | None:
+def _state_of_stand_ins(model: StandInModel, spec: OptimizerConfig) -> State | None:
     parameters = list(model.module.parameters())
     with model.active():
         try:
@@ -60,10 +73,10 @@ def _state_of_stand_ins(model: StandInModel, spec: OptimizerConfig) -> Storages 
             return None  # e.g. SparseAdam wants sparse gradients; the run itself says it
         finally:
             model.module.zero_grad(set_to_none=True)
-    return device_storages(_state_tensors(optimizer))
+    return _by_parameter(optimizer, model.module, device_storages)
 
 
-def _state_on_cpu(model: StandInModel, spec: OptimizerConfig) -> Storages | None:
+def _state_on_cpu(model: StandInModel, spec: OptimizerConfig) -> State | None:
     with model.real_values() as module:
         optimizer = build_optimizer(spec, module.parameters())
         for parameter in module.parameters():
@@ -74,12 +87,25 @@ def _state_on_cpu(model: StandInModel, spec: OptimizerConfig) -> Storages | None
             return None  # no kernels for the CPU
         finally:
             module.zero_grad(set_to_none=True)
-    return {(storage := tensor.untyped_storage())._cdata: storage for tensor in _state_tensors(optimizer)}
+        return _by_parameter(optimizer, module, _all_storages)
 
 
-def _state_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    leaves = tree_leaves([dict(state) for state in optimizer.state.values()])
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+def _by_parameter(
+    optimizer: torch.optim.Optimizer, module: torch.nn.Module, storages_of: Callable[[list[Tensor]], Storages]
+) -> State:
+    """Return the storages of the state, each with the first parameter whose state has it."""
+    names: dict[object, str] = {parameter: name for name, parameter in module.named_parameters()}
+    found, seen = State(), Storages()
+    for key, state in optimizer.state.items():
+        storages = storages_of([leaf for leaf in tree_leaves(dict(state)) if isinstance(leaf, Tensor)])
+        new = {identity: storage for identity, storage in storages.items() if identity not in seen}
+        seen.update(new)
+        found.setdefault(names.get(key), {}).update(new)
+    return found
+
+
+def _all_storages(tensors: list[Tensor]) -> Storages:
+    return {(storage := tensor.untyped_storage())._cdata: storage for tensor in tensors}
 
 
 def _give_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

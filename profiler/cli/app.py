@@ -63,6 +63,30 @@ def sweep(
 
 
 @app.command()
+def summary(
+    config: ConfigFile,
+    batch_size: Annotated[
+        Optional[int], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
+    ] = None,
+    optimizer: Annotated[
+        Optional[str], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
+    ] = None,
+    depth: Annotated[
+        Optional[int], typer.Option(help="0 is the model alone; by default 3, and with --json all.")  # noqa: UP045
+    ] = None,
+    set_: Set = None,
+    json: Json = False,
+) -> int:
+    """Show the model's modules: shapes, parameters, and the bytes that each keeps. Without a GPU of any kind."""
+    from profiler.cli import summary as command
+    from profiler.cli.sweep import overrides
+
+    sizes = [] if batch_size is None else [str(batch_size)]
+    chosen = overrides(None, sizes, [optimizer] if optimizer else [], set_ or [])
+    return command.run(config, chosen, depth, json)
+
+
+@app.command()
 def show(
     result: Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")],
     output_dir: OutputDir = Path("results"),

@@ -19,23 +19,29 @@ GAPS = (3, 2, 1)  # blanks between columns: as airy as the width allows
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: a cell for each row, right-aligned under `heading`, which stands under `group`."""
+    """One column: a cell for each row, right-aligned (or left) under `heading`, which stands under `group`."""
 
     heading: str
     cells: tuple[str, ...]
     group: str = ""
     style: str = ""
     cell_styles: Mapping[str, str] = field(default_factory=dict)  # by the cell's text, before `style`
+    left: bool = False
 
     @property
     def width(self) -> int:
         """The cells that the widest entry takes."""
         return max(cell_len(text) for text in (self.heading, *self.cells))
 
+    def blanks(self, text: str, width: int) -> tuple[str, str]:
+        """Return what stands before and behind `text` in `width` cells."""
+        blanks = " " * (width - cell_len(text))
+        return ("", blanks) if self.left else (blanks, "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The columns, the section of each row (runs of one name stand together), and notes beneath rows."""
+    """The columns, the section of each row (runs of one name stand together, under it), and notes beneath rows."""
 
     stub: Column  # the column that names the row; it is repeated where the others do not fit at once
     columns: tuple[Column, ...]
@@ -75,7 +81,7 @@ def _lines(grid: Grid, gap: int, width: int) -> list[Text]:
     widths = _widths(columns, gap)
     lines = _header(columns, widths, gap)
     for name, rows in groupby(range(len(grid.sections)), key=lambda row: grid.sections[row]):
-        lines.append(_line(name, style="bold"))
+        lines += [_line(name, style="bold")] if name else []
         for row in rows:
             lines.append(_row(columns, widths, gap, row))
             if row in grid.notes:
@@ -105,7 +111,9 @@ def _header(columns: Sequence[Column], widths: list[int], gap: int) -> list[Text
     for group, members in groupby(columns, key=lambda column: column.group):
         spanned = [next(left) for _ in members]
         spans.append(_over(group, sum(spanned) + gap * (len(spanned) - 1)))
-    headings = [column.heading.rjust(width) for column, width in zip(columns, widths, strict=True)]
+    headings = [
+        column.heading.join(column.blanks(column.heading, width)) for column, width in zip(columns, widths, strict=True)
+    ]
     rule = "─" * (sum(widths) + gap * (len(widths) - 1))
     lines = [_line(between.join(spans)), _line(between.join(headings)), _line(rule, "dim")]
     lines[0].highlight_regex("─+", "dim")
@@ -123,8 +131,10 @@ def _row(columns: Sequence[Column], widths: list[int], gap: int, row: int) -> Te
     line = _line("")
     for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
         cell = column.cells[row]
-        line.append(" " * (gap * bool(place) + width - cell_len(cell)))
+        before, behind = column.blanks(cell, width)
+        line.append(" " * (gap * bool(place)) + before)
         line.append(cell, column.cell_styles.get(cell, column.style))
+        line.append(behind)
     return line
 
 

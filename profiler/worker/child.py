@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import torch
 
-from profiler.analytic import break_down
+from profiler.analytic import break_down, summarize_modules
 from profiler.errors import WorkloadError
 from profiler.measure.failure import describe
 from profiler.measure.outcome import Outcome
@@ -36,6 +36,8 @@ from profiler.worker.protocol import (
     Reply,
     Request,
     Setup,
+    Summarize,
+    Summarized,
     encode,
 )
 
@@ -67,6 +69,8 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
             case BreakDown():
                 found = break_down(model(), request.config or setup.config, request.points)
                 return BrokenDown(number=number, breakdowns=tuple(found))
+            case Summarize():
+                return Summarized(number=number, summary=summarize_modules(model(), setup.config, *request.point))
             case Measure():
                 return Measured(number=number, outcome=_measure(request.job, setup, model))
     except BaseException as error:  # SystemExit from the user's code too
@@ -125,7 +129,7 @@ def _failed(request: Request, setup: Setup, text: str) -> Reply:
             if setup.config.allocator is not None and "alloc" in text.lower():
                 return Refused(number=request.number, fault="config", text=f"allocator: {text}")
             return Refused(number=request.number, fault="device", text=f"the GPU cannot be used: {text}")
-        case BreakDown():
+        case BreakDown() | Summarize():
             return Refused(number=request.number, fault="workload", text=text)
         case Measure():
             return Measured(number=request.number, outcome=Outcome(status=Status.ERROR, error=text))

@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 
 from profiler.config import OptimizerConfig, SweepConfig
 from profiler.measure.outcome import Outcome
+from profiler.module_summary import ModuleSummary
 from profiler.records import Breakdown, Environment, Source, Status
 
 Point = tuple[OptimizerConfig | None, int]
@@ -70,6 +71,15 @@ class BreakDown:
     number: int = SETUP
     points: tuple[Point, ...]
     config: SweepConfig | None = None  # the server's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summarize:
+    """Ask for the summary of the model's modules at one point."""
+
+    kind: Literal["summarize"] = "summarize"
+    number: int = SETUP
+    point: Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +144,15 @@ class BrokenDown:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Summarized:
+    """The answer to `Summarize`."""
+
+    kind: Literal["summarized"] = "summarized"
+    number: int
+    summary: ModuleSummary
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """The answer to `Measure`."""
 
@@ -152,8 +171,8 @@ class Ended:
     text: str
 
 
-Request = Describe | BreakDown | Measure
-Reply = Loaded | Ready | CudaTouched | Refused | Described | BrokenDown | Measured | Ended
+Request = Describe | BreakDown | Summarize | Measure
+Reply = Loaded | Ready | CudaTouched | Refused | Described | BrokenDown | Summarized | Measured | Ended
 
 
 def encode(message: Setup | Request | Reply) -> bytes:
