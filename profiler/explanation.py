@@ -104,6 +104,16 @@ class Timeline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One figure of the ladder from what was asked for to what the driver counts, and what it adds to the one below."""
+
+    name: str
+    bytes: int
+    added_name: str
+    added_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explanation:
     """The peak of a run, taken apart. Source of all figures: the allocator's own history.
 
@@ -130,6 +140,21 @@ class Explanation:
     timeline: Timeline
     events: int  # of the history
     unknown_reason: str | None = None  # why a part is unknown
+
+    @property
+    def ladder(self) -> tuple[Rung, ...]:
+        """From the bytes that the program asked for to those that NVML counts; without NVML one rung fewer."""
+        heights = [("requested", self.peak_requested_bytes, "")]
+        heights.append(("allocated", self.peak_allocated_bytes, ROUNDING))
+        heights.append(("reserved", self.peak_reserved_bytes, CACHED))
+        if self.nvml_used_bytes is not None:
+            others = self.device_parts.get(OTHER_PROCESSES) if self.device_parts else None
+            heights.append(("device", self.nvml_used_bytes, "context and other processes" if others else CONTEXT))
+        below = [0, *(height for _, height, _ in heights)]
+        return tuple(
+            Rung(name=name, bytes=height, added_name=added, added_bytes=height - below[place])
+            for place, (name, height, added) in enumerate(heights)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from profiler.config import SweepConfig
 from profiler.config_file import LoadedConfig
 from profiler.device import Device
 from profiler.measure.outcome import Outcome
@@ -23,6 +24,26 @@ def point_name(point: Point) -> PointName:
     """Return what tells a point from the others of its sweep, as its row names it."""
     optimizer, batch_size = point
     return (optimizer.label if optimizer else None), batch_size
+
+
+def make_record(
+    config: SweepConfig, environment: Environment, point: Point, breakdown: Breakdown | None, outcome: Outcome
+) -> RunRecord:
+    """Return the record of a point of `config` that ended with `outcome`."""
+    optimizer, batch_size = point_name(point)
+    return RunRecord(
+        model=config.model.name,
+        optimizer=optimizer,
+        precision=config.precision.value,
+        mode=config.mode.value,
+        batch_size=batch_size,
+        source=environment.source,
+        status=outcome.status,
+        environment=environment,
+        breakdown=breakdown,
+        reading=outcome.reading,
+        error=outcome.error,
+    )
 
 
 class Sweep:
@@ -48,29 +69,13 @@ class Sweep:
         breakdowns = self._client.breakdowns(points)
         with closing(self._outcomes(points, jobs or default_jobs(self.environment.source))) as outcomes:
             for point, breakdown, outcome in zip(points, breakdowns, outcomes, strict=True):
-                yield self._record(point, breakdown, outcome)
+                yield make_record(self._config, self.environment, point, breakdown, outcome)
 
     def _outcomes(self, points: list[Point], jobs: int) -> Generator[Outcome, None, None]:
         if self.environment.source is Source.ANALYTIC:
             yield from (Outcome(status=Status.OK) for _ in points)
         else:
             yield from self._client.outcomes(points, jobs)
-
-    def _record(self, point: Point, breakdown: Breakdown, outcome: Outcome) -> RunRecord:
-        optimizer, batch_size = point_name(point)
-        return RunRecord(
-            model=self._config.model.name,
-            optimizer=optimizer,
-            precision=self._config.precision.value,
-            mode=self._config.mode.value,
-            batch_size=batch_size,
-            source=self.environment.source,
-            status=outcome.status,
-            environment=self.environment,
-            breakdown=breakdown,
-            reading=outcome.reading,
-            error=outcome.error,
-        )
 
 
 @contextmanager

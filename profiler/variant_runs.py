@@ -15,7 +15,7 @@ from profiler.measure.outcome import Outcome
 from profiler.phantom.catalog import find_gpu
 from profiler.phantom.launch import describe_gpu
 from profiler.records import Breakdown, Environment, RunRecord, Source, Status
-from profiler.sweep_runs import default_jobs, find_commit, point_name
+from profiler.sweep_runs import default_jobs, find_commit, make_record
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
@@ -128,20 +128,7 @@ class VariantRuns:
         return variables
 
     def _record(self, run: _Run, outcome: Outcome) -> RunRecord:
-        optimizer, batch_size = point_name(run.config.points()[0])
-        return RunRecord(
-            model=run.config.model.name,
-            optimizer=optimizer,
-            precision=run.config.precision.value,
-            mode=run.config.mode.value,
-            batch_size=batch_size,
-            source=self.environment.source,
-            status=outcome.status,
-            environment=self._environment_of(run),
-            breakdown=run.breakdown,
-            reading=outcome.reading,
-            error=outcome.error,
-        )
+        return make_record(run.config, self._environment_of(run), run.config.points()[0], run.breakdown, outcome)
 
     def _environment_of(self, run: _Run) -> Environment:
         environment = self.environment

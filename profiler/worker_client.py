@@ -15,6 +15,7 @@ from profiler.config import SweepConfig
 from profiler.config_file import LoadedConfig
 from profiler.device import Device
 from profiler.errors import ConfigError, DeviceError, WorkloadError
+from profiler.explanation import Explanation
 from profiler.measure.outcome import Outcome
 from profiler.module_summary import ModuleSummary
 from profiler.records import Breakdown, Environment, Status
@@ -26,6 +27,7 @@ from profiler.worker.protocol import (
     Describe,
     Described,
     Ended,
+    Explain,
     Job,
     Loaded,
     Measure,
@@ -38,6 +40,7 @@ from profiler.worker.protocol import (
     Setup,
     Summarize,
     Summarized,
+    TakenApart,
 )
 
 _FAULTS = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
@@ -136,6 +139,31 @@ class WorkerClient:
             while asked and (first := next(iter(asked))) in answers:
                 del asked[first]
                 yield answers.pop(first)
+
+    def explain(self, job: Job, snapshot_file: Path | None = None) -> tuple[Outcome, Explanation | None]:
+        """Return the outcome of `job` and its peak taken apart; ``None`` where nothing was read.
+
+        With `snapshot_file` the allocator's snapshot is written there.
+
+        Raises:
+            WorkloadError, DeviceError: the server could not be started.
+        """
+        path = None if snapshot_file is None else str(snapshot_file)
+        request = Explain(job=self._job(job), snapshot_file=path)
+        try:
+            reply = self._exchange(request)
+            if isinstance(reply, CudaTouched):
+                self._build_in_children()
+                reply = self._exchange(request)
+        except WorkerDiedError as death:
+            self.close()
+            return Outcome(status=death.status, error=f"the worker server: {death}"), None
+        match reply:
+            case TakenApart():
+                return reply.outcome, reply.explanation
+            case Ended():
+                return Outcome(status=reply.status, error=reply.text), None
+        raise TypeError(f"no answer to a question for an explanation: {reply}")
 
     def _job(self, wanted: Point | Job) -> Job:
         job = wanted if isinstance(wanted, Job) else Job(optimizer=wanted[0], batch_size=wanted[1])

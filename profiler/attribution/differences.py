@@ -102,7 +102,7 @@ def _unknown(explanation: Explanation, analytic: int) -> str:
 
 def _rounding(explanation: Explanation, analytic: int) -> str:
     del explanation, analytic
-    return "blocks are multiples of 512 B, and the rest of a large one up to 1 MiB is not split off"
+    return "to blocks of 512 B; of a large one up to 1 MiB is not split off"
 
 
 def _largest(explanation: Explanation, category: Category, most: int = 2) -> str:

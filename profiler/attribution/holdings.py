@@ -132,7 +132,7 @@ class _Judge:
             return Category.TEMPORARY, _made_by(Category.TEMPORARY, site)
         if mark.recomputes:
             return Category.ACTIVATIONS, f"{_made_by(Category.ACTIVATIONS, site)}, recomputed"
-        return Category.TEMPORARY, f"gradient of an activation ({site.node or site.operator or 'backward'})"
+        return Category.TEMPORARY, f"gradient from {site.node or site.operator or 'backward'}"
 
 
 def _dies_by(allocation: Allocation, position: int | None) -> bool:

@@ -25,6 +25,7 @@ Set = Annotated[
     Optional[list[str]], typer.Option("--set", help="Any config key, as key=value; repeatable.")  # noqa: UP045
 ]
 OutputDir = Annotated[Path, typer.Option("--output-dir", help="Where results are kept.")]
+Result = Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -57,9 +58,10 @@ def sweep(
 ) -> int:
     """Measure each optimizer at each batch size, beside the analytic breakdown."""
     from profiler.cli import sweep as command
+    from profiler.cli.saving import Output
 
     overrides = command.overrides(gpu, batch_size or [], optimizer or [], set_ or [])
-    return command.run(config, overrides, command.Output(folder=output_dir, force=force, json=json))
+    return command.run(config, overrides, Output(folder=output_dir, force=force, json=json))
 
 
 @app.command()
@@ -88,14 +90,30 @@ def summary(
 
 @app.command()
 def show(
-    result: Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")],
+    result: Result,
     output_dir: OutputDir = Path("results"),
     json: Json = False,
 ) -> int:
-    """Show a saved sweep again."""
+    """Show a saved answer again: a sweep, a comparison, a largest batch."""
     from profiler.cli import show as command
 
     return command.run(result, output_dir, json)
+
+
+@app.command()
+def report(
+    result: Result,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="The file to write: report.html, or with --markdown stdout."),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Markdown for a pull request instead.")] = False,
+    output_dir: OutputDir = Path("results"),
+) -> int:
+    """Put what is saved about a config on one page: verdict, tables, charts, the peak taken apart."""
+    from profiler.cli import report as command
+
+    return command.run(result, output_dir, output, markdown)
 
 
 @app.command()
@@ -111,26 +129,30 @@ def compare(
     gpu: Gpu = None,
     set_: Set = None,
     max_batch: Annotated[bool, typer.Option("--max-batch", help="Find each variant's largest batch too.")] = False,
+    output_dir: OutputDir = Path("results"),
+    force: Annotated[bool, typer.Option("--force", help="Start afresh where an earlier one was stopped.")] = False,
     json: Json = False,
 ) -> int:
     """Turn the config's knobs and say what each takes against the base: --vary optimizer=sgd,adam."""
     from profiler.cli import compare as command
+    from profiler.cli.saving import Output
     from profiler.cli.sweep import overrides
 
     sizes = [] if batch_size is None else [str(batch_size)]
-    wanted = command.Wanted(vary=vary or [], grid=grid, max_batch=max_batch, json=json)
-    return command.run(config, overrides(gpu, sizes, [], set_ or []), wanted)
+    wanted = command.Wanted(vary=vary or [], grid=grid, max_batch=max_batch)
+    output = Output(folder=output_dir, force=force, json=json)
+    return command.run(config, overrides(gpu, sizes, [], set_ or []), wanted, output)
 
 
 @app.command()
 def diff(
-    before: Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")],
+    before: Result,
     after: Annotated[str, typer.Argument(help="The same; what is compared with it.")],
     output_dir: OutputDir = Path("results"),
     force: Annotated[bool, typer.Option("--force", help="Compare unlike ones too, such as two GPUs.")] = False,
     json: Json = False,
 ) -> int:
-    """Compare two saved sweeps row by row; unlike ones are refused."""
+    """Compare two saved sweeps or comparisons row by row; unlike ones are refused."""
     from profiler.cli import diff as command
 
     return command.run(before, after, output_dir, force, json)
@@ -138,16 +160,45 @@ def diff(
 
 @app.command()
 def check(
-    result: Annotated[str, typer.Argument(help="A results folder, a file in it, or a config's name.")],
+    result: Result,
     baseline: Annotated[str, typer.Option(help="The result that it is held against.")],
     max_increase: Annotated[str, typer.Option(help="How much a peak may grow: per cent or a size.")] = "2%",
     output_dir: OutputDir = Path("results"),
     json: Json = False,
 ) -> int:
-    """Fail with status 8 where a saved sweep's peaks grew over a baseline's: for continuous integration."""
+    """Fail with status 8 where peaks of a saved sweep or comparison grew over a baseline's, in CI for instance."""
     from profiler.cli import check as command
 
     return command.run(result, baseline, max_increase, output_dir, json)
+
+
+@app.command()
+def explain(
+    config: ConfigFile,
+    gpu: Gpu = None,
+    batch_size: Annotated[
+        Optional[int], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
+    ] = None,
+    optimizer: Annotated[
+        Optional[str], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
+    ] = None,
+    set_: Set = None,
+    depth: Annotated[int, typer.Option(help="How deep the module tree is shown.")] = 2,
+    blocks: Annotated[int, typer.Option(help="How many of the largest blocks are shown.")] = 10,
+    snapshot: Annotated[
+        Optional[Path], typer.Option(help="Also write a snapshot for pytorch.org/memory_viz here.")  # noqa: UP045
+    ] = None,
+    output_dir: OutputDir = Path("results"),
+    json: Json = False,
+) -> int:
+    """Run one batch size once and name every byte of its peak, from the allocator's own history."""
+    from profiler.cli import explain as command
+    from profiler.cli.sweep import overrides
+
+    sizes = [] if batch_size is None else [str(batch_size)]
+    chosen = overrides(gpu, sizes, [optimizer] if optimizer else [], set_ or [])
+    wanted = command.Wanted(depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json)
+    return command.run(config, chosen, wanted)
 
 
 @app.command()
@@ -194,6 +245,7 @@ def max_batch(
         Optional[str], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
     ] = None,
     set_: Set = None,
+    output_dir: OutputDir = Path("results"),
     json: Json = False,
 ) -> int:
     """Find the largest batch size that trains, and prove it: the next one does not."""
@@ -208,6 +260,7 @@ def max_batch(
         multiple_of=multiple_of,
         timeout_seconds=timeout,
         target_batch_size=target_batch,
+        folder=output_dir,
         json=json,
     )
     return command.run(config, overrides(None, [], [optimizer] if optimizer else [], set_ or []), wanted)
@@ -222,6 +275,23 @@ def run(
     from profiler.cli import run as implementation
 
     return implementation.run(gpu, command)
+
+
+@app.command()
+def monitor(
+    gpu: Annotated[
+        Optional[list[str]], typer.Option(help="cuda:N or a phantom of `memprof gpus`, repeatable; else all.")  # noqa: UP045
+    ] = None,
+    interval: Annotated[float, typer.Option(help="Seconds from one sample to the next.")] = 1.0,
+    log: Annotated[Optional[Path], typer.Option(help="Also append each sample to this CSV file.")] = None,  # noqa: UP045
+    once: Annotated[bool, typer.Option("--once", help="Take one sample and end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a sample, each on a line.")] = False,
+) -> int:
+    """Watch the GPUs in use, real and phantom, and who uses how much. Ctrl-C ends it."""
+    from profiler.cli import monitor as command
+
+    options = command.Options(gpus=gpu or [], interval_seconds=interval, log=log, once=once, json=json)
+    return command.run(options)
 
 
 @app.command()

@@ -65,13 +65,14 @@ def _place_among(records: Sequence[RunRecord]) -> Callable[[RunRecord], tuple[in
 
 def _alike_table(records: Sequence[RunRecord], width: int) -> RenderableType:
     main, below = _choose(records, width)
-    parts: list[RenderableType] = [*_title(records[0]), Text(), *lay_out(main, width)]
+    parts: list[RenderableType] = [*record_title(records[0]), Text(), *lay_out(main, width)]
     if below is not None:
         parts += [Text(), *lay_out(below, width)]
     return Group(*parts, *_full_reasons(main, records, width), Text(), *_footer(records))
 
 
-def _title(record: RunRecord) -> list[Text]:
+def record_title(record: RunRecord) -> list[Text]:
+    """Return what ran where, and the circumstances, on two lines."""
     environment = record.environment
     phantom = " (phantom)" if record.source is Source.EMULATED else ""
     gpu = f"{environment.gpu}{phantom}" if environment.gpu else None

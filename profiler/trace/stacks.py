@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 Frame = Mapping[str, Any]
@@ -25,9 +26,11 @@ _CUBLASLT = re.compile(r"CUDABlasLt|cublasLt")
 _CUBLAS = re.compile(r"CUDABlas|[Cc]ublas\w*Workspace|getNewWorkspace")
 _CUDNN = re.compile(r"cudnn|miopen|convolution|::conv\d|::conv_")
 _PYTHON_FILE = re.compile(r"\.py$|^<")
-# Installed code that asks on somebody's behalf.
+# Installed code that asks on somebody's behalf: PyTorch's, the standard library's, memprof's but for its models.
+_PACKAGE = re.escape(str(Path(__file__).parents[1]))
 _BETWEEN = re.compile(
-    r"[/\\](?:torch|torch[/\\]\S+|profiler)[/\\]|^<|[/\\]lib[/\\]python\d[.\d]*[/\\](?!site-packages)"
+    r"[/\\]torch[/\\]|^<|[/\\]lib[/\\]python\d[.\d]*[/\\](?!site-packages)"
+    rf"|^{_PACKAGE}[/\\](?!workload[/\\]builtin)"
 )
 
 

@@ -9,12 +9,15 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 import torch
 
 from profiler.analytic import break_down, summarize_modules
+from profiler.config import SweepConfig
 from profiler.errors import WorkloadError
+from profiler.measure.explaining import measure_and_explain
 from profiler.measure.failure import describe
 from profiler.measure.outcome import Outcome
 from profiler.measure.run import measure, measure_with_evaluation
@@ -29,6 +32,7 @@ from profiler.worker.protocol import (
     CudaTouched,
     Describe,
     Described,
+    Explain,
     Job,
     Measure,
     Measured,
@@ -38,6 +42,7 @@ from profiler.worker.protocol import (
     Setup,
     Summarize,
     Summarized,
+    TakenApart,
     encode,
 )
 
@@ -73,11 +78,28 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
                 return Summarized(number=number, summary=summarize_modules(model(), setup.config, *request.point))
             case Measure():
                 return Measured(number=number, outcome=_measure(request.job, setup, model))
+            case Explain():
+                return _explain(request, setup, model)
     except BaseException as error:  # SystemExit from the user's code too
         return _failed(request, setup, describe(error))
 
 
 def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
+    config, device = _prepare(job, setup)
+    run = measure_with_evaluation if job.evaluate else measure
+    return _marked(run(model(), config, job.optimizer, job.batch_size, device))
+
+
+def _explain(request: Explain, setup: Setup, model: ModelSource) -> TakenApart:
+    job = request.job
+    config, device = _prepare(job, setup)
+    file = Path(request.snapshot_file) if request.snapshot_file else None
+    outcome, explanation = measure_and_explain(model(), config, job.optimizer, job.batch_size, device, file)
+    return TakenApart(number=request.number, outcome=_marked(outcome), explanation=explanation)
+
+
+def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
+    """Make this process what the job wants it to be, and return its config and device."""
     _change_environment(job)  # PyTorch and the phantom read theirs when CUDA is first used
     device = torch.device("cuda", setup.index if job.index is None else job.index)
     config = job.config or setup.config
@@ -85,8 +107,11 @@ def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
         config = config.model_copy(update={"steps": job.steps})
     if job.memory_limit_bytes is not None:
         _limit_memory(job.memory_limit_bytes, device)
-    run = measure_with_evaluation if job.evaluate else measure
-    outcome = run(model(), config, job.optimizer, job.batch_size, device)
+    return config, device
+
+
+def _marked(outcome: Outcome) -> Outcome:
+    """Return the outcome without what a phantom cannot know."""
     unknown = unknown_workspaces()
     if outcome.reading is None or unknown is None:
         return outcome
@@ -133,3 +158,6 @@ def _failed(request: Request, setup: Setup, text: str) -> Reply:
             return Refused(number=request.number, fault="workload", text=text)
         case Measure():
             return Measured(number=request.number, outcome=Outcome(status=Status.ERROR, error=text))
+        case Explain():
+            failed = Outcome(status=Status.ERROR, error=text)
+            return TakenApart(number=request.number, outcome=failed, explanation=None)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from profiler.config import OptimizerConfig, SweepConfig
+from profiler.explanation import Explanation
 from profiler.measure.outcome import Outcome
 from profiler.module_summary import ModuleSummary
 from profiler.records import Breakdown, Environment, Source, Status
@@ -92,6 +93,16 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Explain:
+    """Ask for one point on the device, its peak taken apart; `snapshot_file` gets the allocator's snapshot."""
+
+    kind: Literal["explain"] = "explain"
+    number: int = SETUP
+    job: Job
+    snapshot_file: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loaded:
     """The server has imported torch; from here on the user's code runs, and the time limit counts."""
 
@@ -162,6 +173,16 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakenApart:
+    """The answer to `Explain`; no explanation where nothing was read."""
+
+    kind: Literal["taken_apart"] = "taken_apart"
+    number: int
+    outcome: Outcome
+    explanation: Explanation | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """A child ended without an answer of its own: killed, crashed or too slow."""
 
@@ -171,8 +192,8 @@ class Ended:
     text: str
 
 
-Request = Describe | BreakDown | Summarize | Measure
-Reply = Loaded | Ready | CudaTouched | Refused | Described | BrokenDown | Summarized | Measured | Ended
+Request = Describe | BreakDown | Summarize | Measure | Explain
+Reply = Loaded | Ready | CudaTouched | Refused | Described | BrokenDown | Summarized | Measured | TakenApart | Ended
 
 
 def encode(message: Setup | Request | Reply) -> bytes:

@@ -20,6 +20,7 @@ import torch
 
 from profiler.config import SweepConfig
 from profiler.measure.failure import describe
+from profiler.phantom.ledger import forget_ledger
 from profiler.records import Source, Status
 from profiler.worker.child import run_child
 from profiler.worker.ending import explain_exit
@@ -29,6 +30,7 @@ from profiler.worker.protocol import (
     BreakDown,
     CudaTouched,
     Ended,
+    Explain,
     Loaded,
     Measure,
     Ready,
@@ -181,6 +183,7 @@ class Server:
 
     def _forget(self, child: _Running) -> None:
         del self._running[child.pid]
+        forget_ledger(child.pid)
         for descriptor in (child.pipe, child.ended):
             if descriptor in self._selector.get_map():
                 self._selector.unregister(descriptor)
@@ -197,7 +200,7 @@ class Server:
 def _config_of(request: Request) -> SweepConfig | None:
     """The config that a request brings along, ``None`` where it is the server's own."""
     match request:
-        case Measure():
+        case Measure() | Explain():
             return request.job.config
         case BreakDown():
             return request.config

@@ -1,0 +1,99 @@
+"""`memprof explain`: one point run once, and every byte of its peak named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from profiler.cli.console import print_json, progress_bar, stderr, stdout
+from profiler.cli.saving import make_manifest, print_place
+from profiler.config_file import load
+from profiler.device import Device, choose_device
+from profiler.errors import ConfigError, DeviceError, ExitCode, ResultError
+from profiler.explain_point import open_explainer
+from profiler.explanation import Explained
+from profiler.overrides import Override
+from profiler.records import SCHEMA_VERSION, Source, Status
+from profiler.report.explain import explain_report
+from profiler.results import Kind, Result, load_answer, save_answer
+from profiler.results import load as load_result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of the command. `depth` of the module tree is ``None`` for all of it."""
+
+    depth: int | None
+    blocks: int
+    snapshot: Path | None
+    folder: Path
+    json: bool
+
+
+def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+    """Explain the config's first point, save and print the answer; 6 where it failed for another reason than memory."""
+    _check(wanted)
+    loaded = load(config, chosen)
+    device = _gpu(loaded.config.gpu)
+    (stderr() if wanted.json else stdout()).print(device.explanation, soft_wrap=True)
+    with progress_bar("starting PyTorch", None) as progress, open_explainer(loaded, device) as explainer:
+        progress.update(progress.tasks[0].id, description="running with the allocator's history kept")
+        explained = explainer.explain(loaded.config.points()[0], wanted.snapshot)
+        manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
+    saved = load_result(save_answer(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
+    show(saved, wanted.json, wanted.depth, wanted.blocks)
+    if wanted.snapshot is not None and wanted.snapshot.is_file() and not wanted.json:
+        stdout().print(f"snapshot in {wanted.snapshot}: open it at https://pytorch.org/memory_viz", soft_wrap=True)
+    return ExitCode.OK if explained.record.status in (Status.OK, Status.OOM) else ExitCode.FAILED_ROWS
+
+
+def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> None:
+    """Print a saved explanation."""
+    explained = load_answer(saved.path, Explained)
+    if json:
+        print_json(_json(explained))
+        return
+    console = stdout()
+    console.print(explain_report(explained, depth, blocks, console.width))
+    print_place(saved)
+
+
+def _json(explained: Explained) -> dict[str, object]:
+    """The explanation's own fields at the top, so that a script finds the figures at once."""
+    explanation = explained.explanation
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": explained.source.value,
+        **(asdict(explanation) if explanation else {}),
+        "ladder": [asdict(rung) for rung in explanation.ladder] if explanation else None,
+        "differences": [asdict(row) for row in explained.differences],
+        "record": asdict(explained.record),
+    }
+
+
+def _gpu(name: str) -> Device:
+    device = choose_device(name)
+    if device.source is Source.ANALYTIC:
+        raise DeviceError(f"explain needs a GPU, real or phantom ({device.explanation}); memprof summary needs none")
+    return device
+
+
+def _check(wanted: Wanted) -> None:
+    for option, value, least in (("--depth", wanted.depth, 0), ("--blocks", wanted.blocks, 1)):
+        if value is not None and value < least:
+            raise ConfigError(f"{option} {value}: must be at least {least}")
+    if wanted.snapshot is not None:
+        _check_writable(wanted.snapshot)
+
+
+def _check_writable(file: Path) -> None:
+    """Refuse a place that the snapshot cannot be written to before anything runs."""
+    if file.is_dir():
+        raise ResultError(f"--snapshot {file}: is a folder; name a file, for example {file / 'snapshot.pickle'}")
+    try:
+        trial = file.with_name(f".{file.name}.new")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ResultError(f"--snapshot {file}: cannot be written: {error.strerror}") from None
