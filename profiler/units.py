@@ -24,9 +24,15 @@ def format_bytes(value_bytes: int | None, *, signed: bool = False) -> str:
     size = abs(value_bytes)
     if size < KIB:
         return f"{sign}{size} B"
+    unit, unit_bytes = unit_of(size)
+    return f"{sign}{size / unit_bytes:,.2f} {unit}"
+
+
+def unit_of(size_bytes: int) -> tuple[str, int]:
+    """Return the binary unit that keeps `size_bytes` below 1000, and the bytes in it: ``("MiB", 1048576)``."""
     # 999.995 is the least that two decimals would show as 1,000.00.
-    unit = next((u for u in ("KiB", "MiB", "GiB") if size < 999.995 * _NAMES[u]), "TiB")
-    return f"{sign}{size / _NAMES[unit]:,.2f} {unit}"
+    unit = next((u for u in ("KiB", "MiB", "GiB") if size_bytes < 999.995 * _NAMES[u]), "TiB")
+    return unit, _NAMES[unit]
 
 
 def format_percent(value: float | None, *, signed: bool = True) -> str:
