@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.attribution.holdings import Holding, find_holdings
@@ -31,26 +31,29 @@ from profiler.explanation import (
     Timeline,
 )
 from profiler.records import Phase
-from profiler.trace import Instant, Replay, Trace, replay
+from profiler.trace import UNBORN, Instant, Replay, Trace, replay
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceFigures:
     """What the counters said of the same run, for the history to be held against."""
 
-    peak_allocated_bytes: int | None
-    peak_reserved_bytes: int | None
+    peak_allocated_bytes: int | None = None
+    peak_reserved_bytes: int | None = None
+    end_allocated_bytes: int | None = None  # where the peaks' counters began elsewhere than the history
     nvml_used_bytes: int | None = None
     context_bytes: int | None = None
 
 
-def explain(
+def account_for(
     trace: Trace,
     notes: Notes,
     figures: DeviceFigures,
     segments: Sequence[Mapping[str, object]] = (),
-) -> Explanation:
-    """Return the peak of a run, taken apart.
+    *,
+    infer_backward: bool = False,
+) -> Account:
+    """Return a run's history with each allocation accounted for.
 
     Where the history does not lead to the counters' figures, the difference is a part called ``unknown``.
 
@@ -59,11 +62,18 @@ def explain(
         notes: what the process noted meanwhile.
         figures: the counters' peaks and NVML's figures.
         segments: what the allocator had when the history began.
+        infer_backward: the notes do not say where each backward pass begins, so the stacks must.
     """
-    return _Explaining(replay(trace, segments), trace, notes, figures).explanation()
+    replayed = replay(trace, segments)
+    if infer_backward:
+        born = ((a.born, trace.sites[a.site].in_backward) for a in replayed.allocations if a.born != UNBORN)
+        notes = notes.with_backward_passes(born)
+    return Account(replayed, trace, notes, figures)
 
 
-class _Explaining:
+class Account:
+    """What a run's history says, once each allocation has its category and its name."""
+
     def __init__(self, replayed: Replay, trace: Trace, notes: Notes, figures: DeviceFigures) -> None:
         self._replay, self._trace, self._notes, self._figures = replayed, trace, notes, figures
         self._holdings = find_holdings(replayed, trace.sites, notes)
@@ -75,11 +85,19 @@ class _Explaining:
         self._drawn = self._positions_of_peak_step()
         self._totals = self._walk()
 
+    def names(self) -> Iterator[str]:
+        """Yield what each allocation of the history held, in order: ``activations: conv2d output in layer1``."""
+        for allocation, holding in zip(self._replay.allocations, self._holdings, strict=True):
+            if allocation.born != UNBORN:
+                inside = f" in {holding.module}" if holding.module and holding.module not in holding.name else ""
+                yield f"{holding.category.value}: {holding.name}{inside}"
+
     def explanation(self) -> Explanation:
+        """Return the peak, taken apart."""
         blocks = self._blocks_at_peak()
         modules, outside = module_rows(blocks, self._notes)
         figures, allocated = self._figures, self._parts_at(self._peak)
-        allocated, missing = _filled_up(allocated, figures.peak_allocated_bytes)
+        allocated, missing = _filled_up(allocated, self._expected_peak())
         reserved, reserved_missing = _filled_up(self._reserved_parts(), figures.peak_reserved_bytes)
         return Explanation(
             peak_allocated_bytes=sum(allocated.values()),
@@ -102,6 +120,13 @@ class _Explaining:
             events=len(self._trace),
             unknown_reason=_why_unknown(missing or reserved_missing),
         )
+
+    def _expected_peak(self) -> int | None:
+        """The counters' peak, or the history's corrected by what it is off by at its end."""
+        peak, end = self._figures.peak_allocated_bytes, self._figures.end_allocated_bytes
+        if peak is not None or end is None:
+            return peak
+        return self._peak.allocated_bytes + end - self._replay.instant(len(self._replay.moves)).allocated_bytes
 
     def _walk(self) -> Totals:
         instants = (self._peak, self._reserved_peak, self._device)

@@ -109,6 +109,9 @@ class _Judge:
             return self._of_forward(allocation, site, number)
         if _dies_by(allocation, self._itinerary.phase_ends[number]):
             return Category.TEMPORARY, _made_by(Category.TEMPORARY, site)
+        backward = self._itinerary.backward_begins[number]
+        if mark.phase is Phase.ZERO_GRAD and backward is not None and not _dies_by(allocation, backward):
+            return Category.INPUT, _made_by(Category.INPUT, site)  # made between two steps, for the one that follows
         if mark.phase is not None and _dies_by(allocation, self._itinerary.step_ends[number]):
             return Category.TEMPORARY, _made_by(Category.TEMPORARY, site)
         return Category.UNKNOWN, _made_by(Category.UNKNOWN, site)

@@ -6,9 +6,10 @@ Positions are those of the history: how many allocations and frees came before.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 
 from profiler.explanation import Category
 from profiler.records import Phase
@@ -58,6 +59,22 @@ class Notes:
     def itinerary(self) -> Itinerary:
         """Return the marks as places to look positions up in."""
         return Itinerary(self.marks)
+
+    def with_backward_passes(self, positions: Iterable[tuple[int, bool]]) -> Notes:
+        """Return notes whose marks also say where a backward pass begins and ends, for a loop that did not.
+
+        `positions` are those of the allocations in order, each with whether a backward pass asked for it.
+        """
+        places, marks = self.itinerary(), list(self.marks)
+        backward = False
+        for position, within in positions:
+            place = places[places.number_at(position)]
+            if place.phase is Phase.BACKWARD:
+                backward = True
+            elif within != backward:
+                backward = within
+                marks.append(replace(place, position=position, phase=Phase.BACKWARD if within else place.phase))
+        return replace(self, marks=sorted(marks, key=attrgetter("position")))
 
 
 class Itinerary:

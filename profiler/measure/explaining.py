@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from profiler.attribution import DeviceFigures, explain
+from profiler.attribution import DeviceFigures, account_for
 from profiler.config import Mode, OptimizerConfig, SweepConfig
 from profiler.explanation import Category, Explanation
 from profiler.measure.counters import Listener
@@ -42,10 +42,10 @@ def measure_and_explain(
         return outcome, None
     snapshot = history.stop()
     listener.tracker.close()
-    explanation = explain(history.trace, listener.tracker.notes, _figures(outcome.reading), history.segments)
+    account = account_for(history.trace, listener.tracker.notes, _figures(outcome.reading), history.segments)
     if snapshot_file is not None:
-        write_snapshot(snapshot, snapshot_file)
-    return outcome, explanation
+        write_snapshot(snapshot, history.index, account.names(), snapshot_file)
+    return outcome, account.explanation()
 
 
 def _figures(reading: Reading) -> DeviceFigures:

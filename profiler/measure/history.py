@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +81,17 @@ class History:
         return moves
 
 
-def write_snapshot(snapshot: dict[str, Any], path: Path) -> None:
-    """Write a snapshot as pytorch.org/memory_viz opens it.
+def write_snapshot(snapshot: dict[str, Any], index: int, names: Iterable[str], path: Path) -> None:
+    """Write a snapshot as pytorch.org/memory_viz opens it, each allocation of device `index` with its name.
+
+    `names` are those of the allocations in order; they go where `torch.cuda.memory._set_memory_metadata` puts its text.
 
     Raises:
         OSError: it cannot be written.
     """
-    import pickle
-
+    allocations = (entry for entry in snapshot["device_traces"][index] if entry["action"] == "alloc")
+    for entry, name in zip(allocations, names, strict=True):
+        entry["user_metadata"] = name
     temporary = path.with_name(f".{path.name}.new")
     with temporary.open("wb") as file:
         pickle.dump(snapshot, file)

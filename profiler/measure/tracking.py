@@ -29,8 +29,10 @@ class Tracker:
     """Follows one model on one device while its history is kept."""
 
     def __init__(self, model: nn.Module, history: History) -> None:
+        """Follow `model`, which may be without anything in it."""
         self.notes = Notes()
-        self._model, self._history = model, history
+        self.model, self.index = model, history.index
+        self._history = history
         self._step: int | None = None
         self._phase: Phase | None = None
         self._stack: list[str] = []
@@ -38,22 +40,22 @@ class Tracker:
         self._node: str | None = None  # whose backward runs
         self._thread = threading.get_ident()  # sequence numbers are counted by thread
         self._wrapped: list[tuple[nn.Module, Any]] = []  # with the wrapper that was there before
-        self._hooks: list[Any] = []
-        self._owners: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        self.hooks: list[Any] = []
+        self.owners: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
         for path, module in model.named_modules():
             count = sum(parameter.numel() for parameter in module.parameters())
             self.notes.modules.append(ModuleNote(path=path, type=type(module).__name__, parameters=count))
 
     def follow(self) -> None:
         """Note from here on which module runs."""
-        for path, module in self._model.named_modules():
+        for path, module in self.model.named_modules():
             self._wrap(module, path)
 
     def watch_optimizers(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
         """Note gradients before, and state after, each step of `optimizers`."""
         for optimizer in optimizers:
-            self._hooks.append(optimizer.register_step_pre_hook(self._before_optimizer))
-            self._hooks.append(optimizer.register_step_post_hook(self._after_optimizer))
+            self.hooks.append(optimizer.register_step_pre_hook(self._before_optimizer))
+            self.hooks.append(optimizer.register_step_post_hook(self._after_optimizer))
 
     def close(self) -> None:
         """Leave the model and the optimizers as they were."""
@@ -62,9 +64,9 @@ class Tracker:
                 module.__dict__.pop("forward", None)
             else:
                 module.forward = before
-        for hook in self._hooks:
+        for hook in self.hooks:
             hook.remove()
-        self._wrapped, self._hooks = [], []
+        self._wrapped, self.hooks = [], []
 
     def moved_to(self, step: int | None, phase: Phase | None) -> None:
         """Note that another phase begins."""
@@ -79,12 +81,12 @@ class Tracker:
     @contextmanager
     def saving(self) -> Iterator[None]:
         """Note what autograd saves for the backward pass; other hooks' tensors (checkpointing's) are theirs."""
-        with torch.autograd.graph.saved_tensors_hooks(self._saved, _as_it_is):
+        with torch.autograd.graph.saved_tensors_hooks(self.saved, _as_it_is):
             yield
 
     def label_model(self) -> None:
         """Note the parameters and buffers as they are now."""
-        named = ((Category.PARAMETERS, self._model.named_parameters()), (Category.BUFFERS, self._model.named_buffers()))
+        named = ((Category.PARAMETERS, self.model.named_parameters()), (Category.BUFFERS, self.model.named_buffers()))
         for category, tensors in named:
             self.label(category, {name: (tensor, name.rpartition(".")[0]) for name, tensor in tensors})
 
@@ -92,7 +94,7 @@ class Tracker:
         """Note the gradients as they are now."""
         gradients = {
             f"gradient of {name}": (parameter.grad, name.rpartition(".")[0])
-            for parameter, name in self._owners.items()
+            for parameter, name in self.owners.items()
             if parameter.grad is not None
         }
         self.label(Category.GRADIENTS, gradients)
@@ -102,7 +104,7 @@ class Tracker:
         addressed = [
             (address, name, module)
             for name, (values, module) in tensors.items()
-            for address in addresses(values, self._history.index)
+            for address in addresses(values, self.index)
         ]
         position = self._history.position() if addressed else 0
         for address, name, module in addressed:
@@ -129,23 +131,36 @@ class Tracker:
     def _followed(self, forward: Callable[..., Any], path: str) -> Callable[..., Any]:
         @functools.wraps(forward)
         def followed(*args: Any, **kwargs: Any) -> Any:
-            self._enter(path)
+            self.entered(path, (args, kwargs))
             try:
                 output = forward(*args, **kwargs)
             finally:
-                self._leave()
+                self.left()
             self._came_out(path, output)
             return output
 
         return followed
 
-    def _enter(self, path: str) -> None:
+    def entered(self, path: str, arguments: Any) -> None:
+        """A module begins to run."""
+        del arguments
         self._stack.append(path)
         self._at(path)
 
-    def _leave(self) -> None:
+    def left(self) -> None:
+        """The module that began last is done."""
         self._stack.pop()
         self._at(self._stack[-1] if self._stack else None)
+
+    @property
+    def is_main_thread(self) -> bool:
+        """Whether this is the thread of the loop, not one of the backward pass."""
+        return threading.get_ident() == self._thread
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether no module runs."""
+        return not self._stack
 
     def _at(self, path: str | None) -> None:
         if torch.compiler.is_compiling():
@@ -153,7 +168,7 @@ class Tracker:
         if self._phase is Phase.BACKWARD:
             self._mark(self._node if path is None else path, recomputes=path is not None)
             return
-        if threading.get_ident() == self._thread:
+        if self.is_main_thread:
             self._sequence.append((torch._C._autograd._get_sequence_nr(), path))
         self._mark(path)
 
@@ -181,30 +196,47 @@ class Tracker:
     def _module_of(self, node: Any, starts: list[int]) -> str | None:
         number = node._sequence_nr()
         if number >= _END_OF_SEQUENCE or hasattr(node, "variable"):
-            name = self._owners.get(getattr(node, "variable", None))  # type: ignore[arg-type]
+            name = self.owners.get(getattr(node, "variable", None))  # type: ignore[arg-type]
             return None if name is None else name.rpartition(".")[0]
         found = bisect_right(starts, number) - 1
         return self._sequence[found][1] if found >= 0 else None
 
     def _node_begins(self, module: str | None, gradients: Any) -> None:
         del gradients
+        self.backward_runs()
         self._node = module
         self._mark(module)
+
+    def backward_runs(self) -> None:
+        """A node of the backward pass begins: the loop has said so before."""
+
+    def optimizer_begins(self) -> None:
+        """An optimizer begins its step: the loop has said so before."""
+
+    def optimizer_ends(self) -> None:
+        """An optimizer is done with its step."""
 
     def _before_optimizer(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         del optimizer
         self.label_gradients()
+        self.optimizer_begins()
 
     def _after_optimizer(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self.label_state(optimizer)
+        self.optimizer_ends()
+
+    def label_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note what `optimizer` keeps of its parameters."""
         state = {}
         for parameter, values in optimizer.state.items():
-            owner = self._owners.get(parameter, "a parameter")
+            owner = self.owners.get(parameter, "a parameter")
             for key, value in values.items():
                 state[f"{key} of {owner}"] = (value, owner.rpartition(".")[0])
         self.label(Category.OPTIMIZER_STATE, state)
 
-    def _saved(self, tensor: Tensor) -> Tensor:
-        for address in addresses(tensor, self._history.index):
+    def saved(self, tensor: Tensor) -> Tensor:
+        """Note that autograd keeps `tensor`, and return it as it is."""
+        for address in addresses(tensor, self.index):
             position = self._history.position()
             self.notes.labels.append(Label(position=position, address=address, category=Category.ACTIVATIONS))
         return tensor
