@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas
 
@@ -25,6 +26,15 @@ def frame(records: Sequence[RunRecord]) -> pandas.DataFrame:
     # Through object: pandas would make floats of integers beside None, and lose bytes above 2**53.
     cells = pandas.DataFrame(rows, columns=list(names), dtype=object)
     return cells.astype({column: _dtype(column) for column in names})
+
+
+def plain_frame(rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
+    """Return one row a mapping, its keys as columns: bytes ``Int64``, unknown ``<NA>``."""
+    cells = pandas.DataFrame([dict(row) for row in rows], dtype=object)
+    kinds = {
+        column: "Int64" for column in cells.columns if column.endswith("_bytes") or column in ("step", "batch_size")
+    }
+    return cells.astype(kinds)
 
 
 def _dtype(column: str) -> str:

@@ -77,11 +77,12 @@ class Account:
     def __init__(self, replayed: Replay, trace: Trace, notes: Notes, figures: DeviceFigures) -> None:
         self._replay, self._trace, self._notes, self._figures = replayed, trace, notes, figures
         self._holdings = find_holdings(replayed, trace.sites, notes)
-        self._places = stretches(replayed, notes.itinerary())
+        self._itinerary = notes.itinerary()
+        self._places = stretches(replayed, self._itinerary)
         self._peak, self._reserved_peak = replayed.peak, replayed.reserved_peak
         self._device = self._device_instant()
         self._next = next_highest(self._places, self._peak.position)
-        self._steps = {step: _summit(group) for step, group in by_step(self._places).items() if step is not None}
+        self._steps = [_summit(group) for step, group in by_step(self._places).items() if step and _is_step(group)]
         self._drawn = self._positions_of_peak_step()
         self._totals = self._walk()
 
@@ -112,7 +113,7 @@ class Account:
             named=_named_parts(blocks),
             peak=self._moment(self._peak.position),
             next_moments=tuple(self._moment(place.highest) for place in self._next),
-            steps=tuple(self._moment(place.highest) for place in self._steps.values()),
+            steps=tuple(self._moment(place.highest) for place in self._steps),
             blocks=blocks,
             modules=modules,
             outside_parts=outside,
@@ -131,7 +132,7 @@ class Account:
     def _walk(self) -> Totals:
         instants = (self._peak, self._reserved_peak, self._device)
         positions = {instant.position for instant in instants if instant is not None}
-        positions.update(place.highest for place in (*self._next, *self._steps.values()))
+        positions.update(place.highest for place in (*self._next, *self._steps))
         return walk(self._replay, self._holdings, positions.union(self._drawn))
 
     def _parts_at(self, instant: Instant) -> Parts:
@@ -183,13 +184,14 @@ class Account:
 
     def _moment(self, position: int) -> Moment:
         parts = self._totals.at[position]
-        index = self._replay.moves[position - 1] if position else None
-        holding = self._holdings[index] if index is not None and index >= 0 else None
+        index = self._replay.moves[position - 1] if position else -1
+        holding = self._holdings[index] if index >= 0 else None
+        mark = self._itinerary[self._itinerary.number_at(position - 1)]
         return Moment(
             allocated_bytes=self._replay.instant(position).allocated_bytes,
-            step=holding.mark.step if holding else None,
-            phase=_phase(holding) if holding else None,
-            module=holding.mark.module if holding else None,
+            step=mark.step,
+            phase=_phase(holding) if holding else mark.phase,
+            module=mark.module,
             operator=(holding.site.operator or holding.site.node) if holding else None,
             parts=parts,
         )
@@ -221,6 +223,11 @@ class Account:
 
 def _summit(group: Sequence[Stretch]) -> Stretch:
     return max(group, key=lambda place: place.allocated_bytes)
+
+
+def _is_step(group: Sequence[Stretch]) -> bool:
+    """Whether anything was run: behind the last optimizer step a loop only lets go."""
+    return any(place.mark.phase not in (None, Phase.ZERO_GRAD) for place in group)
 
 
 def _phase(holding: Holding) -> Phase | None:

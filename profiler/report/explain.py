@@ -10,8 +10,20 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from profiler.explanation import CACHED, CONTEXT, ROUNDING, Block, Category, Explained, Explanation, Moment, Parts
-from profiler.records import Status
+from profiler.attribution import find_differences
+from profiler.explanation import (
+    CACHED,
+    CONTEXT,
+    ROUNDING,
+    Block,
+    Category,
+    Difference,
+    Explained,
+    Explanation,
+    Moment,
+    Parts,
+)
+from profiler.records import Source, Status
 from profiler.report.columns import STATUS_STYLES
 from profiler.report.layout import Column, Grid, lay_out, shorten
 from profiler.report.modules import down_to, module_grid
@@ -53,17 +65,34 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         head.append(Text(reason, STATUS_STYLES[record.status.value]))
     if explanation is None:
         return Group(*head)
-    source = record.source.value
+    return Group(*head, *_parts(explanation, explained.differences, record.source, (depth, most_blocks), width))
+
+
+def peak_report(explanation: Explanation, title: str, source: Source, width: int = 80) -> RenderableType:
+    """Return the same of a peak that no config stands behind, so without the analytic figures."""
+    differences = find_differences(explanation, None)
+    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (2, 10), width))
+
+
+def _parts(
+    explanation: Explanation,
+    differences: Sequence[Difference],
+    source: Source,
+    shown: tuple[int | None, int],
+    width: int,
+) -> list[RenderableType]:
+    depth, most_blocks = shown
     parts: list[RenderableType] = [Text(), peak_line(explanation), Text()]
-    for name, lines in (
-        ("From requested to the device", _ladder(explanation, source, width)),
-        ("What the peak is made of", _categories(explained, width)),
-        ("Module by module, at the peak", _modules(explanation, depth, source, width)),
-        (f"The {most_blocks} largest blocks at the peak", _blocks(explanation, most_blocks, width)),
-        ("Other high points", _moments(explanation, width)),
-    ):
-        parts += [Text(name, "bold"), *lines, Text()]
-    return Group(*head, *parts, Text(MEANINGS[record.source], "dim"))
+    sections = {
+        "From requested to the device": _ladder(explanation, source.value, width),
+        "What the peak is made of": _categories(explanation, differences, source.value, width),
+        "Module by module, at the peak": _modules(explanation, depth, source.value, width),
+        f"The {most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
+        "Other high points": _moments(explanation, width),
+    }
+    for name, lines in sections.items():
+        parts += [Text(name, "bold"), *lines, Text()] if lines else []
+    return [*parts, Text(MEANINGS[source], "dim")]
 
 
 def peak_line(explanation: Explanation) -> Text:
@@ -117,16 +146,13 @@ def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
     return lay_out(grid, width)
 
 
-def _categories(explained: Explained, width: int) -> list[Text]:
-    rows, explanation = explained.differences, explained.explanation
-    assert explanation is not None
+def _categories(explanation: Explanation, rows: Sequence[Difference], source: str, width: int) -> list[Text]:
     total, analytic = explanation.peak_allocated_bytes, [row.analytic_bytes for row in rows]
     whole = None if None in analytic else sum(size for size in analytic if size is not None)
     sizes = [row.bytes for row in rows]
     shares = [100 * size / total if total else None for size in sizes]
     differences = [None if row.analytic_bytes is None else row.difference_bytes for row in rows]
-    source = explained.record.source.value
-    columns = (
+    columns: tuple[Column, ...] = (
         Column(heading="analytic", cells=tuple(map(format_bytes, (*analytic, whole)))),
         Column(heading=source, cells=tuple(map(format_bytes, (*sizes, sum(sizes)))), style="bold"),
         Column(heading="share", cells=(*(format_percent(share, signed=False) for share in shares), "")),
@@ -142,6 +168,8 @@ def _categories(explained: Explained, width: int) -> list[Text]:
     )
     names = (*(part_name(row.name) for row in rows), "allocated")
     notes = {place: row.reason for place, row in enumerate(rows) if row.reason}
+    if not set(analytic) - {None}:
+        columns = tuple(column for column in columns if column.heading not in ("analytic", "difference"))
     grid = Grid(
         stub=Column(heading="", cells=names, left=True), columns=columns, sections=("",) * len(names), notes=notes
     )
@@ -157,6 +185,8 @@ def _bar(share: float | None) -> str:
 
 
 def _modules(explanation: Explanation, depth: int | None, source: str, width: int) -> list[Text]:
+    if not explanation.modules or not any(row.parts for row in explanation.modules):
+        return []
     rows = [replace(row, parts=_folded(row.parts)) for row in down_to(explanation.modules, depth)]
     grid = module_grid(rows, source, {"outside the modules": _folded(explanation.outside_parts)}, width)
     hidden = len(explanation.modules) - len(rows)
