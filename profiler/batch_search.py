@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from profiler.config import OptimizerConfig, SweepConfig
+from profiler.config import Mode, OptimizerConfig, SweepConfig
 from profiler.device import Device
 from profiler.errors import WorkloadError
 from profiler.measure.outcome import Outcome
@@ -17,19 +17,26 @@ from profiler.records import MaxBatch, MemoryFit, Phase, Reading, Source, Status
 from profiler.search import Bounds, Edge, Sample, find_edge, fit_line, next_batch_size
 from profiler.stops import find_stop
 from profiler.sweep_runs import default_jobs
+from profiler.trace.rehearsal import Rehearsal, is_telling
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
 STEPS = 2  # the first has no optimizer state yet, so it alone proves nothing
 _GUIDED_AT_80 = 6
+_NOT_MEMORY = frozenset(Stop) - {Stop.MEMORY, Stop.MEMORY_LIMIT}
+_LIKELY_FREE = 0.9  # of a GPU's memory, before its context is known
+_LARGEST_START = 10_000  # of models so small that their data would take longest
 _AMPLE_BYTES = 2**42  # of a phantom on which the smallest batch is weighed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What bounds a search. `timeout_seconds` is for the whole of it."""
+    """What bounds a search. `timeout_seconds` is for the whole of it.
 
-    start: int = 1
+    Where `start` is ``None``, the first try is about half of what shapes and dtypes alone say would fit.
+    """
+
+    start: int | None = None
     most: int | None = None
     multiple_of: int = 1
     memory_limit_bytes: int | None = None
@@ -56,7 +63,7 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
         WorkloadError: the first batch fails for another reason than memory.
     """
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
-    searches = [_Search(target, limits) for target in targets]
+    searches = [_Search(target, limits, _start(client, target, limits)) for target in targets]
     while searches:
         for search in searches:
             search.late = search.begun and deadline is not None and time.monotonic() >= deadline
@@ -69,15 +76,32 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
                 search.take(job, outcome, seconds)
 
 
+def _start(client: WorkerClient, target: Target, limits: Limits) -> int:
+    """Return the batch size to begin with: a prime, in units, so that what grows with the batch shows at once."""
+    unit, total = limits.multiple_of, target.device.total_bytes
+    if limits.start is not None or target.config.mode is Mode.INFERENCE or total is None:
+        return limits.start or unit
+    one, two = client.breakdowns([(target.optimizer, unit), (target.optimizer, 2 * unit)], target.config)
+    if one.total_bytes is None or two.total_bytes is None:
+        return unit
+    available = min(_LIKELY_FREE * total, limits.memory_limit_bytes or total)
+    grows = max(two.total_bytes - one.total_bytes, 1)
+    units = 1 + max(0, int((available - one.total_bytes) / grows))
+    return unit * next(filter(is_telling, range(min(units // 2, _LARGEST_START), 0, -1)), 1)
+
+
 class _Search:
     """One target's tries, in order: the edge, the footprint where there is none, 80 per cent, the confirming run."""
 
-    def __init__(self, target: Target, limits: Limits) -> None:
+    def __init__(self, target: Target, limits: Limits, start: int) -> None:
         self.late = False
-        self._target, self._limits = target, limits
+        self._target, self._limits, self._start = target, limits, start
+        self._least = start if limits.start is not None else limits.multiple_of
         self._tries: dict[int, Try] = {}
         self._more: dict[int, Try] = {}
         self._phases: dict[int, Mapping[str, int]] = {}
+        self._rehearsal = Rehearsal(limits.multiple_of)
+        self._rehearsed: dict[int | None, int | None] = {}  # by what may be held
         self._context_bytes = 0
         self._footprint: Try | None = None
         self._confirmed: Status | None = None
@@ -91,7 +115,7 @@ class _Search:
         """Return what to try next, or ``None`` where the search is at its end."""
         if self.late:
             return None
-        if (size := next_batch_size(self._samples(), self._bounds())) is not None:
+        if (size := self._next_size()) is not None:
             return self._job(size)
         if not self._edge().trains:
             return self._ample_job() if self._footprint is None else None
@@ -108,10 +132,10 @@ class _Search:
         """Keep what became of `job`.
 
         Raises:
-            WorkloadError: it was the first, and failed for another reason than memory.
+            WorkloadError: it was the smallest to try, and failed for another reason than memory.
         """
         stop = find_stop(outcome, self._limits.memory_limit_bytes is not None)
-        if not self._tries and stop not in (None, Stop.MEMORY, Stop.MEMORY_LIMIT):
+        if job.batch_size == self._least and stop not in (None, Stop.MEMORY, Stop.MEMORY_LIMIT):
             hint = "; --start begins with a larger batch" if job.batch_size == 1 else ""
             raise WorkloadError(f"{self._target.config.model.name}, batch {job.batch_size}: {outcome.error}{hint}")
         reading = outcome.reading
@@ -125,6 +149,12 @@ class _Search:
         else:
             (self._tries if self._next_size() == job.batch_size else self._more)[job.batch_size] = done
             self._phases[job.batch_size] = _phase_peaks(reading)
+            self._keep_moves(job, outcome)
+
+    def _keep_moves(self, job: Job, outcome: Outcome) -> None:
+        if outcome.moves is not None:
+            self._rehearsal.add(job.batch_size, outcome.moves)
+            self._rehearsed.clear()
 
     def answer(self) -> MaxBatch:
         """Return what the tries say so far."""
@@ -152,16 +182,32 @@ class _Search:
         )
 
     def _next_size(self) -> int | None:
+        if self._tries and all(done.stop in _NOT_MEMORY for done in self._tries.values()):
+            return self._least  # whether it is the size that fails, or the model
         return next_batch_size(self._samples(), self._bounds())
 
     def _edge(self) -> Edge:
         return find_edge(self._samples())
 
     def _bounds(self) -> Bounds:
-        limits, room = self._limits, (self._target.device.total_bytes or 0) - self._context_bytes
-        cap = limits.memory_limit_bytes
-        available = room if cap is None else min(cap, room)
-        return Bounds(available_bytes=available, start=limits.start, most=limits.most, multiple_of=limits.multiple_of)
+        limits = self._limits
+        return Bounds(
+            available_bytes=self._room(),
+            start=self._start,
+            most=limits.most,
+            multiple_of=limits.multiple_of,
+            rehearsed=self._rehearse(None),
+        )
+
+    def _room(self) -> int:
+        """What the allocator can have: the GPU without the context, or the limit."""
+        room, cap = (self._target.device.total_bytes or 0) - self._context_bytes, self._limits.memory_limit_bytes
+        return room if cap is None else min(cap, room)
+
+    def _rehearse(self, held_bytes: int | None) -> int | None:
+        if held_bytes not in self._rehearsed:
+            self._rehearsed[held_bytes] = self._rehearsal.largest_that_fits(self._room(), held_bytes)
+        return self._rehearsed[held_bytes]
 
     def _samples(self) -> list[Sample]:
         return [
@@ -182,7 +228,8 @@ class _Search:
     def _bounds_at_80(self) -> Bounds:
         most, guided = self._edge().trains, len(self._tries) + _GUIDED_AT_80
         available = self._memory_bytes() * 8 // 10
-        return replace(self._bounds(), available_bytes=available, most=most, guided_tries=guided)
+        rehearsed = self._rehearse(available - self._context_bytes)
+        return replace(self._bounds(), available_bytes=available, most=most, guided_tries=guided, rehearsed=rehearsed)
 
     def _samples_at_80(self) -> list[Sample]:
         """All tries again, held against 0.8 of the memory by what they made the device hold."""
@@ -219,6 +266,7 @@ class _Search:
             environment=dict(device.environment),
             memory_limit_bytes=self._limits.memory_limit_bytes,
             steps=STEPS,
+            note_moves=True,
         )
 
     def _ample_job(self) -> Job | None:

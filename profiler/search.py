@@ -3,9 +3,10 @@
 What a step needs grows in nearly straight lines with the batch, a line for each phase, so two or three small batches
 say where memory ends. The lines of what is allocated give a bound from above: the allocator loses some memory in
 half-used segments. The line of what is reserved gives one from below: short of memory, the allocator gives its cached
-segments back and does with less. Tries near the edge mend both, and halving takes over where the lines mislead, so the
-search always ends at two neighbours of which the smaller trains and the larger does not. With little memory there can
-be several such edges, since PyTorch's allocator takes segments of 20 MiB for 1 to 10 MiB and exact ones above.
+segments back and does with less. Better than both is a rehearsal, which acts out by the allocator's own rules what a
+try asked for: where there is one, it names the edge. Halving takes over where all of them mislead, so the search always
+ends at two neighbours of which the smaller trains and the larger does not. With little memory there can be several such
+edges, since PyTorch's allocator takes segments of 20 MiB for 1 to 10 MiB and exact ones above.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _GROWTH = 8  # from a batch that trains to the next, while nothing better is kno
 _LEAP = 0.9  # of the predicted edge: near enough to mend the prediction, far enough to train
 _NEAR = 0.8  # of the predicted edge: from here on no leap is needed
 _MUCH_LEFT = 1.1  # times the batch that failed: so far off, it is worth a look whether more trains again
+_SAME, _REHEARSALS = 0.99, 3  # so near to the edge so many rehearsals have their chance
 _LOST = 0.012  # of the memory: what half-used segments cost ResNet-50 on three cards, about
 
 
@@ -41,6 +43,7 @@ class Bounds:
     start: int = 1
     most: int | None = None
     multiple_of: int = 1
+    rehearsed: int | None = None  # the largest batch that trains, by acting out what the tries asked of the allocator
     guided_tries: int = 8  # after so many the lines have had their chance, and halving ends the search
 
 
@@ -71,7 +74,7 @@ def next_batch_size(samples: Sequence[Sample], bounds: Bounds) -> int | None:
         return None
     if high is not None and high - low <= 1:
         return _beyond(samples, bounds, edge)
-    guess = _guess(samples, bounds, edge) if len(samples) < bounds.guided_tries else _halve(low, high)
+    guess = _guess(samples, bounds, edge) if len(samples) < bounds.guided_tries else _unguided(samples, bounds, edge)
     top = high - 1 if high is not None else most
     return unit * max(low + 1, guess if top is None else min(guess, top))
 
@@ -97,6 +100,8 @@ def _beyond(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int | None
     end = min([upper, *above] if bounds.most is None else [upper, *above, bounds.most + 1])
     if not edge.trains or math.isinf(upper) or end <= _MUCH_LEFT * fails:
         return None
+    if bounds.rehearsed is not None and bounds.rehearsed <= edge.trains:  # which looked further up itself
+        return None
     size = math.floor((fails + end) / 2 / unit) * unit
     return size if fails < size < end else None
 
@@ -105,6 +110,8 @@ def _guess(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int:
     """A batch size in units of `multiple_of`, not yet kept within the edge."""
     unit = bounds.multiple_of
     low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
+    if low and bounds.rehearsed is not None:
+        return _rehearsed(samples, bounds, low, high)
     if (between := _between(samples, bounds, edge)) is not None:
         return between
     trained = sorted((s for s in samples if s.trains), key=lambda sample: sample.batch_size)
@@ -116,6 +123,23 @@ def _guess(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int:
         return leap if high is None or leap < _LEAP * high else _halve(low, high)
     held = [(s.batch_size, s.held_bytes) for s in trained if s.held_bytes is not None]
     return _near(low, high, (_edge_of(held, bounds.available_bytes) / unit, upper))
+
+
+def _rehearsed(samples: Sequence[Sample], bounds: Bounds, low: int, high: int | None) -> int:
+    """What was expected to train; where that failed, a little below, and further below with each failure more.
+
+    Where more trains than was expected, again and again, the steps up become longer too.
+    """
+    unit = bounds.multiple_of
+    expected = (bounds.rehearsed or 0) // unit
+    surprises = sum(s.trains and s.batch_size >= _SAME * low * unit for s in samples) - _REHEARSALS
+    if expected <= low and surprises > 0:
+        return low + 2**surprises if high is None else _halve(low, high)
+    if high is None or expected < high:
+        return max(expected, low + 1)
+    failed = sum(not s.trains and s.batch_size <= _MUCH_LEFT * high * unit for s in samples)
+    below = high - 2 ** (failed - 1)
+    return below if below > low else _halve(low, high)
 
 
 def _between(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int | None:
@@ -138,6 +162,16 @@ def _near(low: int, high: int | None, between: tuple[float, float]) -> int:
         return low + 1
     floor = max(low, math.floor(lower) - 1)
     return (floor + top) // 2 if floor < top else (low + top) // 2
+
+
+def _unguided(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int:
+    """Halving; where nothing has failed yet, the size at which the lines say that something must, if there is one."""
+    unit = bounds.multiple_of
+    low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
+    upper = _upper_bound(sorted((s for s in samples if s.trains), key=lambda s: s.batch_size), bounds.available_bytes)
+    if high is None and low and low < upper / unit < 2 * low:
+        return math.floor(upper / unit) + 1
+    return _halve(low, high)
 
 
 def _halve(low: int, high: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -211,7 +212,7 @@ def test_only_multiples_are_tried(client: WorkerClient) -> None:
 
 
 def test_a_search_out_of_time_says_what_it_has(client: WorkerClient) -> None:
-    answer = find(client, limited(1000, "too many"), timeout_seconds=0.001)
+    answer = find(client, limited(1000, "too many"), start=1, timeout_seconds=0.001)
     assert (answer.largest_batch_size, answer.stopped_by, answer.proven) == (1, Stop.TIME, False)
 
 
@@ -224,11 +225,12 @@ def test_where_one_sample_is_too_much_its_footprint_is_known(client: WorkerClien
 
 @pytest.fixture
 def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run ``memprof max-batch`` on an MLP with options; return the status and what was printed on both streams."""
     config = tmp_path / "one.yaml"
     config.write_text("model: mnist_mlp\noptimizers: [adam, sgd]\n")
 
     def run(*options: str) -> tuple[int, str, str]:
-        status = cli._run(["max-batch", str(config), *options])
+        status = cli._run(["max-batch", str(config), "--output-dir", str(tmp_path / "results"), *options])
         printed = capsys.readouterr()
         return status, printed.out, printed.err
 
@@ -258,6 +260,42 @@ def test_several_gpus_stand_in_one_table_the_largest_batch_first(command: Callab
     assert status == ExitCode.OK
     assert "mnist_mlp · sgd · emulated" in out
     assert [line.split()[0] for line in out.splitlines() if " GiB " in line] == ["t4", "h100-80gb"]
+    assert re.search(r"\nsaved in .*/results/one/\d{8}-\d{6}\n$", out)
+
+
+def test_several_gpus_get_what_one_gets(command: Callable[..., tuple[int, str, str]]) -> None:
+    options = ("--gpu", "t4", "--gpu", "rtx-4060", "--memory", "512MiB", "--target-batch", "40960", "--json")
+    status, out, _ = command(*options, "--multiple-of", "64")
+    assert status == ExitCode.OK
+    answers = json.loads(out)["gpus"]
+    assert {answer["gpu"] for answer in answers} == {"t4", "rtx-4060"}
+    for answer in answers:
+        held = {done["batch_size"]: done["device_bytes"] for done in (*answer["tries"], *answer["more_tries"])}
+        at_80 = answer["batch_size_at_80_percent_memory"]
+        memory = 512 * MIB + find_gpu(answer["gpu"]).context_bytes
+        assert held[at_80] <= 0.8 * memory
+        assert at_80 == answer["largest_batch_size"] or held[at_80 + 64] > 0.8 * memory
+        assert answer["confirmed"] == "ok"
+        way = answer["target_batch"]
+        assert (way["micro_batch_size"] * way["steps"], way["status"]) == (40960, "ok")
+        assert way["micro_batch_size"] <= answer["safe_batch_size"]
+
+
+@pytest.mark.parametrize("gpus", [("t4",), ("t4", "rtx-4060")])
+def test_a_saved_answer_is_shown_as_it_was_printed(
+    command: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    gpus: tuple[str, ...],
+) -> None:
+    options = [option for gpu in gpus for option in ("--gpu", gpu)]
+    printed = command(*options, "--max", "64", "--json")[1]
+    for json_too in (True, False):
+        assert cli._run(["show", "one", "--output-dir", str(tmp_path / "results"), *["--json"] * json_too]) == 0
+        shown = capsys.readouterr().out
+        assert json_too is (shown == printed)
+    assert "\nsaved in " in shown
+    assert all(gpu in shown for gpu in gpus)
 
 
 def test_a_model_that_does_not_fit_ends_with_its_own_status(command: Callable[..., tuple[int, str, str]]) -> None:

@@ -7,17 +7,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from profiler.accumulation import find_accumulation
+from rich.progress import Progress
+
+from profiler import results
+from profiler.accumulation import find_accumulations
 from profiler.batch_search import Limits, Target, find_max_batches
 from profiler.cli.console import print_json, progress_bar, stderr, stdout
+from profiler.cli.saving import make_manifest, print_place
 from profiler.config import Mode
 from profiler.config_file import LoadedConfig, load
 from profiler.device import Device, choose_device
 from profiler.errors import ConfigError, DeviceError, ExitCode
 from profiler.overrides import Override
 from profiler.phantom.catalog import load_catalog
-from profiler.records import SCHEMA_VERSION, Accumulation, Environment, MaxBatch, Source
+from profiler.records import SCHEMA_VERSION, Environment, MaxBatch, Source
 from profiler.report.max_batch import does_not_fit, max_batch_panel, max_batch_table
+from profiler.results import Kind, Result, save_answer
 from profiler.units import format_bytes, parse_bytes
 from profiler.worker_client import WorkerClient
 
@@ -28,43 +33,48 @@ class Wanted:
 
     gpus: Sequence[str]
     memory: str | None
-    start: int
+    start: int | None
     most: int | None
     multiple_of: int
     timeout_seconds: float | None
     target_batch_size: int | None
+    folder: Path
     json: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    answers: list[MaxBatch]
-    accumulation: Accumulation | None
-    environment: Environment
-
-
 def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
-    """Search, print the panel or the table, and return the exit status: 7 where not even the smallest batch fits."""
+    """Search, save and print the answer, and return the exit status: 7 where not even the smallest batch fits."""
     limits = _limits(wanted)
     loaded = load(config, chosen)
     devices = _devices(wanted.gpus or [loaded.config.gpu])
     _check_memory(devices, limits)
     if len(devices) == 1:
         (stderr() if wanted.json else stdout()).print(devices[0].explanation, soft_wrap=True)
-    found = _search(loaded, devices, limits, wanted)
-    fits = any(answer.largest_batch_size for answer in found.answers)
-    if wanted.json:
-        print_json(_json(found, several=len(devices) > 1))
-    elif len(devices) > 1:
-        console = stdout()
-        console.print(max_batch_table(found.answers, console.width))
+    with progress_bar("starting PyTorch", len(devices)) as progress, WorkerClient(loaded, devices[0]) as client:
+        environment = client.environment()
+        answers = _search(client, _targets(loaded, devices), limits, wanted, progress)
+    manifest = make_manifest(Kind.MAX_BATCH, loaded, environment, len(devices))
+    saved = results.load(save_answer(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
+    show(saved, wanted.json)
+    return ExitCode.OK if any(answer.largest_batch_size for answer in answers) else ExitCode.DOES_NOT_FIT
+
+
+def show(saved: Result, json: bool) -> None:
+    """Print a saved answer: a panel for one GPU, a table for several; where nothing fits, a line for each on stderr."""
+    answers = results.load_answer(saved.path, list[MaxBatch])
+    fits = any(answer.largest_batch_size for answer in answers)
+    console = stdout()
+    if json:
+        print_json(_json(answers, saved.manifest.environment))
+    elif len(answers) > 1:
+        console.print(max_batch_table(answers, console.width))
     elif fits:
-        console = stdout()
-        console.print(max_batch_panel(found.answers[0], found.accumulation, console.width))
+        console.print(max_batch_panel(answers[0], console.width))
     if not fits:
-        for answer in found.answers:
+        for answer in answers:
             stderr().print(f"memprof: {does_not_fit(answer)}", soft_wrap=True)
-    return ExitCode.OK if fits else ExitCode.DOES_NOT_FIT
+    if not json:
+        print_place(saved)
 
 
 def _limits(wanted: Wanted) -> Limits:
@@ -78,7 +88,7 @@ def _limits(wanted: Wanted) -> Limits:
             raise ConfigError(f"{option} {value}: must be at least 1")
     if wanted.timeout_seconds is not None and not wanted.timeout_seconds > 0:
         raise ConfigError(f"--timeout {wanted.timeout_seconds:g}: must be above 0 seconds")
-    if wanted.most is not None and wanted.most < wanted.start:
+    if wanted.most is not None and wanted.start is not None and wanted.most < wanted.start:
         raise ConfigError(f"--max {wanted.most} is below --start {wanted.start}")
     if wanted.most is not None and wanted.most < wanted.multiple_of:
         raise ConfigError(f"--max {wanted.most} is below --multiple-of {wanted.multiple_of}, the smallest batch")
@@ -119,32 +129,35 @@ def _check_memory(devices: Sequence[Device], limits: Limits) -> None:
         raise ConfigError(f"--memory {format_bytes(cap)} is more than the GPU has: {most}")
 
 
-def _search(loaded: LoadedConfig, devices: Sequence[Device], limits: Limits, wanted: Wanted) -> _Found:
+def _targets(loaded: LoadedConfig, devices: Sequence[Device]) -> list[Target]:
     config = loaded.config
     optimizer = None if config.mode is Mode.INFERENCE else config.optimizers[0]
-    alone = len(devices) == 1
-    targets = [Target(config=config, optimizer=optimizer, device=device, extras=alone) for device in devices]
-    answers, accumulation = [], None
-    with progress_bar("starting PyTorch", len(devices)) as progress, WorkerClient(loaded, devices[0]) as client:
-        environment = client.environment()
-        progress.update(progress.tasks[0].id, description="trying batch sizes")
-        for answer in find_max_batches(client, targets, limits):
-            answers.append(answer)
-            progress.update(progress.tasks[0].id, advance=1)
-        if wanted.target_batch_size is not None and alone:
-            accumulation = find_accumulation(client, targets[0], answers[0], wanted.target_batch_size)
-    order = [device.name for device in devices]
-    answers.sort(key=lambda answer: order.index(answer.gpu))
-    return _Found(answers=answers, accumulation=accumulation, environment=environment)
+    return [Target(config=config, optimizer=optimizer, device=device) for device in devices]
 
 
-def _json(found: _Found, *, several: bool) -> dict[str, Any]:
+def _search(
+    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: Wanted, progress: Progress
+) -> list[MaxBatch]:
+    """The answer of each target, in their order."""
+    found = {}
+    progress.update(progress.tasks[0].id, description="trying batch sizes")
+    for answer in find_max_batches(client, targets, limits):
+        found[answer.gpu] = answer
+        progress.update(progress.tasks[0].id, advance=1)
+    answers = [found[target.device.name] for target in targets]
+    if wanted.target_batch_size is None:
+        return answers
+    progress.update(progress.tasks[0].id, description=f"accumulating {wanted.target_batch_size}")
+    ways = find_accumulations(client, targets, answers, wanted.target_batch_size)
+    return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
+
+
+def _json(answers: Sequence[MaxBatch], environment: Environment) -> dict[str, Any]:
     header = {"schema_version": SCHEMA_VERSION}
-    if several:
-        ranked = sorted(found.answers, key=lambda answer: -answer.largest_batch_size)
-        return {**header, "gpus": [_answer_json(answer, found.environment) for answer in ranked]}
-    accumulation = asdict(found.accumulation) if found.accumulation else None
-    return {**header, **_answer_json(found.answers[0], found.environment), "target_batch": accumulation}
+    if len(answers) == 1:
+        return {**header, **_answer_json(answers[0], environment)}
+    ranked = sorted(answers, key=lambda answer: -answer.largest_batch_size)
+    return {**header, "gpus": [_answer_json(answer, environment) for answer in ranked]}
 
 
 def _answer_json(answer: MaxBatch, environment: Environment) -> dict[str, Any]:

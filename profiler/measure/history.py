@@ -21,12 +21,12 @@ _ENTRIES = 4 * _PIECE + 100_000  # a move has up to four entries
 class History:
     """The history of one device from `start` to `stop`. Only one can be kept at a time in a process."""
 
-    def __init__(self, device: torch.device, *, whole: bool = False) -> None:
-        """Keep the history of `device`; `whole` in one piece, so that `snapshot` has all of it."""
+    def __init__(self, device: torch.device, *, whole: bool = False, stacks: bool = True) -> None:
+        """Keep the history of `device`; `whole` in one piece, so that the last snapshot has all of it."""
         self.trace = Trace()
         self.segments: Sequence[dict[str, Any]] = ()
         self.index = device.index if device.index is not None else torch.cuda.current_device()
-        self._whole = whole
+        self._whole, self._stacks = whole, stacks
         self._base = self._read = 0
 
     def start(self) -> None:
@@ -68,8 +68,8 @@ class History:
     def _record(self) -> None:
         torch.cuda.memory._record_memory_history(
             enabled="all",
-            context="alloc",
-            stacks="all",
+            context="alloc" if self._stacks else None,
+            stacks="all" if self._stacks else "python",
             max_entries=10_000_000 if self._whole else _ENTRIES,
             device=self.index,
             clear_history=True,

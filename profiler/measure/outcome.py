@@ -12,9 +12,10 @@ class Outcome:
     """How one point ended and what was read until then.
 
     `error` is one line, and ``None`` exactly where `status` is ok. `reading` is ``None`` where nothing was
-    read.
+    read. `moves` are what the run asked of the allocator, where that was to be noted.
     """
 
     status: Status
     reading: Reading | None = None
     error: str | None = None
+    moves: tuple[int, ...] | None = None

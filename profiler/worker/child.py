@@ -19,6 +19,7 @@ from profiler.config import SweepConfig
 from profiler.errors import WorkloadError
 from profiler.measure.explaining import measure_and_explain
 from profiler.measure.failure import describe
+from profiler.measure.moves import Moves
 from profiler.measure.outcome import Outcome
 from profiler.measure.run import measure, measure_with_evaluation
 from profiler.phantom.inside import unknown_workspaces
@@ -86,8 +87,14 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
 
 def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
     config, device = _prepare(job, setup)
-    run = measure_with_evaluation if job.evaluate else measure
-    return _marked(run(model(), config, job.optimizer, job.batch_size, device))
+    point = (model(), config, job.optimizer, job.batch_size, device)
+    if job.evaluate:
+        return _marked(measure_with_evaluation(*point))
+    if not job.note_moves:
+        return _marked(measure(*point))
+    moves = Moves(device)
+    outcome = measure(*point, moves)
+    return replace(_marked(outcome), moves=moves.read() if outcome.status is Status.OK else None)
 
 
 def _explain(request: Explain, setup: Setup, model: ModelSource) -> TakenApart:

@@ -41,6 +41,7 @@ class Job:
     memory_limit_bytes: int | None = None
     steps: int | None = None  # may be fewer than a config may say
     evaluate: bool = False  # one pass in eval mode behind the steps
+    note_moves: bool = False  # of the allocator, for `Outcome.moves`
 
 
 @dataclass(frozen=True, kw_only=True)
