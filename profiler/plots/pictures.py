@@ -21,6 +21,13 @@ class PictureKind(StrEnum):
     TIMELINE = "timeline"  # its parts through the step of the peak
 
 
+class Format(StrEnum):
+    """The files that a picture can be drawn to; the values are their suffixes."""
+
+    PNG = "png"
+    SVG = "svg"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Heading:
     """What stands above and below a picture. `note` says where its figures come from."""

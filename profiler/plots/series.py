@@ -29,7 +29,6 @@ from profiler.units import format_bytes
 
 T = TypeVar("T")
 
-PLOTTED_KINDS = (Kind.SWEEP, Kind.COMPARE, Kind.EXPLAIN)
 # The pictures of each kind of result; the first is the one that is drawn unless another is asked for.
 PICTURES: Mapping[Kind, tuple[PictureKind, ...]] = {
     Kind.SWEEP: (PictureKind.BATCH, PictureKind.CATEGORIES),
@@ -46,6 +45,11 @@ _NOTES = {
 _ANALYTIC_NOTE = "analytic: the stack, from shapes and dtypes alone"
 
 
+def kinds_with(kind: PictureKind | None) -> tuple[Kind, ...]:
+    """Return the kinds of results that have a picture of this kind, or any picture."""
+    return tuple(of for of, pictures in PICTURES.items() if kind is None or kind in pictures)
+
+
 def picture_of(result: Result, kind: PictureKind | None = None) -> Picture:
     """Return a picture of a saved result: the one of `kind`, or the first of those that suit the result.
 
@@ -58,15 +62,22 @@ def picture_of(result: Result, kind: PictureKind | None = None) -> Picture:
         suits = " or ".join(has)
         raise ConfigError(f"--kind {kind}: {result.path} holds {result.manifest.kind.noun}, whose kinds are {suits}")
     if result.manifest.kind is Kind.EXPLAIN:
-        explained = load_answer(result.path, Explained)
-        timeline = kind is not PictureKind.CATEGORIES
-        return timeline_picture(explained) if timeline else categories_of_explanation(explained)
+        return _of_explanation(result, kind or PictureKind.TIMELINE)
     _check_drawable(result)
     if result.manifest.kind is Kind.COMPARE:
         return categories_of_comparison(result)
     one_size = len({record.batch_size for record in result.records}) == 1
     categories = kind is PictureKind.CATEGORIES or (kind is None and one_size)
     return categories_of_sweep(result.records) if categories else batch_picture(result.records)
+
+
+def _of_explanation(result: Result, kind: PictureKind) -> Picture:
+    explained = load_answer(result.path, Explained)
+    try:
+        timeline = kind is PictureKind.TIMELINE
+        return timeline_picture(explained) if timeline else categories_of_explanation(explained)
+    except ResultError as error:
+        raise ResultError(f"{result.path}: {error}") from None
 
 
 def _check_drawable(result: Result) -> None:
