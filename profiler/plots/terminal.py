@@ -165,8 +165,7 @@ def _categories(picture: CategoriesPicture, theme: Theme, width: int) -> list[st
         if bar.group and bar.group not in rows:
             rows.append(bar.group)
         rows.append(bar)
-    names = [f"  {row.name}" if isinstance(row, Bar) else row for row in rows]
-    names = [_short(name) for name in names]
+    names = [f"  {_short(row.name)}" if isinstance(row, Bar) else "" for row in rows]
     widest, room = max(len(name) for name in names) + 1, max(len(_figures(bar)) for bar in picture.bars) + 1
     right = top * (width - widest) / (width - widest - room)
     _begin(width, len(rows) + 2)
@@ -181,6 +180,9 @@ def _categories(picture: CategoriesPicture, theme: Theme, width: int) -> list[st
     plotext.xticks([tick / unit for tick in ticks], [picture.axis.number(tick) for tick in ticks])
     plotext.frame(False)
     drawn = _lines()
+    for number, row in enumerate(rows):
+        if isinstance(row, str):  # a group's name has the whole line
+            drawn[number] = textwrap.shorten(row, width, placeholder=" …")
     marks = [f"◆ {picture.peak_name}"] if picture.peak_name else []
     parts = {part for bar in picture.bars for part, size in (bar.parts or {}).items() if size}
     return [f"in {picture.axis.unit}", *drawn, *_legend(marks, parts, theme, width)]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from profiler.plots.colours import Theme, in_stack_order, text_on
-from profiler.plots.drawing.frame import MARGIN, SMALL, Frame, frame, part_handles, scale_bytes, text_width
+from profiler.plots.drawing.frame import MARGIN, SMALL, Frame, frame, halo, part_handles, scale_bytes, text_width
 from profiler.plots.pictures import Bar, CategoriesPicture, Limit
 from profiler.records import Status
 from profiler.units import UNKNOWN, format_bytes
@@ -19,7 +19,6 @@ from profiler.units import UNKNOWN, format_bytes
 _WIDE = 5.6  # inches: of the bars
 _ROW, _GROUP, _TABLE, _BELOW = 0.34, 0.3, 0.3, 0.45  # of a bar, a group's name, the columns' headings, the ticks
 _COLUMN = 1.15  # of figures
-_BOLD = 1.14  # times as wide as plain text
 _GAP = 0.12  # between a name and its bar
 _MOST_LETTERS = 40
 _THIN = 0.006  # of the axis: a line between parts would hide one that is thinner
@@ -28,8 +27,7 @@ _ROOM_FOR_TEXT = 0.085  # of the axis, that a part must have for its figure to b
 
 def draw_categories(picture: CategoriesPicture, theme: Theme) -> Figure:
     """Return the figure."""
-    widths = [max(text_width(_short(bar.name)), _BOLD * text_width(_short(bar.group))) for bar in picture.bars]
-    left = MARGIN + _GAP + max(widths)
+    left = MARGIN + 2 * _GAP + max(text_width(_short(bar.name)) for bar in picture.bars)
     places, high = _places(picture.bars)
     columns = 2 if picture.peak_name else 1
     width = left + _WIDE + columns * _COLUMN + MARGIN
@@ -50,8 +48,9 @@ def draw_categories(picture: CategoriesPicture, theme: Theme) -> Figure:
     return made.figure
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…"
+def _short(name: str, times: int = 1) -> str:
+    most = _MOST_LETTERS * times
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _places(bars: Sequence[Bar]) -> tuple[list[float], float]:
@@ -112,7 +111,7 @@ def _names(
     for bar, place in zip(picture.bars, places, strict=True):
         if bar.group != group:
             high = top - place + _ROW / 2 + _GROUP / 2
-            made.text(MARGIN, high, _short(bar.group), weight="bold", va="center")
+            made.text(MARGIN, high, _short(bar.group, 2), weight="bold", va="center", path_effects=halo(theme))
             group = bar.group
         made.text(left - _GAP, top - place, _short(bar.name), ha="right", va="center", color=theme.ink)
 

@@ -16,6 +16,7 @@ from profiler.units import format_bytes
 
 _WIDE, _HIGH = 9.0, 3.8  # inches
 _LEFT, _BELOW, _NAME_ROW = 0.85, 0.45, 0.19
+_MOST_LETTERS = 64
 _WORDS = 0.36  # of the two lines that say what the peak is
 
 
@@ -123,7 +124,10 @@ def _peak(axes: Axes, picture: TimelinePicture, theme: Theme) -> None:
         axes.plot([place[0]] * 2, [place[1], high_bytes], color=theme.alarm, linewidth=1.0, zorder=3)
     axes.plot(*([value] for value in place), **_peak_style(theme))
     right = _on_the_right(picture)
-    said = ((f"peak {format_bytes(picture.peak_bytes)}", 13, TEXT, "bold"), (picture.peak_place, 4, SMALL, "normal"))
+    said = (
+        (f"peak {format_bytes(picture.peak_bytes)}", 13, TEXT, "bold"),
+        (_short(picture.peak_place), 4, SMALL, "normal"),
+    )
     for text, above, size, weight in said:
         axes.annotate(
             text,
@@ -136,6 +140,11 @@ def _peak(axes: Axes, picture: TimelinePicture, theme: Theme) -> None:
             path_effects=halo(theme),
             zorder=6,
         )
+
+
+def _short(place: str) -> str:
+    """A place that fits beside the reserved peak's words: of a long path the end says more than what it is in."""
+    return place if len(place) <= _MOST_LETTERS else f"{place[:12]}…{place[13 - _MOST_LETTERS :]}"
 
 
 def _peak_style(theme: Theme) -> dict[str, Any]:
