@@ -117,6 +117,8 @@ class _Judge:
         return Category.UNKNOWN, _made_by(Category.UNKNOWN, site)
 
     def _of_forward(self, allocation: Allocation, site: Site, number: int) -> tuple[Category, str]:
+        if allocation.died is None and self._itinerary[number].step is None:  # nobody counts the steps
+            return Category.UNKNOWN, f"kept by {_maker(site)}"
         backward = self._itinerary.backward_begins[number]
         if backward is not None and not _dies_by(allocation, backward):
             return Category.ACTIVATIONS, _made_by(Category.ACTIVATIONS, site)
@@ -157,10 +159,14 @@ def _workspace_name(site: Site) -> str:
 
 
 def _made_by(category: Category, site: Site) -> str:
-    maker = site.operator or site.node or site.function
+    maker = _maker(site)
     match category:
         case Category.TEMPORARY:
             return f"temporary of {maker or 'an operator'}"
         case Category.UNKNOWN:
             return f"made by {maker}" if maker else "made before the history began"
     return f"{maker or 'tensor'} output"
+
+
+def _maker(site: Site) -> str | None:
+    return site.operator or site.node or site.function

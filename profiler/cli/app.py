@@ -171,32 +171,6 @@ def plot(
 
 
 @app.command()
-def plot(
-    result: Result,
-    kind: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="batch, categories or timeline; by default the first that the result has."),
-    ] = None,
-    output: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--output", "-o", help="A .png or .svg file, or a folder; by default the result's own."),
-    ] = None,
-    format_: Annotated[
-        Optional[str], typer.Option("--format", help="png, svg or both; by default png.")  # noqa: UP045
-    ] = None,
-    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
-    terminal: Annotated[bool, typer.Option("--terminal", help="Draw it here, in letters, and write no file.")] = False,
-    output_dir: OutputDir = Path("results"),
-    json: Annotated[bool, typer.Option("--json", help="Print the figures that would be drawn.")] = False,
-) -> int:
-    """Draw a saved sweep, comparison or explanation; an older picture of the same name is replaced."""
-    from profiler.cli import plot as command
-
-    wanted = command.Wanted(kind=kind, output=output, format=format_, theme=theme, terminal=terminal, json=json)
-    return command.run(result, output_dir, wanted)
-
-
-@app.command()
 def diff(
     before: Result,
     after: Annotated[str, typer.Argument(help="The same; what is compared with it.")],
@@ -226,7 +200,7 @@ def check(
 
 @app.command()
 def explain(
-    config: ConfigFile,
+    config: Annotated[Path, typer.Argument(help="A config file, or a snapshot of PyTorch's (.pickle).")],
     gpu: Gpu = None,
     batch_size: Annotated[
         Optional[int], typer.Option(help="By default the first that the config lists.")  # noqa: UP045
@@ -250,6 +224,8 @@ def explain(
     sizes = [] if batch_size is None else [str(batch_size)]
     chosen = overrides(gpu, sizes, [optimizer] if optimizer else [], set_ or [])
     wanted = command.Wanted(depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json)
+    if config.suffix in (".pickle", ".pkl"):
+        return command.run_snapshot(config, chosen, wanted)
     return command.run(config, chosen, wanted)
 
 

@@ -15,9 +15,10 @@ from profiler.explain_point import open_explainer
 from profiler.explanation import Explained
 from profiler.overrides import Override
 from profiler.records import SCHEMA_VERSION, Source, Status
-from profiler.report.explain import explain_report
+from profiler.report.explain import explain_report, peak_report
 from profiler.results import Kind, Result, load_answer, save_answer
 from profiler.results import load as load_result
+from profiler.snapshot_file import explain_snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,23 @@ def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
     if wanted.snapshot is not None and wanted.snapshot.is_file() and not wanted.json:
         stdout().print(f"snapshot in {wanted.snapshot}: open it at https://pytorch.org/memory_viz", soft_wrap=True)
     return ExitCode.OK if explained.record.status in (Status.OK, Status.OOM) else ExitCode.FAILED_ROWS
+
+
+def run_snapshot(file: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+    """Explain somebody's own snapshot: nothing is run, and nothing saved."""
+    if chosen or wanted.snapshot is not None:
+        raise ConfigError(f"{file} is a snapshot: only --blocks and --json go with it, since nothing is run")
+    _check(wanted)
+    explanations = explain_snapshot(file)
+    if wanted.json:
+        devices = {str(index): asdict(explanation) for index, explanation in explanations.items()}
+        print_json({"schema_version": SCHEMA_VERSION, "snapshot": str(file), "devices": devices})
+        return ExitCode.OK
+    console = stdout()
+    for index, explanation in explanations.items():
+        title = f"{file.name} · device {index} · {explanation.events:,} events"
+        console.print(peak_report(explanation, title, None, console.width, most_blocks=wanted.blocks))
+    return ExitCode.OK
 
 
 def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> None:

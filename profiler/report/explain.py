@@ -44,6 +44,10 @@ _NAMES = {
     ROUNDING: "rounding",
     Category.OPTIMIZER_STATE.value: "optimizer state",
 }
+_OF_SNAPSHOTS = (
+    "From a snapshot, which says neither on what GPU it was taken nor which blocks are parameters: what is kept to its "
+    "end is unknown, with the operator that made it."
+)
 _BAR = 24  # cells
 _OF_MODULES = (
     Category.PARAMETERS.value,
@@ -68,31 +72,37 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
     return Group(*head, *_parts(explanation, explained.differences, record.source, (depth, most_blocks), width))
 
 
-def peak_report(explanation: Explanation, title: str, source: Source, width: int = 80) -> RenderableType:
-    """Return the same of a peak that no config stands behind, so without the analytic figures."""
+def peak_report(
+    explanation: Explanation, title: str, source: Source | None, width: int = 80, most_blocks: int = 10
+) -> RenderableType:
+    """Return the same of a peak that no config stands behind, so without the analytic figures.
+
+    `source` is ``None`` where it is not known, as of somebody's snapshot.
+    """
     differences = find_differences(explanation, None)
-    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (2, 10), width))
+    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (2, most_blocks), width))
 
 
 def _parts(
     explanation: Explanation,
     differences: Sequence[Difference],
-    source: Source,
+    source: Source | None,
     shown: tuple[int | None, int],
     width: int,
 ) -> list[RenderableType]:
     depth, most_blocks = shown
+    heading = source.value if source else "snapshot"
     parts: list[RenderableType] = [Text(), peak_line(explanation), Text()]
     sections = {
-        "From requested to the device": _ladder(explanation, source.value, width),
-        "What the peak is made of": _categories(explanation, differences, source.value, width),
-        "Module by module, at the peak": _modules(explanation, depth, source.value, width),
+        "From requested to the device": _ladder(explanation, heading, width),
+        "What the peak is made of": _categories(explanation, differences, heading, width),
+        "Module by module, at the peak": _modules(explanation, depth, heading, width),
         f"The {most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
         "Other high points": _moments(explanation, width),
     }
     for name, lines in sections.items():
         parts += [Text(name, "bold"), *lines, Text()] if lines else []
-    return [*parts, Text(MEANINGS[source], "dim")]
+    return [*parts, Text(MEANINGS[source] if source else _OF_SNAPSHOTS, "dim")]
 
 
 def peak_line(explanation: Explanation) -> Text:
