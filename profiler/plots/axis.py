@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from profiler.units import KIB, unit_of
 
 _ROOM = 1.12  # above the highest value, for its label
 _MOST_TICKS = 6
-_LEAST_GAP = 0.07  # of the axis, between two batch sizes that are both written
+_LEAST_GAP = 0.12  # of the axis, between two batch sizes that are both written
 _LOG_FROM = 8  # a largest batch size of so many times the smallest asks for a logarithmic axis
 
 
@@ -53,9 +54,16 @@ def _round_step(least: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
+def _widest_gap(places: Sequence[float]) -> float:
+    """The widest gap between neighbours, as a share of the whole: small where they stand evenly apart."""
+    gaps = [after - before for before, after in pairwise(places)]
+    return max(gaps, default=0.0) / (sum(gaps) or 1.0)
+
+
 def batch_axis(sizes: Sequence[int]) -> BatchAxis:
     """Return the axis for these batch sizes, in ascending order: logarithmic where they grow by factors."""
-    logarithmic = len(sizes) > 2 and sizes[-1] >= _LOG_FROM * sizes[0]
+    by_factors = _widest_gap([math.log2(size) for size in sizes]) < _widest_gap(sizes)
+    logarithmic = by_factors and sizes[-1] >= _LOG_FROM * sizes[0]
     places = [math.log2(size) if logarithmic else float(size) for size in sizes]
     apart = _LEAST_GAP * (places[-1] - places[0])
     ticks = [sizes[-1]]

@@ -18,7 +18,7 @@ from profiler.units import format_bytes
 
 _LEFT, _BELOW, _BETWEEN = 0.85, 0.45, 0.3  # inches: of ticks and labels
 _STRIP, _CUT = 0.62, 0.1  # the limit's own scale above the data, and the gap that shows that the axis is cut
-_MOST_LABELLED = 6
+_MOST_LABELLED, _MOST_LARGE = 6, 12  # points with a figure, and with a large mark
 _THIN = 0.01  # of the axis: a line between layers would hide one that is thinner
 
 
@@ -148,7 +148,8 @@ def _lines(axes: Axes, picture: BatchPicture, curve: Curve, theme: Theme) -> Non
         axes.plot(*zip(*reserved, strict=True), **_reserved_style(theme))
     ran = curve.ran()
     if ran:
-        axes.plot(*zip(*ran, strict=True), **_peak_style(theme))
+        style = _peak_style(theme) if len(ran) <= _MOST_LARGE else {**_peak_style(theme), "markersize": 3.5}
+        axes.plot(*zip(*ran, strict=True), **style)
     labelled = ran if len(ran) <= _MOST_LABELLED else [ran[0], ran[-1]]
     for size, peak_bytes in labelled:
         axes.annotate(
