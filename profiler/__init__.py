@@ -6,6 +6,7 @@ for, so that the command line starts at once.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,4 @@ __all__ = ["__version__", "explain", "max_batch", "sweep", "track"]
 def __getattr__(name: str) -> Any:
     if name not in ("explain", "max_batch", "sweep", "track"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from profiler import notebook
-
-    return getattr(notebook, name)
+    return getattr(import_module("profiler.notebook"), name)

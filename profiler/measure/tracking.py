@@ -22,8 +22,6 @@ from profiler.explanation import Category
 from profiler.measure.history import History
 from profiler.records import Phase
 
-_END_OF_SEQUENCE = 1 << 63  # nodes that accumulate gradients have the highest sequence number there is
-
 
 class Tracker:
     """Follows one model on one device while its history is kept."""
@@ -39,6 +37,7 @@ class Tracker:
         self._sequence: list[tuple[int, str | None]] = []  # from which number on nodes are made by which module
         self._node: str | None = None  # whose backward runs
         self._thread = threading.get_ident()  # sequence numbers are counted by thread
+        self._saved_addresses: list[int] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # with the wrapper that was there before
         self.hooks: list[Any] = []
         self.owners: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
@@ -83,6 +82,7 @@ class Tracker:
         """Note what autograd saves for the backward pass; other hooks' tensors (checkpointing's) are theirs."""
         with torch.autograd.graph.saved_tensors_hooks(self.saved, _as_it_is):
             yield
+        self._note_saved(self._history.position())
 
     def label_model(self) -> None:
         """Note the parameters and buffers as they are now."""
@@ -117,8 +117,15 @@ class Tracker:
         self.notes.device_position = self._history.position()
 
     def _mark(self, module: str | None, **kind: bool) -> None:
-        mark = Mark(position=self._history.position(), step=self._step, phase=self._phase, module=module, **kind)
-        self.notes.marks.append(mark)
+        position = self._history.position()
+        self._note_saved(position)
+        self.notes.marks.append(Mark(position=position, step=self._step, phase=self._phase, module=module, **kind))
+
+    def _note_saved(self, position: int) -> None:
+        """Note what autograd has saved since the last mark; asking where the history stands costs more than this."""
+        for address in self._saved_addresses:
+            self.notes.labels.append(Label(position=position, address=address, category=Category.ACTIVATIONS))
+        self._saved_addresses.clear()
 
     def _wrap(self, module: nn.Module, path: str) -> None:
         before = module.__dict__.get("forward")
@@ -188,17 +195,14 @@ class Tracker:
         seen = set(waiting)
         while waiting:
             node = waiting.pop()
-            node.register_prehook(functools.partial(self._node_begins, self._module_of(node, starts)))
+            if not hasattr(node, "variable"):  # which keeps a gradient, and asks for nothing
+                node.register_prehook(functools.partial(self._node_begins, self._module_of(node, starts)))
             following = {after for after, _ in node.next_functions if after is not None} - seen
             seen |= following
             waiting.extend(following)
 
     def _module_of(self, node: Any, starts: list[int]) -> str | None:
-        number = node._sequence_nr()
-        if number >= _END_OF_SEQUENCE or hasattr(node, "variable"):
-            name = self.owners.get(getattr(node, "variable", None))  # type: ignore[arg-type]
-            return None if name is None else name.rpartition(".")[0]
-        found = bisect_right(starts, number) - 1
+        found = bisect_right(starts, node._sequence_nr()) - 1
         return self._sequence[found][1] if found >= 0 else None
 
     def _node_begins(self, module: str | None, gradients: Any) -> None:
@@ -236,16 +240,14 @@ class Tracker:
 
     def saved(self, tensor: Tensor) -> Tensor:
         """Note that autograd keeps `tensor`, and return it as it is."""
-        for address in addresses(tensor, self.index):
-            position = self._history.position()
-            self.notes.labels.append(Label(position=position, address=address, category=Category.ACTIVATIONS))
+        self._saved_addresses.extend(addresses(tensor, self.index))
         return tensor
 
 
 def addresses(values: Any, index: int) -> list[int]:
     """Return the storages' addresses of the tensors in `values` that are on the device."""
     found = []
-    for leaf in tree_leaves(values):
+    for leaf in (values,) if isinstance(values, Tensor) else tree_leaves(values):
         if isinstance(leaf, Tensor) and leaf.device.type == "cuda" and leaf.device.index == index:
             try:
                 found.append(leaf.untyped_storage().data_ptr())

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -122,36 +122,49 @@ class SiteTable(Sequence[Site]):
 
 def read_site(frames: Sequence[Frame]) -> Site:
     """Return what a stack says about the code that asked for a block."""
-    stack = _Stack(frames)
-    operators = [found[1] for name in stack.native if (found := _OPERATOR.search(name))]
-    nodes = [found[1] for name in stack.native if (found := _NODE.search(name))]
-    caller = stack.caller
+    parts = [_part(str(frame["name"]), str(frame.get("filename", ""))) for frame in frames]
+    operators = [part.operator for part in parts if part.operator]
+    caller = next((frame for frame, part in zip(frames, parts, strict=True) if part.is_users), None)
     return Site(
-        origin=stack.origin,
+        origin=_origin(parts),
         operator=operators[-1] if operators else None,
         inner_operator=operators[0] if operators else None,
-        node=nodes[0] if nodes else None,
-        in_backward=any(_ENGINE in name for name in stack.native),
+        node=next((part.node for part in parts if part.node), None),
+        in_backward=any(part.is_engine for part in parts),
         line=f"{caller['filename']}:{caller['line']}" if caller else None,
         function=caller["name"] if caller else None,
     )
 
 
-class _Stack:
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self.python = [frame for frame in frames if _PYTHON_FILE.search(str(frame.get("filename", "")))]
-        self.native = [str(frame["name"]) for frame in frames if frame not in self.python]
+@dataclass(frozen=True)
+class _Part:
+    """What one frame says."""
 
-    @property
-    def origin(self) -> Origin:
-        if not any("::" in name for name in self.native):
-            return Origin.UNKNOWN
-        for pattern, origin in _ORIGINS:
-            if any(pattern.search(name) for name in self.native):
-                return origin
-        return Origin.WORKSPACE
+    is_users: bool = False  # a line of Python that is not PyTorch's, memprof's or the standard library's
+    is_native: bool = False
+    is_engine: bool = False
+    operator: str | None = None
+    node: str | None = None
+    origin: Origin | None = None
 
-    @cached_property
-    def caller(self) -> Frame | None:
-        """The innermost frame of Python that is not PyTorch's, memprof's or the standard library's."""
-        return next((frame for frame in self.python if not _BETWEEN.search(str(frame["filename"]))), None)
+
+@lru_cache(maxsize=65536)
+def _part(name: str, filename: str) -> _Part:
+    if _PYTHON_FILE.search(filename):
+        return _Part(is_users=not _BETWEEN.search(filename))
+    operator, node = _OPERATOR.search(name), _NODE.search(name)
+    return _Part(
+        is_native="::" in name,
+        is_engine=_ENGINE in name,
+        operator=operator[1] if operator else None,
+        node=node[1] if node else None,
+        origin=next((origin for pattern, origin in _ORIGINS if pattern.search(name)), None),
+    )
+
+
+def _origin(parts: Sequence[_Part]) -> Origin:
+    """The first of `_ORIGINS` that any frame shows."""
+    if not any(part.is_native for part in parts):
+        return Origin.UNKNOWN
+    shown = {part.origin for part in parts}
+    return next((origin for _, origin in _ORIGINS if origin in shown), Origin.WORKSPACE)
