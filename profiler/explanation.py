@@ -149,7 +149,10 @@ class Explanation:
         heights.append(("reserved", self.peak_reserved_bytes, CACHED))
         if self.nvml_used_bytes is not None:
             others = self.device_parts.get(OTHER_PROCESSES) if self.device_parts else None
-            heights.append(("device", self.nvml_used_bytes, "context and other processes" if others else CONTEXT))
+            added = "context and other processes" if others else CONTEXT
+            if self.nvml_used_bytes - self.peak_reserved_bytes < (self.context_bytes or 0):
+                added = "context, less what was given back"
+            heights.append(("device", self.nvml_used_bytes, added))
         below = [0, *(height for _, height, _ in heights)]
         return tuple(
             Rung(name=name, bytes=height, added_name=added, added_bytes=height - below[place])

@@ -57,6 +57,8 @@ def _gradients(explanation: Explanation, analytic: int) -> str:
 
 def _optimizer_state(explanation: Explanation, analytic: int) -> str:
     there, highest = (parts.get(Category.OPTIMIZER_STATE.value, 0) for parts in _both(explanation))
+    if not highest:
+        return "never made: no optimizer step was reached"
     if there < analytic and explanation.peak.step == 1:
         return f"made in the first optimizer step, after the peak; {format_bytes(highest)} then"
     if there < analytic:

@@ -148,19 +148,20 @@ class Account:
         position = self._notes.device_position
         if position is None or self._figures.nvml_used_bytes is None:
             return None
-        instant = self._replay.instant(position)
-        fullest = self._reserved_peak
-        return fullest if fullest.reserved_bytes == instant.reserved_bytes else instant
+        # Not the history's own figure: a request that fails gives segments back, and no move follows it.
+        fullest, reserved = self._reserved_peak, self._notes.device_reserved_bytes
+        return fullest if fullest.reserved_bytes == reserved else self._replay.instant(position)
 
     def _device_parts(self) -> Parts | None:
         instant, used, context = self._device, self._figures.nvml_used_bytes, self._figures.context_bytes
-        if instant is None or used is None or context is None:
+        reserved = self._notes.device_reserved_bytes
+        if instant is None or used is None or context is None or reserved is None:
             return None
         return {
             **self._parts_at(instant),
-            CACHED: instant.reserved_bytes - instant.allocated_bytes,
+            CACHED: reserved - instant.allocated_bytes,
             CONTEXT: context,
-            OTHER_PROCESSES: used - context - instant.reserved_bytes,
+            OTHER_PROCESSES: used - context - reserved,
         }
 
     def _blocks_at_peak(self) -> tuple[Block, ...]:

@@ -55,6 +55,7 @@ class Notes:
     modules: list[ModuleNote] = field(default_factory=list)
     output_shapes: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)  # by the module's path
     device_position: int | None = None  # when NVML said what `nvml_used_bytes` is
+    device_reserved_bytes: int | None = None  # by the allocator's counter at that moment
 
     def itinerary(self) -> Itinerary:
         """Return the marks as places to look positions up in."""

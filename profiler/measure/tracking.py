@@ -115,6 +115,7 @@ class Tracker:
     def note_device(self) -> None:
         """Note that NVML's highest figure is that of this moment."""
         self.notes.device_position = self._history.position()
+        self.notes.device_reserved_bytes = torch.cuda.memory_reserved(self.index)
 
     def _mark(self, module: str | None, **kind: bool) -> None:
         position = self._history.position()

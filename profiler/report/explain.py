@@ -140,7 +140,7 @@ def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
         if rung.added_name:
             names.append(f"+ {part_name(rung.added_name)}")
             sizes.append(format_bytes(rung.added_bytes))
-            meanings.append(_MEANINGS.get(rung.added_name, "all processes of the device"))
+            meanings.append(_MEANINGS.get(rung.added_name, "by the time that NVML was asked"))
         names.append(part_name(rung.name))
         sizes.append(format_bytes(rung.bytes))
         meanings.append(_MEANINGS[rung.name])
