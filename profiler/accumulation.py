@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from profiler.batch_search import STEPS, Target
 from profiler.config import Mode
 from profiler.errors import ConfigError
 from profiler.records import Accumulation, MaxBatch, Status
+from profiler.sweep_runs import default_jobs
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
 _MOST_TRIES = 6
 
 
-def find_accumulation(
-    client: WorkerClient, target: Target, answer: MaxBatch, target_batch_size: int
-) -> Accumulation | None:
-    """Return the fewest accumulation steps whose micro-batch is safe and runs; ``None`` where no batch trains at all.
+def find_accumulations(
+    client: WorkerClient, targets: Sequence[Target], answers: Sequence[MaxBatch], target_batch_size: int
+) -> list[Accumulation | None]:
+    """Return, for each target with its answer, the fewest accumulation steps whose micro-batch is safe and runs.
 
-    The micro-batches are alike, so their size divides the target. Gradients live on between them, which a batch on
-    its own does not show, so each way is run, over two micro-batches at least.
+    ``None`` where no batch trains at all. The micro-batches are alike, so their size divides the target batch.
+    Gradients live on between them, which a batch on its own does not show, so each way is run, over two micro-batches
+    at least. Where no way runs, the last one is there with how it ended.
 
     Raises:
         ConfigError: in inference there are no gradients to accumulate.
     """
-    if target.config.mode is Mode.INFERENCE:
+    if any(target.config.mode is Mode.INFERENCE for target in targets):
         raise ConfigError("--target-batch: mode inference accumulates no gradients")
-    found = None
-    for steps in _ways(target_batch_size, max(answer.safe_batch_size, min(answer.largest_batch_size, 1))):
-        micro = target_batch_size // steps
-        (outcome,) = client.outcomes([_job(target, answer, micro, steps)], 1)
-        found = Accumulation(
-            target_batch_size=target_batch_size, micro_batch_size=micro, steps=steps, status=outcome.status
-        )
-        if outcome.status is Status.OK:
-            break
+    found: list[Accumulation | None] = [None] * len(targets)
+    ways = [_ways(target_batch_size, max(a.safe_batch_size, min(a.largest_batch_size, 1))) for a in answers]
+    while asked := [(place, steps) for place, left in enumerate(ways) if (steps := next(left, None)) is not None]:
+        jobs = [_job(targets[place], answers[place], target_batch_size // steps, steps) for place, steps in asked]
+        outcomes = client.outcomes(jobs, default_jobs(targets[0].device.source))
+        for (place, steps), job, outcome in zip(asked, jobs, outcomes, strict=True):
+            found[place] = Accumulation(
+                target_batch_size=target_batch_size,
+                micro_batch_size=job.batch_size,
+                steps=steps,
+                status=outcome.status,
+            )
+            if outcome.status is Status.OK:
+                ways[place] = iter(())
     return found
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.compare import Pair
+from pydantic import ValidationError
+
+from profiler.compare import Pair, name_of
 from profiler.config import Mode, OptimizerConfig, SweepConfig
+from profiler.errors import ResultError
 from profiler.records import Phase, RunRecord, Status
+from profiler.results import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +21,36 @@ class Answer:
     group: str
     name: str
     settings: Mapping[str, str]  # the varied knobs at their values
+    config: SweepConfig
     record: RunRecord
-    largest_batch_size: int | None = None  # None where nobody asked, or there is none
+
+
+def saved_answers(saved: Result) -> list[Answer]:
+    """Return the answers of a saved comparison, finished or not, the base first.
+
+    Raises:
+        ResultError: the records are not those of the variants in its manifest.
+    """
+    plans = saved.manifest.variants
+    labels = [record.variant for record in saved.records]
+    if labels != [plan.label for plan in plans[: len(labels)]]:
+        raise ResultError(f"{saved.path} is damaged: its records are not of the variants that its manifest lists")
+    try:
+        configs = [SweepConfig.model_validate(plan.config) for plan in plans]
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ResultError(f"{saved.path}: the config of a variant cannot be read: {place}: {first['msg']}") from None
+    return [
+        Answer(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
+        for plan, config, record in zip(plans, configs, saved.records, strict=False)
+    ]
 
 
 def against_base(answers: Sequence[Answer]) -> list[Pair]:
     """Return each answer paired with the first one's, that of the base itself with itself."""
     base = answers[0].record
-    return [
-        Pair(name=(answer.record.optimizer, answer.record.batch_size), before=base, after=answer.record)
-        for answer in answers
-    ]
+    return [Pair(name=name_of(answer.record), before=base, after=answer.record) for answer in answers]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +69,11 @@ class State:
         return self.bytes / self.parameters_bytes
 
 
-def optimizer_states(answers: Sequence[Answer], configs: Sequence[SweepConfig]) -> list[State]:
-    """Return the state of each optimizer among the answers, each once, for `configs` in the answers' order."""
+def optimizer_states(answers: Sequence[Answer]) -> list[State]:
+    """Return the state of each optimizer among the answers, each once."""
     states: dict[tuple[str | None, int], State] = {}
-    for answer, config in zip(answers, configs, strict=True):
-        breakdown = answer.record.breakdown
+    for answer in answers:
+        config, breakdown = answer.config, answer.record.breakdown
         if config.mode is Mode.INFERENCE or breakdown is None or breakdown.optimizer_state_bytes is None:
             continue
         spec = config.optimizers[0]

@@ -1,4 +1,4 @@
-"""A saved sweep held against a baseline: which rows grew by more than a limit."""
+"""A saved sweep or comparison held against a baseline: which rows grew by more than a limit."""
 
 from __future__ import annotations
 

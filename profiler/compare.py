@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from profiler.errors import ResultError
 from profiler.records import Environment, RunRecord, Status
-from profiler.results import Result, row
+from profiler.results import Kind, Result, row
 from profiler.units import format_bytes
 
 # What must be the same, by the name under which a refusal gives it.
@@ -33,7 +33,14 @@ FIGURES = (
     *("parameters_bytes", "gradients_bytes", "optimizer_state_bytes", "activations_bytes"),
     *("analytic_total_bytes", "peak_allocated_bytes", "peak_reserved_bytes"),
 )
-RowName = tuple[str | None, int]  # optimizer, None in inference, and batch size
+
+
+class RowName(NamedTuple):
+    """What tells a row from the others of its sweep or comparison."""
+
+    optimizer: str | None  # None in inference
+    batch_size: int
+    variant: str | None = None  # None in a sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +89,15 @@ class Pair:
 
     @property
     def label(self) -> str:
-        """The row in words: ``adam, batch 64``."""
+        """The row in words: ``adam, batch 64``, or in a comparison ``precision=bf16, batch 64``."""
         record = self.after or self.before
-        return f"{self.name[0] or (record.mode if record else '')}, batch {self.name[1]}"
+        name = self.name.variant or self.name.optimizer or (record.mode if record else "")
+        return f"{name}, batch {self.name.batch_size}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two saved sweeps row by row: those of `before` in their order, then those that only `after` has."""
+    """Two saved sweeps or comparisons row by row: those of `before` in order, then those that only `after` has."""
 
     before: Result
     after: Result
@@ -118,32 +126,40 @@ def find_unlikeness(before: Environment, after: Environment) -> tuple[Unlikeness
 
 
 def compare_results(before: Result, after: Result, force: bool = False) -> Comparison:
-    """Pair two saved sweeps row by row.
+    """Pair two saved sweeps, or two saved comparisons, row by row.
 
     Raises:
         ResultError: they are not alike, and `force` is not given; or they have no row in common.
     """
-    unlike = (*_other_model(before, after), *find_unlikeness(before.manifest.environment, after.manifest.environment))
+    pairs = tuple(pair_records(before.records, after.records))
+    unlike = (*_other_model(pairs), *find_unlikeness(before.manifest.environment, after.manifest.environment))
     if unlike and not force:
         others = ", ".join(str(item) for item in unlike)
         raise ResultError(f"{before.path} and {after.path} are not alike: {others}; --force compares them all the same")
     changed = changed_keys(before.manifest.config, after.manifest.config)
-    pairs = tuple(pair_records(before.records, after.records))
     if not any(pair.before and pair.after for pair in pairs):
-        raise ResultError(f"{before.path} and {after.path} have no row in common (the same optimizer and batch size)")
+        variant = "variant, " if Kind.COMPARE in (before.manifest.kind, after.manifest.kind) else ""
+        same = f"(the same {variant}optimizer and batch size)"
+        raise ResultError(f"{before.path} and {after.path} have no row in common {same}")
     return Comparison(before=before, after=after, pairs=pairs, unlike=unlike, changed=tuple(changed))
 
 
 def pair_records(before: Sequence[RunRecord], after: Sequence[RunRecord]) -> list[Pair]:
-    """Pair records by optimizer and batch size; of several with the same name the last one counts."""
-    olds = {(record.optimizer, record.batch_size): record for record in before}
-    news = {(record.optimizer, record.batch_size): record for record in after}
+    """Pair records by variant, optimizer and batch size; of several with the same name the last one counts."""
+    olds = {name_of(record): record for record in before}
+    news = {name_of(record): record for record in after}
     return [Pair(name=name, before=olds.get(name), after=news.get(name)) for name in {**olds, **news}]
 
 
-def _other_model(before: Result, after: Result) -> list[Unlikeness]:
-    models = [", ".join(dict.fromkeys(record.model for record in result.records)) for result in (before, after)]
-    return [] if models[0] == models[1] else [Unlikeness(name="model", before=models[0], after=models[1])]
+def name_of(record: RunRecord) -> RowName:
+    """Return what tells the record from the others of its sweep or comparison."""
+    return RowName(optimizer=record.optimizer, batch_size=record.batch_size, variant=record.variant)
+
+
+def _other_model(pairs: Sequence[Pair]) -> list[Unlikeness]:
+    common = [(pair.before, pair.after) for pair in pairs if pair.before and pair.after]
+    models = [", ".join(dict.fromkeys(record.model for record in side)) for side in zip(*common, strict=True)]
+    return [] if not models or models[0] == models[1] else [Unlikeness(name="model", before=models[0], after=models[1])]
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Unlikeness]:

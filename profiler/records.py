@@ -230,6 +230,16 @@ class MemoryFit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accumulation:
+    """A target batch as equal micro-batches whose gradients are accumulated, and how a run of it ended."""
+
+    target_batch_size: int
+    micro_batch_size: int
+    steps: int
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaxBatch:
     """How far one config goes on one GPU, and the tries that prove it."""
 
@@ -250,18 +260,9 @@ class MaxBatch:
     smallest_footprint_bytes: int | None  # device memory of the smallest batch, where that does not fit
     tries: tuple[Try, ...]
     more_tries: tuple[Try, ...]  # for the batch at 80 per cent
+    target_batch: Accumulation | None = None  # None where nobody asked, or no batch trains
 
     @property
     def safe_batch_size(self) -> int:
         """Eight tenths of the largest, rounded down: room for fragmentation and longer samples."""
         return self.largest_batch_size * 8 // 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accumulation:
-    """A target batch as equal micro-batches whose gradients are accumulated, and how a run of it ended."""
-
-    target_batch_size: int
-    micro_batch_size: int
-    steps: int
-    status: Status

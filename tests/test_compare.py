@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from profiler.answers import Answer, optimizer_states, state_read_bytes, textbook_factor
+from profiler.answers import Answer, optimizer_states, saved_answers, state_read_bytes, textbook_factor
 from profiler.check import Limit, check_results, parse_limit
 from profiler.compare import Change, compare_results, find_unlikeness, pair_records
 from profiler.config import OptimizerConfig, SweepConfig
@@ -22,7 +22,7 @@ from profiler.records import (
     Status,
     StepReading,
 )
-from profiler.results import Manifest, Result
+from profiler.results import Kind, Manifest, Result, VariantPlan
 from tests.samples import sample_environment
 
 ENVIRONMENT = sample_environment()
@@ -205,27 +205,90 @@ def test_an_analytic_sweep_is_checked_by_its_total() -> None:
     assert (verdict.figure, verdict.passed) == ("analytic_total_bytes", True)
 
 
-def answer(optimizer: str, **changes: Any) -> tuple[Answer, SweepConfig]:
-    config = SweepConfig.model_validate(
+def config_of(optimizer: str, **changes: Any) -> SweepConfig:
+    return SweepConfig.model_validate(
         {"name": "x", "model": "mnist_mlp", "input": {"shape": [1, 28, 28]}, "optimizers": [optimizer], **changes}
     )
-    return Answer(group="", name=optimizer, settings={"optimizer": optimizer}, record=record(optimizer, 16, 1)), config
+
+
+def answer(optimizer: str, **changes: Any) -> Answer:
+    settings = {"optimizer": optimizer}
+    config, made = config_of(optimizer, **changes), record(optimizer, 16, 1)
+    return Answer(group="", name=optimizer, settings=settings, config=config, record=made)
+
+
+def compared(*records: RunRecord, path: str = "a") -> Result:
+    """A saved comparison of SGD against Adam and momentum, of which `records` are there."""
+    names = {"base": "sgd", "optimizer=adam": "adam", "optimizer=sgd+momentum": "sgd+momentum"}
+    plans = tuple(
+        VariantPlan(
+            label=label,
+            group="optimizer",
+            name=name,
+            settings={"optimizer": name},
+            config=config_of(name).model_dump(mode="json"),
+        )
+        for label, name in names.items()
+    )
+    saved = result(*records, path=path)
+    return replace(saved, manifest=replace(saved.manifest, kind=Kind.COMPARE, variants=plans, points_planned=3))
+
+
+def test_the_answers_of_a_saved_comparison_are_those_that_were_measured() -> None:
+    records = record("sgd", 16, 1, variant="base"), record("adam", 16, 2, variant="optimizer=adam")
+    base, adam = saved_answers(compared(*records))
+    assert (base.name, adam.name, adam.settings) == ("sgd", "adam", {"optimizer": "adam"})
+    assert (base.record, adam.record) == records
+    assert adam.config == config_of("adam")
+
+
+@pytest.mark.parametrize("labels", [("optimizer=adam",), ("base", "base"), (None,)])
+def test_records_that_are_not_of_the_planned_variants_are_refused(labels: tuple[str | None, ...]) -> None:
+    records = [record("sgd", 16, 1, variant=label) for label in labels]
+    with pytest.raises(ResultError) as refusal:
+        saved_answers(compared(*records))
+    assert str(refusal.value) == "a is damaged: its records are not of the variants that its manifest lists"
+
+
+def test_a_variant_s_config_that_cannot_be_read_is_refused_by_its_key() -> None:
+    saved = compared(record("sgd", 16, 1, variant="base"))
+    first, *others = saved.manifest.variants
+    broken = replace(first, config={**first.config, "steps": "many"})
+    with pytest.raises(ResultError, match=r"^a: the config of a variant cannot be read: steps: "):
+        saved_answers(replace(saved, manifest=replace(saved.manifest, variants=(broken, *others))))
+
+
+def test_comparisons_are_paired_by_variant_too() -> None:
+    """Two knobs that leave optimizer and batch size alone."""
+    before = [record("sgd", 16, 100, variant="base"), record("sgd", 16, 200, variant="precision=bf16")]
+    after = [record("sgd", 16, 100, variant="base"), record("sgd", 16, 250, variant="precision=bf16")]
+    pairs = pair_records(before, after)
+    assert [pair.label for pair in pairs] == ["base, batch 16", "precision=bf16, batch 16"]
+    assert [pair.change("peak_allocated_bytes").bytes for pair in pairs] == [0, 50]
+
+
+def test_a_variant_that_only_one_of_two_comparisons_has_does_not_make_another_model_of_it() -> None:
+    base, other = record("sgd", 16, 1, variant="base"), record("sgd", 16, 1, variant="model=x", model="x")
+    comparison = compare_results(compared(base, other), compared(base, path="b"))
+    assert (comparison.unlike, len(comparison.pairs)) == ((), 2)
+
+
+def test_a_sweep_and_a_comparison_have_no_row_in_common() -> None:
+    with pytest.raises(ResultError, match=r"no row in common \(the same variant, optimizer and batch size\)"):
+        compare_results(result(record("sgd", 16, 1)), compared(record("sgd", 16, 1, variant="base"), path="b"))
 
 
 def test_an_optimizers_state_is_held_against_the_textbooks_factor() -> None:
-    answers, configs = zip(answer("adam"), answer("adam"), strict=True)
-    (state,) = optimizer_states(answers, configs)
+    (state,) = optimizer_states([answer("adam"), answer("adam")])
     assert (state.bytes, state.factor, state.textbook_factor, state.read_bytes) == (512, 2.0, 2, 512)
 
 
 def test_state_that_is_made_within_backward_is_not_read_from_the_optimizers_phase() -> None:
-    made, config = answer("adam", optimizer_in_backward=True)
-    assert optimizer_states([made], [config])[0].read_bytes is None
+    assert optimizer_states([answer("adam", optimizer_in_backward=True)])[0].read_bytes is None
 
 
 def test_inference_has_no_optimizer_state() -> None:
-    made, config = answer("adam", mode="inference")
-    assert optimizer_states([made], [config]) == []
+    assert optimizer_states([answer("adam", mode="inference")]) == []
 
 
 def test_state_is_what_the_first_optimizer_step_left_allocated() -> None:

@@ -49,6 +49,7 @@ def test_bytes_are_nullable_integers_also_without_any_row() -> None:
 
 compared = st.builds(
     RunRecord,
+    batch_size=st.integers(1, 10**6),
     breakdown=st.none(),
     reading=st.none(),
     variant=st.just("base"),

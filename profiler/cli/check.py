@@ -1,4 +1,4 @@
-"""`memprof check`: a saved sweep against a baseline, for continuous integration."""
+"""`memprof check`: a saved sweep or comparison against a baseline, for continuous integration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from profiler.compare import compare_results
 from profiler.errors import ExitCode
 from profiler.records import SCHEMA_VERSION
 from profiler.report.compare import check_report
-from profiler.results import load
+from profiler.results import load_alike
 
 
 def run(result: str, baseline: str, max_increase: str, root: Path, json: bool) -> ExitCode:
     """Print which rows of the baseline grew or are missing; return `ExitCode.REGRESSION` where there are any."""
     limit = parse_limit(max_increase)
-    verdict = check_results(compare_results(load(baseline, root), load(result, root)), limit)
+    verdict = check_results(compare_results(*load_alike(baseline, result, root)), limit)
     if json:
         print_json(_json(verdict))
     else:
@@ -34,13 +34,12 @@ def _json(verdict: Verdict) -> dict[str, Any]:
         "max_increase": asdict(verdict.limit),
         "grew": [_row(finding, verdict.figure) for finding in verdict.grew],
         "missing": [_row(finding, verdict.figure) for finding in verdict.missing],
-        "new": [{"optimizer": pair.name[0], "batch_size": pair.name[1]} for pair in verdict.new],
-        "held": [{"optimizer": pair.name[0], "batch_size": pair.name[1]} for pair in verdict.held],
+        "new": [pair.name._asdict() for pair in verdict.new],
+        "held": [pair.name._asdict() for pair in verdict.held],
     }
 
 
 def _row(finding: Finding, figure: str) -> dict[str, Any]:
     change = finding.pair.change(figure)
-    optimizer, batch_size = finding.pair.name
     growth = {"bytes": change.bytes, "percent": change.percent}
-    return {"optimizer": optimizer, "batch_size": batch_size, "reason": finding.reason, **asdict(change), **growth}
+    return {**finding.pair.name._asdict(), "reason": finding.reason, **asdict(change), **growth}

@@ -2,59 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from profiler.answers import Answer, State, against_base, optimizer_states
+from profiler.answers import Answer, State, against_base, optimizer_states, saved_answers
 from profiler.cli.console import print_json, progress_bar, stderr, stdout
+from profiler.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
 from profiler.compare import FIGURES
 from profiler.errors import ExitCode
 from profiler.overrides import Override
-from profiler.records import SCHEMA_VERSION, RunRecord, Source, Status
+from profiler.records import SCHEMA_VERSION, Environment, RunRecord, Source, Status
 from profiler.report.compare import compare_table
-from profiler.results import row
-from profiler.variant_runs import open_variant_runs
+from profiler.results import Kind, Manifest, Result, VariantPlan, fingerprint, row
+from profiler.variant_runs import VariantRuns, open_variant_runs
 from profiler.variants import Variant, plan_variants
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is varied and how, whether the largest batch is searched for too, and how the answer is shown."""
+    """What is varied and how, and whether the largest batch is searched for too."""
 
     vary: Sequence[str]
     grid: bool
     max_batch: bool
-    json: bool
 
 
-def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
-    """Measure the base and its variants and print the table; return the exit status."""
+def run(config: Path, chosen: Sequence[Override], wanted: Wanted, output: Output) -> ExitCode:
+    """Measure the base and its variants, or what is left of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
-    answers = []
     with progress_bar("starting PyTorch", len(variants)) as progress, open_variant_runs(variants[0].loaded) as runs:
-        (stderr() if wanted.json else stdout()).print(runs.device.explanation, soft_wrap=True)
-        records = runs.records([variant.loaded.config for variant in variants])
-        search = runs.device.source is not Source.ANALYTIC and wanted.max_batch
-        for variant, record in zip(variants, list(records) if search else records, strict=True):
-            largest = runs.largest_batch_size(variant.loaded.config) if search else None
-            answers.append(_answer(variant, record, wanted.grid, largest))
-            progress.update(progress.tasks[0].id, description=variant.label, advance=1)
-    states = optimizer_states(answers, [variant.loaded.config for variant in variants])
-    if wanted.json:
-        print_json(_json(variants, answers, states))
-    else:
-        console = stdout()
-        console.print(compare_table(answers, states, console.width))
-    failed = {answer.record.status for answer in answers} - {Status.OK, Status.OOM}
+        (stderr() if output.json else stdout()).print(runs.device.explanation, soft_wrap=True)
+        manifest = _manifest(variants, runs.environment, wanted)
+        folder = keep_rows(
+            manifest, lambda done: _records(runs, variants[len(done) :], wanted.max_batch), output, progress
+        )
+    show(folder.result(), output.json)
+    failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
 
 
-def _answer(variant: Variant, record: RunRecord, grid: bool, largest: int | None) -> Answer:
+def show(saved: Result, json: bool) -> None:
+    """Print a saved comparison, finished or not."""
+    answers = saved_answers(saved)
+    states = optimizer_states(answers)
+    if json:
+        print_json(_json(saved.manifest, answers, states))
+        return
+    console = stdout()
+    console.print(compare_table(answers, states, console.width))
+    print_place(saved)
+
+
+def _records(runs: VariantRuns, variants: Sequence[Variant], max_batch: bool) -> Iterator[RunRecord]:
+    """Yield the record of each variant, with its largest batch where that is searched for: then one at a time."""
+    if runs.device.source is Source.ANALYTIC or not max_batch:
+        records = runs.records([variant.loaded.config for variant in variants])
+        yield from (replace(record, variant=v.label) for v, record in zip(variants, records, strict=True))
+        return
+    for variant in variants:
+        (record,) = runs.records([variant.loaded.config])
+        largest = runs.largest_batch_size(variant.loaded.config)
+        yield replace(record, variant=variant.label, largest_batch_size=largest)
+
+
+def _manifest(variants: Sequence[Variant], environment: Environment, wanted: Wanted) -> Manifest:
+    plans = tuple(_plan(variant, wanted.grid) for variant in variants)
+    asked = {"variants": [asdict(plan) for plan in plans], "max_batch": wanted.max_batch}
+    sources = "".join(model_source(variant.loaded) for variant in variants)
+    manifest = make_manifest(Kind.COMPARE, variants[0].loaded, environment, len(variants))
+    return replace(manifest, variants=plans, fingerprint=fingerprint(asked, environment, sources))
+
+
+def _plan(variant: Variant, grid: bool) -> VariantPlan:
     settings = {setting.key: setting.shown for setting in variant.settings}
     group, name = _place(variant, settings, grid)
-    return Answer(group=group, name=name, settings=settings, record=record, largest_batch_size=largest)
+    config = variant.loaded.config.model_dump(mode="json")
+    return VariantPlan(label=variant.label, group=group, name=name, settings=settings, config=config)
 
 
 def _place(variant: Variant, settings: dict[str, str], grid: bool) -> tuple[str, str]:
@@ -70,24 +95,23 @@ def _place(variant: Variant, settings: dict[str, str], grid: bool) -> tuple[str,
     return variant.changed[0].key, variant.changed[0].shown
 
 
-def _json(variants: Sequence[Variant], answers: Sequence[Answer], states: Sequence[State]) -> dict[str, Any]:
+def _json(manifest: Manifest, answers: Sequence[Answer], states: Sequence[State]) -> dict[str, Any]:
     rows = [
         {
-            "variant": variant.label,
+            "variant": answer.record.variant,
             "settings": dict(answer.settings),
             **row(answer.record),
             "change": {
                 figure: {"bytes": pair.change(figure).bytes, "percent": pair.change(figure).percent}
                 for figure in FIGURES
             },
-            "largest_batch_size": answer.largest_batch_size,
         }
-        for variant, answer, pair in zip(variants, answers, against_base(answers), strict=True)
+        for answer, pair in zip(answers, against_base(answers), strict=True)
     ]
     return {
         "schema_version": SCHEMA_VERSION,
-        "environment": asdict(answers[0].record.environment),
-        "base": variants[0].loaded.config.model_dump(mode="json"),
+        "environment": asdict(manifest.environment),
+        "base": manifest.config,
         "rows": rows,
         "optimizer_states": [{**asdict(state), "factor": state.factor} for state in states],
     }

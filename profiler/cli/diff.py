@@ -1,4 +1,4 @@
-"""`memprof diff`: two saved sweeps, row by row."""
+"""`memprof diff`: two saved sweeps or comparisons, row by row."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from profiler.compare import FIGURES, Comparison, Pair, compare_results
 from profiler.errors import ExitCode
 from profiler.records import SCHEMA_VERSION
 from profiler.report.compare import diff_table
-from profiler.results import load
+from profiler.results import load_alike
 
 
 def run(before: str, after: str, root: Path, force: bool, json: bool) -> ExitCode:
-    """Print what became of each row of the sweep that `before` names in the one that `after` does."""
-    comparison = compare_results(load(before, root), load(after, root), force)
+    """Print what became of each row of the result that `before` names in the one that `after` does."""
+    comparison = compare_results(*load_alike(before, after, root), force)
     if json:
         print_json(_json(comparison))
         return ExitCode.OK
@@ -37,11 +37,9 @@ def _json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _row(pair: Pair) -> dict[str, Any]:
-    optimizer, batch_size = pair.name
     changes = {figure: pair.change(figure) for figure in FIGURES}
     return {
-        "optimizer": optimizer,
-        "batch_size": batch_size,
+        **pair.name._asdict(),
         "status": {
             "before": pair.before.status if pair.before else None,
             "after": pair.after.status if pair.after else None,

@@ -1,25 +1,24 @@
-"""`memprof show`: a saved sweep again."""
+"""`memprof show`: a saved answer again, of whatever kind it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from profiler.cli.console import print_json, stdout
+from profiler.cli import compare, explain, max_batch, sweep
 from profiler.errors import ExitCode
-from profiler.report.terminal import sweep_table
-from profiler.results import load, to_json
+from profiler.results import Kind, Result, load
+
+_SHOWN: Mapping[Kind, Callable[[Result, bool], None]] = {
+    Kind.SWEEP: sweep.show,
+    Kind.COMPARE: compare.show,
+    Kind.MAX_BATCH: max_batch.show,
+    Kind.EXPLAIN: explain.show,
+}
 
 
 def run(result: str, root: Path, json: bool) -> ExitCode:
-    """Print the saved sweep that `result` names."""
-    saved = load(result, root)
-    if json:
-        print_json(to_json(saved.records, saved.manifest.environment))
-        return ExitCode.OK
-    console = stdout()
-    console.print(sweep_table(saved.records, console.width))
-    if not saved.manifest.complete:
-        missing = saved.manifest.points_planned - len(saved.records)
-        console.print(f"not complete: {missing} of {saved.manifest.points_planned} points are missing")
-    console.print(f"saved in {saved.path}", soft_wrap=True)
+    """Print the saved answer that `result` names, as the command that made it did."""
+    saved = load(result, root, tuple(Kind))
+    _SHOWN[saved.manifest.kind](saved, json)
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""Tables of differences: variants against their base, one saved sweep against another, growth against a limit."""
+"""Tables of differences: variants against their base, one saved result against another, growth against a limit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def compare_table(answers: Sequence[Answer], states: Sequence[State], width: int
 
 
 def diff_table(comparison: Comparison, width: int = 80) -> RenderableType:
-    """Return two saved sweeps row by row: the peak (the total where analytic) and what was reserved, then and now."""
+    """Return two saved results row by row: the peak (the total where analytic) and what was reserved, then and now."""
     before, after = comparison.before, comparison.after
     parts: list[RenderableType] = [
         *_title([*before.records, *after.records]),
@@ -148,7 +148,7 @@ def _read_columns(answers: Sequence[Answer]) -> list[Column]:
     seconds = [record.reading.seconds_per_step if record.reading else None for record in records]
     if any(second is not None for second in seconds):
         found.append(Column(heading="s/step", group=source, cells=tuple(_seconds(second) for second in seconds)))
-    largest = [answer.largest_batch_size for answer in answers]
+    largest = [record.largest_batch_size for record in records]
     if any(size is not None for size in largest):
         cells = tuple(UNKNOWN if size is None else f"{size:,}" for size in largest)
         found.append(Column(heading="batch", group="largest", cells=cells))
@@ -178,7 +178,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _pairs_grid(pairs: Sequence[Pair]) -> Grid:
-    """The rows that both sweeps have."""
+    """The rows that both have."""
     olds, news = [pair.before for pair in pairs], [pair.after for pair in pairs]
     analytic = all(record is not None and record.source is Source.ANALYTIC for record in news)
     figure, name = ("analytic_total_bytes", "total") if analytic else ("peak_allocated_bytes", "peak")
@@ -188,8 +188,8 @@ def _pairs_grid(pairs: Sequence[Pair]) -> Grid:
     ends = tuple(_ending(pair) for pair in pairs)
     if set(ends) != {Status.OK.value}:
         shown.append(Column(heading="status", cells=ends, cell_styles=columns.STATUS_STYLES))
-    stub = Column(heading="batch", cells=tuple(str(pair.name[1]) for pair in pairs))
-    sections = tuple(pair.name[0] or pair.label.partition(",")[0] for pair in pairs)
+    stub = Column(heading="batch", cells=tuple(str(pair.name.batch_size) for pair in pairs))
+    sections = tuple(pair.label.rpartition(", batch ")[0] for pair in pairs)
     return Grid(stub=stub, columns=tuple(shown), sections=sections)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 GAPS = (3, 2, 1)  # blanks between columns: as airy as the width allows
@@ -69,6 +69,11 @@ def lay_out(grid: Grid, width: int) -> list[Text]:
 def shorten(text: str, width: int) -> str:
     """Return `text` on one line, cut at a word with an ellipsis where it is longer than `width`."""
     return textwrap.shorten(text, max(width, 10), placeholder=" …")
+
+
+def cut(text: str, width: int) -> str:
+    """Return `text`, its end an ellipsis where it is wider than `width` cells."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def note_width(grid: Grid, width: int) -> int:

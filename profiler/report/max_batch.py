@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from profiler.records import Accumulation, MaxBatch, Source, Status, Stop
-from profiler.report.layout import Column, Grid, lay_out, shorten
+from profiler.report.layout import GAPS, Column, Grid, lay_out, shorten
 from profiler.report.terminal import MEANINGS
 from profiler.units import UNKNOWN, format_bytes
 
@@ -28,38 +28,73 @@ STOPS = {
 }
 
 
-def max_batch_panel(answer: MaxBatch, accumulation: Accumulation | None = None, width: int = 80) -> RenderableType:
+def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
     """Return the answer for one GPU: the largest batch and its proof, the safe one, the fit, and every try."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _lines(answer, accumulation):
+    for name, text in _lines(answer):
         table.add_row(name, text)
     panel = Panel(Group(_title(answer), table), padding=(0, 1), width=min(width, _WIDEST))
     return Group(panel, Text(), *lay_out(_tries(answer, width), width), Text(), Text(MEANINGS[answer.source], "dim"))
 
 
 def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableType:
-    """Return the answers for several GPUs, the one with the largest batch first."""
+    """Return the answers for several GPUs, the one with the largest batch first.
+
+    Where not all columns fit into `width` cells, the number of tries is left out first.
+    """
     ranked = sorted(answers, key=lambda answer: (-answer.largest_batch_size, answer.gpu_total_bytes or 0))
+    first = ranked[0]
+    shown = _ranked_columns(ranked)
+    notes = {row: "; ".join(said) for row, answer in enumerate(ranked) if (said := _notes(answer))}
+    grids = [
+        Grid(
+            stub=Column(heading="GPU", cells=tuple(answer.gpu for answer in ranked)),
+            columns=tuple(some),
+            sections=tuple(_section(first) for _ in ranked),
+            notes=notes,
+        )
+        for some in (shown, shown[:-1])
+    ]
+    grid = next((grid for grid in grids if grid.width(GAPS[-1]) <= width), grids[0])
+    return Group(*lay_out(grid, width), Text(), *(Text(line, "dim") for line in _meanings(ranked)))
+
+
+def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
     cells = {
         "memory": [format_bytes(answer.gpu_total_bytes) for answer in ranked],
         "largest": [_or_unknown(answer.largest_batch_size) for answer in ranked],
         "safe": [_or_unknown(answer.safe_batch_size) for answer in ranked],
+        "at 80 %": [_at_80(answer) for answer in ranked],
+        **_target_cells(ranked),
         "fixed": [format_bytes(answer.fit.fixed_bytes if answer.fit else None) for answer in ranked],
         "a sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
         "left free": [format_bytes(answer.free_bytes) for answer in ranked],
-        "tries": [str(len(answer.tries)) for answer in ranked],
+        "tries": [str(len(answer.tries) + len(answer.more_tries)) for answer in ranked],
     }
+    return [Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()]
+
+
+def _target_cells(ranked: Sequence[MaxBatch]) -> dict[str, list[str]]:
+    """The micro-batch and the accumulation steps that give the target batch, where one was asked for."""
+    sizes = {answer.target_batch.target_batch_size for answer in ranked if answer.target_batch}
+    ways = [answer.target_batch for answer in ranked]
+    return {
+        f"{size} is": [f"{way.micro_batch_size} x {way.steps}" if way else UNKNOWN for way in ways] for size in sizes
+    }
+
+
+def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
     first = ranked[0]
-    grid = Grid(
-        stub=Column(heading="GPU", cells=tuple(answer.gpu for answer in ranked)),
-        columns=tuple(Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()),
-        sections=tuple(_section(first) for _ in ranked),
-        notes={row: note for row, answer in enumerate(ranked) if (note := _note(answer))},
-    )
-    safe = Text("safe: eight tenths of the largest, rounded down.", "dim")
-    return Group(*lay_out(grid, width), Text(), safe, Text(MEANINGS[first.source], "dim"))
+    ran = "; two steps and an evaluation pass of it ran" if any(a.confirmed is Status.OK for a in ranked) else ""
+    lines = [
+        f"safe: eight tenths of the largest, rounded down{ran}.",
+        "at 80 %: the largest whose reserved memory and context stay below 80 % of the memory.",
+    ]
+    if (target := next((answer.target_batch for answer in ranked if answer.target_batch), None)) is not None:
+        lines.append(f"{target.target_batch_size} is: micro-batch x accumulation steps, shown by a run.")
+    return [*lines, MEANINGS[first.source]]
 
 
 def does_not_fit(answer: MaxBatch) -> str:
@@ -82,7 +117,7 @@ def _title(answer: MaxBatch) -> Text:
     return Text(" · ".join(part for part in parts if part), "bold")
 
 
-def _lines(answer: MaxBatch, accumulation: Accumulation | None) -> list[tuple[str, str]]:
+def _lines(answer: MaxBatch) -> list[tuple[str, str]]:
     memory = format_bytes(answer.gpu_total_bytes)
     if answer.memory_limit_bytes is not None:
         memory = f"{format_bytes(answer.memory_limit_bytes)} of {memory} (set_per_process_memory_fraction)"
@@ -99,8 +134,8 @@ def _lines(answer: MaxBatch, accumulation: Accumulation | None) -> list[tuple[st
         lines.append(
             ("fit", f"{format_bytes(fit.fixed_bytes)} + {format_bytes(fit.bytes_per_sample)} a sample, {near}")
         )
-    if accumulation is not None:
-        lines.append(("target batch", _accumulated(accumulation)))
+    if answer.target_batch is not None:
+        lines.append(("target batch", _accumulated(answer.target_batch)))
     seconds = sum(done.seconds for done in answer.tries)
     beside = f", {len(answer.more_tries)} more for the batch at 80 %" if answer.more_tries else ""
     return [*lines, ("tries", f"{len(answer.tries)} in {seconds:.1f} s{beside}")]
@@ -168,14 +203,20 @@ def _section(answer: MaxBatch) -> str:
     return " · ".join(part for part in (answer.model, answer.optimizer, answer.source.value) if part) + limit
 
 
-def _note(answer: MaxBatch) -> str | None:
+def _notes(answer: MaxBatch) -> list[str]:
+    """What is to be said of one GPU beneath its row."""
     if not answer.largest_batch_size:
-        return does_not_fit(answer)
+        return [does_not_fit(answer)]
+    said = []
     if answer.stopped_by is Stop.MAX:
-        return "nothing larger was tried (--max)"
-    if answer.stopped_by not in (Stop.MEMORY, Stop.MEMORY_LIMIT):
-        return f"stopped by {stopped_by(answer)}"
-    return None
+        said.append("nothing larger was tried (--max)")
+    elif answer.stopped_by not in (Stop.MEMORY, Stop.MEMORY_LIMIT):
+        said.append(f"stopped by {STOPS[answer.stopped_by]}{_error_behind(answer)}")
+    if answer.confirmed not in (None, Status.OK):
+        said.append(f"safe batch{_confirmation(answer)}")
+    if answer.target_batch is not None and answer.target_batch.status is not Status.OK:
+        said.append(f"target batch {_accumulated(answer.target_batch)}")
+    return said
 
 
 def _or_unknown(number: int) -> str:

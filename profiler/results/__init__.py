@@ -17,7 +17,7 @@ from profiler.results.lines import (
     utc_now,
 )
 from profiler.results.rows import COLUMNS, VARIANT_COLUMNS, Cell, columns_of, row, to_csv, to_json
-from profiler.results.saved import Result, load
+from profiler.results.saved import Result, load, load_alike
 
 __all__ = [
     "COLUMNS",
@@ -34,6 +34,7 @@ __all__ = [
     "fingerprint",
     "from_line",
     "load",
+    "load_alike",
     "load_answer",
     "row",
     "save_answer",

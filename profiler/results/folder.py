@@ -16,6 +16,7 @@ from profiler.results.rows import to_csv
 from profiler.results.saved import (
     CSV_FILE,
     RECORDS_FILE,
+    Result,
     find_runs,
     read_manifest,
     read_records,
@@ -49,6 +50,10 @@ class ResultFolder:
     def records(self) -> tuple[RunRecord, ...]:
         """The records so far; in a resumed folder those of the earlier run too."""
         return tuple(self._records)
+
+    def result(self) -> Result:
+        """Return what is saved so far, as `load` would."""
+        return Result(path=self.path, manifest=self.manifest, records=self.records)
 
     def append(self, record: RunRecord) -> None:
         """Write one record; when this returns, its line is on the disk.

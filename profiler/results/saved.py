@@ -40,6 +40,16 @@ def load(place: str | Path, root: Path = Path("results"), kinds: Collection[Kind
     return Result(path=path, manifest=manifest, records=tuple(read_records(path)))
 
 
+def load_alike(first: str | Path, second: str | Path, root: Path = Path("results")) -> tuple[Result, Result]:
+    """Read two results that have rows, both of the first one's kind.
+
+    Raises:
+        ResultError: as `load` does for each.
+    """
+    one = load(first, root)
+    return one, load(second, root, (one.manifest.kind,))
+
+
 def _either(kinds: Collection[Kind]) -> str:
     return " or ".join(kind.noun for kind in kinds)
 

@@ -13,7 +13,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from profiler.answers import Answer, optimizer_states
 from profiler.check import Limit, check_results
-from profiler.compare import Comparison, compare_results
+from profiler.compare import Comparison, RowName, compare_results
 from profiler.config import SweepConfig
 from profiler.fit import Step
 from profiler.ladder import Rung, build_ladder
@@ -44,26 +44,34 @@ def answers(make_record: MakeRecord) -> list[Answer]:
             group="base: optimizer=sgd, precision=fp32",
             name="base",
             settings=settings,
-            record=make_record("sgd", 0, 64),
-            largest_batch_size=23_456,
+            config=with_optimizer("sgd"),
+            record=make_record("sgd", 0, 64, largest_batch_size=23_456),
         ),
         Answer(
-            group="optimizer", name="adam", settings=changed, record=make_record("adam", 2, 64), largest_batch_size=9
+            group="optimizer",
+            name="adam",
+            settings=changed,
+            config=with_optimizer("adam"),
+            record=make_record("adam", 2, 64, largest_batch_size=9),
         ),
-        Answer(group="precision", name="fp64", settings={**settings, "precision": "fp64"}, record=broken),
+        Answer(
+            group="precision",
+            name="fp64",
+            settings={**settings, "precision": "fp64"},
+            config=with_optimizer("sgd"),
+            record=broken,
+        ),
     ]
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_variants_look_as_agreed(answers: list[Answer], show: Show, snapshot: SnapshotAssertion, width: int) -> None:
-    configs = [with_optimizer(name) for name in ("sgd", "adam", "sgd")]
-    assert show(compare_table(answers, optimizer_states(answers, configs), width), width) == snapshot
+    assert show(compare_table(answers, optimizer_states(answers), width), width) == snapshot
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 def test_no_line_is_wider_than_the_terminal(answers: list[Answer], show: Show, width: int) -> None:
-    configs = [with_optimizer(name) for name in ("sgd", "adam", "sgd")]
-    shown = show(compare_table(answers, optimizer_states(answers, configs), width), width)
+    shown = show(compare_table(answers, optimizer_states(answers), width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     assert [text for text in ("814,160", "+814,160", "+795.08 KiB", "23,456", "error") if text not in shown] == []
 
@@ -109,6 +117,18 @@ def test_a_diff_looks_as_agreed(comparison: Comparison, show: Show, snapshot: Sn
     assert show(diff_table(comparison, width), width) == snapshot
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_diff_of_comparisons_names_each_variant(
+    make_record: MakeRecord, show: Show, snapshot: SnapshotAssertion, width: int
+) -> None:
+    knobs = {"base": 0, "optimizer=adam": 2, "activation_checkpointing=2, channels_last=true": 0}
+    before = [make_record("sgd", kept, 64, variant=label) for label, kept in knobs.items()]
+    after = [make_record("sgd", kept + 1, 64, variant=label) for label, kept in knobs.items()]
+    shown = show(diff_table(compare_results(_result("a", *before), _result("b", *after)), width), width)
+    assert shown == snapshot
+    assert max(len(line) for line in shown.splitlines()) <= width
+
+
 def test_a_forced_diff_says_in_what_the_two_are_not_alike(make_record: MakeRecord, show: Show) -> None:
     row = make_record("sgd", 0, 64)
     other = replace(row, environment=replace(row.environment, gpu="t4"))
@@ -121,7 +141,9 @@ def test_a_forced_diff_says_in_what_the_two_are_not_alike(make_record: MakeRecor
 def test_a_check_names_each_row_that_grew_or_is_missing(
     comparison: Comparison, show: Show, snapshot: SnapshotAssertion
 ) -> None:
-    missing = replace(comparison, pairs=(*comparison.pairs, replace(comparison.pairs[0], name=("sgd", 1), after=None)))
+    missing = replace(
+        comparison, pairs=(*comparison.pairs, replace(comparison.pairs[0], name=RowName("sgd", 1), after=None))
+    )
     assert show(check_report(check_results(missing, Limit(percent=1.0))), 80) == snapshot
 
 
