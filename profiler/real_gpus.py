@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pynvml
@@ -18,6 +20,40 @@ class RealGpu:
     used_bytes: int  # by all processes, without what the driver reserves
     compute_capability: str
     driver_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealUse:
+    """What NVML counts on one GPU at one moment, as nvidia-smi shows it. Unknown is ``None``."""
+
+    used_bytes: int | None  # by all processes, without what the driver reserves
+    processes: Mapping[int, int | None]  # by process id; in containers the driver may not tell the bytes
+
+
+@contextmanager
+def watch_real_gpus() -> Iterator[Callable[[], list[tuple[RealGpu, RealUse]]]]:
+    """Keep NVML open for the block; it yields what tells the use of each GPU of `list_real_gpus`, in that order."""
+    gpus = list_real_gpus()
+    if not gpus:
+        yield list
+        return
+    pynvml.nvmlInit()
+    try:
+        yield lambda: [(gpu, _read_use(gpu)) for gpu in gpus]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _read_use(gpu: RealGpu) -> RealUse:
+    used, processes = None, dict[int, int | None]()
+    with suppress(pynvml.NVMLError):  # a GPU may fall off the bus
+        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
+        for kind in ("Graphics", "Compute"):  # a process may be both, with the same figure
+            with suppress(pynvml.NVMLError):
+                found = getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses")(handle)
+                processes |= {process.pid: process.usedGpuMemory for process in found}
+    return RealUse(used_bytes=used, processes=processes)
 
 
 def list_real_gpus() -> tuple[RealGpu, ...]:

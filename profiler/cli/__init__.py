@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from profiler.errors import ExitCode, MemprofError
 
@@ -23,7 +24,7 @@ def _run(arguments: list[str]) -> int:
 
     from profiler.cli.app import app
 
-    usage_error = typer.BadParameter.__bases__[0]  # its home depends on typer's version
+    usage_error: Any = typer.BadParameter.__bases__[0]  # its home depends on typer's version
 
     try:
         return int(app(arguments, prog_name="memprof", standalone_mode=False) or ExitCode.OK)
@@ -36,7 +37,7 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.OK
     except Exception as error:
         if isinstance(error, usage_error):
-            return _say(str(error), ExitCode.CONFIG)
+            return _say(error.format_message(), ExitCode.CONFIG)  # with the option's name
         if os.environ.get("MEMPROF_TRACEBACK"):
             raise
         text = f"{type(error).__name__}: {error}; this is a defect of memprof, MEMPROF_TRACEBACK=1 shows where"

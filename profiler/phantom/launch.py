@@ -9,6 +9,7 @@ from pathlib import Path
 
 from profiler.phantom.build import PhantomLibraries
 from profiler.phantom.catalog import GpuSpec
+from profiler.phantom.ledger import own_ledgers, shared_ledger
 
 _TOLD = (
     "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "l2_cache_bytes",
@@ -25,15 +26,15 @@ def phantom_environment(
     """Return the variables to add to a child's environment so that its CUDA device is `spec`.
 
     `ledger` is a file in which all processes of one run share the phantom's memory; without it each process has a
-    phantom of its own.
+    phantom of its own, whose ledger `memprof monitor` finds.
     """
-    variables = {
+    return {
         "LD_PRELOAD": _in_front(str(libraries.preload), "LD_PRELOAD"),
         "LD_LIBRARY_PATH": _in_front(str(libraries.folder), "LD_LIBRARY_PATH"),
         "MEMPROF_PHANTOM": describe_gpu(spec, devices),
         "TRITON_LIBCUDA_PATH": str(libraries.folder),
+        **(own_ledgers() if ledger is None else shared_ledger(ledger)),
     }
-    return variables if ledger is None else {**variables, "MEMPROF_PHANTOM_LEDGER": str(ledger)}
 
 
 def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:

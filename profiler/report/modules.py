@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from profiler.explanation import Category
 from profiler.module_summary import KnownParts, ModuleSummary, Shape, SummaryRow, add
-from profiler.report.layout import Column, Grid, lay_out
+from profiler.report.layout import Column, Grid, cut, lay_out
 from profiler.report.terminal import MEANINGS
 from profiler.units import UNKNOWN, format_bytes
 
@@ -92,7 +91,7 @@ def module_grid(rows: Sequence[TreeRow], group: str, beside: Mapping[str, KnownP
         if amount != 0
     ]
     return Grid(
-        stub=Column(heading="module", cells=tuple(_cut(label, longest) for label in labels), left=True),
+        stub=Column(heading="module", cells=tuple(cut(label, longest) for label in labels), left=True),
         columns=(
             Column(heading="output", cells=(*(format_shapes(row.output_shapes) for row in rows), *blank)),
             Column(
@@ -129,10 +128,6 @@ def _is_last(rows: Sequence[TreeRow], place: int, depth: int) -> bool:
     """Say whether no row below `place` hangs on the branch at `depth`."""
     following = next((row.depth for row in rows[place + 1 :] if row.depth <= depth), 0)
     return following < depth
-
-
-def _cut(label: str, width: int) -> str:
-    return label if cell_len(label) <= width else set_cell_size(label, width - 1) + "…"
 
 
 def _sum_parts(parts: Sequence[KnownParts]) -> KnownParts:

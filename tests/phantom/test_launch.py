@@ -47,14 +47,19 @@ def test_nothing_else_of_the_environment_changes() -> None:
         "LD_PRELOAD",
         "LD_LIBRARY_PATH",
         "MEMPROF_PHANTOM",
+        "MEMPROF_PHANTOM_LEDGER",
         "TRITON_LIBCUDA_PATH",
     }
     assert dict(os.environ) == before
 
 
-def test_a_ledger_is_named_only_where_processes_share_one() -> None:
+def test_the_ledger_is_the_one_that_is_shared_or_a_folder_for_those_of_each_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     added = phantom_environment(LIBRARIES, find_gpu("t4"), ledger=Path("/tmp/ledger"))
     assert added["MEMPROF_PHANTOM_LEDGER"] == "/tmp/ledger"
+    assert phantom_environment(LIBRARIES, find_gpu("t4"))["MEMPROF_PHANTOM_LEDGER"] == f"{tmp_path}/memprof/"
 
 
 @pytest.mark.parametrize(

@@ -9,56 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
 from profiler.phantom.build import PhantomLibraries
-from profiler.phantom.catalog import find_gpu
 from profiler.phantom.launch import phantom_environment
-from profiler.phantom.ledger import new_ledger, read_ledger
+from profiler.phantom.ledger import forget_ledger, ledger_folder, new_ledger, read_ledger, running_ledgers
 from profiler.units import GIB, MIB
-
-SHARE = Path(__file__).with_name("workloads") / "share.py"
-CARD = find_gpu("rtx-4060")
-CONTEXT = CARD.context_bytes
-
-
-class Sharer:
-    """A process of the run, which takes memory when it is told to."""
-
-    def __init__(self, libraries: PhantomLibraries, ledger: Path) -> None:
-        added = phantom_environment(libraries, CARD, ledger=ledger)
-        self.process = subprocess.Popen(
-            [sys.executable, str(SHARE)],
-            env={**os.environ, **added},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def take(self, size: int) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(size, file=self.process.stdin, flush=True)
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
-
-    def end(self) -> None:
-        self.process.communicate()
-        assert self.process.returncode == 0
-
-    def kill(self) -> None:
-        """Kill it and leave it a zombie, as a parent does that has not noticed yet."""
-        self.process.kill()
-        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+from tests.phantom.sharing import CARD, CONTEXT, SHARE, Sharer
 
 
 @pytest.fixture
@@ -167,3 +125,152 @@ def test_the_ledger_is_removed_at_the_end() -> None:
     with new_ledger() as path:
         assert path.is_file()
     assert not path.exists()
+
+
+def test_the_ledger_says_which_gpu_it_is_of_and_who_had_how_much(two: tuple[Sharer, Sharer], ledger: Path) -> None:
+    first, second = two
+    first.take(3 * GIB)
+    first.take(-1)
+    first.take(GIB)
+    second.take(2 * GIB)
+    found = read_ledger(ledger)
+    assert found is not None
+    assert (found.gpu_name, found.total_bytes, found.devices) == (CARD.name, CARD.total_bytes, 1)
+    seen = {process.pid: (process.used_bytes[0], process.peak_bytes[0]) for process in found.processes}
+    assert seen == {
+        first.process.pid: (GIB + CONTEXT, 3 * GIB + CONTEXT),
+        second.process.pid: (2 * GIB + CONTEXT, 2 * GIB + CONTEXT),
+    }
+
+
+def test_a_process_that_takes_the_row_of_one_that_ended_has_a_peak_of_its_own(
+    phantom_libraries: PhantomLibraries, ledger: Path
+) -> None:
+    with Sharer(phantom_libraries, ledger) as first:
+        first.take(5 * GIB)
+        first.end()
+    with Sharer(phantom_libraries, ledger) as second:
+        second.take(GIB)
+        found = read_ledger(ledger)
+    assert found is not None
+    assert [process.peak_bytes[0] for process in found.processes] == [GIB + CONTEXT]
+    assert found.peak_bytes[0] == 5 * GIB + CONTEXT
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of ledgers of a user who has none yet."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    found = ledger_folder()
+    assert found == tmp_path / "memprof"
+    assert found.stat().st_mode & 0o777 == 0o700
+    return found
+
+
+def test_a_process_with_a_phantom_of_its_own_is_found_until_it_ends(
+    phantom_libraries: PhantomLibraries, folder: Path
+) -> None:
+    with Sharer(phantom_libraries) as first, Sharer(phantom_libraries) as second:
+        assert first.take(5 * GIB)["granted"]
+        assert second.take(5 * GIB)["granted"]  # which is another GPU
+        running = running_ledgers()
+        pids = [first.process.pid, second.process.pid]
+        assert [path.name for path in running] == [f"{pid}.ledger" for pid in pids]
+        assert [ledger.processes[0].pid for ledger in running.values()] == pids
+        assert [ledger.used_bytes[0] for ledger in running.values()] == [5 * GIB + CONTEXT] * 2
+        first.end()
+        assert [path.name for path in running_ledgers()] == [f"{pids[1]}.ledger"]
+    assert list(folder.iterdir()) == [folder / f"{pids[1]}.ledger"]  # it was killed
+    assert running_ledgers() == {}
+    assert list(folder.iterdir()) == []
+
+
+def test_a_child_that_is_forked_has_a_ledger_of_its_own(phantom_libraries: PhantomLibraries, folder: Path) -> None:
+    fork = (
+        "import ctypes as c, os\n"
+        "take = lambda: c.CDLL(None).cudaMalloc(c.byref(c.c_void_p()), c.c_size_t(1 << 30))\n"
+        f"folder = {str(folder)!r}\n"
+        "if os.fork() == 0:\n"
+        "    take()\n"
+        "    print(sorted(os.listdir(folder)) == [f'{os.getpid()}.ledger'], flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "take()\n"
+        "print(len(os.listdir(folder)), flush=True)\n"
+    )
+    added = phantom_environment(phantom_libraries, CARD)
+    finished = subprocess.run(
+        [sys.executable, "-c", fork], env={**os.environ, **added}, capture_output=True, text=True, check=True
+    )
+    assert finished.stdout == "True\n2\n"
+    assert running_ledgers() == {}
+    assert list(folder.iterdir()) == []
+
+
+def test_the_ledger_of_a_child_that_was_killed_can_be_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "12.ledger").touch()
+    monkeypatch.setenv("MEMPROF_PHANTOM_LEDGER", str(folder / "shared"))
+    forget_ledger(12)
+    assert (folder / "12.ledger").exists()
+    monkeypatch.setenv("MEMPROF_PHANTOM_LEDGER", f"{folder}/")
+    forget_ledger(12)
+    forget_ledger(12)
+    assert not (folder / "12.ledger").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_killed_process_held_is_free_again_for_who_looks(phantom_libraries: PhantomLibraries) -> None:
+    with (
+        new_ledger() as path,
+        Sharer(phantom_libraries, path) as first,
+        Sharer(phantom_libraries, path) as second,
+    ):
+        first.take(3 * GIB)
+        second.take(GIB)
+        first.kill()
+        (found,) = running_ledgers().values()
+    assert found.used_bytes[0] == GIB + CONTEXT
+    assert [process.pid for process in found.processes] == [second.process.pid]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_run_between_two_of_its_processes_is_still_a_run(phantom_libraries: PhantomLibraries) -> None:
+    with new_ledger() as path:
+        assert running_ledgers() == {}  # nothing has touched the phantom
+        with Sharer(phantom_libraries, path) as first:
+            first.take(GIB)
+            first.end()
+        (found,) = running_ledgers().values()
+    assert (found.used_bytes[0], found.peak_bytes[0], found.processes) == (0, GIB + CONTEXT, ())
+    assert running_ledgers() == {}
+
+
+def test_a_number_that_is_another_process_now_does_not_keep_a_ledger(
+    phantom_libraries: PhantomLibraries, folder: Path
+) -> None:
+    with Sharer(phantom_libraries) as sharer:
+        sharer.take(GIB)
+        content = (folder / f"{sharer.process.pid}.ledger").read_bytes()
+    left = folder / f"{os.getpid()}.ledger"  # of a number that this process has
+    left.write_bytes(content)
+    assert running_ledgers() == {}
+    assert not left.exists()
+
+
+def test_without_a_folder_for_this_session_the_one_for_temporary_files_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "absent"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert ledger_folder() == tmp_path / f"memprof-{os.getuid()}"
+
+
+def test_where_no_folder_can_be_had_phantoms_still_work(
+    phantom_libraries: PhantomLibraries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memprof").touch()  # in its place
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert ledger_folder() is None
+    assert running_ledgers() == {}
+    with Sharer(phantom_libraries) as sharer:
+        assert sharer.take(GIB)["granted"]

@@ -77,3 +77,13 @@ def test_a_device_that_is_not_there_is_an_error(asked: str, error: str, nvml: Ma
 
 def test_what_is_not_supported_is_said_to_the_caller_and_not_on_stderr(nvml: Mapping[str, Any]) -> None:
     assert nvml["stderr"] == ""
+
+
+def test_real_gpus_are_read_as_nvml_tells_them(figures: Figures) -> None:
+    """Through the phantom's NVML, as no other is at hand."""
+    found = figures("real_use.py", MEMPROF_PHANTOM=describe_gpu(CARD, 2))
+    used = GIB + CARD.context_bytes
+    assert found["seen"] == [
+        [CARD.name, CARD.total_bytes, 0, {}],
+        [CARD.name, CARD.total_bytes, used, {str(found["pid"]): used}],
+    ]

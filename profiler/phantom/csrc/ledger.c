@@ -1,13 +1,15 @@
 /* How much of each device is taken, and by whom.
  *
- * The ledger is private to the process, or lies in the file that MEMPROF_PHANTOM_LEDGER names: then all processes of one
- * `memprof run` share the phantom's memory, as they would share a card, and memprof reads the peak at the end.
- * ledger.py reads the same layout.
+ * MEMPROF_PHANTOM_LEDGER names the file that it lies in: then all processes of one `memprof run` share the phantom's
+ * memory, as they would share a card, and memprof reads the peak at the end. Where it names a folder, with a slash at the
+ * end, each process has a phantom of its own, and its ledger lies there under its number, for `memprof monitor` to see.
+ * Else the ledger is private to the process. ledger.py reads the same layout.
  */
 #include "phantom.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -20,12 +22,16 @@
 typedef struct {
     _Atomic int64_t pid; /* 0: free */
     _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
+    _Atomic uint64_t peak_bytes[PHANTOM_MAX_DEVICES];
 } process_row;
 
 typedef struct {
     _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
     _Atomic uint64_t peak_bytes[PHANTOM_MAX_DEVICES];
     _Atomic uint64_t unknown_workspaces;
+    _Atomic uint64_t total_bytes; /* of each device */
+    _Atomic uint64_t devices;
+    char gpu_name[PHANTOM_NAME_LENGTH];
     process_row processes[PHANTOM_MAX_PROCESSES];
 } ledger_page;
 
@@ -33,12 +39,22 @@ static ledger_page private_page;
 static ledger_page *page;
 static process_row *own_row;
 static int64_t own_pid;
+static char own_file[PATH_MAX]; /* empty unless the ledger is this process's own */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static ledger_page *open_page(void) {
+static int open_file(void) {
     const char *path = getenv("MEMPROF_PHANTOM_LEDGER");
-    if (!path || !*path) return &private_page;
-    int file = open(path, O_RDWR | O_CLOEXEC);
+    size_t length = path ? strlen(path) : 0;
+    if (!length) return -1;
+    if (path[length - 1] != '/') return open(path, O_RDWR | O_CLOEXEC);
+    if (snprintf(own_file, sizeof own_file, "%s%d.ledger", path, (int)own_pid) >= (int)sizeof own_file) *own_file = '\0';
+    int file = open(own_file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file < 0) *own_file = '\0';
+    return file;
+}
+
+static ledger_page *open_page(void) {
+    int file = open_file();
     if (file < 0) return &private_page;
     void *shared = ftruncate(file, sizeof(ledger_page)) == 0
                        ? mmap(NULL, sizeof(ledger_page), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
@@ -81,13 +97,23 @@ static void claim_row(void) {
         int64_t nobody = 0;
         if (atomic_compare_exchange_strong(&page->processes[i].pid, &nobody, own_pid)) {
             own_row = &page->processes[i];
+            for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
+                atomic_store(&own_row->peak_bytes[device], 0); /* of who had the row before */
             return;
         }
     }
 }
 
+static void describe_gpu(void) {
+    const phantom_gpu *gpu = phantom_gpu_now();
+    memcpy(page->gpu_name, gpu->name, sizeof page->gpu_name);
+    atomic_store(&page->devices, (uint64_t)phantom_device_count());
+    atomic_store(&page->total_bytes, gpu->total_bytes);
+}
+
 static void forget_after_fork(void) {
     pthread_mutex_init(&lock, NULL);
+    *own_file = '\0';
     if (page == &private_page) memset(&private_page, 0, sizeof private_page);
     page = NULL;
     own_row = NULL;
@@ -100,6 +126,7 @@ __attribute__((destructor)) static void leave(void) {
     for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
         atomic_fetch_sub(&page->used_bytes[device], atomic_exchange(&own_row->used_bytes[device], 0));
     atomic_store(&own_row->pid, 0);
+    if (*own_file) unlink(own_file);
 }
 
 static ledger_page *ledger(void) {
@@ -109,6 +136,7 @@ static ledger_page *ledger(void) {
         own_pid = getpid();
         ledger_page *opened = open_page();
         page = opened;
+        describe_gpu();
         bury_the_dead();
         claim_row();
     }
@@ -116,15 +144,22 @@ static ledger_page *ledger(void) {
     return page;
 }
 
+static void raise_peak(_Atomic uint64_t *peak_bytes, uint64_t used) {
+    uint64_t peak = atomic_load(peak_bytes);
+    while (peak < used && !atomic_compare_exchange_weak(peak_bytes, &peak, used)) {
+    }
+}
+
 static bool take_within(ledger_page *book, int device, size_t bytes, size_t limit) {
     uint64_t used = atomic_load(&book->used_bytes[device]);
     do {
         if (used + bytes > limit) return false;
     } while (!atomic_compare_exchange_weak(&book->used_bytes[device], &used, used + bytes));
-    uint64_t peak = atomic_load(&book->peak_bytes[device]);
-    while (peak < used + bytes && !atomic_compare_exchange_weak(&book->peak_bytes[device], &peak, used + bytes)) {
+    raise_peak(&book->peak_bytes[device], used + bytes);
+    if (own_row) {
+        uint64_t before = atomic_fetch_add(&own_row->used_bytes[device], bytes);
+        raise_peak(&own_row->peak_bytes[device], before + bytes);
     }
-    if (own_row) atomic_fetch_add(&own_row->used_bytes[device], bytes);
     return true;
 }
 

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PHANTOM_MAX_DEVICES = 16, PHANTOM_MAX_PROCESSES = 64 };
+enum { PHANTOM_MAX_DEVICES = 16, PHANTOM_MAX_PROCESSES = 64, PHANTOM_NAME_LENGTH = 256 };
 
 /* Copies up to this size keep their values (scalars, labels, seeds); larger ones are dropped. */
 enum { PHANTOM_SMALL_COPY_BYTES = 64 << 10 };
@@ -20,7 +20,7 @@ enum { PHANTOM_PAGE_BYTES = 2 << 20 };
 
 /* One GPU of the catalog: the fields have the names that gpus.toml gives them. */
 typedef struct {
-    char name[256];
+    char name[PHANTOM_NAME_LENGTH];
     int capability_major, capability_minor;
     int multiprocessors;
     size_t total_bytes;

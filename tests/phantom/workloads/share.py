@@ -1,4 +1,7 @@
-"""One process of a run: for each line of numbers, tries to take that many bytes, and says what came of it."""
+"""A process on a phantom: for each line with a number, tries to take that many bytes, and says what came of it.
+
+A negative number gives back what was taken last.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,13 @@ import pynvml
 
 cuda = ctypes.CDLL(None)  # the preloaded phantom's names come first
 pynvml.nvmlInit()
+taken: list[c_void_p] = []
 for line in sys.stdin:
-    granted = cuda.cudaMalloc(byref(c_void_p()), c_size_t(int(line))) == 0
+    if int(line) < 0:
+        granted = cuda.cudaFree(taken.pop()) == 0
+    else:
+        taken.append(c_void_p())
+        granted = cuda.cudaMalloc(byref(taken[-1]), c_size_t(int(line))) == 0
     free, total = c_size_t(), c_size_t()
     cuda.cudaMemGetInfo(byref(free), byref(total))
     handle = pynvml.nvmlDeviceGetHandleByIndex(0)
