@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from profiler.records import Environment, Source
+from profiler.explanation import (
+    CACHED,
+    CONTEXT,
+    ROUNDING,
+    Block,
+    Category,
+    Difference,
+    Explained,
+    Explanation,
+    ModuleRow,
+    Moment,
+    PhaseSpan,
+    Timeline,
+)
+from profiler.records import (
+    Breakdown,
+    Environment,
+    Phase,
+    PhaseReading,
+    Reading,
+    RunRecord,
+    Source,
+    Status,
+    StepReading,
+)
+from profiler.units import MIB, round_up
 
 _ENVIRONMENT = Environment(
     memprof_version="0.1.0",
@@ -26,3 +52,182 @@ _ENVIRONMENT = Environment(
 def sample_environment(**changes: Any) -> Environment:
     """The circumstances of a sweep on a phantom H100, with `changes`."""
     return replace(_ENVIRONMENT, **changes)
+
+
+def sample_block(category: Category, name: str, requested_bytes: int, **changes: Any) -> Block:
+    """A block of the model itself, asked for in the forward pass of step 2 and rounded to 512 B, with `changes`."""
+    block = Block(
+        category=category,
+        name=name,
+        requested_bytes=requested_bytes,
+        block_bytes=round_up(requested_bytes, 512),
+        module="",
+        operator=None,
+        step=2,
+        phase=Phase.FORWARD,
+        line="train.py:21",
+    )
+    return replace(block, **changes)
+
+
+def sample_explained(batch_size: int = 64, **changes: Any) -> Explained:
+    """MNIST's MLP with Adam on a phantom H100, at a peak in backward; every map sums to what it explains."""
+    blocks = tuple(sorted(_blocks(batch_size), key=lambda block: -block.block_bytes))
+    allocated = _parts(blocks)
+    peak = sum(allocated.values())
+    reserved, context = round_up(peak, 2 * MIB), 500 * MIB
+    reserved_parts = {**allocated, CACHED: reserved - peak}
+    requested = sum(block.requested_bytes for block in blocks)
+    breakdown = _breakdown(batch_size)
+    record = RunRecord(
+        model="mnist_mlp",
+        optimizer="adam",
+        precision="fp32",
+        mode="train",
+        batch_size=batch_size,
+        source=Source.EMULATED,
+        status=Status.OK,
+        environment=_ENVIRONMENT,
+        breakdown=breakdown,
+        reading=_reading(peak, requested, reserved, context),
+    )
+    explanation = Explanation(
+        peak_allocated_bytes=peak,
+        peak_requested_bytes=requested,
+        peak_reserved_bytes=reserved,
+        nvml_used_bytes=reserved + context,
+        context_bytes=context,
+        allocated_parts=allocated,
+        reserved_parts=reserved_parts,
+        device_parts={**reserved_parts, CONTEXT: context},
+        highest_parts=allocated,
+        named={"cuBLAS workspace": 64 * MIB},
+        peak=_moment(peak, Phase.BACKWARD, allocated),
+        next_moments=(_moment(peak - 4096, Phase.FORWARD, {**allocated, "workspace": 64 * MIB - 4096}),),
+        steps=(_moment(peak - 8192, Phase.BACKWARD, {**allocated, "workspace": 64 * MIB - 8192}),),
+        blocks=blocks,
+        modules=_modules(blocks, batch_size),
+        outside_parts=_parts(tuple(block for block in blocks if block.module is None)),
+        timeline=_timeline(allocated),
+        events=40,
+    )
+    differences = tuple(
+        Difference(
+            name=name,
+            analytic_bytes=getattr(breakdown, f"{name}_bytes", None),
+            bytes=size,
+            reason="" if size == getattr(breakdown, f"{name}_bytes", None) else f"the textbook knows no {name}",
+        )
+        for name, size in allocated.items()
+    )
+    return replace(Explained(record=record, explanation=explanation, differences=differences), **changes)
+
+
+def _blocks(batch_size: int) -> Iterator[Block]:
+    sizes = {"1.weight": 401_408, "1.bias": 512, "3.weight": 5_120, "3.bias": 40}
+    for name, size in sizes.items():
+        module = name.partition(".")[0]
+        yield sample_block(Category.PARAMETERS, name, size, module=module, step=None, phase=None, line="model.py:9")
+        yield sample_block(
+            Category.GRADIENTS, name, size, module=module, operator="t", phase=Phase.BACKWARD, line="train.py:23"
+        )
+        for state in ("exp_avg", "exp_avg_sq"):
+            yield sample_block(
+                Category.OPTIMIZER_STATE, f"{state} of {name}", size, module=module, step=1, phase=Phase.OPTIMIZER
+            )
+    yield sample_block(Category.INPUT, "input 0", batch_size * 3_136, module=None, step=None, phase=None)
+    yield sample_block(Category.INPUT, "target", batch_size * 8, module=None, step=None, phase=None)
+    yield sample_block(Category.ACTIVATIONS, "output of 1", batch_size * 512, module="1", operator="addmm")
+    yield sample_block(Category.ACTIVATIONS, "output of 2", batch_size * 512, module="2", operator="relu")
+    yield sample_block(Category.OUTPUT, "output of the model", batch_size * 40, module="3", operator="addmm")
+    for phase in (Phase.FORWARD, Phase.BACKWARD):
+        yield sample_block(
+            Category.WORKSPACE, "cuBLAS workspace", 32 * MIB, module=None, operator="addmm", phase=phase, step=1
+        )
+
+
+def _parts(blocks: Sequence[Block]) -> dict[str, int]:
+    """What the blocks hold by category, and what rounding added."""
+    parts: dict[str, int] = {}
+    for category in Category:
+        size = sum(block.requested_bytes for block in blocks if block.category is category)
+        if size:
+            parts[category.value] = size
+    rounding = sum(block.block_bytes - block.requested_bytes for block in blocks)
+    return {**parts, ROUNDING: rounding} if rounding else parts
+
+
+def _modules(blocks: Sequence[Block], batch_size: int) -> tuple[ModuleRow, ...]:
+    rows = (
+        ("", "Sequential", 10, 101_770),
+        ("0", "Flatten", 784, 0),
+        ("1", "Linear", 128, 100_480),
+        ("2", "ReLU", 128, 0),
+        ("3", "Linear", 10, 1_290),
+    )
+    return tuple(
+        ModuleRow(
+            path=path,
+            type=name,
+            output_shapes=((batch_size, width),),
+            parameters=count,
+            parts=_parts([b for b in blocks if b.module is not None and path in ("", b.module)]),
+        )
+        for path, name, width, count in rows
+    )
+
+
+def _moment(allocated_bytes: int, phase: Phase, parts: Mapping[str, int]) -> Moment:
+    return Moment(allocated_bytes=allocated_bytes, step=2, phase=phase, module="1", operator="mm", parts=dict(parts))
+
+
+def _timeline(peak_parts: Mapping[str, int]) -> Timeline:
+    """Parameters and workspace throughout; what else there is at the peak comes and goes around it."""
+    lasting = (Category.PARAMETERS, Category.OPTIMIZER_STATE, Category.INPUT, Category.WORKSPACE, ROUNDING)
+    positions = tuple(range(0, 40, 2))
+    series = {
+        name: tuple(size if name in lasting else size * max(0, 10 - abs(place - 10)) // 10 for place in range(20))
+        for name, size in peak_parts.items()
+    }
+    starts = {Phase.ZERO_GRAD: 0, Phase.FORWARD: 4, Phase.LOSS: 14, Phase.BACKWARD: 18, Phase.OPTIMIZER: 32}
+    ends = [*list(starts.values())[1:], 40]
+    spans = tuple(
+        PhaseSpan(phase=phase, start=start, end=end) for (phase, start), end in zip(starts.items(), ends, strict=True)
+    )
+    return Timeline(step=2, positions=positions, series=series, spans=spans, peak_position=20)
+
+
+def _breakdown(batch_size: int) -> Breakdown:
+    return Breakdown(
+        parameters_bytes=407_080,
+        buffers_bytes=0,
+        gradients_bytes=407_080,
+        optimizer_state_bytes=2 * 407_080,
+        input_bytes=batch_size * 3_144,
+        activations_bytes=batch_size * 512,
+    )
+
+
+def _reading(peak: int, requested: int, reserved: int, context: int) -> Reading:
+    phases = tuple(
+        PhaseReading(
+            phase=phase,
+            allocated_before_bytes=peak - 2 * MIB,
+            peak_allocated_bytes=peak - below_bytes,
+            allocated_after_bytes=peak - 2 * MIB,
+            peak_requested_bytes=requested - below_bytes,
+            peak_reserved_bytes=reserved,
+        )
+        for phase, below_bytes in ((Phase.FORWARD, MIB), (Phase.BACKWARD, 0), (Phase.OPTIMIZER, MIB))
+    )
+    return Reading(
+        steps=(StepReading(phases=phases, seconds=None),) * 2,
+        peak_allocated_bytes=peak,
+        peak_requested_bytes=requested,
+        peak_reserved_bytes=reserved,
+        nvml_used_bytes=reserved + context,
+        context_bytes=context,
+        inactive_split_bytes=0,
+        allocation_retries=0,
+        workspace_known=True,
+    )

@@ -1,0 +1,223 @@
+"""The section of the peak taken apart: from what was asked for to what the GPU holds, by category, module and line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from profiler.explanation import ROUNDING, Block, Difference, Explained, Explanation, ModuleRow, Moment, Parts
+from profiler.page.charts import Chart
+from profiler.page.nouns import (
+    Bar,
+    Bars,
+    Branch,
+    Cell,
+    Heading,
+    Section,
+    Segment,
+    Table,
+    Tree,
+    bytes_cell,
+    text_cell,
+)
+from profiler.page.pictures import timeline_chart
+from profiler.page.verdict import what_ran
+from profiler.plots.series import timeline_picture
+from profiler.records import RunRecord
+from profiler.report.explain import short_lines
+from profiler.units import UNKNOWN, format_bytes
+
+MOST_BLOCKS = 25  # in the table; the smaller ones are its last row, so that it still sums to the peak
+
+
+def peak_section(explained: Explained) -> Section:
+    """Return the section; without an explanation it has the reason alone."""
+    record, explanation = explained.record, explained.explanation
+    if explanation is None:
+        reason = record.error or f"the run ended with {record.status.value}"
+        return Section(id="peak", title="The peak, taken apart", lead=(f"Nothing to take apart: {reason}.",), parts=())
+    return Section(
+        id="peak",
+        title="The peak, taken apart",
+        lead=(f"{what_ran(record)}: {_where(explanation)}", *_unknown(explanation)),
+        parts=(
+            ladder(explanation, record),
+            *_timeline(explained),
+            differences_table(explained.differences, record),
+            blocks_table(explanation),
+            module_tree(explanation),
+            moments_table(explanation),
+        ),
+    )
+
+
+def _timeline(explained: Explained) -> tuple[Chart, ...]:
+    """The chart of the step of the peak; none where no event was recorded in it."""
+    assert explained.explanation is not None
+    return (timeline_chart(timeline_picture(explained)),) if explained.explanation.timeline.positions else ()
+
+
+def _where(explanation: Explanation) -> str:
+    peak = explanation.peak
+    place = [
+        f"step {peak.step}" if peak.step is not None else "before the first step",
+        peak.phase.value if peak.phase else "",
+        f"in {peak.module}" if peak.module else "",
+        f"at {peak.operator}" if peak.operator else "",
+    ]
+    return f"the peak is {format_bytes(peak.allocated_bytes)} allocated, reached {', '.join(filter(None, place))}."
+
+
+def _unknown(explanation: Explanation) -> tuple[str, ...]:
+    reason = explanation.unknown_reason
+    return (f"What is called unknown: {reason}.",) if reason else ()
+
+
+def category_name(category: str) -> str:
+    """Return a category in words: ``optimizer state``."""
+    return category.replace("_", " ")
+
+
+def segments(parts: Parts) -> tuple[Segment, ...]:
+    """Return the parts that hold anything, in their order."""
+    return tuple(Segment(category=name, name=category_name(name), bytes=size) for name, size in parts.items() if size)
+
+
+def ladder(explanation: Explanation, record: RunRecord) -> Bars:
+    """Return requested → allocated → reserved → device, each rung with what it adds to the one before."""
+    requested = {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING}
+    rungs: list[tuple[str, Parts, int, str]] = [
+        ("requested", requested, explanation.peak_requested_bytes, "what the program asked for"),
+        ("allocated", explanation.allocated_parts, explanation.peak_allocated_bytes, "with rounding to whole blocks"),
+        ("reserved", explanation.reserved_parts, explanation.peak_reserved_bytes, "with what PyTorch keeps cached"),
+    ]
+    if explanation.device_parts is not None and explanation.nvml_used_bytes is not None:
+        total = record.environment.gpu_total_bytes
+        of = f", of {format_bytes(total)}" if total else ""
+        rungs.append(("device", explanation.device_parts, explanation.nvml_used_bytes, f"with the CUDA context{of}"))
+    bars = tuple(
+        Bar(name=name, segments=segments(parts), total_bytes=total, note=note) for name, parts, total, note in rungs
+    )
+    note = "Requested and allocated are those of the instant of the peak; reserved and device of their own highest."
+    return Bars(caption=f"From requested to device ({record.source.value})", bars=bars, notes=(note,))
+
+
+def differences_table(differences: Sequence[Difference], record: RunRecord) -> Table:
+    """Return the analytic breakdown beside the peak, category by category, each difference with its reason."""
+    source = record.source.value
+    headings = (
+        Heading(text="category", numeric=False),
+        Heading(text="analytic"),
+        Heading(text=f"at the peak ({source})"),
+        Heading(text="difference"),
+        Heading(text="reason", numeric=False),
+    )
+    rows = tuple(
+        (
+            text_cell(category_name(item.name), category=item.name),
+            bytes_cell(item.analytic_bytes),
+            bytes_cell(item.bytes),
+            bytes_cell(item.difference_bytes, signed=True),
+            text_cell(item.reason or "the same"),
+        )
+        for item in differences
+    )
+    known = [item.analytic_bytes for item in differences if item.analytic_bytes is not None]
+    total, analytic = sum(item.bytes for item in differences), sum(known)
+    sums = (f"Sum: {format_bytes(analytic)} analytic, {format_bytes(total)} at the peak.",)
+    return Table(caption="Analytic against the peak", headings=headings, rows=rows, notes=sums)
+
+
+def blocks_table(explanation: Explanation) -> Table:
+    """Return the largest blocks that were there at the peak, and the sum of the others."""
+    shown, others = explanation.blocks[:MOST_BLOCKS], explanation.blocks[MOST_BLOCKS:]
+    headings = (
+        Heading(text="block", numeric=False),
+        Heading(text="size"),
+        Heading(text="requested"),
+        Heading(text="module", numeric=False),
+        Heading(text="operator", numeric=False),
+        Heading(text="asked for in", numeric=False),
+        Heading(text="line", numeric=False),
+    )
+    total = format_bytes(sum(block.block_bytes for block in explanation.blocks))
+    notes = [f"{len(explanation.blocks):,} blocks, {total} in all."]
+    if others:
+        rest = format_bytes(sum(block.block_bytes for block in others))
+        notes.append(f"Not in the table: the {len(others):,} smallest, {rest} together.")
+    lines = short_lines([block.line for block in shown])
+    rows = tuple(_block_row(block, line) for block, line in zip(shown, lines, strict=True))
+    return Table(caption="Largest blocks at the peak", headings=headings, rows=rows, notes=tuple(notes))
+
+
+def _block_row(block: Block, line: str) -> tuple[Cell, ...]:
+    phase = block.phase.value if block.phase else ""
+    when = f"step {block.step} {phase}".rstrip() if block.step is not None else "before the first step"
+    return (
+        text_cell(block.name, category=block.category),
+        bytes_cell(block.block_bytes, style="strong"),
+        bytes_cell(block.requested_bytes),
+        text_cell("the model itself" if block.module == "" else block.module, style="code"),
+        text_cell(block.operator, style="code"),
+        text_cell(when),
+        text_cell(line, style="code"),
+    )
+
+
+def moments_table(explanation: Explanation) -> Table:
+    """Return the next highest points of other stretches of the run: what the peak falls to once the first is mended."""
+    headings = (
+        Heading(text="where", numeric=False),
+        Heading(text="allocated"),
+        Heading(text="step"),
+        Heading(text="operator", numeric=False),
+    )
+    rows = tuple(_moment_row(moment) for moment in (explanation.peak, *explanation.next_moments))
+    return Table(caption="The peak and the next highest points", headings=headings, rows=rows)
+
+
+def _moment_row(moment: Moment) -> tuple[Cell, ...]:
+    where = [moment.phase.value if moment.phase else "before the first step", moment.module or ""]
+    step = Cell(text=UNKNOWN if moment.step is None else str(moment.step), sort=moment.step)
+    return (
+        text_cell(" · ".join(filter(None, where))),
+        bytes_cell(moment.allocated_bytes, style="strong"),
+        step,
+        text_cell(moment.operator, style="code"),
+    )
+
+
+def module_tree(explanation: Explanation) -> Tree:
+    """Return the modules, nested, and beside the model what belongs to none of its modules."""
+    rows = explanation.modules
+    below: dict[str, list[ModuleRow]] = {row.path: [] for row in rows}
+    roots: list[ModuleRow] = []
+    for row in rows:
+        parent = _parent(row.path, below)
+        (roots if parent is None else below[parent]).append(row)
+    outside = segments(explanation.outside_parts)
+    notes: tuple[str, ...] = ()
+    if outside:
+        sums = ", ".join(f"{item.name} {format_bytes(item.bytes)}" for item in outside)
+        notes = (f"Of no module: {sums}.",)
+    caption = "By module, at the peak; each with all that is in it"
+    return Tree(caption=caption, roots=tuple(_branch(row, below) for row in roots), notes=notes)
+
+
+def _parent(path: str, known: dict[str, list[ModuleRow]]) -> str | None:
+    """The nearest module around `path`; the model itself is around all others."""
+    while path:
+        path = path.rpartition(".")[0]
+        if path in known:
+            return path
+    return None
+
+
+def _branch(row: ModuleRow, below: dict[str, list[ModuleRow]]) -> Branch:
+    return Branch(
+        name=row.path or "the model",
+        type=row.type,
+        shapes=", ".join("×".join(map(str, shape)) or "scalar" for shape in row.output_shapes) or UNKNOWN,
+        parameters=row.parameters,
+        bar=Bar(name=row.path, segments=segments(row.parts), total_bytes=sum(row.parts.values())),
+        children=tuple(_branch(child, below) for child in below[row.path]),
+    )
