@@ -1,0 +1,81 @@
+"""`memprof explain` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
+CONFIG = Path(__file__).parents[2] / "configs" / "mnist_mlp.yaml"
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_the_json_has_parts_that_sum(memprof: Memprof, tmp_path: Path) -> None:
+    arguments = ("--batch-size", "64", "--optimizer", "adam", "--gpu", "h100-80gb", "--json")
+    done = memprof("explain", str(CONFIG), *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    for parts, whole in (
+        ("allocated_parts", "peak_allocated_bytes"),
+        ("reserved_parts", "peak_reserved_bytes"),
+        ("device_parts", "nvml_used_bytes"),
+    ):
+        assert sum(answer[parts].values()) == answer[whole]
+    assert answer["source"] == "emulated"
+    assert answer["record"]["batch_size"] == 64
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_it_is_saved_and_shown_again(memprof: Memprof, tmp_path: Path) -> None:
+    snapshot = tmp_path / "snapshot.pickle"
+    done = memprof("explain", str(CONFIG), "--gpu", "t4", "--snapshot", str(snapshot), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "What the peak is made of" in done.stdout
+    assert snapshot.stat().st_size > 1000
+    again = memprof("show", "mnist_mlp", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    report = done.stdout[done.stdout.index("mnist_mlp ·") : done.stdout.index("saved in")]
+    assert report in again.stdout
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (("--depth", "-1"), 2, "--depth -1"),
+        (("--blocks", "0"), 2, "--blocks 0"),
+        (("--optimizer", "adamm"), 2, "adam"),
+        (("--gpu", "t5"), 4, "t4"),
+        (("--snapshot", "/nowhere/at/all.pickle"), 5, "/nowhere/at/all.pickle"),
+        (("--output-dir", "/proc/none"), 5, "/proc/none"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    memprof: Memprof, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str
+) -> None:
+    done = memprof("explain", str(CONFIG), *arguments, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert says in done.stderr
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_a_model_that_fails_is_shown_with_its_reason(memprof: Memprof, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Mine(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        if x.is_cuda and type(x) is torch.Tensor:\n"
+        "            raise ValueError('mine alone')\n"
+        "        return super().forward(x)\n"
+        "def build():\n"
+        "    return Mine(4, 2)\n"
+    )
+    (tmp_path / "mine.yaml").write_text("model: mine.py:build\ninput: {shape: [4]}\nloss: sum\nbatch_sizes: [8]\n")
+    done = memprof("explain", "mine.yaml", "--gpu", "t4", cwd=tmp_path)
+    assert done.returncode == 6, done.stdout + done.stderr
+    assert "ValueError: mine alone" in done.stdout

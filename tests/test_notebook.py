@@ -1,0 +1,64 @@
+"""memprof from Python: answers with frames and displays, and an import that costs nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import profiler
+from profiler.device import Device
+from profiler.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_a_sweep_is_a_frame_and_a_table() -> None:
+    answer = profiler.sweep(CONFIGS / "mnist_mlp.yaml", gpu="t4", batch_sizes=[16, 64], optimizers=["sgd"])
+    assert list(answer.frame["batch_size"]) == [16, 64]
+    assert str(answer.frame["peak_allocated_bytes"].dtype) == "Int64"
+    assert answer.environment.gpu == "t4"
+    assert "mnist_mlp · t4 (phantom) · emulated" in str(answer)
+    assert answer._repr_html_().startswith("<pre")
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_an_explanation_is_a_frame_of_blocks() -> None:
+    answer = profiler.explain(
+        CONFIGS / "mnist_mlp.yaml", batch_size=64, optimizer="adam", gpu="h100-80gb", settings={"set_to_none": False}
+    )
+    assert answer.explanation is not None
+    assert answer.frame["block_bytes"].sum() == answer.explanation.peak_allocated_bytes
+    assert set(answer.frame["category"]) >= {"parameters", "workspace"}
+    assert "What the peak is made of" in str(answer)
+    assert "cuBLAS workspace" in answer._repr_html_()
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_a_largest_batch_has_its_tries() -> None:
+    answer = profiler.max_batch(CONFIGS / "mnist_cnn.yaml", gpu="t4", memory="1GiB")
+    assert answer.safe_batch_size == answer.largest_batch_size * 8 // 10
+    tried = dict(zip(answer.frame["batch_size"], answer.frame["status"], strict=True))
+    assert tried[answer.largest_batch_size] == "ok"
+    assert tried[answer.largest_batch_size + 1] == "oom"
+    assert str(answer.largest_batch_size) in str(answer)
+
+
+def test_a_mistake_is_one_line(phantom_device_h100: Device) -> None:
+    del phantom_device_h100
+    with pytest.raises(ConfigError, match="precision"):
+        profiler.sweep(CONFIGS / "mnist_mlp.yaml", settings={"precision": "fp23"})
+
+
+def test_the_import_brings_nothing_along() -> None:
+    script = (
+        "import sys, profiler; "
+        "print([name for name in ('torch', 'pandas', 'rich', 'pydantic', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="nothing"):
+        profiler.nothing  # noqa: B018
