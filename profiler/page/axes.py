@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from profiler.plots.axis import ByteAxis, batch_axis
 
 SPAN = 1000  # of a chart's own coordinates, both ways
+_MARGIN = 0.015  # of the axis, beyond the outermost points, so that their dots are whole
+
+_LEAST_GAP = 90  # thousandths, between two labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Scale:
     def place(self, value: float) -> float:
         """Return where `value` lies, 0 at `low` and `SPAN` at `high`."""
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        return round(SPAN * (at - low) / (high - low), 2) if high > low else SPAN / 2
+        return round(SPAN * (at - low) / (high - low), 1) if high > low else SPAN / 2
 
     def with_ticks(self, labels: Sequence[tuple[float, str]]) -> Scale:
         """Return the same axis with these values labelled."""
@@ -48,9 +51,20 @@ def byte_scale(axis: ByteAxis) -> Scale:
 def batch_scale(sizes: Sequence[int]) -> Scale:
     """Return the axis of these batch sizes, in ascending order: logarithmic where they grow by factors, else from 0."""
     axis = batch_axis(sizes)
-    low = sizes[0] if axis.logarithmic else 0
-    scale = Scale(low=low, high=max(sizes[-1], low + 1), log=axis.logarithmic)
+    margin = (sizes[-1] / sizes[0]) ** _MARGIN if axis.logarithmic else 1 + _MARGIN
+    low = sizes[0] / margin if axis.logarithmic else 0
+    scale = Scale(low=low, high=max(sizes[-1], 1) * margin, log=axis.logarithmic)
     return scale.with_ticks([(size, f"{size:,}") for size in axis.ticks])
+
+
+def line_scale(sizes: Sequence[int]) -> Scale:
+    """Return a linear axis from 0 for these batch sizes, in ascending order, on which a fitted line is straight."""
+    scale = Scale(low=0, high=max(sizes[-1], 1) * (1 + _MARGIN))
+    kept: list[int] = []
+    for size in reversed(sizes):
+        if not kept or scale.place(kept[-1]) - scale.place(size) >= _LEAST_GAP:
+            kept.append(size)
+    return scale.with_ticks([(size, f"{size:,}") for size in reversed(kept)])
 
 
 def position_scale(positions: Sequence[int]) -> Scale:

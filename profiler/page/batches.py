@@ -17,11 +17,11 @@ from profiler.page.nouns import (
     percent_cell,
     text_cell,
 )
-from profiler.page.peak import category_name
 from profiler.page.pictures import batch_chart, tries_chart
 from profiler.plots.series import batch_picture
 from profiler.records import MaxBatch, RunRecord, Source, Status
 from profiler.report.columns import reason_of
+from profiler.report.explain import part_name
 from profiler.report.max_batch import does_not_fit, stopped_by
 from profiler.report.terminal import TEXTBOOK
 from profiler.results import row
@@ -168,7 +168,7 @@ def breakdown_table(records: Sequence[RunRecord]) -> Table:
     figures = tuple(f"{name}_bytes" for name in CATEGORIES)
     headings = (
         *_names(),
-        *(Heading(text=category_name(name), group="analytic") for name in (*CATEGORIES, "total")),
+        *(Heading(text=part_name(name), group="analytic") for name in (*CATEGORIES, "total")),
     )
     rows = tuple(
         (
@@ -203,7 +203,7 @@ def breakdown_bars(records: Sequence[RunRecord]) -> Bars:
 def part_segments(record: RunRecord) -> tuple[Segment, ...]:
     """Return the categories of the textbook that hold anything."""
     sizes = [(name, _figure(record, f"{name}_bytes")) for name in CATEGORIES]
-    return tuple(Segment(category=name, name=category_name(name), bytes=size) for name, size in sizes if size)
+    return tuple(Segment(category=name, name=part_name(name), bytes=size) for name, size in sizes if size)
 
 
 def _names() -> tuple[Heading, ...]:

@@ -101,7 +101,7 @@ class Chart:
 
     def place(self, x: float, y: float) -> Place:
         """Return where a point lies in the box, from its upper left corner."""
-        return self.x_scale.place(x), round(SPAN - self.y_scale.place(y), 2)
+        return self.x_scale.place(x), round(SPAN - self.y_scale.place(y), 1)
 
     @property
     def data(self) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def knobs_table(named: Sequence[tuple[RunRecord, VariantPlan]], pairs: Sequence[
         change = pair.change(figure)
         figures = [bytes_cell(pair.change(key).after_bytes, style="strong" if key == figure else "") for key in keys]
         changed = [bytes_cell(change.bytes, signed=True), percent_cell(change.percent)]
+        if record is named[0][0]:
+            changed = [text_cell(""), text_cell("")]
         reach: list[Cell] = [count_cell(record.largest_batch_size)] if largest else []
         rows.append((text_cell(_name(variant)), *figures, *changed, *reach, status_cell(record.status)))
     notes = tuple(f"{_name(variant)}: {reason_of(record)}" for record, variant in named if reason_of(record))

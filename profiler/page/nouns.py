@@ -66,8 +66,8 @@ def percent_cell(value: float | None) -> Cell:
 
 
 def text_cell(text: str | None, style: str = "", category: str | None = None) -> Cell:
-    """Return a cell of words, sorted by them; nothing is shown as unknown."""
-    return Cell(text=text or UNKNOWN, sort=text or None, style=style, category=category)
+    """Return a cell of words, sorted by them; unknown is a dash, and "" an empty cell."""
+    return Cell(text=UNKNOWN if text is None else text, sort=text or None, style=style, category=category)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from profiler.explanation import ROUNDING, Block, Difference, Explained, Explanation, ModuleRow, Moment, Parts
+from profiler.explanation import (
+    ROUNDING,
+    Block,
+    Difference,
+    Explained,
+    Explanation,
+    ModuleRow,
+    Moment,
+    Parts,
+    Rung,
+)
 from profiler.page.charts import Chart
 from profiler.page.nouns import (
     Bar,
@@ -21,12 +31,14 @@ from profiler.page.nouns import (
 )
 from profiler.page.pictures import timeline_chart
 from profiler.page.verdict import what_ran
+from profiler.plots.colours import in_stack_order
 from profiler.plots.series import timeline_picture
 from profiler.records import RunRecord
-from profiler.report.explain import short_lines
+from profiler.report.columns import reason_of
+from profiler.report.explain import RUNG_MEANINGS, part_name, short_lines, where
 from profiler.units import UNKNOWN, format_bytes
 
-MOST_BLOCKS = 25  # in the table; the smaller ones are its last row, so that it still sums to the peak
+MOST_BLOCKS = 25  # in the table; the note beneath it has the sum of the others
 
 
 def peak_section(explained: Explained) -> Section:
@@ -38,7 +50,7 @@ def peak_section(explained: Explained) -> Section:
     return Section(
         id="peak",
         title="The peak, taken apart",
-        lead=(f"{what_ran(record)}: {_where(explanation)}", *_unknown(explanation)),
+        lead=(*_ending(record), _where(explanation, record), *_unknown(explanation)),
         parts=(
             ladder(explanation, record),
             *_timeline(explained),
@@ -56,15 +68,15 @@ def _timeline(explained: Explained) -> tuple[Chart, ...]:
     return (timeline_chart(timeline_picture(explained)),) if explained.explanation.timeline.positions else ()
 
 
-def _where(explanation: Explanation) -> str:
+def _ending(record: RunRecord) -> tuple[str, ...]:
+    """What cut the run short, if it did not get to its end; the peak is then that of what ran."""
+    reason = reason_of(record)
+    return (f"The run ended with {record.status.value}: {reason}",) if reason else ()
+
+
+def _where(explanation: Explanation, record: RunRecord) -> str:
     peak = explanation.peak
-    place = [
-        f"step {peak.step}" if peak.step is not None else "before the first step",
-        peak.phase.value if peak.phase else "",
-        f"in {peak.module}" if peak.module else "",
-        f"at {peak.operator}" if peak.operator else "",
-    ]
-    return f"the peak is {format_bytes(peak.allocated_bytes)} allocated, reached {', '.join(filter(None, place))}."
+    return f"{what_ran(record)}: the peak is {format_bytes(peak.allocated_bytes)} allocated, in {where(peak)}."
 
 
 def _unknown(explanation: Explanation) -> tuple[str, ...]:
@@ -72,33 +84,36 @@ def _unknown(explanation: Explanation) -> tuple[str, ...]:
     return (f"What is called unknown: {reason}.",) if reason else ()
 
 
-def category_name(category: str) -> str:
-    """Return a category in words: ``optimizer state``."""
-    return category.replace("_", " ")
-
-
 def segments(parts: Parts) -> tuple[Segment, ...]:
-    """Return the parts that hold anything, in their order."""
-    return tuple(Segment(category=name, name=category_name(name), bytes=size) for name, size in parts.items() if size)
+    """Return the parts that hold anything, in the order of every stack."""
+    held = [name for name in in_stack_order(parts) if parts[name]]
+    return tuple(Segment(category=name, name=part_name(name), bytes=parts[name]) for name in held)
 
 
 def ladder(explanation: Explanation, record: RunRecord) -> Bars:
     """Return requested → allocated → reserved → device, each rung with what it adds to the one before."""
-    requested = {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING}
-    rungs: list[tuple[str, Parts, int, str]] = [
-        ("requested", requested, explanation.peak_requested_bytes, "what the program asked for"),
-        ("allocated", explanation.allocated_parts, explanation.peak_allocated_bytes, "with rounding to whole blocks"),
-        ("reserved", explanation.reserved_parts, explanation.peak_reserved_bytes, "with what PyTorch keeps cached"),
-    ]
-    if explanation.device_parts is not None and explanation.nvml_used_bytes is not None:
-        total = record.environment.gpu_total_bytes
-        of = f", of {format_bytes(total)}" if total else ""
-        rungs.append(("device", explanation.device_parts, explanation.nvml_used_bytes, f"with the CUDA context{of}"))
+    parts: dict[str, Parts] = {
+        "requested": {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING},
+        "allocated": explanation.allocated_parts,
+        "reserved": explanation.reserved_parts,
+        "device": explanation.device_parts or {},
+    }
     bars = tuple(
-        Bar(name=name, segments=segments(parts), total_bytes=total, note=note) for name, parts, total, note in rungs
+        Bar(name=rung.name, segments=segments(parts[rung.name]), total_bytes=rung.bytes, note=_meaning(rung))
+        for rung in explanation.ladder
     )
-    note = "Requested and allocated are those of the instant of the peak; reserved and device of their own highest."
-    return Bars(caption=f"From requested to device ({record.source.value})", bars=bars, notes=(note,))
+    notes = ["Requested and allocated are those of the instant of the peak; reserved and device of their own highest."]
+    if record.environment.gpu_total_bytes:
+        notes.append(f"The GPU has {format_bytes(record.environment.gpu_total_bytes)}.")
+    return Bars(caption=f"From requested to device ({record.source.value})", bars=bars, notes=(" ".join(notes),))
+
+
+def _meaning(rung: Rung) -> str:
+    """What the rung counts, and what it adds to the one below: ``torch.cuda.max_memory_reserved: 46.00 MiB more``."""
+    meaning = RUNG_MEANINGS[rung.name]
+    if not rung.added_name:
+        return meaning
+    return f"{meaning}: {format_bytes(rung.added_bytes, signed=True)} {part_name(rung.added_name)}"
 
 
 def differences_table(differences: Sequence[Difference], record: RunRecord) -> Table:
@@ -113,16 +128,17 @@ def differences_table(differences: Sequence[Difference], record: RunRecord) -> T
     )
     rows = tuple(
         (
-            text_cell(category_name(item.name), category=item.name),
+            text_cell(part_name(item.name), category=item.name),
             bytes_cell(item.analytic_bytes),
             bytes_cell(item.bytes),
-            bytes_cell(item.difference_bytes, signed=True),
+            bytes_cell(None if item.analytic_bytes is None else item.difference_bytes, signed=True),
             text_cell(item.reason or "the same"),
         )
         for item in differences
     )
     known = [item.analytic_bytes for item in differences if item.analytic_bytes is not None]
-    total, analytic = sum(item.bytes for item in differences), sum(known)
+    analytic = sum(known) if len(known) == len(differences) else None
+    total = sum(item.bytes for item in differences)
     sums = (f"Sum: {format_bytes(analytic)} analytic, {format_bytes(total)} at the peak.",)
     return Table(caption="Analytic against the peak", headings=headings, rows=rows, notes=sums)
 
@@ -132,10 +148,10 @@ def blocks_table(explanation: Explanation) -> Table:
     shown, others = explanation.blocks[:MOST_BLOCKS], explanation.blocks[MOST_BLOCKS:]
     headings = (
         Heading(text="block", numeric=False),
+        Heading(text="category", numeric=False),
         Heading(text="size"),
         Heading(text="requested"),
         Heading(text="module", numeric=False),
-        Heading(text="operator", numeric=False),
         Heading(text="asked for in", numeric=False),
         Heading(text="line", numeric=False),
     )
@@ -154,10 +170,10 @@ def _block_row(block: Block, line: str) -> tuple[Cell, ...]:
     when = f"step {block.step} {phase}".rstrip() if block.step is not None else "before the first step"
     return (
         text_cell(block.name, category=block.category),
+        text_cell(part_name(block.category)),
         bytes_cell(block.block_bytes, style="strong"),
         bytes_cell(block.requested_bytes),
         text_cell("the model itself" if block.module == "" else block.module, style="code"),
-        text_cell(block.operator, style="code"),
         text_cell(when),
         text_cell(line, style="code"),
     )
@@ -176,10 +192,10 @@ def moments_table(explanation: Explanation) -> Table:
 
 
 def _moment_row(moment: Moment) -> tuple[Cell, ...]:
-    where = [moment.phase.value if moment.phase else "before the first step", moment.module or ""]
+    place = [part_name(moment.phase) if moment.phase else "before the first step", moment.module or ""]
     step = Cell(text=UNKNOWN if moment.step is None else str(moment.step), sort=moment.step)
     return (
-        text_cell(" · ".join(filter(None, where))),
+        text_cell(" · ".join(filter(None, place))),
         bytes_cell(moment.allocated_bytes, style="strong"),
         step,
         text_cell(moment.operator, style="code"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from profiler.page.axes import batch_scale, byte_scale, position_scale
+from profiler.page.axes import Scale, batch_scale, byte_scale, line_scale, position_scale
 from profiler.page.charts import Band, Chart, Line, Mark
 from profiler.plots.axis import byte_axis
 from profiler.plots.pictures import BatchPicture, TimelinePicture
@@ -33,25 +33,33 @@ def batch_chart(picture: BatchPicture) -> Chart:
     figure = "Analytic total" if source is Source.ANALYTIC else f"Peak allocated ({source.value}) and analytic total"
     room = {f"memory of {limit.gpu}": limit.total_bytes} if limit else {}
     caption = f"{figure} against batch size"
-    return _over_batches("batch-chart", caption, sizes, lines, room, apart=picture.limit_apart)
+    axis = (sizes, batch_scale(sizes))
+    return _over_batches("batch-chart", caption, axis, lines, room, apart=picture.limit_apart)
 
 
 def tries_chart(answer: MaxBatch) -> Chart:
-    """Return what each try held, allocated and on the device, up to the memory that there is."""
+    """Return what each try held, allocated and on the device, up to the memory that there is, and the fitted line."""
     tries = sorted({done.batch_size: done for done in (*answer.tries, *answer.more_tries)}.values(), key=_batch_size)
+    sizes = [0, *(done.batch_size for done in tries)]  # from no sample on, whose bytes are those that are fixed
     lines = [
         Line(name="device", colour="line-0", ys=_held(tries, device=True, trained=True)),
         Line(name="allocated", colour="line-1", ys=_held(tries, device=False, trained=True)),
         Line(name="did not train (device)", colour="alarm", ys=_held(tries, device=True, trained=False), look="dots"),
     ]
+    if answer.fit is not None:
+        fitted = tuple(answer.fit.fixed_bytes + size * answer.fit.bytes_per_sample for size in sizes)
+        lines.append(Line(name="allocated, fitted line", colour="line-1", ys=fitted, look="dashed"))
+    shown = [line for line in lines if any(y is not None for y in line.ys)]
     room = answer.memory_limit_bytes or answer.gpu_total_bytes
     name = "memory limit" if answer.memory_limit_bytes else f"memory of {answer.gpu}"
-    caption = f"What each try held ({answer.source.value})"
-    shown = [line for line in lines if any(y is not None for y in line.ys)]
-    highest = max((y for line in shown for y in line.ys if y is not None), default=0)
-    apart = room is not None and room > _NEAR * highest
-    sizes = [done.batch_size for done in tries]
-    return _over_batches("tries-chart", caption, sizes, shown, {name: room} if room else {}, apart=apart)
+    return _over_batches(
+        "tries-chart",
+        f"What each try held ({answer.source.value})",
+        (sizes, line_scale(sizes)),
+        shown,
+        {name: room} if room else {},
+        apart=room is not None and room > _NEAR * _highest(shown),
+    )
 
 
 def _batch_size(done: Try) -> int:
@@ -59,28 +67,37 @@ def _batch_size(done: Try) -> int:
 
 
 def _held(tries: Sequence[Try], *, device: bool, trained: bool) -> tuple[int | None, ...]:
+    """The bytes of the tries that trained, or of the others; none at batch size 0."""
     figures = [done.device_bytes if device else done.peak_allocated_bytes for done in tries]
-    return tuple(
-        figure if (done.status is Status.OK) is trained else None for done, figure in zip(tries, figures, strict=True)
-    )
+    ended = [done.status is Status.OK for done in tries]
+    return (None, *(figure if ok is trained else None for ok, figure in zip(ended, figures, strict=True)))
+
+
+def _highest(lines: Sequence[Line]) -> int:
+    return max((y for line in lines for y in line.ys if y is not None), default=0)
 
 
 def _over_batches(
-    name: str, caption: str, sizes: Sequence[int], lines: Sequence[Line], room: Mapping[str, int], *, apart: bool
+    name: str,
+    caption: str,
+    axis: tuple[Sequence[int], Scale],
+    lines: Sequence[Line],
+    room: Mapping[str, int],
+    *,
+    apart: bool,
 ) -> Chart:
     """Return lines over batch sizes, below the room that there is; room far `apart` is told beneath instead."""
-    highest = max((y for line in lines for y in line.ys if y is not None), default=0)
     far = tuple(f"Far above, not drawn: {label}, {format_bytes(size)}." for label, size in room.items() if apart)
     ceilings = {} if apart else room
-    x_scale = batch_scale(sizes)
+    sizes, scale = axis
     return Chart(
         id=name,
         caption=caption,
-        x_label="batch size (logarithmic)" if x_scale.log else "batch size",
+        x_label="batch size (logarithmic)" if scale.log else "batch size",
         xs=tuple(sizes),
         lines=tuple(lines),
-        x_scale=x_scale,
-        y_scale=byte_scale(byte_axis(max(highest, *ceilings.values(), 0))),
+        x_scale=scale,
+        y_scale=byte_scale(byte_axis(max(_highest(lines), *ceilings.values(), 0))),
         ceilings=ceilings,
         notes=far,
     )

@@ -30,7 +30,7 @@ from profiler.report.modules import down_to, module_grid
 from profiler.report.terminal import MEANINGS, record_title
 from profiler.units import UNKNOWN, format_bytes, format_percent
 
-_MEANINGS = {
+RUNG_MEANINGS = {
     "requested": "what the program asked for",
     "allocated": "torch.cuda.max_memory_allocated",
     "reserved": "torch.cuda.max_memory_reserved",
@@ -140,10 +140,10 @@ def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
         if rung.added_name:
             names.append(f"+ {part_name(rung.added_name)}")
             sizes.append(format_bytes(rung.added_bytes))
-            meanings.append(_MEANINGS.get(rung.added_name, "by the time that NVML was asked"))
+            meanings.append(RUNG_MEANINGS.get(rung.added_name, "by the time that NVML was asked"))
         names.append(part_name(rung.name))
         sizes.append(format_bytes(rung.bytes))
-        meanings.append(_MEANINGS[rung.name])
+        meanings.append(RUNG_MEANINGS[rung.name])
     taken = max(map(len, names)) + max(map(len, sizes)) + 4
     grid = Grid(
         stub=Column(heading="", cells=tuple(names), left=True),

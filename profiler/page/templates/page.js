@@ -27,8 +27,8 @@
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();
     const left = x + 14 + width > innerWidth ? Math.max(4, x - 14 - width) : x + 14;
-    tip.style.left = `${left}px`;
-    tip.style.top = `${Math.max(4, Math.min(y + 14, innerHeight - height - 4))}px`;
+    tip.style.left = `${scrollX + left}px`;
+    tip.style.top = `${scrollY + Math.max(4, Math.min(y + 14, innerHeight - height - 4))}px`;
   }
 
   function hideTip() { tip.hidden = true; }
@@ -70,7 +70,7 @@
     else if (!event.target.closest?.(".box")) hideTip();
   });
 
-  // The tree of modules, and paper, on which nothing is folded.
+  // The tree of modules, which goes to paper as far as it is open, and what else is folded, which goes there unfolded.
   document.querySelectorAll(".modules").forEach((modules) => {
     modules.querySelector(".controls").hidden = false;
     const openAll = (open) => modules.querySelectorAll("details").forEach((fold) => { fold.open = open; });
@@ -79,7 +79,7 @@
   });
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    folded = [...document.querySelectorAll(".figures:not([open]), details.code:not([open])")];
     folded.forEach((fold) => { fold.open = true; });
   });
   addEventListener("afterprint", () => folded.forEach((fold) => { fold.open = false; }));
@@ -148,6 +148,7 @@
       holder.replaceChildren(...kept.reverse().map(({ x, at }) => {
         const label = element("span", x.toLocaleString("en-US"));
         label.style.left = `${100 * at}%`;
+        label.classList.toggle("end", at > 0.94);
         return label;
       }));
     }
@@ -171,6 +172,7 @@
       });
       drawTicks();
       all.disabled = view[0] === 0 && view[1] === SPAN;
+      if (current !== null) read(current);
     }
 
     const showAll = () => show(0, SPAN);
