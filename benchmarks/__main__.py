@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import batch_finders, commands, peers, worker
+from benchmarks import attribution, batch_finders, commands, peers, worker
 from benchmarks.machine import describe_machine
 from benchmarks.report import Section, markdown, table
 from benchmarks.results import ANSWER_HEADINGS, FIGURE_HEADINGS, SEARCH_HEADINGS, Answer, Figure, Search
@@ -22,6 +22,8 @@ BENCHMARKS: Mapping[str, Callable[[int], Iterator[Figure]]] = {
     "training_step": peers.training_step,
     "batch_size": worker.batch_size,
     "host_memory": worker.host_memory,
+    "explaining": attribution.explaining,
+    "million_events": attribution.million_events,
 }
 PEERS = "peers"
 BATCH_FINDERS = "batch_finders"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def measure_and_explain(
     outcome = measure(model, config, optimizer, batch_size, device, listener)
     if outcome.reading is None or not listener.is_ready:
         return outcome, None
+    gc.disable()  # the run is over; what follows makes many objects and no cycles
     snapshot = history.stop()
     listener.tracker.close()
     account = account_for(history.trace, listener.tracker.notes, _figures(outcome.reading), history.segments)

@@ -83,14 +83,16 @@ class Trace:
         """
         entries = _entries(snapshot, device)
         self.rules = AllocatorRules.of_snapshot(snapshot)
-        for entry in entries:
-            action = _ACTIONS.get(entry["action"])
-            if action is None:  # notes such as `snapshot`, which move no memory
-                continue
-            site = self.sites.index_of(entry.get("frames")) if action is Action.ALLOC else _NO_SITE
-            # An OOM has the memory that CUDA reports as free in place of an address.
-            self.append(Event(action, entry.get("addr", 0), entry["size"], site))
+        # Notes such as `snapshot` move no memory. An OOM has what CUDA reports as free in place of an address.
+        moving = [(action, entry) for entry in entries if (action := _ACTIONS.get(entry["action"])) is not None]
+        self._actions.extend([action for action, _ in moving])
+        self._addresses.extend([entry.get("addr", 0) for _, entry in moving])
+        self._sizes.extend([entry["size"] for _, entry in moving])
+        self._sites.extend([self._site_of(action, entry) for action, entry in moving])
         self.sites.forget_frames()
+
+    def _site_of(self, action: Action, entry: Mapping[str, Any]) -> int:
+        return self.sites.index_of(entry.get("frames")) if action is Action.ALLOC else _NO_SITE
 
 
 def _entries(snapshot: Snapshot, device: int) -> list[dict[str, Any]]:

@@ -1,0 +1,106 @@
+"""What explaining costs: a point explained against the same one measured, and a history of a million events."""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+from collections.abc import Iterator
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.commands import GPU
+from benchmarks.results import Figure
+from benchmarks.timing import interleaved, seconds_of
+from profiler.attribution import Mark, Notes, account_for
+from profiler.attribution.explaining import DeviceFigures
+from profiler.config_file import load
+from profiler.device import choose_device
+from profiler.overrides import Flag, Override
+from profiler.records import Phase
+from profiler.trace import Action, Event, Trace
+from profiler.units import GIB, MIB, format_bytes
+from profiler.worker.protocol import Job
+from profiler.worker_client import WorkerClient
+
+_POINTS = (("resnet50", 32), ("vit_b_16", 32))
+_EVENTS = 1_000_000
+_ALIVE = 2_000  # allocations at a time, about those of a large model
+
+
+def explaining(repeats: int) -> Iterator[Figure]:
+    """A point explained against the same point measured, both asked of one running worker, in turns."""
+    for name, batch_size in _POINTS:
+        loaded = load(Path("configs") / f"{name}.yaml", [Override(flag=Flag.OPTIMIZER, text="adam")])
+        job = Job(optimizer=loaded.config.optimizers[0], batch_size=batch_size)
+        with WorkerClient(loaded, choose_device(GPU)) as client:
+            subjects = [partial(seconds_of, partial(run, client, job)) for run in (_measure, _explain)]
+            plain, explained = interleaved(subjects, 3 * repeats)
+        yield Figure(
+            name=f"explaining {name}, batch {batch_size}",
+            memprof=f"{explained * 1000:.0f} ms",
+            baseline=f"{plain * 1000:.0f} ms for measuring it",
+            value=explained / plain,
+            goal=3.0,
+        )
+
+
+def million_events(repeats: int) -> Iterator[Figure]:
+    """A history of a million events, from plain numbers to the explanation, in a process of its own."""
+    del repeats
+    with get_context("spawn").Pool(1) as pool:
+        seconds, peak_bytes = pool.apply(_account_for_a_million)
+    against = f"{_EVENTS:,} events"
+    yield Figure(name="accounting for", memprof=f"{seconds:.1f} s", baseline=against, value=seconds, goal=30, unit="s")
+    yield Figure(
+        name="its host memory",
+        memprof=format_bytes(peak_bytes),
+        baseline=against,
+        value=peak_bytes / GIB,
+        goal=2,
+        unit="GiB",
+    )
+
+
+def _measure(client: WorkerClient, job: Job) -> None:
+    list(client.outcomes([job], 1))
+
+
+def _explain(client: WorkerClient, job: Job) -> None:
+    client.explain(job)
+
+
+def _account_for_a_million() -> tuple[float, int]:
+    trace, notes = _history()
+    started = time.perf_counter()
+    explanation = account_for(trace, notes, DeviceFigures()).explanation()
+    seconds = time.perf_counter() - started
+    assert sum(explanation.allocated_parts.values()) == explanation.peak_allocated_bytes
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _history() -> tuple[Trace, Notes]:
+    """Random allocations and frees in one large segment, marked as a step of four phases a thousand times."""
+    numbers, trace, notes = random.Random(1), Trace(), Notes()
+    trace.append(Event(Action.SEGMENT_ALLOC, 0, 2 * _ALIVE * MIB, -1))
+    free, alive = list(range(_ALIVE)), list[int]()
+    moves = 0
+    phases = (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.OPTIMIZER)
+    while len(trace) < _EVENTS:
+        if moves % 80 == 0:
+            place = moves // 80
+            notes.marks.append(
+                Mark(position=moves, step=1 + place // 4, phase=phases[place % 4], module=f"m{place % 97}")
+            )
+        if free and (not alive or numbers.random() < 0.5):
+            slot = free.pop(numbers.randrange(len(free)))
+            alive.append(slot)
+            trace.append(Event(Action.ALLOC, slot * 2 * MIB, numbers.randrange(1, 2 * MIB), -1))
+        else:
+            slot = alive.pop(numbers.randrange(len(alive)))
+            free.append(slot)
+            trace.append(Event(Action.FREE_REQUESTED, slot * 2 * MIB, 0, -1))
+            trace.append(Event(Action.FREE_COMPLETED, slot * 2 * MIB, 0, -1))
+        moves += 1
+    return trace, notes
