@@ -97,7 +97,7 @@ def gpus_table(answers: Sequence[MaxBatch]) -> Table:
     headings = (
         Heading(text="GPU", numeric=False),
         Heading(text="memory"),
-        *(Heading(text=name, group=f"batch ({source})") for name in ("largest", "safe", "at 80 % of memory")),
+        *(Heading(text=name, group=f"{source} batch") for name in ("largest", "safe", "at 80 % of memory")),
         *(Heading(text=name, group=source) for name in ("fixed", "a sample", "left free")),
         Heading(text="stopped by", numeric=False),
     )
@@ -178,7 +178,8 @@ def breakdown_table(records: Sequence[RunRecord]) -> Table:
         )
         for record in records
     )
-    return Table(caption="What shapes and dtypes say", headings=headings, rows=rows)
+    brief = records[0].source is Source.ANALYTIC  # else the totals stand beside the readings
+    return Table(caption="What shapes and dtypes say", headings=headings, rows=rows, brief=brief)
 
 
 def breakdown_bars(records: Sequence[RunRecord]) -> Bars:

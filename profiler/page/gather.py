@@ -67,6 +67,12 @@ class Gathered:
         return self.environment.source
 
     @property
+    def gpus(self) -> tuple[str | None, ...]:
+        """The GPUs that the page is about: one, unless it has nothing but a max-batch answer for several."""
+        several = self.max_batch is not None and len(self.results) == 1
+        return self.max_batch.gpus if several and self.max_batch else (self.environment.gpu,)
+
+    @property
     def results(self) -> tuple[Saved[Records] | Saved[MaxBatches] | Saved[Explained], ...]:
         """Those that are there, in the order of the page."""
         every = (self.max_batch, self.explained, self.sweep, self.comparison)

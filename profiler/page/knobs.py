@@ -22,7 +22,7 @@ from profiler.page.verdict import what_ran
 from profiler.records import RunRecord, Source
 from profiler.report.columns import reason_of
 from profiler.results import VariantPlan
-from profiler.units import format_percent
+from profiler.units import format_bytes, format_percent
 
 _CATEGORIES = ("parameters", "gradients", "optimizer_state", "activations")
 
@@ -46,18 +46,19 @@ def _figure(record: RunRecord) -> tuple[str, str]:
 
 def knobs_bars(named: Sequence[tuple[RunRecord, VariantPlan]], pairs: Sequence[Pair]) -> Bars:
     """Return the textbook's categories of each variant with a line at its peak, and its change against the base."""
-    figure, _ = _figure(named[0][0])
+    figure, figure_name = _figure(named[0][0])
     source = named[0][0].source
-    bars = []
+    base, bars = named[0][0], []
     for (record, variant), pair in zip(named, pairs, strict=True):
         change = pair.change(figure)
-        changed = format_percent(change.percent) if change.bytes is not None else record.status.value
+        read = record.status.value if change.after_bytes is None else format_bytes(change.after_bytes)
+        changed = f", {format_percent(change.percent)}" if change.bytes is not None and record is not base else ""
         bars.append(
             Bar(
                 name=_name(variant),
                 segments=part_segments(record),
-                total_bytes=change.after_bytes,
-                note="the base" if record is named[0][0] else changed,
+                total_bytes=pair.change("analytic_total_bytes").after_bytes,
+                note=f"{figure_name} {read}{changed}",
                 mark_bytes=None if source is Source.ANALYTIC else change.after_bytes,
             )
         )

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from profiler.page.gather import Gathered
 from profiler.page.nouns import Bars, Cell, Code, Listing, Part, Section, Table
 from profiler.page.page import make_page
+from profiler.report.layout import shorten
 from profiler.units import UNKNOWN, format_bytes
 
 _MOST_ROWS = 12  # of a table; a pull request is no place for more
+_WIDEST = 80  # characters of a cell
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~@&])")
 
 
@@ -47,11 +49,9 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _part(part: Part) -> Iterator[str]:
-    """Charts and the tree of modules are for the HTML page."""
-    if isinstance(part, Table):
-        yield from ("", f"**{escape(part.caption)}**", "", *_table(part))
-    elif isinstance(part, Bars):
-        yield from ("", f"**{escape(part.caption)}**", "", *_bars(part))
+    """Charts, the tree of modules and what is not brief are for the HTML page."""
+    if isinstance(part, Table | Bars) and part.brief:
+        yield from ("", f"**{escape(part.caption)}**", "", *(_table(part) if isinstance(part, Table) else _bars(part)))
     elif isinstance(part, Code):
         fenced = _fenced(part.text)
         yield from ("", *(_folded(part.caption, fenced) if part.folded else fenced))
@@ -76,18 +76,15 @@ def _behind(group: str) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = escape(cell.text)
+    text = escape(shorten(cell.text, _WIDEST))
     return f"**{text}**" if cell.style in ("strong", "bad") and cell.text != UNKNOWN else text
 
 
 def _bars(bars: Bars) -> Iterator[str]:
-    marked = [bars.mark_name] if bars.mark_name else []
-    yield _row(["", "bytes", *(escape(name) for name in marked), "of it", ""])
-    yield _row(["---", "---:", *("---:" for _ in marked), "---", "---"])
+    yield _row(["", "bytes", ""])
+    yield _row(["---", "---:", "---"])
     for bar in bars.bars:
-        parts = ", ".join(f"{segment.name} {format_bytes(segment.bytes)}" for segment in bar.segments)
-        marks = [format_bytes(bar.mark_bytes)] if marked else []
-        yield _row([escape(bar.name), f"**{format_bytes(bar.total_bytes)}**", *marks, escape(parts), escape(bar.note)])
+        yield _row([escape(bar.name), f"**{format_bytes(bar.total_bytes)}**", escape(bar.note)])
     for note in bars.notes:
         yield from ("", escape(note))
 

@@ -31,12 +31,13 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table with a caption. A row's first cell names it."""
+    """A table with a caption. A row's first cell names it. One that is not `brief` is too much for a short page."""
 
     caption: str
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    brief: bool = True
 
     @property
     def groups(self) -> tuple[tuple[str, int], ...]:
@@ -92,12 +93,13 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Bars under each other on one scale, from 0 to the longest."""
+    """Bars under each other on one scale, from 0 to the longest. Those that are not `brief` show a table's figures."""
 
     caption: str
     bars: tuple[Bar, ...]
     mark_name: str = ""  # what the lines across the bars are
     notes: tuple[str, ...] = ()
+    brief: bool = False
 
     @property
     def widest_bytes(self) -> int:

@@ -10,8 +10,7 @@ import yaml
 
 from profiler.page.gather import Gathered
 from profiler.page.nouns import Code, Heading, Listing, Part, Section, Table, text_cell
-from profiler.page.verdict import gpu_name
-from profiler.units import format_bytes
+from profiler.page.verdict import gpu_text
 
 _NAMES = {
     "memprof": "memprof_version",
@@ -60,8 +59,11 @@ def commands(gathered: Gathered) -> Code:
 def environment_table(gathered: Gathered) -> Table:
     """Return the circumstances of the runs."""
     known = asdict(gathered.environment)
-    gpu = f"{gpu_name(gathered.environment)}, {format_bytes(gathered.environment.gpu_total_bytes)}"
-    facts = {"GPU": gpu, "source": gathered.source.value, **{name: known[key] for name, key in _NAMES.items()}}
+    facts = {
+        "GPU": gpu_text(gathered),
+        "source": gathered.source.value,
+        **{name: known[key] for name, key in _NAMES.items()},
+    }
     rows = tuple((text_cell(name), text_cell(value)) for name, value in facts.items() if value)
     headings = (Heading(text="what", numeric=False), Heading(text="version or setting", numeric=False))
     return Table(caption="Environment", headings=headings, rows=rows)

@@ -10,9 +10,8 @@ from profiler.page.knobs import knobs_section
 from profiler.page.nouns import Section
 from profiler.page.origin import origin_section
 from profiler.page.peak import peak_section
-from profiler.page.verdict import Verdict, gpu_name, judge
-from profiler.records import Environment, Source
-from profiler.units import format_bytes
+from profiler.page.verdict import Verdict, gpu_text, judge
+from profiler.records import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +50,10 @@ def _circumstances(gathered: Gathered) -> tuple[str, ...]:
     model = config.get("model", {}).get("name")
     parts = (
         model if model != gathered.name else None,
-        _gpu(gathered.environment),
+        gpu_text(gathered),
         gathered.source.value,
         config.get("precision"),
         config.get("mode"),
         f"torch {gathered.environment.torch_version}",
     )
     return tuple(str(part) for part in parts if part)
-
-
-def _gpu(environment: Environment) -> str:
-    memory = f", {format_bytes(environment.gpu_total_bytes)}" if environment.gpu_total_bytes else ""
-    return f"{gpu_name(environment)}{memory}"

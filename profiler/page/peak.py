@@ -105,7 +105,9 @@ def ladder(explanation: Explanation, record: RunRecord) -> Bars:
     notes = ["Requested and allocated are those of the instant of the peak; reserved and device of their own highest."]
     if record.environment.gpu_total_bytes:
         notes.append(f"The GPU has {format_bytes(record.environment.gpu_total_bytes)}.")
-    return Bars(caption=f"From requested to device ({record.source.value})", bars=bars, notes=(" ".join(notes),))
+    return Bars(
+        caption=f"From requested to device ({record.source.value})", bars=bars, notes=(" ".join(notes),), brief=True
+    )
 
 
 def _meaning(rung: Rung) -> str:
@@ -188,7 +190,7 @@ def moments_table(explanation: Explanation) -> Table:
         Heading(text="operator", numeric=False),
     )
     rows = tuple(_moment_row(moment) for moment in (explanation.peak, *explanation.next_moments))
-    return Table(caption="The peak and the next highest points", headings=headings, rows=rows)
+    return Table(caption="The peak and the next highest points", headings=headings, rows=rows, brief=False)
 
 
 def _moment_row(moment: Moment) -> tuple[Cell, ...]:

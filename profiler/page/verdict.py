@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from profiler.page.gather import Gathered
-from profiler.records import Environment, MaxBatch, RunRecord, Source, Status
+from profiler.records import MaxBatch, RunRecord, Source, Status
 from profiler.report.max_batch import does_not_fit, proof
 from profiler.report.terminal import MEANINGS
-from profiler.units import UNKNOWN, format_bytes, format_percent
+from profiler.units import format_bytes, format_percent
 
 
 class Fits(StrEnum):
@@ -41,26 +41,28 @@ class Verdict:
 
 def judge(gathered: Gathered) -> Verdict:
     """Return the verdict of what is there: of a max-batch answer if there is one, else of the runs that were tried."""
-    gpus = len(gathered.max_batch.content) if gathered.max_batch else 0
-    answer = _answer_here(gathered)
-    records = _tried_records(gathered)
-    if gpus > 1 and gathered.max_batch and not records:
+    answer, records = _answer_here(gathered), _tried_records(gathered)
+    if len(gathered.gpus) > 1 and gathered.max_batch:
         fits, headline, reach = _across(gathered.max_batch.content)
     elif answer is not None:
         fits, headline, reach = _searched(answer)
     elif gathered.source is Source.ANALYTIC:
         fits, headline, reach = Fits.UNKNOWN, "No GPU took part, so whether it fits was not tried.", ()
     else:
-        fits, headline, reach = _tried(records, gathered.environment)
+        fits, headline, reach = _tried(records)
     explained = (gathered.explained.content.record,) if gathered.explained else ()
     facts = (*reach, *_peak(explained or records, answer), _source(gathered.source))
     return Verdict(fits=fits, headline=headline, facts=facts)
 
 
-def gpu_name(environment: Environment) -> str:
-    """Return the GPU, with the word phantom where it is one."""
-    phantom = " (phantom)" if environment.source is Source.EMULATED else ""
-    return f"{environment.gpu}{phantom}" if environment.gpu else "no GPU"
+def gpu_text(gathered: Gathered) -> str:
+    """Return the page's GPU and its memory, or the names of several, with the word phantom where they are ones."""
+    phantom = " (phantom)" if gathered.source is Source.EMULATED else ""
+    if len(gathered.gpus) > 1:
+        return f"{', '.join(str(gpu) for gpu in gathered.gpus)}{phantom}"
+    memory = gathered.environment.gpu_total_bytes
+    name = f"{gathered.environment.gpu}{phantom}" if gathered.environment.gpu else "no GPU"
+    return f"{name}, {format_bytes(memory)}" if memory else name
 
 
 def what_ran(record: RunRecord) -> str:
@@ -73,7 +75,8 @@ def _answer_here(gathered: Gathered) -> MaxBatch | None:
     answers = gathered.max_batch.content if gathered.max_batch else []
     if len(answers) == 1:
         return answers[0]
-    return next((answer for answer in answers if answer.gpu == gathered.environment.gpu), None)
+    here = (answer for answer in answers if answer.gpu == gathered.environment.gpu)
+    return None if len(gathered.gpus) > 1 else next(here, None)
 
 
 def _tried_records(gathered: Gathered) -> tuple[RunRecord, ...]:
@@ -123,37 +126,37 @@ def _across(answers: Sequence[MaxBatch]) -> tuple[Fits, str, tuple[Fact, ...]]:
     return Fits.YES, headline, facts
 
 
-def _tried(records: Sequence[RunRecord], environment: Environment) -> tuple[Fits, str, tuple[Fact, ...]]:
-    """Nobody searched for the edge: what ran is a lower bound of it."""
+def _tried(records: Sequence[RunRecord]) -> tuple[Fits, str, tuple[Fact, ...]]:
+    """Nobody searched for the edge: what ran is a lower bound of it, for the optimizer that goes least far."""
     ran = [record for record in records if record.status is Status.OK]
-    failed = [record for record in records if record.status is Status.OOM]
+    over = min((r for r in records if r.status is Status.OOM), key=lambda r: r.batch_size, default=None)
+    broken = next((record for record in records if record.status not in (Status.OK, Status.OOM)), None)
     if not ran:
-        smallest = min((record.batch_size for record in failed), default=None)
-        if smallest is None:
+        if over is None:
             return Fits.UNKNOWN, "No run got to its end, so whether it fits is not known.", ()
-        return Fits.NO, f"It does not fit {gpu_name(environment)}: batch {smallest:,} ran out of memory.", ()
-    largest = min(_largest_of(ran, name) for name in dict.fromkeys(record.optimizer for record in ran))
-    if failed:
-        over = min(failed, key=lambda record: record.batch_size)
+        return Fits.NO, f"It does not fit: batch {over.batch_size:,} ran out of memory.", ()
+    furthest = {record.optimizer: record.batch_size for record in sorted(ran, key=lambda record: record.batch_size)}
+    optimizer, largest = min(furthest.items(), key=lambda item: item[1])
+    headline = f"It fits: every batch that was tried ran, up to {max(furthest.values()):,}."
+    if over is not None:
         headline = f"It fits in part: {what_ran(over)} ran out of memory."
-    else:
-        headline = f"It fits: every batch that was tried ran, up to {largest:,}."
-    facts = (
-        Fact(
-            name="Largest batch", value=f"≥ {largest:,}", detail="the largest that ran; the edge was not searched for"
+    elif broken is not None:
+        headline = f"It fits as far as it ran: {what_ran(broken)} ended with {broken.status.value}."
+    ran_with = f"the largest that ran{f' with {optimizer}' if optimizer else ''}"
+    return (
+        Fits.YES,
+        headline,
+        (
+            Fact(name="Largest batch", value=f"≥ {largest:,}", detail=f"{ran_with}; the edge was not searched for"),
+            Fact(name="Safe batch", value=f"≥ {largest * 8 // 10:,}", detail=f"0.8 × {ran_with}, rounded down"),
         ),
-        Fact(name="Safe batch", value=f"≥ {largest * 8 // 10:,}", detail="0.8 × the largest that ran, rounded down"),
     )
-    return Fits.YES, headline, facts
-
-
-def _largest_of(ran: Sequence[RunRecord], optimizer: str | None) -> int:
-    return max(record.batch_size for record in ran if record.optimizer == optimizer)
 
 
 def _peak(records: Sequence[RunRecord], answer: MaxBatch | None) -> tuple[Fact, ...]:
-    """The highest peak among the runs, and what the whole GPU held of it."""
+    """The highest peak among the runs that got to their end, else among all, and what the GPU held with it."""
     read = [record for record in records if record.reading is not None and record.status is Status.OK]
+    read = read or [record for record in records if record.reading is not None]
     if read:
         return _read_peak(max(read, key=lambda record: record.reading.peak_allocated_bytes if record.reading else 0))
     totals = [record for record in records if record.breakdown and record.breakdown.total_bytes is not None]
@@ -175,7 +178,7 @@ def _peak(records: Sequence[RunRecord], answer: MaxBatch | None) -> tuple[Fact, 
 def _read_peak(record: RunRecord) -> tuple[Fact, ...]:
     assert record.reading is not None
     peak = Fact(
-        name="Peak allocated",
+        name="Peak allocated" if record.status is Status.OK else "Allocated until it failed",
         value=format_bytes(record.reading.peak_allocated_bytes),
         detail=f"by PyTorch; {what_ran(record)}",
     )
@@ -186,7 +189,7 @@ def _read_peak(record: RunRecord) -> tuple[Fact, ...]:
 def _device(used_bytes: int | None, total_bytes: int | None, counts: str) -> Fact:
     share = 100 * used_bytes / total_bytes if used_bytes is not None and total_bytes else None
     of = f"{format_percent(share, signed=False)} of {format_bytes(total_bytes)}: " if total_bytes else ""
-    return Fact(name="GPU memory used", value=format_bytes(used_bytes) or UNKNOWN, detail=f"{of}{counts}")
+    return Fact(name="GPU memory used", value=format_bytes(used_bytes), detail=f"{of}{counts}")
 
 
 def _source(source: Source) -> Fact:
