@@ -88,11 +88,15 @@ class Pair:
         return Change(before_bytes=figure_of(self.before, figure), after_bytes=figure_of(self.after, figure))
 
     @property
-    def label(self) -> str:
-        """The row in words: ``adam, batch 64``, or in a comparison ``precision=bf16, batch 64``."""
+    def group(self) -> str:
+        """What stands above the row: its optimizer, in inference that word, and in a comparison its variant."""
         record = self.after or self.before
-        name = self.name.variant or self.name.optimizer or (record.mode if record else "")
-        return f"{name}, batch {self.name.batch_size}"
+        return self.name.variant or self.name.optimizer or (record.mode if record else "")
+
+    @property
+    def label(self) -> str:
+        """The row in words: ``adam, batch 64``."""
+        return f"{self.group}, batch {self.name.batch_size}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,7 +189,7 @@ def _pairs_grid(pairs: Sequence[Pair]) -> Grid:
     if set(ends) != {Status.OK.value}:
         shown.append(Column(heading="status", cells=ends, cell_styles=columns.STATUS_STYLES))
     stub = Column(heading="batch", cells=tuple(str(pair.name.batch_size) for pair in pairs))
-    sections = tuple(pair.label.rpartition(", batch ")[0] for pair in pairs)
+    sections = tuple(pair.group for pair in pairs)
     return Grid(stub=stub, columns=tuple(shown), sections=sections)
 
 
