@@ -11,7 +11,7 @@ import pytest
 
 from profiler.explanation import Explained
 from profiler.records import MaxBatch, MemoryFit, RunRecord, Source, Status, Stop, Try
-from profiler.results import Kind, Manifest, ResultFolder, save_answer
+from profiler.results import Kind, Manifest, ResultFolder, VariantPlan, save_answer
 from profiler.units import GIB, MIB
 from tests.samples import sample_explained
 
@@ -43,10 +43,10 @@ def manifest(explained: Explained) -> Callable[..., Manifest]:
 
 
 @pytest.fixture
-def records(explained: Explained) -> list[RunRecord]:
+def records() -> list[RunRecord]:
     """Two optimizers at three batch sizes, the largest out of memory."""
-    base = explained.record
-    rows = [replace(base, optimizer=name, batch_size=size) for name in ("adam", "sgd") for size in (64, 256, 1024)]
+    sizes = {size: sample_explained(size).record for size in (64, 256, 1024)}
+    rows = [replace(record, optimizer=name) for name in ("adam", "sgd") for record in sizes.values()]
     return [
         replace(row, status=Status.OOM, error="CUDA out of memory.") if row.batch_size == 1024 else row for row in rows
     ]
@@ -97,12 +97,26 @@ def saved(
     explained: Explained,
     max_batch: MaxBatch,
 ) -> Path:
-    """The root of results with a sweep, an explanation and a max-batch answer of one config."""
+    """The root of results with an answer of each kind about one config."""
     root = tmp_path / "results"
     save_sweep(root, manifest(Kind.SWEEP, started="2026-11-25T10:00:00Z"), records)
     save_answer(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
     save_answer(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
+    compared = manifest(Kind.COMPARE, started="2026-11-25T13:00:00Z", variants=(plan("adam"), plan("sgd")))
+    rows = [replace(records[0], variant="base"), replace(records[3], variant="optimizer=sgd")]
+    save_sweep(root, compared, rows)
     return root
+
+
+def plan(optimizer: str) -> VariantPlan:
+    """One of two optimizers compared, Adam being the base."""
+    return VariantPlan(
+        label="base" if optimizer == "adam" else f"optimizer={optimizer}",
+        group="base: optimizer=adam" if optimizer == "adam" else "optimizer",
+        name="base" if optimizer == "adam" else optimizer,
+        settings={"optimizer": optimizer},
+        config={},
+    )
 
 
 def save_sweep(root: Path, manifest: Manifest, records: list[RunRecord]) -> Path:

@@ -7,11 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
-from profiler.errors import ResultError
 from profiler.explanation import Explained
-from profiler.page import gather, to_html, to_markdown
+from profiler.page import gather, to_html
 from profiler.records import RunRecord
 from profiler.results import Kind, Manifest, save_answer
 from profiler.units import format_bytes
@@ -56,40 +53,3 @@ def test_no_text_of_the_users_becomes_markup(
     html = to_html(gather("sample", root))
     assert "<script>alert" not in html
     assert html.count("</script>") == len(re.findall(r"<script[ >]", html))
-
-
-def test_markdown_has_the_same_answer(saved: Path) -> None:
-    text = to_markdown(gather("sample", saved))
-    assert text.startswith("## sample: GPU memory")
-    assert "| Largest batch | **600** |" in text
-    assert "| Safe batch | **480** |" in text
-    assert all(line.count("|") >= 3 for line in text.splitlines() if line.startswith("|"))
-
-
-def test_unlike_results_are_left_out_with_the_reason(
-    saved: Path, manifest: Callable[..., Manifest], explained: Explained
-) -> None:
-    other = replace(explained.record.environment, gpu="t4", gpu_total_bytes=15_828_254_720)
-    newer = manifest(Kind.EXPLAIN, environment=other, started="2026-11-25T13:00:00Z")
-    save_answer(saved, newer, replace(explained, record=replace(explained.record, environment=other)))
-    gathered = gather("sample", saved)
-    assert gathered.environment.gpu == "t4"
-    assert {item.what for item in gathered.left_out} == {"a sweep", "a max-batch answer"}
-    assert all("t4" in item.reason for item in gathered.left_out)
-
-
-@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "answer": []}', '{"schema_version": 1}'])
-def test_a_damaged_answer_is_left_out_and_alone_refused(saved: Path, content: str) -> None:
-    (answer,) = (
-        path for path in saved.rglob("answer.json") if "max-batch" in (path.parent / "manifest.json").read_text()
-    )
-    answer.write_text(content)
-    assert [item.path for item in gather("sample", saved).left_out] == [answer.parent]
-    with pytest.raises(ResultError, match=re.escape(str(answer))) as refusal:
-        gather(answer.parent, saved)
-    assert "\n" not in str(refusal.value)
-
-
-def test_nothing_of_that_name_is_refused_with_what_there_is(saved: Path) -> None:
-    with pytest.raises(ResultError, match="sample"):
-        gather("smaple", saved)

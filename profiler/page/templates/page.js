@@ -211,7 +211,9 @@
       show(view[0] + Math.min(at, began) * width, view[0] + Math.max(at, began) * width);
     });
     box.addEventListener("pointercancel", () => { dragged = null; choice.hidden = true; });
-    box.addEventListener("pointerleave", () => { if (dragged === null) leave(); });
+    // A finger leaves as soon as it has tapped; what it asked for stays until it taps elsewhere.
+    box.addEventListener("pointerleave", (event) => { if (dragged === null && event.pointerType !== "touch") leave(); });
+    document.addEventListener("pointerdown", (event) => { if (current !== null && !box.contains(event.target)) leave(); });
     box.addEventListener("dblclick", showAll);
     all.addEventListener("click", showAll);
     plot.addEventListener("blur", leave);
