@@ -22,7 +22,14 @@ class History:
     """The history of one device from `start` to `stop`. Only one can be kept at a time in a process."""
 
     def __init__(self, device: torch.device, *, whole: bool = False, stacks: bool = True) -> None:
-        """Keep the history of `device`; `whole` in one piece, so that the last snapshot has all of it."""
+        """Keep the history of `device`; `whole` in one piece, so that the last snapshot has all of it.
+
+        Raises:
+            WorkloadError: the allocator in use keeps no history.
+        """
+        backend = torch.cuda.get_allocator_backend()
+        if backend != "native":
+            raise WorkloadError(f"the allocator backend:{backend} keeps no history to explain from")
         self.trace = Trace()
         self.segments: Sequence[dict[str, Any]] = ()
         self.index = device.index if device.index is not None else torch.cuda.current_device()
@@ -30,13 +37,7 @@ class History:
         self._base = self._read = 0
 
     def start(self) -> None:
-        """Begin, with what the allocator has already.
-
-        Raises:
-            WorkloadError: an allocator is in use that keeps no history, or none with stacks.
-        """
-        if torch.cuda.get_allocator_backend() != "native":
-            raise WorkloadError(f"the allocator {torch.cuda.get_allocator_backend()} keeps no history to explain from")
+        """Begin, with what the allocator has already."""
         # Names without lines for the frames of C++: looking up lines takes minutes. PyTorch reads this once.
         os.environ.setdefault("TORCH_SYMBOLIZE_MODE", "dladdr")
         self._record()

@@ -13,20 +13,19 @@ class Moves(Listener):
     """Keeps the requests and frees of the run that it listens to; without stacks, which costs next to nothing."""
 
     def __init__(self, device: torch.device) -> None:
-        self._history = History(device, stacks=False)
-        self._kept = False
+        native = torch.cuda.get_allocator_backend() == "native"
+        self._history = History(device, stacks=False) if native else None
 
     def setup_begins(self) -> None:
-        if torch.cuda.get_allocator_backend() == "native":
+        if self._history is not None:
             self._history.start()
-            self._kept = True
 
     def read(self) -> tuple[int, ...] | None:
         """Return the moves as `profiler.trace.simulation.simulate` takes them.
 
         ``None`` where it cannot act them out: under other settings of the allocator than PyTorch's own.
         """
-        if not self._kept:
+        if self._history is None:
             return None
         settings = self._history.stop()["allocator_settings"]
         trace = self._history.trace
