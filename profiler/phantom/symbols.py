@@ -14,7 +14,11 @@ _DRIVER_FUNCTION = re.compile(r"CUDAAPI\s+(cu[A-Z]\w+)\s*\(")
 _NEWER_FORM = re.compile(r"#define\s+cu[A-Z]\w+\s+(cu[A-Z]\w+_v\d+)\b")
 _NVML_FUNCTION = re.compile(r"_nvmlGetFunctionPointer\(['\"](nvml\w+)['\"]\)")
 _NVML_NOT_SUPPORTED = 3
-_HEADER = "/* Generated from symbols.toml. */\nvoid phantom_refuse(const char *function);\n"
+_HEADER = """/* Generated from symbols.toml. */
+#include "handle.h"
+void phantom_refuse(const char *function);
+void phantom_launched(const void *stream);
+"""
 
 
 class Treatment(StrEnum):
@@ -22,6 +26,7 @@ class Treatment(StrEnum):
 
     DONE = "done"
     PASSED_ON = "passed_on"
+    LAUNCHED = "launched"
     NO_OP = "no_op"
     REFUSED = "refused"
     UNSUPPORTED = "unsupported"
@@ -82,6 +87,8 @@ def generate_c(symbols: Iterable[Symbol]) -> str:
 def _body(symbol: Symbol) -> str:
     if symbol.treatment is Treatment.NO_OP:
         return f"int {symbol.name}(void) {{ return 0; }}\n"
+    if symbol.treatment is Treatment.LAUNCHED:
+        return f"int {symbol.name}(phantom_handle *handle) {{ return phantom_launched(handle->stream), 0; }}\n"
     if symbol.treatment is Treatment.UNSUPPORTED:
         return f"int {symbol.name}(void) {{ return {_NVML_NOT_SUPPORTED}; }}\n"
     if symbol.treatment is Treatment.REFUSED:

@@ -1,4 +1,4 @@
-"""Launches, streams, events, and a capture of graphs that agrees with itself."""
+"""Launches, streams, events, and the rule for when their work is done (csrc/cudart_stream.c)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 Figures = Callable[..., Mapping[str, Any]]
+QUEUE_DEPTH = 1024
 INVALID_CONFIGURATION, ILLEGAL_STATE, CAPTURE_UNSUPPORTED = 9, 401, 900
 
 
@@ -56,25 +57,36 @@ def test_the_legacy_stream_cannot_be_captured(runtime: Mapping[str, Any]) -> Non
     assert runtime["capture"]["legacy"] == CAPTURE_UNSUPPORTED
 
 
-def test_torch_knows_when_it_is_capturing_and_replays_the_graph(streams: Mapping[str, Any]) -> None:
-    assert streams["capture"] == {"states": [False, True, False], "shape": [10, 10]}
+def test_an_event_is_not_done_before_the_host_waited_and_a_loop_of_questions_ends(streams: Mapping[str, Any]) -> None:
+    asked = streams["asked"]
+    assert not asked["first"]
+    assert asked["never_recorded"]
+    assert asked["questions"] == QUEUE_DEPTH
 
 
-def test_a_stream_that_waits_for_a_captured_one_is_captured_until_the_capture_ends(
+def test_work_is_done_when_a_full_queue_of_later_work_was_asked_for(streams: Mapping[str, Any]) -> None:
+    assert streams["overtaken"] == [False, True]  # after 700 and 1400 launches
+
+
+def test_waiting_for_a_stream_is_waiting_for_those_that_it_waited_for(streams: Mapping[str, Any]) -> None:
+    assert streams["waited"] == {"joined": True, "apart": False}
+
+
+def test_a_block_that_another_stream_uses_stays_taken_until_an_event_after_its_use_is_done(
     streams: Mapping[str, Any],
 ) -> None:
-    assert streams["forked"] == [True, False]
+    assert streams["shared_block"] == {"while_busy": False, "when_done": True}
 
 
-def test_the_memory_of_a_graph_is_kept_until_the_graph_is_gone(streams: Mapping[str, Any]) -> None:
-    assert streams["pool"] == {"held": 64 << 20, "with_graph": 64 << 20, "without": 0}
+def test_a_block_of_one_stream_is_free_at_once(streams: Mapping[str, Any]) -> None:
+    assert streams["plain_block"]
 
 
-def test_a_model_can_be_made_of_graphs_and_trained(streams: Mapping[str, Any]) -> None:
-    assert streams["graphed"] == {"gradients": True}
+def test_the_time_between_events_is_not_known_before_they_are_done(streams: Mapping[str, Any]) -> None:
+    assert "must be completed" in streams["timing"]
 
 
-def test_every_event_has_happened_and_took_a_moment(streams: Mapping[str, Any]) -> None:
+def test_every_event_that_was_waited_for_is_done_and_took_a_moment(streams: Mapping[str, Any]) -> None:
     assert streams["events"]["query"]
     assert streams["events"]["milliseconds"] > 0
     assert streams["synchronized"]

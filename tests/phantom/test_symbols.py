@@ -170,6 +170,10 @@ def symbol_of(treatment: Treatment, code: int | None = None) -> Symbol:
 @pytest.mark.parametrize(
     ("symbol", "body"),
     [
+        (
+            symbol_of(Treatment.LAUNCHED),
+            "int cudaThing(phantom_handle *handle) { return phantom_launched(handle->stream), 0; }",
+        ),
         (symbol_of(Treatment.NO_OP), "int cudaThing(void) { return 0; }"),
         (symbol_of(Treatment.UNSUPPORTED), "int cudaThing(void) { return 3; }"),
         (

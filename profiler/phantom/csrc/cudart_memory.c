@@ -9,6 +9,8 @@
 
 cudaError_t cudaMalloc(void **address, size_t bytes) {
     int device = phantom_current_device();
+    cudaError_t forbidden = phantom_capture_forbids_unsafe_call();
+    if (forbidden) return forbidden;
     phantom_touch(device);
     *address = bytes ? phantom_allocate(device, bytes) : NULL;
     return *address || !bytes ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
@@ -19,6 +21,10 @@ cudaError_t cudaFree(void *address) {
         phantom_touch(phantom_current_device());
         return cudaSuccess;
     }
+    cudaError_t forbidden = phantom_capture_forbids_unsafe_call();
+    if (forbidden) return forbidden;
+    int device = phantom_owner(address);
+    if (device >= 0) phantom_wait_for_device(device); /* as the real one does before it frees */
     return phantom_free(address) ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
 }
 

@@ -1,7 +1,10 @@
-/* The CUDA runtime: streams, events, and the capture of graphs.
+/* The CUDA runtime: streams, events, and when their work is done.
  *
- * Work is done the moment it is asked for, so every stream is always idle and every event has always happened.
- * Capture is a state of a stream; an event that was recorded in it carries the state to the streams that wait.
+ * The values of a copy are there at once, and kernels do not run. What a program can see of time is whether work is
+ * done, and the caching allocator asks: a block that another stream used is free once an event recorded after its use
+ * is done. A phantom answers as a GPU that is always busy would: work is done when the host has waited for it, or when
+ * QUEUE_DEPTH later pieces of work have been asked for, since a real launch waits where its queue is full. Each answer
+ * "not done" counts as one such piece, so that a loop that asks until it is done comes to an end.
  */
 #include "cudart.h"
 
@@ -9,52 +12,92 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-struct CUgraph_st {
-    unsigned long long id;
-    _Atomic size_t nodes;
-    _Atomic int holders; /* the user, executable graphs, and the capture itself */
-};
+/* Assumed: launches block at about 1024 pending ones on current drivers; NVIDIA documents that there is a limit only. */
+enum { QUEUE_DEPTH = 1024 };
 
-typedef struct stream_state {
-    cudaStream_t handle; /* of a stream of the user's, or one of CUDA's three fixed handles */
-    int priority;
-    struct CUgraph_st *capture; /* NULL: not capturing */
-    struct stream_state *next;
-} stream_state;
+typedef struct wait_edge {
+    phantom_stream *stream;
+    uint64_t number, made_at;
+    struct wait_edge *next;
+} wait_edge;
 
-struct CUevent_st {
-    struct CUgraph_st *capture;
-};
+/* The handles NULL, cudaStreamLegacy and cudaStreamPerThread name a stream of the current device. */
+enum { FIXED_HANDLES = 3 };
 
+static phantom_stream defaults[PHANTOM_MAX_DEVICES][FIXED_HANDLES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static stream_state *streams;
-static _Atomic int captures_running;
-static _Atomic unsigned long long next_capture = 1;
+static phantom_stream *streams; /* those of the user's */
+static _Atomic uint64_t issued;
+
+/* ---- when work is done ---- */
+
+void phantom_launched(const void *handle) {
+    phantom_stream *stream = phantom_stream_of((cudaStream_t)(uintptr_t)handle);
+    if (phantom_capture_add(stream)) return;
+    atomic_store_explicit(&stream->asked, 1 + atomic_fetch_add(&issued, 1), memory_order_relaxed);
+}
+
+static bool is_done(const phantom_stream *stream, uint64_t number) {
+    return number <= atomic_load(&stream->waited) || atomic_load(&issued) - number >= QUEUE_DEPTH;
+}
+
+static cudaError_t query(const phantom_stream *stream, uint64_t number) {
+    if (is_done(stream, number)) return cudaSuccess;
+    atomic_fetch_add(&issued, 1);
+    return phantom_error(cudaErrorNotReady);
+}
+
+/* Waiting for a stream is waiting for what it waited for. Call with the lock held. */
+static void waited_for(phantom_stream *stream, uint64_t number) {
+    if (number <= atomic_load(&stream->waited)) return;
+    atomic_store(&stream->waited, number);
+    for (wait_edge *edge = stream->edges; edge; edge = edge->next)
+        if (edge->made_at <= number) waited_for(edge->stream, edge->number);
+}
+
+static void wait_for(phantom_stream *stream, uint64_t number) {
+    pthread_mutex_lock(&lock);
+    waited_for(stream, number);
+    pthread_mutex_unlock(&lock);
+}
+
+void phantom_wait_for_device(int device) {
+    uint64_t now = atomic_load(&issued);
+    for (int i = 0; i < FIXED_HANDLES; i++) wait_for(&defaults[device][i], now);
+    pthread_mutex_lock(&lock);
+    for (phantom_stream *stream = streams; stream; stream = stream->next)
+        if (stream->device == device) waited_for(stream, now);
+    pthread_mutex_unlock(&lock);
+}
+
+cudaError_t cudaDeviceSynchronize(void) {
+    cudaError_t forbidden = phantom_capture_forbids_device();
+    if (!forbidden) phantom_wait_for_device(phantom_current_device());
+    return forbidden;
+}
 
 /* ---- streams ---- */
 
-/* The state of a stream; made at first sight, since the default streams are never created. Call with the lock held. */
-static stream_state *state_of(cudaStream_t stream) {
-    for (stream_state *state = streams; state; state = state->next)
-        if (state->handle == stream) return state;
-    stream_state *made = calloc(1, sizeof *made);
-    if (!made) abort();
-    made->handle = stream;
-    made->next = streams;
-    streams = made;
-    return made;
+phantom_stream *phantom_stream_of(cudaStream_t handle) {
+    int device = phantom_current_device();
+    if ((uintptr_t)handle >= FIXED_HANDLES) return handle;
+    phantom_stream *stream = &defaults[device][(uintptr_t)handle];
+    stream->device = device;
+    return stream;
 }
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int priority) {
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *handle, unsigned int flags, int priority) {
     (void)flags;
     phantom_touch(phantom_current_device());
-    char *handle = malloc(16);
-    if (!handle) return phantom_error(cudaErrorMemoryAllocation);
+    phantom_stream *made = calloc(1, sizeof *made);
+    if (!made) return phantom_error(cudaErrorMemoryAllocation);
+    made->device = phantom_current_device();
+    made->priority = priority;
     pthread_mutex_lock(&lock);
-    stream_state *state = state_of((cudaStream_t)handle);
-    state->priority = priority;
-    *stream = state->handle;
+    made->next = streams;
+    streams = made;
     pthread_mutex_unlock(&lock);
+    *handle = made;
     return cudaSuccess;
 }
 
@@ -64,24 +107,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) 
 
 cudaError_t cudaStreamCreate(cudaStream_t *stream) { return cudaStreamCreateWithPriority(stream, 0, 0); }
 
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-    pthread_mutex_lock(&lock);
-    for (stream_state **link = &streams; *link; link = &(*link)->next) {
-        stream_state *state = *link;
-        if (state->handle != stream) continue;
-        *link = state->next;
-        free(state->handle);
-        free(state);
-        break;
-    }
-    pthread_mutex_unlock(&lock);
-    return cudaSuccess;
-}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return (void)stream, cudaSuccess; }
 
 cudaError_t cudaStreamGetPriority(cudaStream_t stream, int *priority) {
-    pthread_mutex_lock(&lock);
-    *priority = state_of(stream)->priority;
-    pthread_mutex_unlock(&lock);
+    *priority = phantom_stream_of(stream)->priority;
     return cudaSuccess;
 }
 
@@ -91,8 +120,39 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return (void)stream, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return (void)stream, cudaSuccess; }
+cudaError_t cudaStreamQuery(cudaStream_t handle) {
+    phantom_stream *stream = phantom_stream_of(handle);
+    cudaError_t forbidden = phantom_capture_forbids_sync(stream);
+    return forbidden ? forbidden : query(stream, atomic_load(&stream->asked));
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
+    phantom_stream *stream = phantom_stream_of(handle);
+    cudaError_t forbidden = phantom_capture_forbids_sync(stream);
+    if (!forbidden) wait_for(stream, atomic_load(&issued));
+    return forbidden;
+}
+
+static void add_edge(phantom_stream *stream, phantom_stream *source, uint64_t number) {
+    pthread_mutex_lock(&lock);
+    wait_edge *edge = stream->edges;
+    while (edge && edge->stream != source) edge = edge->next;
+    if (!edge && (edge = calloc(1, sizeof *edge))) {
+        edge->next = stream->edges;
+        stream->edges = edge;
+    }
+    /* The newest stands for the older ones: what they covered is covered by it, or is done later than it could be. */
+    if (edge) edge->stream = source, edge->number = number, edge->made_at = atomic_load(&issued);
+    pthread_mutex_unlock(&lock);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned int flags) {
+    phantom_stream *stream = phantom_stream_of(handle);
+    cudaError_t forbidden = phantom_capture_wait(stream, event, flags);
+    if (!forbidden && event->stream && !event->capture && event->stream != stream)
+        add_edge(stream, event->stream, event->number);
+    return forbidden;
+}
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data) {
     phantom_launched(stream);
@@ -102,8 +162,22 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 
 cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t callback, void *data, unsigned int flags) {
     (void)flags;
+    phantom_launched(stream);
     callback(stream, cudaSuccess, data);
     return cudaSuccess;
+}
+
+bool phantom_end_capture_of_streams(phantom_graph *graph) {
+    bool unjoined = false;
+    pthread_mutex_lock(&lock);
+    for (phantom_stream *stream = streams; stream; stream = stream->next) {
+        if (atomic_load(&stream->capture) != graph) continue;
+        unjoined |= stream->unjoined;
+        atomic_store(&stream->capture, NULL);
+    }
+    pthread_mutex_unlock(&lock);
+    atomic_store(&graph->origin->capture, NULL); /* which may be a default stream */
+    return unjoined;
 }
 
 /* ---- events ---- */
@@ -121,15 +195,12 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
     return cudaSuccess;
 }
 
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned int flags) {
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, unsigned int flags) {
     (void)flags;
-    if (!atomic_load(&captures_running)) {
-        event->capture = NULL;
-        return cudaSuccess;
-    }
-    pthread_mutex_lock(&lock);
-    event->capture = state_of(stream)->capture;
-    pthread_mutex_unlock(&lock);
+    phantom_stream *stream = phantom_stream_of(handle);
+    event->stream = stream;
+    event->number = atomic_load(&stream->asked);
+    phantom_capture_record(stream, event);
     return cudaSuccess;
 }
 
@@ -137,189 +208,24 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     return cudaEventRecordWithFlags(event, stream, 0);
 }
 
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags) {
-    (void)flags;
-    if (!atomic_load(&captures_running) || !event->capture) return cudaSuccess;
-    pthread_mutex_lock(&lock);
-    state_of(stream)->capture = event->capture;
-    pthread_mutex_unlock(&lock);
-    return cudaSuccess;
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    cudaError_t forbidden = phantom_capture_forbids_event(event);
+    if (!forbidden) forbidden = phantom_capture_forbids_unsafe_call();
+    return forbidden || !event->stream ? forbidden : query(event->stream, event->number);
 }
 
-cudaError_t cudaEventQuery(cudaEvent_t event) { return (void)event, cudaSuccess; }
-cudaError_t cudaEventSynchronize(cudaEvent_t event) { return (void)event, cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    cudaError_t forbidden = phantom_capture_forbids_event(event);
+    if (!forbidden && event->stream) wait_for(event->stream, event->number);
+    return forbidden;
+}
 
 /* No time passes on a phantom. A constant makes cuDNN's benchmark mode take the plan that its heuristics rank first;
  * it is not 0, since programs divide by it. */
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
-    (void)start, (void)end;
+    if (!start->stream || !end->stream) return phantom_error(cudaErrorInvalidResourceHandle);
+    if (!is_done(start->stream, start->number) || !is_done(end->stream, end->number))
+        return phantom_error(cudaErrorNotReady);
     *milliseconds = 1e-3f;
-    return cudaSuccess;
-}
-
-/* ---- capture ---- */
-
-void phantom_launched(const void *stream) {
-    if (!atomic_load(&captures_running)) return;
-    pthread_mutex_lock(&lock);
-    struct CUgraph_st *capture = state_of((cudaStream_t)(uintptr_t)stream)->capture;
-    if (capture) atomic_fetch_add(&capture->nodes, 1);
-    pthread_mutex_unlock(&lock);
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
-    (void)mode;
-    if (!stream) return phantom_error(cudaErrorStreamCaptureUnsupported); /* the legacy stream cannot be captured */
-    struct CUgraph_st *graph = calloc(1, sizeof *graph);
-    if (!graph) return phantom_error(cudaErrorMemoryAllocation);
-    graph->id = atomic_fetch_add(&next_capture, 1);
-    graph->holders = 1;
-    pthread_mutex_lock(&lock);
-    stream_state *state = state_of(stream);
-    bool busy = state->capture != NULL;
-    if (!busy) {
-        state->capture = graph;
-        atomic_fetch_add(&captures_running, 1);
-    }
-    pthread_mutex_unlock(&lock);
-    if (!busy) return cudaSuccess;
-    free(graph);
-    return phantom_error(cudaErrorIllegalState);
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
-    pthread_mutex_lock(&lock);
-    struct CUgraph_st *captured = state_of(stream)->capture;
-    for (stream_state *state = streams; state && captured; state = state->next)
-        if (state->capture == captured) state->capture = NULL; /* streams that were forked into the capture */
-    if (captured) atomic_fetch_sub(&captures_running, 1);
-    pthread_mutex_unlock(&lock);
-    *graph = captured;
-    return captured ? cudaSuccess : phantom_error(cudaErrorIllegalState);
-}
-
-static cudaError_t capture_status(cudaStream_t stream, enum cudaStreamCaptureStatus *status, unsigned long long *id,
-                                  cudaGraph_t *graph) {
-    struct CUgraph_st *capture = NULL;
-    if (atomic_load(&captures_running)) {
-        pthread_mutex_lock(&lock);
-        capture = state_of(stream)->capture;
-        pthread_mutex_unlock(&lock);
-    }
-    *status = capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-    if (id) *id = capture ? capture->id : 0;
-    if (graph) *graph = capture;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
-    return capture_status(stream, status, NULL, NULL);
-}
-
-#if CUDART_VERSION >= 13000
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
-                                     unsigned long long *id, cudaGraph_t *graph, const cudaGraphNode_t **dependencies,
-                                     const cudaGraphEdgeData **edges, size_t *count) {
-    if (edges) *edges = NULL;
-#else
-cudaError_t cudaStreamGetCaptureInfo_v2(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
-                                        unsigned long long *id, cudaGraph_t *graph,
-                                        const cudaGraphNode_t **dependencies, size_t *count) {
-#endif
-    if (dependencies) *dependencies = NULL;
-    if (count) *count = 0;
-    return capture_status(stream, status, id, graph);
-}
-
-cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) {
-    static _Thread_local enum cudaStreamCaptureMode current = cudaStreamCaptureModeGlobal;
-    enum cudaStreamCaptureMode asked = *mode;
-    *mode = current;
-    current = asked;
-    return cudaSuccess;
-}
-
-/* ---- graphs: counted, kept, and never run ---- */
-
-static void release(struct CUgraph_st *graph) {
-    if (atomic_fetch_sub(&graph->holders, 1) == 1) free(graph);
-}
-
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
-    size_t there = atomic_load(&graph->nodes);
-    for (size_t i = 0; nodes && i < *count; i++) nodes[i] = i < there ? (cudaGraphNode_t)(i + 1) : NULL;
-    if (!nodes || *count > there) *count = there;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphNodeGetDependencies(cudaGraphNode_t node, cudaGraphNode_t *dependencies,
-#if CUDART_VERSION >= 13000
-                                         cudaGraphEdgeData *edges,
-#endif
-                                         size_t *count) {
-    (void)node, (void)dependencies;
-#if CUDART_VERSION >= 13000
-    (void)edges;
-#endif
-    *count = 0;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
-    (void)flags;
-    atomic_fetch_add(&graph->holders, 1);
-    *executable = (cudaGraphExec_t)graph;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
-    return cudaGraphInstantiate(executable, graph, flags);
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-    (void)executable;
-    phantom_launched(stream);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-    release(graph);
-    return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-    release((struct CUgraph_st *)executable);
-    return cudaSuccess;
-}
-
-/* A user object is something that the graph must destroy when it dies; PyTorch keeps its random state so. */
-struct CUuserObject_st {
-    cudaHostFn_t destroy;
-    void *data;
-    _Atomic unsigned holders;
-};
-
-cudaError_t cudaUserObjectCreate(cudaUserObject_t *object, void *data, cudaHostFn_t destroy, unsigned int references,
-                                 unsigned int flags) {
-    (void)flags;
-    *object = malloc(sizeof **object);
-    if (!*object) return phantom_error(cudaErrorMemoryAllocation);
-    **object = (struct CUuserObject_st){destroy, data, references};
-    return cudaSuccess;
-}
-
-cudaError_t cudaUserObjectRelease(cudaUserObject_t object, unsigned int references) {
-    if (atomic_fetch_sub(&object->holders, references) == references) {
-        object->destroy(object->data);
-        free(object);
-    }
-    return cudaSuccess;
-}
-
-/* The graph's share of the object is never let go: a few bytes a graph, for as long as the process lives. */
-cudaError_t cudaGraphRetainUserObject(cudaGraph_t graph, cudaUserObject_t object, unsigned int references,
-                                      unsigned int flags) {
-    (void)graph;
-    if (!(flags & cudaGraphUserObjectMove)) atomic_fetch_add(&object->holders, references);
     return cudaSuccess;
 }

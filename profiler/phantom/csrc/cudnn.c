@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "cudnn_real.h"
+#include "handle.h"
 #include "phantom.h"
 
 /* The device-properties descriptor came with cuDNN 9.8; older headers lack its names, and every cuDNN keeps the numbers. */
@@ -29,7 +30,7 @@ enum {
 };
 
 struct cudnnContext {
-    cudaStream_t stream;
+    phantom_handle base;
 };
 
 void *phantom_real_cudnn(const char *name) {
@@ -58,12 +59,12 @@ cudnnStatus_t cudnnDestroy(cudnnHandle_t handle) {
 }
 
 cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream) {
-    handle->stream = stream;
+    handle->base.stream = stream;
     return CUDNN_STATUS_SUCCESS;
 }
 
 cudnnStatus_t cudnnGetStream(cudnnHandle_t handle, cudaStream_t *stream) {
-    *stream = handle->stream;
+    *stream = handle->base.stream;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -230,7 +231,7 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t descriptor
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
                                   cudnnBackendDescriptor_t variant) {
     (void)plan, (void)variant;
-    phantom_launched(handle->stream);
+    phantom_launched(handle->base.stream);
     return CUDNN_STATUS_SUCCESS;
 }
 

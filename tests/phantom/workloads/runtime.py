@@ -94,6 +94,7 @@ def values() -> dict[str, Any]:
 def capture() -> dict[str, Any]:
     stream, graph, status = c_void_p(), c_void_p(), c_int(-1)
     cuda.cudaStreamCreate(byref(stream))
+    memory = c_void_p(allocate(8)[1])
 
     def state() -> list[int]:
         cuda.cudaStreamIsCapturing(stream, byref(status))
@@ -103,7 +104,7 @@ def capture() -> dict[str, Any]:
     begun = [cuda.cudaStreamBeginCapture(stream, 0) for _ in range(2)]
     inside = state()
     cuda.cudaLaunchKernel(None, Dim3(1, 1, 1), Dim3(1, 1, 1), None, c_size_t(0), stream)
-    cuda.cudaMemsetAsync(c_void_p(allocate(8)[1]), 0, c_size_t(8), stream)
+    cuda.cudaMemsetAsync(memory, 0, c_size_t(8), stream)
     ended = [cuda.cudaStreamEndCapture(stream, byref(graph))]
     nodes = c_size_t()
     cuda.cudaGraphGetNodes(graph, None, byref(nodes))

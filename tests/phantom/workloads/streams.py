@@ -1,67 +1,12 @@
-"""Streams, events and the capture of CUDA graphs."""
+"""Streams, events, and when their work is done."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-
-
-def capture() -> dict[str, Any]:
-    graph = torch.cuda.CUDAGraph()
-    x = torch.randn(10, 10, device="cuda")
-    outside = torch.cuda.is_current_stream_capturing()
-    with torch.cuda.graph(graph):
-        inside = torch.cuda.is_current_stream_capturing()
-        y = x @ x + 1
-    after = torch.cuda.is_current_stream_capturing()
-    graph.replay()
-    graph.reset()
-    return {"states": [outside, inside, after], "shape": list(y.shape)}
-
-
-def forked() -> list[bool]:
-    """A side stream that waits for a captured one is captured as well, until the capture ends."""
-    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-    states = []
-    with torch.cuda.graph(graph):
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            states.append(torch.cuda.is_current_stream_capturing())
-            torch.zeros(8, device="cuda")
-        torch.cuda.current_stream().wait_stream(side)
-    with torch.cuda.stream(side):
-        states.append(torch.cuda.is_current_stream_capturing())
-    return states
-
-
-def pool() -> dict[str, int]:
-    """What is allocated in a capture stays with the graph until it is reset."""
-    torch.cuda.empty_cache()
-    before = torch.cuda.memory_allocated()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        y = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
-    held = torch.cuda.memory_allocated() - before
-    del y
-    torch.cuda.empty_cache()
-    reserved_by_graph = torch.cuda.memory_reserved()
-    graph.reset()
-    del graph
-    torch.cuda.empty_cache()
-    return {"held": held, "with_graph": reserved_by_graph, "without": torch.cuda.memory_reserved()}
-
-
-def graphed_model() -> dict[str, Any]:
-    model = torch.nn.Sequential(torch.nn.Linear(10, 10), torch.nn.ReLU()).cuda()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        graphed = torch.cuda.make_graphed_callables(model, (torch.randn(3, 10, device="cuda"),))
-        graphed(torch.randn(3, 10, device="cuda")).sum().backward()
-    return {"gradients": all(p.grad is not None for p in model.parameters())}
 
 
 def events() -> dict[str, Any]:
@@ -70,6 +15,76 @@ def events() -> dict[str, Any]:
     end.record()
     end.synchronize()
     return {"query": end.query(), "milliseconds": start.elapsed_time(end)}
+
+
+def asked() -> dict[str, Any]:
+    """An event of work that the host did not wait for is done after so many questions."""
+    event = torch.cuda.Event()
+    torch.ones(8, device="cuda")
+    event.record()
+    first, questions = event.query(), 1
+    while not event.query():
+        questions += 1
+    return {"first": first, "questions": questions, "never_recorded": torch.cuda.Event().query()}
+
+
+def overtaken() -> list[bool]:
+    """Work is done when enough later work was asked for."""
+    event, x = torch.cuda.Event(), torch.ones(8, device="cuda")
+    event.record()
+    found = []
+    for _ in range(2):
+        for _ in range(700):
+            x.add_(1)
+        found.append(event.query())
+    return found
+
+
+def waited() -> dict[str, bool]:
+    """Waiting for a stream is waiting for the streams that it waited for."""
+    first, second, apart = (torch.cuda.Stream() for _ in range(3))
+    events = {}
+    for name, stream in (("joined", first), ("apart", apart)):
+        with torch.cuda.stream(stream):
+            torch.ones(8, device="cuda")
+        events[name] = stream.record_event()
+    second.wait_event(events["joined"])
+    second.synchronize()
+    return {name: event.query() for name, event in events.items()}
+
+
+def shared_block() -> dict[str, bool]:
+    """A block that a side stream uses is not handed out again before an event after its use is done."""
+    side = torch.cuda.Stream()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    x = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
+    address = x.data_ptr()
+    with torch.cuda.stream(side):
+        x.add_(1)
+    x.record_stream(side)
+    del x
+    busy = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
+    side.synchronize()
+    idle = torch.empty(64 << 20, dtype=torch.uint8, device="cuda")
+    return {"while_busy": busy.data_ptr() == address, "when_done": idle.data_ptr() == address}
+
+
+def plain_block() -> bool:
+    """Within one stream a block is free at once: its next user comes later in the stream."""
+    x = torch.empty(32 << 20, dtype=torch.uint8, device="cuda")
+    address = x.data_ptr()
+    x.add_(1)
+    del x
+    return torch.empty(32 << 20, dtype=torch.uint8, device="cuda").data_ptr() == address
+
+
+def timing() -> str:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    torch.ones(8, device="cuda")
+    end.record()
+    return message(lambda: start.elapsed_time(end))
 
 
 def priorities() -> list[int]:
@@ -84,19 +99,15 @@ def message(action: Callable[[], object]) -> str:
     return "went through"
 
 
-def capture_twice() -> None:
-    with torch.cuda.graph(torch.cuda.CUDAGraph()):
-        torch.cuda.CUDAGraph().capture_begin()
-
-
 found = {
-    "capture": capture(),
-    "forked": forked(),
-    "pool": pool(),
-    "graphed": graphed_model(),
     "events": events(),
+    "asked": asked(),
+    "overtaken": overtaken(),
+    "waited": waited(),
+    "shared_block": shared_block(),
+    "plain_block": plain_block(),
+    "timing": timing(),
     "priorities": priorities(),
     "synchronized": torch.cuda.synchronize() is None,
-    "default_stream": message(lambda: torch.cuda.CUDAGraph().capture_begin()),
 }
 print(json.dumps(found))

@@ -1,0 +1,202 @@
+/* The CUDA runtime: the stream-ordered allocator behind PyTorch's `backend:cudaMallocAsync`.
+ *
+ * One pool for each device. How the driver's pools grow and choose is not documented; modelled: a pool grows by whole
+ * segments of 32 MiB, the smallest free range that is wide enough is taken, neighbours merge when they are freed, and a
+ * segment that is free as a whole can be given back. Freed memory can be used again at once, on every stream.
+ */
+#include "cudart.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SEGMENT_BYTES = 32 << 20, STEP_BYTES = 512 };
+
+typedef struct range {
+    char *start;
+    size_t bytes;
+    bool taken;
+    bool first; /* of its segment: it never merges with the one before */
+    struct range *next;
+} range;
+
+struct CUmemPoolHandle_st {
+    int device;
+    range *ranges; /* in the order of their addresses */
+    uint64_t threshold, reserved, reserved_high, used, used_high;
+};
+
+static struct CUmemPoolHandle_st pools[PHANTOM_MAX_DEVICES];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static cudaMemPool_t pool_of(int device) {
+    pools[device].device = device;
+    return &pools[device];
+}
+
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device) {
+    if (device < 0 || device >= phantom_device_count()) return phantom_error(cudaErrorInvalidDevice);
+    *pool = pool_of(device);
+    return cudaSuccess;
+}
+
+/* ---- the ranges. Call with the lock held. ---- */
+
+static range *smallest_fit(cudaMemPool_t pool, size_t bytes) {
+    range *best = NULL;
+    for (range *r = pool->ranges; r; r = r->next)
+        if (!r->taken && r->bytes >= bytes && (!best || r->bytes < best->bytes)) best = r;
+    return best;
+}
+
+static range *add_range(cudaMemPool_t pool, range added) {
+    range *made = malloc(sizeof *made), **link = &pool->ranges;
+    if (!made) return NULL;
+    while (*link && (*link)->start < added.start) link = &(*link)->next;
+    *made = added;
+    made->next = *link;
+    *link = made;
+    return made;
+}
+
+static range *grow(cudaMemPool_t pool, size_t bytes) {
+    size_t whole = (bytes + SEGMENT_BYTES - 1) / SEGMENT_BYTES * SEGMENT_BYTES;
+    char *start = phantom_allocate(pool->device, whole);
+    range *made = start ? add_range(pool, (range){.start = start, .bytes = whole, .first = true}) : NULL;
+    if (start && !made) phantom_free(start);
+    if (!made) return NULL;
+    pool->reserved += whole;
+    if (pool->reserved > pool->reserved_high) pool->reserved_high = pool->reserved;
+    return made;
+}
+
+/* Gives back segments that are free as a whole, while more than `keep` bytes are held. */
+static void trim(cudaMemPool_t pool, uint64_t keep) {
+    for (range **link = &pool->ranges; *link && pool->reserved > keep;) {
+        range *r = *link;
+        if (r->taken || !r->first || (r->next && !r->next->first)) {
+            link = &r->next;
+            continue;
+        }
+        *link = r->next;
+        pool->reserved -= r->bytes;
+        phantom_free(r->start);
+        free(r);
+    }
+}
+
+static void merge(cudaMemPool_t pool) {
+    for (range *r = pool->ranges; r && r->next;) {
+        range *after = r->next;
+        if (r->taken || after->taken || after->first) {
+            r = after;
+            continue;
+        }
+        r->bytes += after->bytes;
+        r->next = after->next;
+        free(after);
+    }
+}
+
+static void *take(cudaMemPool_t pool, size_t bytes) {
+    range *found = smallest_fit(pool, bytes);
+    if (!found) found = grow(pool, bytes);
+    if (!found) { /* what is cached stands in the way */
+        trim(pool, 0);
+        found = grow(pool, bytes);
+    }
+    if (!found) return NULL;
+    if (found->bytes > bytes) {
+        range rest = {.start = found->start + bytes, .bytes = found->bytes - bytes};
+        if (add_range(pool, rest)) found->bytes = bytes;
+    }
+    found->taken = true;
+    pool->used += found->bytes;
+    if (pool->used > pool->used_high) pool->used_high = pool->used;
+    return found->start;
+}
+
+static bool give_back(cudaMemPool_t pool, const void *address) {
+    range *found = pool->ranges;
+    while (found && found->start != address) found = found->next;
+    if (!found || !found->taken) return false;
+    phantom_forget_values(found->start, found->bytes);
+    found->taken = false;
+    pool->used -= found->bytes;
+    merge(pool);
+    trim(pool, pool->threshold);
+    return true;
+}
+
+/* ---- allocation ---- */
+
+cudaError_t cudaMallocAsync(void **address, size_t bytes, cudaStream_t stream) {
+    int device = phantom_stream_of(stream)->device;
+    phantom_touch(device);
+    size_t whole = (bytes + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
+    pthread_mutex_lock(&lock);
+    *address = whole ? take(pool_of(device), whole) : NULL;
+    pthread_mutex_unlock(&lock);
+    phantom_launched(stream);
+    return *address || !bytes ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFreeAsync(void *address, cudaStream_t stream) {
+    int device = phantom_owner(address);
+    if (device < 0) return phantom_error(cudaErrorInvalidValue);
+    pthread_mutex_lock(&lock);
+    bool known = give_back(pool_of(device), address);
+    pthread_mutex_unlock(&lock);
+    phantom_launched(stream);
+    return known ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t keep) {
+    pthread_mutex_lock(&lock);
+    trim(pool, keep);
+    pthread_mutex_unlock(&lock);
+    return cudaSuccess;
+}
+
+/* ---- attributes ---- */
+
+static uint64_t *attribute_of(cudaMemPool_t pool, enum cudaMemPoolAttr attribute) {
+    switch (attribute) {
+    case cudaMemPoolAttrReleaseThreshold: return &pool->threshold;
+    case cudaMemPoolAttrReservedMemCurrent: return &pool->reserved;
+    case cudaMemPoolAttrReservedMemHigh: return &pool->reserved_high;
+    case cudaMemPoolAttrUsedMemCurrent: return &pool->used;
+    case cudaMemPoolAttrUsedMemHigh: return &pool->used_high;
+    default: return NULL;
+    }
+}
+
+cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr attribute, void *value) {
+    pthread_mutex_lock(&lock);
+    uint64_t *field = attribute_of(pool, attribute);
+    if (field) memcpy(value, field, sizeof *field);
+    else *(int *)value = 1; /* which memory may be used again: all of it */
+    pthread_mutex_unlock(&lock);
+    return cudaSuccess;
+}
+
+/* A high-water mark is set to zero by starting anew from what is there, as the driver does. */
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr attribute, void *value) {
+    pthread_mutex_lock(&lock);
+    if (attribute == cudaMemPoolAttrReleaseThreshold) memcpy(&pool->threshold, value, sizeof pool->threshold);
+    if (attribute == cudaMemPoolAttrReservedMemHigh) pool->reserved_high = pool->reserved;
+    if (attribute == cudaMemPoolAttrUsedMemHigh) pool->used_high = pool->used;
+    pthread_mutex_unlock(&lock);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolSetAccess(cudaMemPool_t pool, const struct cudaMemAccessDesc *access, size_t count) {
+    (void)pool, (void)access, (void)count;
+    return cudaSuccess;
+}
+
+/* What graphs allocate lies in the same pool, so they hold nothing of their own. */
+cudaError_t cudaDeviceGetGraphMemAttribute(int device, enum cudaGraphMemAttributeType attribute, void *value) {
+    (void)device, (void)attribute;
+    memset(value, 0, sizeof(uint64_t));
+    return cudaSuccess;
+}

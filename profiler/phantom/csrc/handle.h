@@ -1,0 +1,9 @@
+/* What a handle of cuBLAS, cuDNN, cuSOLVER or cuSPARSE begins with: symbols.toml's `launched` relies on it. */
+#ifndef MEMPROF_HANDLE_H
+#define MEMPROF_HANDLE_H
+
+typedef struct {
+    void *stream;
+} phantom_handle;
+
+#endif
