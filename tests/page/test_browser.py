@@ -28,7 +28,10 @@ def browser() -> Iterator[Browser]:
     with playwright.sync_playwright() as running:
         if path is None and not Path(running.chromium.executable_path).exists():
             pytest.skip("no browser here: install chromium, or run `playwright install chromium`")
-        launched = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            launched = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"the browser here does not start: {error.message.splitlines()[0]}")
         yield launched
         launched.close()
 
