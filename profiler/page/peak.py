@@ -152,10 +152,10 @@ def blocks_table(explanation: Explanation) -> Table:
         Heading(text="block", numeric=False),
         Heading(text="category", numeric=False),
         Heading(text="size"),
-        Heading(text="requested"),
+        Heading(text="line", numeric=False),
         Heading(text="module", numeric=False),
         Heading(text="asked for in", numeric=False),
-        Heading(text="line", numeric=False),
+        Heading(text="requested"),
     )
     total = format_bytes(sum(block.block_bytes for block in explanation.blocks))
     notes = [f"{len(explanation.blocks):,} blocks, {total} in all."]
@@ -174,10 +174,10 @@ def _block_row(block: Block, line: str) -> tuple[Cell, ...]:
         text_cell(block.name, category=block.category),
         text_cell(part_name(block.category)),
         bytes_cell(block.block_bytes, style="strong"),
-        bytes_cell(block.requested_bytes),
+        text_cell(line, style="code"),
         text_cell("the model itself" if block.module == "" else block.module, style="code"),
         text_cell(when),
-        text_cell(line, style="code"),
+        bytes_cell(block.requested_bytes),
     )
 
 
