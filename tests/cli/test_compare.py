@@ -72,9 +72,9 @@ def _record(environment: Environment, batch_size: int, peak: int) -> RunRecord:
 
 @pytest.mark.parametrize(("config", "more"), [("mnist_mlp", 814_160), ("cifar_mlp", 3_157_072)])
 def test_adam_keeps_twice_the_parameters_more_than_sgd(
-    memprof: Memprof, phantom_device: Device, config: str, more: int
+    memprof: Memprof, phantom_device: Device, tmp_path: Path, config: str, more: int
 ) -> None:
-    options = ("--vary", "optimizer=sgd,adam", "--gpu", phantom_device.name, "--json")
+    options = ("--vary", "optimizer=sgd,adam", "--gpu", phantom_device.name, "--json", "--output-dir", str(tmp_path))
     done = memprof("compare", f"configs/{config}.yaml", *options)
     assert done.returncode == ExitCode.OK, done.stderr
     answer = json.loads(done.stdout)
