@@ -11,9 +11,13 @@ import torch.distributed as dist
 from torchvision.io import decode_jpeg, encode_jpeg
 
 
-def all_reduce() -> None:
-    dist.init_process_group("nccl", rank=0, world_size=1, store=dist.HashStore())
+def all_reduce_of_two() -> None:
+    dist.init_process_group("nccl", rank=0, world_size=2, store=dist.HashStore())
     dist.all_reduce(torch.ones(4, device="cuda"))
+
+
+def compress() -> None:
+    torch.sparse.to_sparse_semi_structured(torch.ones(128, 128, device="cuda", dtype=torch.half))
 
 
 def decode() -> None:
@@ -28,20 +32,12 @@ def error_of(action: Callable[[], object]) -> list[str]:
     return ["none", ""]
 
 
-def multiply_sparse() -> torch.Tensor:
-    rows, columns = torch.arange(9), torch.arange(8)
-    eye = torch.sparse_csr_tensor(rows, columns, torch.ones(8), (8, 8)).cuda()
-    return eye @ torch.ones(8, 8, device="cuda")
-
-
 warnings.simplefilter("ignore")  # sparse tensors are in beta
 matrix = torch.eye(8, device="cuda")
 calls: dict[str, Callable[[], object]] = {
-    "cufftCreate": lambda: torch.fft.fft(torch.randn(8, device="cuda")),
-    "cusolverDnCreate": lambda: torch.linalg.cholesky(matrix),
-    "cusparseCreate": multiply_sparse,
+    "cusparseLtInit": compress,
     "cudaIpcGetMemHandle": matrix.untyped_storage()._share_cuda_,
-    "ncclCommInitRankConfig": all_reduce,
+    "ncclCommInitRankConfig with several processes": all_reduce_of_two,
     "nvjpeg": decode,
     "index": lambda: torch.empty(1, device="cuda:1"),
 }
