@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -45,15 +44,15 @@ def phantom_device(phantom_device_h100: Device) -> Device:
     return phantom_device_h100
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_on_phantom(
     phantom_device_h100: Device,  # noqa: ARG001  skips where no phantom can be had
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Script:
     """Run Python source in a fresh interpreter on a phantom: ``run(source, gpu="h100-80gb", **environment)``."""
 
     def run(source: str, gpu: str = "h100-80gb", **environment: str) -> subprocess.CompletedProcess[str]:
-        script = tmp_path / "script.py"
+        script = tmp_path_factory.mktemp("phantom") / "script.py"
         script.write_text(source)
         packages = {"PYTHONPATH": os.pathsep.join(sys.path)}  # whichever way this process finds the profiler
         added = {**packages, **phantom_environment(build_phantom(), find_gpu(gpu))}

@@ -18,7 +18,6 @@ class Blocks:
     def __init__(self, rules: AllocatorRules) -> None:
         self._rules = rules
         self._starts: list[int] = []  # of the taken places, in order
-        self._lengths: dict[int, int] = {}
         self._segments: list[int] = []  # the begins of the mapped ranges, in order
         self._segment_ends: dict[int, int] = {}
 
@@ -27,18 +26,17 @@ class Blocks:
         position = bisect_left(self._starts, address)
         length = self._rules.block_size(requested_bytes, self._free_bytes(address, position))
         self._starts.insert(position, address)
-        self._lengths[address] = length
         return length
 
-    def take_exactly(self, address: int, length: int) -> None:
-        """Take a place whose length is known."""
+    def take_known(self, address: int) -> None:
+        """Take a place whose length is known already."""
         insort(self._starts, address)
-        self._lengths[address] = length
 
     def give_back(self, address: int) -> None:
         """Free the place at `address`; one that nobody took stays free."""
-        if self._lengths.pop(address, None) is not None:
-            del self._starts[bisect_left(self._starts, address)]
+        position = bisect_left(self._starts, address)
+        if position < len(self._starts) and self._starts[position] == address:
+            del self._starts[position]
 
     def map(self, address: int, length: int) -> None:
         """Add a segment, or a part of an expandable one: neighbouring parts become one range."""

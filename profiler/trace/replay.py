@@ -44,8 +44,8 @@ class Replay:
 
     allocations: list[Allocation] = field(default_factory=list)
     moves: array[int] = field(default_factory=lambda: array("l"))
-    allocated_bytes: array[int] = field(default_factory=lambda: array("Q"))
-    reserved_bytes: array[int] = field(default_factory=lambda: array("Q"))
+    allocated_bytes: array[int] = field(default_factory=lambda: array("q"))
+    reserved_bytes: array[int] = field(default_factory=lambda: array("q"))
     start_allocated_bytes: int = 0  # of what was there before the first move
     start_reserved_bytes: int = 0
     peak_reserved_bytes: int = 0  # also between two moves
@@ -101,6 +101,7 @@ class _Replaying:
         self._result = Replay()
         self._alive: dict[int, int] = {}  # by address
         self._allocated_bytes = self._reserved_bytes = 0
+        self._older_bytes = self._older_reserved_bytes = 0  # of what shows only when it goes
         for segment in segments:
             self._begin_with(segment)
         self._result.start_allocated_bytes = self._allocated_bytes
@@ -121,13 +122,26 @@ class _Replaying:
             elif action in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
                 self._blocks.unmap(address, size)
                 self._reserved_bytes -= size
+                self._older_reserved_bytes = max(self._older_reserved_bytes, -self._reserved_bytes)
+        self._count_older()
         return self._result
+
+    def _count_older(self) -> None:
+        """Put what was there all along under all totals."""
+        result, older, reserved = self._result, self._older_bytes, self._older_reserved_bytes
+        result.start_allocated_bytes += older
+        result.start_reserved_bytes += reserved
+        result.peak_reserved_bytes += reserved
+        if older:
+            result.allocated_bytes = array("q", (total + older for total in result.allocated_bytes))
+        if reserved:
+            result.reserved_bytes = array("q", (total + reserved for total in result.reserved_bytes))
 
     def _begin_with(self, segment: Mapping[str, Any]) -> None:
         for address, block in _addressed(segment):
             if block["state"] == "inactive":
                 continue
-            self._blocks.take_exactly(address, block["size"])
+            self._blocks.take_known(address)
             if block["state"] == "active_allocated":
                 self._add(address, block.get("requested_size", block["size"]), block["size"], UNBORN, -1)
         # An expandable segment's size is that of its mapped parts; between them it has no blocks.
@@ -156,11 +170,11 @@ class _Replaying:
         self._moved(~index)
 
     def _add_older(self, address: int, requested_bytes: int) -> int:
-        """Put what was there all along, and shows only now, under all totals so far."""
         length = self._trace.rules.round_size(requested_bytes)
         self._add(address, requested_bytes, length, UNBORN, -1)
         del self._alive[address]
-        self._result.start_allocated_bytes += length
+        self._allocated_bytes -= length  # counted under all totals in the end
+        self._older_bytes += length
         return len(self._result.allocations) - 1
 
     def _moved(self, move: int) -> None:

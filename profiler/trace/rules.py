@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from profiler.units import GIB, MIB, round_up
+from profiler.units import MIB, round_up
 
 MIN_BLOCK_BYTES = 512
 SMALL_BYTES = MIB  # the largest request that is served from the small pool
@@ -29,11 +29,11 @@ class AllocatorRules:
     def of_snapshot(cls, snapshot: Mapping[str, Any]) -> AllocatorRules:
         """Return the rules that a snapshot was taken under."""
         settings = snapshot.get("allocator_settings") or {}
-        most = settings.get("max_split_size", -1)
+        most = settings.get("max_split_size", -1)  # -1: any size
         divisions = settings.get("roundup_power2_divisions") or {}
         return cls(
             expandable_segments=bool(settings.get("expandable_segments", False)),
-            max_split_bytes=most if 0 <= most < 64 * GIB * GIB else None,
+            max_split_bytes=most if most >= 0 else None,
             power2_divisions={int(size) * MIB: count for size, count in divisions.items() if count > 1},
         )
 

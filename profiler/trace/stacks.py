@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ _PYTHON_FILE = re.compile(r"\.py$|^<")
 # Installed code that asks on somebody's behalf: PyTorch's, the standard library's, memprof's but for its models.
 _PACKAGE = re.escape(str(Path(__file__).parents[1]))
 _BETWEEN = re.compile(
-    r"[/\\]torch[/\\]|^<|[/\\]lib[/\\]python\d[.\d]*[/\\](?!site-packages)"
+    r"[/\\](?:site-packages|dist-packages|pytorch)[/\\]torch[/\\]|^<"
+    r"|[/\\]lib[/\\]python\d[.\d]*[/\\](?!site-packages|dist-packages)"
     rf"|^{_PACKAGE}[/\\](?!workload[/\\]builtin)"
 )
 
@@ -62,7 +64,7 @@ class Site:
     inner_operator: str | None
     node: str | None  # of the backward pass
     in_backward: bool
-    line: str | None  # file:line of the user's code, else of the library that is nearest to it
+    line: str | None  # file:line of the innermost code that is neither PyTorch's, Python's own nor memprof's
     function: str | None
 
 
@@ -163,8 +165,8 @@ def _part(name: str, filename: str) -> _Part:
 
 
 def _origin(parts: Sequence[_Part]) -> Origin:
-    """The first of `_ORIGINS` that any frame shows."""
+    """The first of `_ORIGINS` that a frame within the innermost operator shows; those around it only called it."""
     if not any(part.is_native for part in parts):
         return Origin.UNKNOWN
-    shown = {part.origin for part in parts}
+    shown = {part.origin for part in takewhile(lambda part: part.operator is None, parts)}
     return next((origin for _, origin in _ORIGINS if origin in shown), Origin.WORKSPACE)
