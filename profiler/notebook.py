@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,12 +20,13 @@ from profiler.config_file import LoadedConfig, load
 from profiler.device import Device, choose_device
 from profiler.errors import DeviceError
 from profiler.explain_point import open_explainer
-from profiler.explanation import Explained, Explanation
+from profiler.explanation import Block, Explained, Explanation
 from profiler.overrides import Flag, Override
-from profiler.records import Environment, MaxBatch, RunRecord, Source
+from profiler.records import Environment, MaxBatch, RunRecord, Source, Try
 from profiler.report.explain import explain_report, peak_report
 from profiler.report.max_batch import does_not_fit, max_batch_panel
 from profiler.report.terminal import sweep_table
+from profiler.snapshot_file import check_writable
 from profiler.sweep_runs import open_sweep
 from profiler.units import parse_bytes
 from profiler.worker_client import WorkerClient
@@ -118,7 +119,7 @@ class MaxBatchAnswer(Shown):
         """One row a try, in order."""
         from profiler.table import plain_frame
 
-        return plain_frame([asdict(done) for done in (*self.answer.tries, *self.answer.more_tries)])
+        return plain_frame(Try, (*self.answer.tries, *self.answer.more_tries))
 
     def rendered(self, width: int) -> RenderableType:
         return max_batch_panel(self.answer, width) if self.largest_batch_size else does_not_fit(self.answer)
@@ -183,8 +184,10 @@ def explain(
         MemprofError: the config, the model or the GPU cannot be used; one line says why.
     """
     loaded = _load(config, gpu, _maybe(batch_size), _maybe(optimizer), settings)
+    file = None if snapshot is None else Path(snapshot)
+    if file is not None:
+        check_writable(file)
     with open_explainer(loaded, _gpu(loaded, "explain")) as explainer:
-        file = None if snapshot is None else Path(snapshot)
         return ExplainAnswer(explained=explainer.explain(loaded.config.points()[0], file))
 
 
@@ -217,13 +220,13 @@ class track:  # noqa: N801  used as a function is
 
     ``with track(model, optimizer) as t: ...`` then ``print(t.explain())``. The loop runs as it is: nothing is added to
     what it allocates. Best entered before the first step, since blocks that are older than it and are not the model's
-    or the optimizer's are unknown.
+    or the optimizer's are unknown. PyTorch keeps one history of its allocator: one that was on before ends.
     """
 
     def __init__(
         self,
         model: torch.nn.Module | None = None,
-        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] = (),
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         *,
         snapshot: str | Path | None = None,
     ) -> None:
@@ -235,13 +238,15 @@ class track:  # noqa: N801  used as a function is
             snapshot: where to write a snapshot for pytorch.org/memory_viz.
         """
         self._model = model
-        self._optimizers = tuple(optimizer) if isinstance(optimizer, Sequence) else (optimizer,)
+        self._optimizers = tuple(optimizer) if isinstance(optimizer, Sequence) else _maybe(optimizer)
         self._snapshot = None if snapshot is None else Path(snapshot)
         self._answer: TrackAnswer | None = None
 
     def __enter__(self) -> Self:
         from profiler.measure.region import Region, device_of
 
+        if self._snapshot is not None:
+            check_writable(self._snapshot)
         self._device = device_of(self._model)
         self._region = Region(self._model, self._optimizers, self._device, whole=self._snapshot is not None)
         self._region.start()
@@ -304,4 +309,4 @@ def _maybe(value: Any) -> tuple[Any, ...]:
 def _blocks(explanation: Explanation | None) -> pandas.DataFrame:
     from profiler.table import plain_frame
 
-    return plain_frame([asdict(block) for block in explanation.blocks] if explanation else [])
+    return plain_frame(Block, explanation.blocks if explanation else ())

@@ -1,6 +1,7 @@
-"""Somebody's own memory snapshot, as `torch.cuda.memory._dump_snapshot` writes it, taken apart without torch.
+"""Files of memory snapshots: where one can be written, and somebody's own one taken apart, without torch.
 
-Nobody noted which address was a parameter there, so what a block held follows from the stacks and from when it went.
+They are as `torch.cuda.memory._dump_snapshot` writes them. In a foreign one nobody noted which address was a parameter,
+so what a block held follows from the stacks and from when it went.
 """
 
 from __future__ import annotations
@@ -33,6 +34,22 @@ def explain_snapshot(file: Path) -> dict[int, Explanation]:
         return {index: _explain(snapshot, index) for index in indices}
     except (SnapshotError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise ResultError(f"{file} is no memory snapshot of PyTorch: {type(error).__name__}: {error}") from None
+
+
+def check_writable(file: Path) -> None:
+    """Refuse a place that a snapshot cannot be written to, before anything runs.
+
+    Raises:
+        ResultError: it is a folder, or not to be written.
+    """
+    if file.is_dir():
+        raise ResultError(f"snapshot {file}: is a folder; name a file, for example {file / 'snapshot.pickle'}")
+    try:
+        trial = file.with_name(f".{file.name}.new")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ResultError(f"snapshot {file}: cannot be written: {error.strerror}") from None
 
 
 def _explain(snapshot: dict[str, Any], index: int) -> Explanation:

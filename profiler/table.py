@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import astuple, fields
 from typing import Any
 
 import pandas
@@ -12,8 +13,10 @@ from profiler.results import columns_of, row
 
 _DTYPES = {
     "batch_size": "Int64",
+    "step": "Int64",
     "largest_batch_size": "Int64",
     "difference_percent": "Float64",
+    "seconds": "Float64",
     "seconds_per_step": "Float64",
     "workspace_known": "boolean",
 }
@@ -28,13 +31,11 @@ def frame(records: Sequence[RunRecord]) -> pandas.DataFrame:
     return cells.astype({column: _dtype(column) for column in names})
 
 
-def plain_frame(rows: Sequence[Mapping[str, Any]]) -> pandas.DataFrame:
-    """Return one row a mapping, its keys as columns: bytes ``Int64``, unknown ``<NA>``."""
-    cells = pandas.DataFrame([dict(row) for row in rows], dtype=object)
-    kinds = {
-        column: "Int64" for column in cells.columns if column.endswith("_bytes") or column in ("step", "batch_size")
-    }
-    return cells.astype(kinds)
+def plain_frame(kind: type[Any], items: Sequence[Any]) -> pandas.DataFrame:
+    """Return one row an item of the dataclass `kind`, under the names of its fields; cells as in `frame`."""
+    names = [field.name for field in fields(kind)]
+    cells = pandas.DataFrame([astuple(item) for item in items], columns=names, dtype=object)
+    return cells.astype({column: _dtype(column) for column in names})
 
 
 def _dtype(column: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from profiler.cli.console import print_json, progress_bar, stderr, stdout
 from profiler.cli.saving import make_manifest, print_place
 from profiler.config_file import load
 from profiler.device import Device, choose_device
-from profiler.errors import ConfigError, DeviceError, ExitCode, ResultError
+from profiler.errors import ConfigError, DeviceError, ExitCode
 from profiler.explain_point import open_explainer
 from profiler.explanation import Explained
 from profiler.overrides import Override
@@ -18,7 +18,7 @@ from profiler.records import SCHEMA_VERSION, Source, Status
 from profiler.report.explain import explain_report, peak_report
 from profiler.results import Kind, Result, load_answer, save_answer
 from profiler.results import load as load_result
-from profiler.snapshot_file import explain_snapshot
+from profiler.snapshot_file import check_writable, explain_snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Wanted:
     snapshot: Path | None
     folder: Path
     json: bool
+    error_bar: bool = False
 
 
 def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
@@ -37,10 +38,16 @@ def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
     _check(wanted)
     loaded = load(config, chosen)
     device = _gpu(loaded.config.gpu)
+    if wanted.error_bar and device.source is Source.MEASURED:
+        raise ConfigError("--error-bar needs a phantom (--gpu t4, say): a real GPU has the addresses of its driver")
     (stderr() if wanted.json else stdout()).print(device.explanation, soft_wrap=True)
     with progress_bar("starting PyTorch", None) as progress, open_explainer(loaded, device) as explainer:
         progress.update(progress.tasks[0].id, description="running with the allocator's history kept")
-        explained = explainer.explain(loaded.config.points()[0], wanted.snapshot)
+        point = loaded.config.points()[0]
+        explained = explainer.explain(point, wanted.snapshot)
+        if wanted.error_bar:
+            progress.update(progress.tasks[0].id, description="the same with addresses in other orders")
+            explained = replace(explained, error_bar=explainer.error_bar(point, explained.record))
         manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
     saved = load_result(save_answer(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
     show(saved, wanted.json, wanted.depth, wanted.blocks)
@@ -51,7 +58,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
 
 def run_snapshot(file: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
     """Explain somebody's own snapshot: nothing is run, and nothing saved."""
-    if chosen or wanted.snapshot is not None:
+    if chosen or wanted.snapshot is not None or wanted.error_bar:
         raise ConfigError(f"{file} is a snapshot: only --blocks and --json go with it, since nothing is run")
     _check(wanted)
     explanations = explain_snapshot(file)
@@ -86,6 +93,7 @@ def _json(explained: Explained) -> dict[str, object]:
         **(asdict(explanation) if explanation else {}),
         "ladder": [asdict(rung) for rung in explanation.ladder] if explanation else None,
         "differences": [asdict(row) for row in explained.differences],
+        "error_bar": asdict(explained.error_bar) if explained.error_bar else None,
         "record": asdict(explained.record),
     }
 
@@ -102,16 +110,4 @@ def _check(wanted: Wanted) -> None:
         if value is not None and value < least:
             raise ConfigError(f"{option} {value}: must be at least {least}")
     if wanted.snapshot is not None:
-        _check_writable(wanted.snapshot)
-
-
-def _check_writable(file: Path) -> None:
-    """Refuse a place that the snapshot cannot be written to before anything runs."""
-    if file.is_dir():
-        raise ResultError(f"--snapshot {file}: is a folder; name a file, for example {file / 'snapshot.pickle'}")
-    try:
-        trial = file.with_name(f".{file.name}.new")
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise ResultError(f"--snapshot {file}: cannot be written: {error.strerror}") from None
+        check_writable(wanted.snapshot)

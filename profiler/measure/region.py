@@ -56,6 +56,14 @@ class Region:
             raise WorkloadError("one region is being tracked already: PyTorch keeps one history of its allocator")
         self._history.start()
         _running.append(self)
+        try:
+            self._follow()
+        except BaseException:
+            self._let_go()
+            self._history.stop()
+            raise
+
+    def _follow(self) -> None:
         tracker = self._tracker
         tracker.label_model()
         tracker.label_gradients()
@@ -75,9 +83,7 @@ class Region:
         Raises:
             OSError: the snapshot cannot be written.
         """
-        self._saving.close()
-        self._tracker.close()
-        _running.remove(self)
+        self._let_go()
         self._tracker.label_gradients()
         self._tracker.label_leaf_gradients()
         nvml = open_nvml(self._device)
@@ -96,6 +102,11 @@ class Region:
         if snapshot_file is not None:
             write_snapshot(snapshot, history.index, account.names(), snapshot_file)
         return account.explanation()
+
+    def _let_go(self) -> None:
+        self._saving.close()
+        self._tracker.close()
+        _running.remove(self)
 
 
 def device_of(model: nn.Module | None) -> torch.device:
@@ -132,8 +143,8 @@ class _LoopTracker(Tracker):
         self.entered("", (args, kwargs))
 
     def entered(self, path: str, arguments: Any) -> None:
-        # Checkpointing runs submodules again within a backward pass, but never the model itself.
-        if self.is_outside and (not path or self.place[1] is not Phase.BACKWARD):
+        within_backward = torch._C._current_graph_task_id() != -1  # where checkpointing runs modules again
+        if self.is_outside and not within_backward:
             self.moved_to(self.place[0], Phase.FORWARD)
             inputs = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor) and leaf.grad_fn is None]
             self.label(Category.INPUT, {"input": (inputs, None)})

@@ -22,6 +22,8 @@ from profiler.explanation import Category
 from profiler.measure.history import History
 from profiler.records import Phase
 
+_FOLLOWED_BY = "memprof"  # in the metadata that autograd keeps for each node
+
 
 class Tracker:
     """Follows one model on one device while its history is kept."""
@@ -37,6 +39,7 @@ class Tracker:
         self._sequence: list[tuple[int, str | None]] = []  # from which number on nodes are made by which module
         self._node: str | None = None  # whose backward runs
         self._thread = threading.get_ident()  # sequence numbers are counted by thread
+        self._is_over = False
         self._saved_addresses: list[int] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # with the wrapper that was there before
         self.hooks: list[Any] = []
@@ -57,7 +60,8 @@ class Tracker:
             self.hooks.append(optimizer.register_step_post_hook(self._after_optimizer))
 
     def close(self) -> None:
-        """Leave the model and the optimizers as they were."""
+        """Leave the model and the optimizers as they were; what is left of a graph notes nothing any more."""
+        self._is_over = True
         for module, before in self._wrapped:
             if before is None:
                 module.__dict__.pop("forward", None)
@@ -185,22 +189,23 @@ class Tracker:
             return
         tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         self.notes.output_shapes[path] = tuple(tuple(tensor.shape) for tensor in tensors)
-        if not path and not self._stack and self._phase is not Phase.BACKWARD:
-            self.label(Category.OUTPUT, {"output of the model": (tensors, "")})
+        if not self._stack and self._phase is not Phase.BACKWARD:
+            self.label(Category.OUTPUT, {f"output of {path or 'the model'}": (tensors, path)})
             self._hook_nodes(tensors)
 
     def _hook_nodes(self, outputs: Iterable[Tensor]) -> None:
-        """Make each node of the backward pass note when it begins."""
+        """Make each node of the backward pass note when it begins, but those that do already."""
         starts = [number for number, _ in self._sequence]
-        waiting = [tensor.grad_fn for tensor in outputs if tensor.grad_fn is not None]
-        seen = set(waiting)
+        waiting: list[Any] = [tensor.grad_fn for tensor in outputs]
         while waiting:
             node = waiting.pop()
+            if node is None or node.metadata.get(_FOLLOWED_BY) is self:
+                continue
+            node.metadata[_FOLLOWED_BY] = self
             if not hasattr(node, "variable"):  # which keeps a gradient, and asks for nothing
                 node.register_prehook(functools.partial(self._node_begins, self._module_of(node, starts)))
-            following = {after for after, _ in node.next_functions if after is not None} - seen
-            seen |= following
-            waiting.extend(following)
+            waiting.extend(after for after, _ in node.next_functions)
+        del self._sequence[:-1]
 
     def _module_of(self, node: Any, starts: list[int]) -> str | None:
         found = bisect_right(starts, node._sequence_nr()) - 1
@@ -208,6 +213,8 @@ class Tracker:
 
     def _node_begins(self, module: str | None, gradients: Any) -> None:
         del gradients
+        if self._is_over:
+            return
         self.backward_runs()
         self._node = module
         self._mark(module)
@@ -242,6 +249,8 @@ class Tracker:
     def saved(self, tensor: Tensor) -> Tensor:
         """Note that autograd keeps `tensor`, and return it as it is."""
         self._saved_addresses.extend(addresses(tensor, self.index))
+        if self.is_outside:  # no mark comes soon, and the address may hold something else by then
+            self._note_saved(self._history.position())
         return tensor
 
 
