@@ -2,6 +2,7 @@
 
 from profiler.attribution.differences import find_differences
 from profiler.attribution.explaining import Account, DeviceFigures, account_for
+from profiler.attribution.holdings import names_module
 from profiler.attribution.notes import Label, Mark, ModuleNote, Notes
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Notes",
     "account_for",
     "find_differences",
+    "names_module",
 ]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.attribution.holdings import Holding, find_holdings
+from profiler.attribution.holdings import Holding, find_holdings, names_module
 from profiler.attribution.moments import (
     Stretch,
     by_step,
@@ -90,7 +90,8 @@ class Account:
         """Yield what each allocation of the history held, in order: ``activations: conv2d output in layer1``."""
         for allocation, holding in zip(self._replay.allocations, self._holdings, strict=True):
             if allocation.born != UNBORN:
-                inside = f" in {holding.module}" if holding.module and holding.module not in holding.name else ""
+                told = not holding.module or names_module(holding.name, holding.module)
+                inside = "" if told else f" in {holding.module}"
                 yield f"{holding.category.value}: {holding.name}{inside}"
 
     def explanation(self) -> Explanation:

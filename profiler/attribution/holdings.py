@@ -59,6 +59,11 @@ def find_holdings(replay: Replay, sites: Sequence[Site], notes: Notes) -> list[H
     return holdings
 
 
+def names_module(name: str, module: str) -> bool:
+    """Say whether a block's name has its module's path in it already, as ``gradient of layer1.weight`` does."""
+    return f" {module}." in f" {name}."
+
+
 def _labels_by_allocation(replay: Replay, labels: Sequence[Label]) -> dict[int, Label]:
     """Return the strongest label of each allocation that has one."""
     found: dict[int, Label] = {}
