@@ -15,7 +15,15 @@ from pydantic_core import ErrorDetails
 
 from profiler.config import SHORT_OPTIMIZERS, Mode, SweepConfig
 from profiler.nearest import did_you_mean, nearest
-from profiler.workload.names import BUILT_IN, OPTIMIZERS, TORCHVISION, installed_optimizer, own_model
+from profiler.workload.names import (
+    BUILT_IN,
+    OPTIMIZERS,
+    TIMM,
+    TORCHVISION,
+    TRANSFORMERS,
+    installed_optimizer,
+    own_model,
+)
 from profiler.yaml_lines import KeyPath
 
 _LONGEST_SHOWN = 40
@@ -107,7 +115,7 @@ def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
         files = [file.name for file in (folder / own.file).parent.glob("*.py")]
         near = did_you_mean(own.file.name, files)
         yield Problem(path=("model",), text=f"no file {own.file} in {folder}{near}")
-    if own is not None or name in BUILT_IN or re.fullmatch(rf"{TORCHVISION}\w+", name):
+    if own is not None or name in BUILT_IN or re.fullmatch(rf"{TORCHVISION}\w+|{TRANSFORMERS}\w+|{TIMM}[\w.]+", name):
         return
     near = did_you_mean(name, BUILT_IN)
     example = TORCHVISION + (name if name.isidentifier() else "resnet50")

@@ -36,12 +36,21 @@ class Section(BaseModel):
 
 
 class ModelConfig(Section):
-    """A built-in name, ``torchvision:NAME``, or ``path/to/file.py:factory`` (relative to the config file)."""
+    """A built-in name, ``torchvision:NAME``, ``timm:NAME``, ``transformers:CLASS``, or ``path/to/file.py:factory``.
+
+    The path is relative to the config file. For a class of transformers, `kwargs` are those of its configuration.
+    """
 
     name: str = Field(
         min_length=1,
-        description="A built-in model, torchvision:NAME, or FILE.py:FACTORY with FILE.py beside the config.",
-        examples=["mnist_mlp", "torchvision:resnet50", "own_model.py:build"],
+        description="A built-in model, torchvision:NAME, timm:NAME, transformers:CLASS, "
+        "or FILE.py:FACTORY with FILE.py beside the config.",
+        examples=[
+            "mnist_mlp",
+            "torchvision:resnet50",
+            "transformers:BertForSequenceClassification",
+            "own_model.py:build",
+        ],
     )
     kwargs: Kwargs = Field(default={}, description="Keyword arguments of the model's factory.")
 

@@ -1,4 +1,4 @@
-"""The model that a config names, on the CPU: built in, torchvision's, or the user's own."""
+"""The model that a config names, on the CPU: built in, torchvision's, a hub's, or the user's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from profiler.nearest import did_you_mean
 from profiler.workload.batches import make_batch
 from profiler.workload.builtin import FACTORIES
 from profiler.workload.checkpointing import checkpoint_blocks
-from profiler.workload.names import TORCHVISION, own_model
+from profiler.workload.hub import build_timm, build_transformers
+from profiler.workload.names import TIMM, TORCHVISION, TRANSFORMERS, own_model
 from profiler.workload.own import build_own
 from profiler.workload.precision import weights_dtype
 from profiler.workload.reason import reason
@@ -49,11 +50,16 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
 def _construct(spec: ModelConfig, folder: Path) -> nn.Module:
     if spec.name.startswith(TORCHVISION):
         return _torchvision(spec)
+    if spec.name.startswith(TIMM):
+        return build_timm(spec)
+    if spec.name.startswith(TRANSFORMERS):
+        return build_transformers(spec)
     if (own := own_model(spec.name)) is not None:
         return build_own(spec, own, folder)
     if spec.name not in FACTORIES:
         hint = did_you_mean(spec.name, FACTORIES) or f"; built in are {', '.join(FACTORIES)}"
-        raise WorkloadError(f"model {spec.name!r} is unknown{hint} (or write torchvision:NAME or FILE.py:FACTORY)")
+        others = "torchvision:NAME, timm:NAME, transformers:CLASS or FILE.py:FACTORY"
+        raise WorkloadError(f"model {spec.name!r} is unknown{hint} (or write {others})")
     try:
         return FACTORIES[spec.name](**spec.kwargs)
     except TypeError as error:

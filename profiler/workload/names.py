@@ -12,6 +12,8 @@ from typing import Any
 from profiler.config import LossConfig, ModelConfig, TensorConfig
 
 TORCHVISION = "torchvision:"
+TIMM = "timm:"
+TRANSFORMERS = "transformers:"
 
 # The optimizer classes of torch.optim; tests/workload/test_names.py holds them against the installed torch.
 OPTIMIZERS = (
@@ -83,12 +85,12 @@ def installed_optimizer(name: str) -> tuple[str, str] | None:
 def defaults_of(model: ModelConfig) -> Defaults | None:
     """Return what `model`'s name implies, or ``None`` for a model of the user's own and an unknown name.
 
-    For torchvision's these are the models for ImageNet classification: 224x224 pixels and 1000 classes,
-    or what the keyword arguments `image_size` and `num_classes` say.
+    For torchvision's and timm's these are the models for ImageNet classification: 224x224 pixels and 1000 classes,
+    or what the keyword arguments `image_size`, `img_size` and `num_classes` say.
     """
-    if not model.name.startswith(TORCHVISION):
+    if not model.name.startswith((TORCHVISION, TIMM)):
         return BUILT_IN.get(model.name)
-    size = _count(model.kwargs.get("image_size"), 224)
+    size = _count(model.kwargs.get("image_size", model.kwargs.get("img_size")), 224)
     return _images(3, size, size, classes=_count(model.kwargs.get("num_classes"), 1000))
 
 

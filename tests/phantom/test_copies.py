@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 Figures = Callable[..., Mapping[str, Any]]
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,19 @@ def test_memory_that_was_freed_holds_nothing_when_it_is_handed_out_again(values:
 
 def test_a_fill_by_the_runtime_is_real(values: Mapping[str, Any]) -> None:
     assert values["set"] == 0x01010101
+
+
+def test_a_program_that_waits_for_a_result_of_a_kernel_is_told_why_it_waits(start: Start) -> None:
+    finished = start("waiting.py")
+    assert finished.returncode == 0, finished.stderr
+    told = [line for line in finished.stderr.splitlines() if line.startswith("memprof phantom:")]
+    assert told == [
+        "memprof phantom: the program has read 2000 results of kernels, which do not run: each was zeros. "
+        "A loop that waits for one of them does not end."
+    ]
+    assert finished.stdout == "gave up\n"
+
+
+def test_a_few_steps_that_read_their_loss_are_told_nothing(start: Start) -> None:
+    finished = start("waiting.py", "20")
+    assert "memprof phantom:" not in finished.stderr

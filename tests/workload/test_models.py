@@ -1,5 +1,6 @@
 """The models that a config may name, and the lines that refuse what cannot be built."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,26 @@ def test_a_factory_must_return_a_module_with_something_to_train(own: Path) -> No
 def test_lazy_layers_take_their_shape_from_the_config_input(own: Path) -> None:
     model = build("own.py:lazy", own, input=[{"shape": [3, 4, 4]}])
     assert model[1].in_features == 48  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "near"),
+    [
+        ("timm:resnett18", "timm", "is not in timm; did you mean resnet18?"),
+        ("transformers:BertForSequenceClasification", "transformers", "; did you mean BertForSequenceClassification?"),
+        ("transformers:pipeline", "transformers", "is not a model class of transformers"),
+    ],
+)
+def test_a_model_that_a_hub_does_not_have_is_refused_with_the_nearest(name: str, package: str, near: str) -> None:
+    pytest.importorskip(package, reason=f"{package} is not installed (the extra is `hub`)")
+    assert near in refusal(name)
+
+
+def test_a_model_of_timm_is_never_downloaded() -> None:
+    pytest.importorskip("timm", reason="timm is not installed (the extra is `hub`)")
+    assert "memprof downloads nothing" in refusal({"name": "timm:resnet18", "kwargs": {"pretrained": True}})
+
+
+def test_a_hub_that_is_not_installed_is_refused_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # what an import finds where the package is missing
+    assert refusal("timm:resnet18").endswith("; run: pip install timm")

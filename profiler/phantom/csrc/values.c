@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,9 @@ typedef struct {
 } note;
 
 enum { NOTES_LIMIT_BYTES = 32 << 20 };
+
+/* A few steps of training read a few losses and norms; a loop that does not end soon reads more than this. */
+enum { ZEROS_WORTH_A_LINE = 2000 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static note *notes; /* in the order of their addresses; no two overlap */
@@ -111,6 +115,16 @@ static void copy_on_device(char *to, const char *from, size_t bytes) {
     remember(to, values, bytes);
 }
 
+/* A program that waits for a value which a kernel would compute waits for ever, and is told why. */
+static void count_zeros_read(void) {
+    static int reads;
+    if (++reads == ZEROS_WORTH_A_LINE)
+        fprintf(stderr,
+                "memprof phantom: the program has read %d results of kernels, which do not run: each was zeros. "
+                "A loop that waits for one of them does not end.\n",
+                reads);
+}
+
 void phantom_copy(void *to, const void *from, size_t bytes) {
     bool to_device = phantom_owner(to) >= 0, from_device = phantom_owner(from) >= 0;
     if (!to_device && !from_device) {
@@ -118,6 +132,7 @@ void phantom_copy(void *to, const void *from, size_t bytes) {
         return;
     }
     pthread_mutex_lock(&lock);
+    if (!to_device && !is_noted(from, bytes)) count_zeros_read();
     if (!to_device) recall(to, from, bytes);
     else if (bytes > PHANTOM_SMALL_COPY_BYTES) forget(to, bytes);
     else if (from_device) copy_on_device(to, from, bytes);
