@@ -1,0 +1,162 @@
+"""`python -m benchmarks.campaign`: a training step of every torchvision model on a phantom GPU, beside MemTracker.
+
+It writes docs/campaign.md. `--model NAME`, repeated, takes some of them and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.machine import describe_machine
+from profiler.phantom.build import build_phantom
+from profiler.phantom.catalog import find_gpu
+from profiler.phantom.launch import phantom_environment
+from profiler.units import format_bytes
+
+GPU = "h100-80gb"
+REPORT = Path("docs", "campaign.md")
+OUTLIER = 0.25  # a peak that is so much above or below MemTracker's is explained
+WORKSPACES_BYTES = 64 << 20  # two of cuBLAS on an H100
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model: what its step on the phantom took, and what MemTracker says. All peaks are allocated bytes."""
+
+    model: str
+    phantom: Answer
+    tracker: Answer
+
+    @property
+    def failed(self) -> str | None:
+        """Why the step on the phantom did not go through: an exception, or the signal that ended the process."""
+        if "crash" in self.phantom:
+            return f"crashed: {self.phantom['crash']}"
+        return self.phantom.get("error")
+
+    @property
+    def more(self) -> float | None:
+        """How far the phantom's peak, less cuBLAS's workspaces, is above MemTracker's; ``None`` where it has none."""
+        theirs = self.tracker.get("peak_bytes")
+        if self.failed or not theirs:
+            return None
+        return float((self.phantom["requested_bytes"] - WORKSPACES_BYTES) / theirs - 1)
+
+
+class Server:
+    """The process that has imported torch and forks a child for each question; it sees a phantom GPU."""
+
+    def __init__(self) -> None:
+        added = {**phantom_environment(build_phantom(), find_gpu(GPU)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.campaign_child"],
+            env={**os.environ, **added, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.models: Sequence[str] = self._read()
+
+    def ask(self, kind: str, model: str) -> Answer:
+        """Return what a child answers about a model; `kind` is "phantom" or "tracker"."""
+        assert self._process.stdin is not None
+        print(kind, model, file=self._process.stdin, flush=True)
+        found: Answer = self._read()
+        return found
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.communicate()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A server for the time of the block."""
+    started = Server()
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+def campaign(asked: Sequence[str] = ()) -> Iterator[Row]:
+    """Run the models that were asked for, or all of them."""
+    with server() as running:
+        for model in asked or running.models:
+            yield Row(model=model, phantom=running.ask("phantom", model), tracker=running.ask("tracker", model))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The report: how many ran, and a table of all of them."""
+    ran, crashed = [row for row in rows if not row.failed], [row for row in rows if "crash" in row.phantom]
+    compared = sorted(row.more for row in rows if row.more is not None)
+    outliers = [row for row in rows if row.more is not None and abs(row.more) > OUTLIER]
+    step = median(row.phantom["step_seconds"] for row in ran)
+    return "\n".join(
+        [
+            "# Every torchvision model on a phantom GPU",
+            "",
+            f"`python -m benchmarks.campaign` wrote this page. {' '.join(describe_machine())}",
+            "",
+            f"**{len(ran)} of {len(rows)} classification, detection and segmentation models took two training steps; "
+            f"{len(crashed)} crashed.** Batch 2, float32, SGD with momentum, random weights, phantom {GPU}; "
+            f"the median second step took {1000 * step:.0f} ms on the host.",
+            "",
+            "MemTracker is PyTorch's own: it adds up tensors under fake operators on the CPU. It knows no workspaces, no "
+            "rounding, and no operator whose output depends on values, so it has no figure for models that detect.",
+            "Its column is compared with what the phantom's allocator was asked for at its peak, less two workspaces "
+            f"of cuBLAS ({format_bytes(WORKSPACES_BYTES)}). Of {len(compared)} models that both have a figure for, the "
+            f"median difference is {100 * median(compared):+.1f} %, and {len(outliers)} are more than "
+            f"{100 * OUTLIER:.0f} % apart.",
+            "",
+            "| model | parameters | phantom: allocated | requested | MemTracker | requested less workspaces |",
+            "| --- | ---: | ---: | ---: | ---: | ---: |",
+            *map(_line, rows),
+            "",
+        ]
+    )
+
+
+def _line(row: Row) -> str:
+    theirs = row.tracker.get("peak_bytes")
+    tracked = format_bytes(theirs) if theirs else "-"
+    if row.failed:
+        return f"| {row.model} | - | {row.failed} | - | {tracked} | - |"
+    found, more = row.phantom, "-" if row.more is None else f"{100 * row.more:+.1f} %"
+    own = f"{format_bytes(found['peak_bytes'])} | {format_bytes(found['requested_bytes'])}"
+    return f"| {row.model} | {found['parameters']:,} | {own} | {tracked} | {more} |"
+
+
+def main() -> int:
+    """Print a line for each model; the exit status is 1 where one did not go through."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.campaign", description=__doc__)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME")
+    asked = parser.parse_args().model
+    rows = []
+    for row in campaign(asked):
+        print(_line(row), row.tracker.get("error", ""), flush=True)
+        rows.append(row)
+    if not asked:
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(markdown(rows), encoding="utf-8")
+    return 1 if any(row.failed for row in rows) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,146 @@
+"""One training step of one torchvision model: on the phantom that this process sees, or under MemTracker.
+
+The parent is in campaign.py. A server, which has imported torch once, forks a child for each line of its input, and the
+child answers with one line of JSON; a child that crashes answers nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.models import detection, segmentation
+
+BATCH, CLASSES, LEARNING_RATE = 2, 10, 1e-3
+SECONDS_LIMIT = 240
+# Inputs other than 224x224, from the pages of torchvision's pretrained weights.
+SIDES = {"inception_v3": 299, "ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
+SEGMENTATION_SIDE, DETECTION_SIDE = 256, 320
+
+
+def names() -> list[str]:
+    """The classification, detection and segmentation models of the installed torchvision."""
+    return [name for part in (models, detection, segmentation) for name in models.list_models(module=part)]
+
+
+def build(name: str) -> nn.Module:
+    """The model with random weights, in training mode, on the device that is the default."""
+    options: dict[str, Any] = {"weights": None}
+    if name in models.list_models(module=detection) or name in models.list_models(module=segmentation):
+        options["weights_backbone"] = None
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False  # which takes half a minute on the CPU
+    model: nn.Module = models.get_model(name, **options)
+    return model.train()
+
+
+def loss_of(name: str, model: nn.Module, device: str) -> Tensor:
+    """The loss of one batch of zeros, which is what images are on a phantom."""
+    if name in models.list_models(module=detection):
+        return detection_loss(name, model, device)
+    segments = name in models.list_models(module=segmentation)
+    side = SEGMENTATION_SIDE if segments else SIDES.get(name, 224)
+    images = torch.zeros(BATCH, 3, side, side, device=device)
+    target = torch.zeros((BATCH, side, side) if segments else (BATCH,), dtype=torch.long, device=device)
+    output = model(images)
+    parts = output.values() if isinstance(output, dict) else output if isinstance(output, tuple) else [output]
+    return sum((nn.functional.cross_entropy(part, target) for part in parts), start=torch.zeros((), device=device))
+
+
+def detection_loss(name: str, model: nn.Module, device: str) -> Tensor:
+    side = SIDES.get(name, DETECTION_SIDE)
+    images = [torch.zeros(3, side, side, device=device) for _ in range(BATCH)]
+    target = {
+        "boxes": torch.tensor([[10.0, 10.0, 100.0, 120.0], [30.0, 40.0, 200.0, 180.0]], device=device),
+        "labels": torch.ones(2, dtype=torch.long, device=device),
+        "masks": torch.zeros(2, side, side, dtype=torch.uint8, device=device),
+        "keypoints": torch.ones(2, 17, 3, device=device),
+    }
+    return sum(model(images, [target] * BATCH).values(), start=torch.zeros((), device=device))
+
+
+def phantom_step(name: str) -> dict[str, Any]:
+    """Two steps with SGD and momentum on the phantom: the second has the optimizer's state from the start."""
+    with torch.device("cuda"):
+        model = build(name)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
+    for _ in range(2):
+        optimizer.zero_grad()
+        start = time.perf_counter()
+        loss_of(name, model, "cuda").backward()
+        optimizer.step()
+        seconds = time.perf_counter() - start
+    stats = torch.cuda.memory_stats()
+    return {
+        "peak_bytes": stats["allocated_bytes.all.peak"],
+        "requested_bytes": stats["requested_bytes.all.peak"],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "step_seconds": seconds,
+    }
+
+
+def tracker_step(name: str) -> dict[str, Any]:
+    """The same two steps under PyTorch's MemTracker and fake tensors on the CPU, as its documentation uses it."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    tracker, fake = MemTracker(), FakeTensorMode()
+    model = build(name)  # with real values, which initializers read
+    for module in model.modules():
+        for kept in (module._parameters, module._buffers):
+            kept.update({key: fake_of(fake, tensor) for key, tensor in kept.items() if tensor is not None})
+    with fake:
+        optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
+        tracker.track_external(model, optimizer)
+        with tracker:
+            for _ in range(2):
+                optimizer.zero_grad()
+                loss_of(name, model, "cpu").backward()
+                optimizer.step()
+                tracker.reset_mod_stats()
+    return {"peak_bytes": tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]}
+
+
+def fake_of(mode: Any, tensor: Tensor) -> Tensor:
+    fake: Tensor = mode.from_tensor(tensor)
+    return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
+
+
+def answer(kind: str, name: str) -> dict[str, Any]:
+    signal.alarm(SECONDS_LIMIT)  # a hang is a crash
+    warnings.simplefilter("ignore")
+    try:
+        return {"phantom": phantom_step, "tracker": tracker_step}[kind](name)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        return {"error": f"{type(error).__name__}: {first[:160]}"}
+
+
+def serve() -> None:
+    """Read "kind name" lines; for each print one line of JSON, with how the child ended."""
+    for line in sys.stdin:
+        kind, name = line.split()
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            os.write(writing, json.dumps(answer(kind, name)).encode())
+            os._exit(0)
+        os.close(writing)
+        with open(reading) as pipe:
+            text = pipe.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(text or json.dumps({"crash": status}), flush=True)
+
+
+if __name__ == "__main__":
+    print(json.dumps(names()), flush=True)
+    serve()

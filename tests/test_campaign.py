@@ -1,0 +1,47 @@
+"""A sample of the campaign over torchvision's models: one that classifies, one that segments, one that detects.
+
+All of them: ``python -m benchmarks.campaign``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from benchmarks.campaign import OUTLIER, Row, campaign, markdown
+from profiler.device import Device
+
+SAMPLE = ("resnet18", "lraspp_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn")
+
+
+@pytest.fixture(scope="module")
+def rows(phantom_device_h100: Device) -> Mapping[str, Row]:  # noqa: ARG001  skips where no phantom can be had
+    return {row.model: row for row in campaign(SAMPLE)}
+
+
+@pytest.mark.parametrize("model", SAMPLE)
+def test_a_model_takes_its_steps_on_the_phantom(model: str, rows: Mapping[str, Row]) -> None:
+    row = rows[model]
+    assert row.failed is None
+    weights_gradients_momentum = 3 * 4 * row.phantom["parameters"]
+    assert weights_gradients_momentum < row.phantom["requested_bytes"] <= row.phantom["peak_bytes"]
+
+
+def test_where_memtracker_has_a_figure_the_two_agree(rows: Mapping[str, Row]) -> None:
+    more = rows["resnet18"].more
+    assert more is not None
+    assert abs(more) < OUTLIER
+
+
+def test_memtracker_has_none_for_a_model_that_detects(rows: Mapping[str, Row]) -> None:
+    detecting = rows["fasterrcnn_mobilenet_v3_large_320_fpn"]
+    assert detecting.tracker["error"].startswith("DataDependentOutputException")
+    assert detecting.more is None
+
+
+def test_a_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
+    crashed = Row(model="broken", phantom={"crash": -11}, tracker={"error": "ValueError: no"})
+    page = markdown([*rows.values(), crashed])
+    assert "**3 of 4 classification, detection and segmentation models took two training steps; 1 crashed.**" in page
+    assert "| broken | - | crashed: -11 | - | - | - |" in page
