@@ -20,7 +20,7 @@ from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem != "own_model")
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +84,18 @@ def assert_true_to(explanation: Explanation, plain: Outcome) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_config_adds_up_with_sgd_and_adam(client: WorkerClient, name: str) -> None:
-    for explanation in explain(client, loaded(name)):
-        assert explanation.allocated_parts["parameters"] == explanation.highest_parts["parameters"]
-
-
-def test_a_model_of_ones_own_adds_up(client: WorkerClient) -> None:
-    explain(client, load(CONFIGS / "own_model.yaml"))
+    config = loaded(name)
+    explanations = explain(client, config)
+    for explanation in explanations:
+        parts, highest = explanation.allocated_parts, explanation.highest_parts
+        assert parts["parameters"] == highest["parameters"]
+        assert parts["input"] == highest["input"] > 0
+    if config.config.mode is Mode.TRAIN:
+        sgd, adam = (explanation.highest_parts for explanation in explanations)
+        assert sgd["gradients"] == adam["gradients"] == adam["parameters"]
+        assert sgd["optimizer_state"] == 0
+        # two numbers each; the counts of steps stay on the CPU
+        assert adam["optimizer_state"] == 2 * adam["parameters"]
 
 
 @pytest.mark.parametrize(

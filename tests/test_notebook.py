@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import profiler
-from profiler.device import Device
-from profiler.errors import ConfigError
+from profiler.errors import ConfigError, ResultError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -31,7 +30,12 @@ def test_an_explanation_is_a_frame_of_blocks() -> None:
         CONFIGS / "mnist_mlp.yaml", batch_size=64, optimizer="adam", gpu="h100-80gb", settings={"set_to_none": False}
     )
     assert answer.explanation is not None
-    assert answer.frame["block_bytes"].sum() == answer.explanation.peak_allocated_bytes
+    frame = answer.frame
+    assert frame["block_bytes"].sum() == answer.explanation.peak_allocated_bytes
+    assert {column: str(dtype) for column, dtype in frame.dtypes.items()} == {
+        **dict.fromkeys(["category", "name", "module", "operator", "phase", "line"], "string"),
+        **dict.fromkeys(["requested_bytes", "block_bytes", "step"], "Int64"),
+    }
     assert set(answer.frame["category"]) >= {"parameters", "workspace"}
     assert "What the peak is made of" in str(answer)
     assert "cuBLAS workspace" in answer._repr_html_()
@@ -41,16 +45,29 @@ def test_an_explanation_is_a_frame_of_blocks() -> None:
 def test_a_largest_batch_has_its_tries() -> None:
     answer = profiler.max_batch(CONFIGS / "mnist_cnn.yaml", gpu="t4", memory="1GiB")
     assert answer.safe_batch_size == answer.largest_batch_size * 8 // 10
-    tried = dict(zip(answer.frame["batch_size"], answer.frame["status"], strict=True))
+    frame = answer.frame
+    assert {str(frame[column].dtype) for column in ("batch_size", "peak_allocated_bytes", "device_bytes")} == {"Int64"}
+    assert (str(frame["seconds"].dtype), str(frame["stop"].dtype)) == ("Float64", "string")
+    tried = dict(zip(frame["batch_size"], frame["status"], strict=True))
     assert tried[answer.largest_batch_size] == "ok"
     assert tried[answer.largest_batch_size + 1] == "oom"
     assert str(answer.largest_batch_size) in str(answer)
 
 
-def test_a_mistake_is_one_line(phantom_device_h100: Device) -> None:
-    del phantom_device_h100
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_a_point_that_does_not_even_start_has_an_empty_frame_with_its_columns() -> None:
+    answer = profiler.explain(CONFIGS / "vit_b_16.yaml", batch_size=200_000, optimizer="sgd", gpu="t4")
+    assert answer.explanation is None
+    assert (len(answer.frame), str(answer.frame["block_bytes"].dtype)) == (0, "Int64")
+    assert "ended with oom" in str(answer)
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="precision"):
         profiler.sweep(CONFIGS / "mnist_mlp.yaml", settings={"precision": "fp23"})
+    with pytest.raises(ResultError, match="is a folder"):
+        profiler.explain(CONFIGS / "mnist_mlp.yaml", snapshot=tmp_path)
 
 
 def test_the_import_brings_nothing_along() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,10 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 _SCRIPT = '''
 import json
-from collections import Counter
+import pickle
 import torch
 from torch import nn
+from torch.cuda._memory_viz import segsum, trace, trace_plot
 from profiler import track
 
 class Scale(nn.Module):
@@ -49,7 +53,7 @@ class Model(nn.Module):
 
 model = Model()
 optimizer = torch.optim.Adam(model.parameters())
-with track(model, optimizer) as t:
+with track(model, optimizer, snapshot=r"FILE") as t:
     for _ in range(2):
         batch = torch.zeros(60_000, device="cuda")
         optimizer.zero_grad()
@@ -57,6 +61,8 @@ with track(model, optimizer) as t:
         loss.backward()
         optimizer.step()
 e = t.explain().explanation
+with open(r"FILE", "rb") as file:
+    snapshot = pickle.load(file)
 print(json.dumps({
     "peak": e.peak_allocated_bytes,
     "highest": dict(e.highest_parts),
@@ -65,15 +71,32 @@ print(json.dumps({
     "forward_is_back": all("forward" not in vars(m) for m in model.modules()),
     "max": torch.cuda.max_memory_allocated(),
     "unknown": e.unknown_reason,
+    "drawn": ["<html" in trace_plot(snapshot), len(trace(snapshot)) > 999, "total_reserved" in segsum(snapshot)],
 }))
 '''
 
 
-@pytest.fixture
-def explained_model(run_on_phantom: Run) -> dict[str, Any]:
-    done = run_on_phantom(_SCRIPT)
+@pytest.fixture(scope="module")
+def snapshot_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("known") / "snapshot.pickle"
+
+
+@pytest.fixture(scope="module")
+def explained_model(run_on_phantom: Run, snapshot_file: Path) -> dict[str, Any]:
+    done = run_on_phantom(_SCRIPT.replace("FILE", str(snapshot_file)))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def named(explained_model: dict[str, Any], snapshot_file: Path) -> dict[str, list[int]]:
+    """The size of each allocation of the whole run, small ones left out, by the name that the snapshot gives it."""
+    assert explained_model
+    sizes: dict[str, list[int]] = {}
+    for entry in pickle.loads(snapshot_file.read_bytes())["device_traces"][0]:
+        if entry["action"] == "alloc" and entry["size"] > 1000:
+            sizes.setdefault(entry["user_metadata"], []).append(entry["size"])
+    return sizes
 
 
 def blocks_of(found: dict[str, Any], category: str) -> dict[str, tuple[str | None, int]]:
@@ -100,11 +123,34 @@ def test_each_tensor_is_found_where_it_belongs(explained_model: dict[str, Any]) 
     assert found["highest"]["unknown"] == 0
 
 
-def test_what_autograd_keeps_is_the_output_of_each_exp(explained_model: dict[str, Any]) -> None:
-    # first's, and the module that is used twice keeps its output twice; nothing behind the frozen weight's exp
-    kept = explained_model["highest"]["activations"]
-    assert kept >= 4_000_000 + 2 * 2_000_000
-    assert kept < 4_000_000 + 2 * 2_000_000 + 1_000_000 + 10_000
+def test_every_tensor_of_the_run_is_found_with_its_bytes(named: dict[str, list[int]]) -> None:
+    found = Counter({(name, size): len(sizes) for name, sizes in named.items() for size in set(sizes)})
+    of = {
+        category: {} for category in ("activations", "gradients", "optimizer_state", "input", "parameters", "unknown")
+    }
+    for (name, size), count in found.items():
+        of.setdefault(name.partition(":")[0], {})[name.partition(": ")[2], size] = count
+    # exp keeps what it returns: once a use of its module and step
+    assert of["activations"] == {
+        ("exp output in first", 4_000_000): 2,
+        ("exp output in twice.inner", 2_000_000): 4,
+        ("exp output in frozen", 1_000_000): 2,
+    }
+    assert of["gradients"] == {
+        ("gradient of first.weight", 4_000_000): 2,
+        ("gradient of twice.inner.weight", 2_000_000): 2,
+    }
+    assert of["optimizer_state"] == {
+        (f"{state} of {name}", size): 1
+        for state in ("exp_avg", "exp_avg_sq")
+        for name, size in (("first.weight", 4_000_000), ("twice.inner.weight", 2_000_000))
+    }
+    assert of["input"] == {("input", 240_000): 2}
+    assert of["parameters"] == of["unknown"] == {}  # those were there before
+
+
+def test_pytorchs_own_tools_draw_the_snapshot(explained_model: dict[str, Any]) -> None:
+    assert explained_model["drawn"] == [True, True, True]
 
 
 def test_modules_have_what_is_theirs_with_all_that_is_in_them(explained_model: dict[str, Any]) -> None:

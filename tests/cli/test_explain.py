@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
-CONFIG = Path(__file__).parents[2] / "configs" / "mnist_mlp.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIG = CONFIGS / "mnist_mlp.yaml"
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_the_json_has_parts_that_sum(memprof: Memprof, tmp_path: Path) -> None:
-    arguments = ("--batch-size", "64", "--optimizer", "adam", "--gpu", "h100-80gb", "--json")
-    done = memprof("explain", str(CONFIG), *arguments, cwd=tmp_path)
+def test_the_json_has_parts_that_sum_and_names_resnet50s_workspaces(memprof: Memprof, tmp_path: Path) -> None:
+    arguments = ("--batch-size", "32", "--gpu", "h100-80gb", "--json")
+    done = memprof("explain", str(CONFIGS / "resnet50.yaml"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     for parts, whole in (
@@ -26,7 +27,30 @@ def test_the_json_has_parts_that_sum(memprof: Memprof, tmp_path: Path) -> None:
     ):
         assert sum(answer[parts].values()) == answer[whole]
     assert answer["source"] == "emulated"
-    assert answer["record"]["batch_size"] == 64
+    assert answer["record"]["batch_size"] == 32
+    assert answer["allocated_parts"]["parameters"] == 102_228_128
+    assert answer["allocated_parts"]["unknown"] < 0.005 * answer["peak_allocated_bytes"]
+    assert answer["named"]["cuBLAS workspace"] == answer["named"]["cuBLASLt workspace"] == 32 * 1024**2
+    assert answer["named"]["cuDNN workspace of convolution_backward"] > 0
+    assert sum(block["block_bytes"] for block in answer["blocks"]) == answer["peak_allocated_bytes"]
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_inference_has_no_optimizer_and_no_gradients(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("explain", str(CONFIG), "--set", "mode=inference", "--gpu", "t4", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["record"]["optimizer"] is None
+    assert answer["highest_parts"]["gradients"] == answer["highest_parts"]["optimizer_state"] == 0
+    assert answer["peak"]["phase"] == "forward"
+
+
+def test_without_a_gpu_of_any_kind_it_says_what_works_without(memprof: Memprof, tmp_path: Path) -> None:
+    nothing = {"CC": "/nowhere", "MEMPROF_CACHE_DIR": "/proc/nowhere", "CUDA_VISIBLE_DEVICES": ""}
+    done = memprof("explain", str(CONFIG), "--gpu", "auto", cwd=tmp_path, **nothing)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "memprof summary" in done.stderr
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
@@ -51,6 +75,7 @@ def test_it_is_saved_and_shown_again(memprof: Memprof, tmp_path: Path) -> None:
         (("--optimizer", "adamm"), 2, "adam"),
         (("--gpu", "t5"), 4, "t4"),
         (("--snapshot", "/nowhere/at/all.pickle"), 5, "/nowhere/at/all.pickle"),
+        (("--snapshot", "/"), 5, "is a folder"),
         (("--output-dir", "/proc/none"), 5, "/proc/none"),
     ],
 )
@@ -61,6 +86,7 @@ def test_bad_input_gets_one_line(
     assert done.returncode == status, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert says in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
@@ -78,4 +104,5 @@ def test_a_model_that_fails_is_shown_with_its_reason(memprof: Memprof, tmp_path:
     (tmp_path / "mine.yaml").write_text("model: mine.py:build\ninput: {shape: [4]}\nloss: sum\nbatch_sizes: [8]\n")
     done = memprof("explain", "mine.yaml", "--gpu", "t4", cwd=tmp_path)
     assert done.returncode == 6, done.stdout + done.stderr
-    assert "ValueError: mine alone" in done.stdout
+    assert "ended with error: forward of step 1: ValueError: mine alone" in done.stdout
+    assert "What the peak is made of" in done.stdout

@@ -143,28 +143,139 @@ answer(t)
     assert found["parts"]["unknown"] == 4_000_000
 
 
-def test_an_error_in_the_block_leaves_everything_as_it_was(run_on_phantom: Run) -> None:
+_NOTHING_LEFT = """
+def left_behind(model, *optimizers):
+    tables = [optimizer._optimizer_step_pre_hooks for optimizer in optimizers]
+    tables += [optimizer._optimizer_step_post_hooks for optimizer in optimizers]
+    tables += [hooks for m in model.modules() for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+    return {
+        "hooks": sum(map(len, tables)),
+        "forward": [k for m in model.modules() for k in vars(m) if k == "forward"],
+        "history": torch._C._cuda_isHistoryEnabled(),
+        "saving": torch._C._autograd._top_saved_tensors_default_hooks(False) is not None,
+    }
+"""
+
+
+def test_nothing_is_left_behind_also_by_an_error(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
-        """
+        f"""{_NOTHING_LEFT}
 model = net()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+before = torch.zeros(200_000_000, device="cuda")
+del before
+torch.cuda.empty_cache()
 t = track(model, optimizer)
 try:
     with t:
-        model(torch.zeros(64, 512, device="cuda")).sum().backward()
+        loss = model(torch.zeros(64, 512, device="cuda")).sum()
+        noted = len(t._region._tracker.notes.marks)
         raise RuntimeError("mine")
 except RuntimeError as error:
     said = str(error)
-hooks = len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks)
+loss.backward()  # through what is left of the graph
+first = left_behind(model, optimizer)
 with track(model, optimizer) as again:
     optimizer.step()
-answer(t, said=said, hooks=hooks, again=again.explain().explanation.unknown_reason,
-       forward=[k for m in model.modules() for k in vars(m) if k == "forward"])
+answer(t, said=said, left=[first, left_behind(model, optimizer)],
+       again=again.explain().explanation.unknown_reason, noted=[noted, len(t._region._tracker.notes.marks)])
 """,
     )
-    assert (found["said"], found["hooks"], found["again"], found["forward"]) == ("mine", 0, None, [])
-    assert "gradients" in found["text"]
+    nothing = {"hooks": 0, "forward": [], "history": False, "saving": False}
+    assert found["left"] == [nothing, nothing]
+    assert (found["said"], found["again"]) == ("mine", None)
+    assert found["noted"][1] - found["noted"][0] <= 1  # the end of the block, and none of the backward pass behind it
+    assert found["parts"]["activations"] > 0
+    assert found["max"][0] >= 800_000_000  # the counters of the process are its own
+
+
+def test_a_start_that_fails_puts_everything_back(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        f"""{_NOTHING_LEFT}
+model = net()
+try:
+    with track(model, "an optimizer") as t:
+        pass
+except AttributeError as error:
+    said = str(error)
+left = left_behind(model)
+with track(model, None) as t:
+    model(torch.zeros(64, 512, device="cuda")).sum().backward()
+answer(t, said=said, left=left)
+""",
+    )
+    assert found["left"] == {"hooks": 0, "forward": [], "history": False, "saving": False}
+    assert "has no attribute" in found["said"]
+    assert found["parts"]["unknown"] == 0
+
+
+def test_parts_of_a_model_that_are_called_alone_and_graphs_that_go_on(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.cell = nn.Linear(64, 64), nn.GRUCell(64, 64)
+model = Parts().cuda()
+optimizer = torch.optim.Adam(model.parameters())
+with track(model, optimizer) as t:
+    for _ in range(2):
+        state = torch.zeros(8, 64, device="cuda")
+        for _ in range(50):
+            state = model.cell(model.encoder(torch.zeros(8, 64, device="cuda")), state)
+        state.sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+marks = t._region._tracker.notes.marks
+answer(t, backward=sorted({str(m.module) for m in marks if m.phase == "backward"}), marks=len(marks),
+       kept=len(t._region._tracker._sequence))
+""",
+    )
+    assert found["backward"] == ["None", "cell", "encoder"]
+    assert found["marks"] < 2 * 50 * 60  # each node of the backward pass begins once a step
+    assert found["kept"] <= 2
+    assert found["highest"]["unknown"] == 0
+    assert found["steps"] == [1, 2]
+
+
+def test_a_loop_without_model_and_modules_that_compile(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+model = nn.Sequential(nn.Linear(64, 64), torch.compile(nn.Linear(64, 64), backend="aot_eager")).cuda()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with track(model, optimizer) as compiled:
+    for _ in range(2):
+        model(torch.zeros(8, 64, device="cuda")).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+torch.cuda.empty_cache()
+torch._C._cuda_clearCublasWorkspaces()
+torch.cuda.reset_peak_memory_stats()
+with track() as t:
+    weight = torch.zeros(1_000_000, device="cuda", requires_grad=True)
+    for _ in range(2):
+        (weight * 2).exp().sum().backward()
+        weight.grad = None
+e = compiled.explain().explanation
+answer(t, compiled=[e.unknown_reason, sum(e.allocated_parts.values()) - e.peak_allocated_bytes])
+""",
+    )
+    assert found["compiled"] == [None, 0]
+    assert found["highest"]["activations"] >= 4_000_000
+    assert found["phase"] == "backward"
+
+
+@pytest.mark.parametrize("content", ["", "in a folder that is not there"])
+def test_a_snapshot_that_cannot_be_written_is_refused_before_the_loop(run_on_phantom: Run, content: str) -> None:
+    file = "/nowhere/at/all.pickle" if content else "/"
+    done = run_on_phantom(f"{_SETUP}\nwith track(net(), snapshot={file!r}):\n    print('ran')")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert f"snapshot {file}" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
