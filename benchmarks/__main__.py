@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import attribution, batch_finders, commands, peers, worker
+from benchmarks import attribution, batch_finders, commands, peers, phantom_speed, worker
 from benchmarks.machine import describe_machine
 from benchmarks.report import Section, markdown, table
 from benchmarks.results import ANSWER_HEADINGS, FIGURE_HEADINGS, SEARCH_HEADINGS, Answer, Figure, Search
@@ -24,6 +24,8 @@ BENCHMARKS: Mapping[str, Callable[[int], Iterator[Figure]]] = {
     "host_memory": worker.host_memory,
     "explaining": attribution.explaining,
     "million_events": attribution.million_events,
+    "bert_step": phantom_speed.bert_step,
+    "compiled_resnet18": phantom_speed.compiled_resnet18,
 }
 PEERS = "peers"
 BATCH_FINDERS = "batch_finders"
