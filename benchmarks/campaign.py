@@ -118,8 +118,8 @@ def markdown(rows: Sequence[Row]) -> str:
             f"{len(crashed)} crashed.** Batch 2, float32, SGD with momentum, random weights, phantom {GPU}; "
             f"the median second step took {1000 * step:.0f} ms on the host.",
             "",
-            "MemTracker is PyTorch's own: it adds up tensors under fake operators on the CPU. It knows no workspaces, no "
-            "rounding, and no operator whose output depends on values, so it has no figure for models that detect.",
+            "MemTracker is PyTorch's own: it adds up tensors under fake operators on the CPU. It knows no workspaces, "
+            "no rounding, and no operator whose output depends on values, so it has no figure for models that detect.",
             "Its column is compared with what the phantom's allocator was asked for at its peak, less two workspaces "
             f"of cuBLAS ({format_bytes(WORKSPACES_BYTES)}). Of {len(compared)} models that both have a figure for, the "
             f"median difference is {100 * median(compared):+.1f} %, and {len(outliers)} are more than "
