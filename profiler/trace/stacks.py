@@ -80,8 +80,6 @@ class SiteTable(Sequence[Site]):
         self._sites: list[Site] = []
         self._numbers: dict[Site, int] = {}
         self._by_frames: dict[tuple[int, ...], int] = {}
-        self._by_list: dict[int, int] = {}
-        self._held: list[Any] = []
 
     def __len__(self) -> int:
         return len(self._sites)
@@ -93,27 +91,18 @@ class SiteTable(Sequence[Site]):
         """Return the number of the site of a stack; -1 where there is none.
 
         PyTorch hands out a frame as the same dictionary in each stack that it is in, so stacks are told apart by
-        identities, until `forget_frames`.
+        identities: until `forget_frames` somebody must hold those dictionaries.
         """
         if not frames:
             return -1
-        known = self._by_list.get(id(frames))
-        if known is None:
-            known = self._by_list[id(frames)] = self._index_of_new(frames)
-            self._held.append(frames)
-        return known
-
-    def forget_frames(self) -> None:
-        """Let go of the dictionaries whose identities were compared; the sites stay."""
-        self._by_frames.clear()
-        self._by_list.clear()
-        self._held.clear()
-
-    def _index_of_new(self, frames: Sequence[Frame]) -> int:
         key = tuple(map(id, frames))
         if key not in self._by_frames:
             self._by_frames[key] = self._number(read_site(frames))
         return self._by_frames[key]
+
+    def forget_frames(self) -> None:
+        """Compare with none of the dictionaries so far any more; the sites stay."""
+        self._by_frames.clear()
 
     def _number(self, site: Site) -> int:
         if site not in self._numbers:
