@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from profiler.addresses import AddressPolicy
 from profiler.attribution import find_differences
 from profiler.config_file import LoadedConfig
 from profiler.device import Device
+from profiler.error_bar import AddressRun, ErrorBar, act_out, address_run
 from profiler.explanation import Explained
-from profiler.records import Environment
-from profiler.sweep_runs import find_commit, make_record
+from profiler.measure.outcome import Outcome
+from profiler.phantom.launch import address_environment, address_policy
+from profiler.records import Environment, RunRecord
+from profiler.sweep_runs import default_jobs, find_commit, make_record
 from profiler.worker.protocol import Job, Point
 from profiler.worker_client import WorkerClient
 
@@ -41,6 +45,35 @@ class Explainer:
             explanation=explanation,
             differences=find_differences(explanation, breakdown) if explanation else (),
         )
+
+    def error_bar(self, point: Point, plain: RunRecord) -> ErrorBar:
+        """Run the point that ended as `plain` on phantoms that hand out addresses in the other orders.
+
+        Raises:
+            WorkloadError, DeviceError: a new worker could not be started.
+        """
+        optimizer, batch_size = point
+        own = address_policy()
+        others = [policy for policy in AddressPolicy if policy is not own]
+        jobs = [
+            Job(optimizer=optimizer, batch_size=batch_size, environment=address_environment(policy), note_moves=True)
+            for policy in others
+        ]
+        outcomes = list(self.client.outcomes(jobs, default_jobs(self.environment.source)))
+        runs = [
+            address_run(policy, ended.status, ended.reading) for policy, ended in zip(others, outcomes, strict=True)
+        ]
+        return ErrorBar(
+            runs=(address_run(own, plain.status, plain.reading), *runs),
+            acted_out=self._act_out(outcomes),
+        )
+
+    def _act_out(self, outcomes: Sequence[Outcome]) -> tuple[AddressRun, ...]:
+        for ended in outcomes:
+            if ended.moves is not None and ended.reading is not None:
+                total, context = self.environment.gpu_total_bytes, ended.reading.context_bytes
+                return act_out(ended.moves, None if total is None or context is None else total - context)
+        return ()
 
 
 @contextmanager

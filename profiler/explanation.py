@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from profiler.error_bar import ErrorBar
 from profiler.records import Phase, RunRecord, Source
 
 
@@ -179,12 +180,13 @@ class Difference:
 class Explained:
     """What `memprof explain` answers: the run as a sweep records it, and its peak taken apart.
 
-    `explanation` is ``None`` where nothing ran; `record` then has the reason.
+    `explanation` is ``None`` where nothing ran; `record` then has the reason. `error_bar` is ``None`` unless asked for.
     """
 
     record: RunRecord
     explanation: Explanation | None
     differences: tuple[Difference, ...]
+    error_bar: ErrorBar | None = None
 
     @property
     def source(self) -> Source:

@@ -214,6 +214,9 @@ def explain(
     snapshot: Annotated[
         Optional[Path], typer.Option(help="Also write a snapshot for pytorch.org/memory_viz here.")  # noqa: UP045
     ] = None,
+    error_bar: Annotated[
+        bool, typer.Option("--error-bar", help="Also run it with the driver's addresses in other orders; phantoms.")
+    ] = False,
     output_dir: OutputDir = Path("results"),
     json: Json = False,
 ) -> int:
@@ -223,7 +226,9 @@ def explain(
 
     sizes = [] if batch_size is None else [str(batch_size)]
     chosen = overrides(gpu, sizes, [optimizer] if optimizer else [], set_ or [])
-    wanted = command.Wanted(depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json)
+    wanted = command.Wanted(
+        depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json, error_bar=error_bar
+    )
     if config.suffix in (".pickle", ".pkl"):
         return command.run_snapshot(config, chosen, wanted)
     return command.run(config, chosen, wanted)

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from profiler.addresses import AddressPolicy
 from profiler.phantom.build import PhantomLibraries
 from profiler.phantom.catalog import GpuSpec
 from profiler.phantom.ledger import own_ledgers, shared_ledger
 
+_ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
 _TOLD = (
     "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "l2_cache_bytes",
     "shared_memory_per_block_bytes", "shared_memory_per_block_optin_bytes",
@@ -41,6 +43,17 @@ def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
     """Return `spec` as the value of MEMPROF_PHANTOM, which `device.c` reads."""
     figures = asdict(spec)
     return ";".join([*(f"{key}={figures[key]}" for key in _TOLD), f"devices={devices}"])
+
+
+def address_environment(policy: AddressPolicy) -> Mapping[str, str]:
+    """Return the variable that makes a phantom hand out addresses in that order; set it before CUDA is first used."""
+    return {_ADDRESSES: policy.value}
+
+
+def address_policy() -> AddressPolicy:
+    """Return the order that a phantom started from this process has: the user's own choice, or the default."""
+    chosen = os.environ.get(_ADDRESSES)
+    return AddressPolicy(chosen) if chosen in list(AddressPolicy) else AddressPolicy.ASCENDING
 
 
 def _in_front(path: str, variable: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from profiler.attribution import find_differences
+from profiler.attribution import find_differences, names_module
 from profiler.explanation import (
     CACHED,
     CONTEXT,
@@ -25,6 +25,7 @@ from profiler.explanation import (
 )
 from profiler.records import Source, Status
 from profiler.report.columns import STATUS_STYLES
+from profiler.report.error_bar import TITLE, error_bar_lines
 from profiler.report.layout import Column, Grid, lay_out, shorten
 from profiler.report.modules import down_to, module_grid
 from profiler.report.terminal import MEANINGS, record_title
@@ -69,7 +70,11 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         head.append(Text(reason, STATUS_STYLES[record.status.value]))
     if explanation is None:
         return Group(*head)
-    return Group(*head, *_parts(explanation, explained.differences, record.source, (depth, most_blocks), width))
+    parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
+    if explained.error_bar is not None:
+        bar = [Text(TITLE, "bold"), *error_bar_lines(explained.error_bar, width), Text()]
+        parts = [*parts[:-1], *bar, parts[-1]]  # what the figures' source means stays last
+    return Group(*head, *parts)
 
 
 def peak_report(
@@ -235,7 +240,7 @@ def _blocks(explanation: Explanation, most: int, width: int) -> list[Text]:
 
 def _titled(block: Block) -> str:
     """The block's name, with its module where the name does not begin with it."""
-    if not block.module or block.module in block.name:
+    if not block.module or names_module(block.name, block.module):
         return block.name
     return f"{block.module}: {block.name}"
 

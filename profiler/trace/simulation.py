@@ -2,8 +2,9 @@
 
 Source of the rules: c10/cuda/CUDACachingAllocator.cpp (`get_free_block`, `alloc_block`, `release_cached_blocks`,
 `try_merge_blocks`, `get_allocation_size`) as of torch 2.14, without `max_split_size_mb`, expandable segments and
-garbage collection, and for one stream. Among free blocks of one size it takes the lowest address; segments get
-ascending addresses here, which is what CUDA does while it has no freed ones to give again.
+garbage collection, and for one stream. Among free blocks of one size it takes the one in the oldest segment, and there
+the lowest address; older versions take the lowest address of all. Segments get ascending addresses here, which makes
+the two the same, unless another order is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
+from profiler.addresses import AddressPolicy
 from profiler.trace.rules import SMALL_BYTES, AllocatorRules
 from profiler.units import MIB, round_up
 
@@ -19,6 +22,7 @@ _SMALL_SEGMENT_BYTES = 2 * MIB  # kSmallBuffer
 _LARGE_SEGMENT_BYTES = 20 * MIB  # kLargeBuffer, for requests below
 _LARGE_REQUEST_BYTES = 10 * MIB  # kMinLargeAlloc, from which on a segment is as long as the request
 _SEGMENT_UNIT_BYTES = 2 * MIB  # kRoundLarge
+_SEGMENT_STEP_BYTES = 32 * MIB  # of AddressPolicy.APART
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +46,37 @@ class Simulated:
     peak_reserved_bytes: int
 
 
-def simulate(moves: Sequence[int], available_bytes: int | None, rules: AllocatorRules | None = None) -> Simulated:
+class _Addresses:
+    """Where segments go that nothing has been freed for."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self._policy, self._random = policy, Random(0)
+        self._above = self._below = 1 << 46  # as far from both ends of what 47 bits can address
+
+    def next(self, length: int) -> int:
+        if self._goes_down(length):
+            self._below -= length
+            return self._below
+        step = _SEGMENT_STEP_BYTES if self._policy is AddressPolicy.APART else _SEGMENT_UNIT_BYTES
+        address = round_up(self._above, step)
+        self._above = address + length
+        return address
+
+    def _goes_down(self, length: int) -> bool:
+        match self._policy:
+            case AddressPolicy.APART:
+                return length > _LARGE_SEGMENT_BYTES
+            case AddressPolicy.MIXED:
+                return self._random.random() < 0.5
+        return self._policy is AddressPolicy.DESCENDING
+
+
+def simulate(
+    moves: Sequence[int],
+    available_bytes: int | None,
+    rules: AllocatorRules | None = None,
+    addresses: AddressPolicy = AddressPolicy.ASCENDING,
+) -> Simulated:
     """Act the moves out on an empty allocator.
 
     Args:
@@ -50,16 +84,31 @@ def simulate(moves: Sequence[int], available_bytes: int | None, rules: Allocator
             place among the requests.
         available_bytes: what CUDA gives at most; ``None`` for any amount.
         rules: rounding and splitting; by default PyTorch's own.
+        addresses: the order in which CUDA hands them out, of which the lowest is taken among free blocks of one size.
     """
-    return _Allocator(available_bytes, rules or AllocatorRules()).run(moves)
+    return _Allocator(available_bytes, rules or AllocatorRules(), addresses).run(moves)
+
+
+def peak_requested(moves: Sequence[int]) -> int:
+    """Return the most that the moves have in use at a time: no allocator can do with less."""
+    sizes: list[int] = []
+    now = peak = 0
+    for move in moves:
+        if move < 0:
+            now -= sizes[~move]
+        else:
+            sizes.append(move)
+            now += move
+            peak = max(peak, now)
+    return peak
 
 
 class _Allocator:
-    def __init__(self, available_bytes: int | None, rules: AllocatorRules) -> None:
+    def __init__(self, available_bytes: int | None, rules: AllocatorRules, addresses: AddressPolicy) -> None:
         self._available_bytes, self._rules = available_bytes, rules
+        self._addresses = _Addresses(addresses)
         self._free: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # (size, address), by whether small
         self._blocks: dict[int, _Block] = {}  # the free ones, by address
-        self._next_address = _SEGMENT_UNIT_BYTES
         self._reserved = self._allocated = self._peak_reserved = self._peak_allocated = 0
 
     def run(self, moves: Sequence[int]) -> Simulated:
@@ -111,9 +160,7 @@ class _Allocator:
             return None
         self._reserved += length
         self._peak_reserved = max(self._peak_reserved, self._reserved)
-        block = _Block(address=self._next_address, size=length, small=small)
-        self._next_address += length
-        return block
+        return _Block(address=self._addresses.next(length), size=length, small=small)
 
     def _release_cached(self) -> None:
         """Give every segment back that is one free block."""

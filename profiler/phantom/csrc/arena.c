@@ -2,6 +2,7 @@
 #include "phantom.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,13 +18,33 @@ static block *blocks; /* in the order of their addresses */
 static size_t block_count, block_capacity;
 static char *arena, *arena_end;
 
-/* Each device gets a window of its own, half as large again as its memory, so that fragmentation has room.
+/* The driver's policy for addresses. Where the caching allocator breaks ties between free blocks by address, this decides
+ * which block it takes again. Snapshots of real runs show more than one, hence MEMPROF_PHANTOM_ADDRESSES, whose values
+ * `addresses.py` explains; the first is the default. */
+typedef enum { ASCENDING, DESCENDING, APART, MIXED } policy;
+
+static policy chosen_policy(void) {
+    static const char *const NAMES[] = {"ascending", "descending", "apart", "mixed"};
+    static policy chosen;
+    static bool known;
+    const char *name = known ? NULL : getenv("MEMPROF_PHANTOM_ADDRESSES");
+    known = true;
+    if (!name || !*name) return chosen;
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+        if (!strcmp(name, NAMES[i])) return chosen = (policy)i;
+    fprintf(stderr, "memprof phantom: MEMPROF_PHANTOM_ADDRESSES: there is no policy %s\n", name);
+    return chosen;
+}
+
+/* Each device gets a window of its own, half as large again as its memory, so that fragmentation has room; where the
+ * policy leaves 30 MiB free behind a segment of 2 MiB, seventeen times as large.
  * The base is where one published snapshot of a real run shows the driver's first segment. */
 static const uintptr_t ARENA_BASE = 0x704400000;
 
 static size_t window_bytes(void) {
     size_t total = phantom_gpu_now()->total_bytes;
-    return (total + total / 2 + PHANTOM_PAGE_BYTES - 1) / PHANTOM_PAGE_BYTES * PHANTOM_PAGE_BYTES;
+    size_t window = chosen_policy() == APART ? 17 * total : total + total / 2;
+    return (window + PHANTOM_PAGE_BYTES - 1) / PHANTOM_PAGE_BYTES * PHANTOM_PAGE_BYTES;
 }
 
 static bool open_arena(void) {
@@ -39,18 +60,46 @@ static bool open_arena(void) {
     return true;
 }
 
-/* The driver's policy for addresses, in this one place: the lowest gap of the device's window that is wide enough.
- * The caching allocator breaks ties between free blocks by address, so this decides which block it takes again. */
-static char *find_gap(int device, size_t bytes, size_t *position) {
-    char *gap = arena + (size_t)device * window_bytes(), *end = gap + window_bytes();
+/* The lowest place at `from` or above, on steps of `step` from the arena's start, in the window that ends at `end`. */
+static char *find_lowest(char *from, char *end, size_t bytes, size_t step, size_t *position) {
     size_t i = 0;
-    while (i < block_count && blocks[i].start < gap) i++;
-    for (; i < block_count && blocks[i].start < end; i++) {
-        if ((size_t)(blocks[i].start - gap) >= bytes) break;
-        gap = blocks[i].start + blocks[i].bytes;
+    for (char *gap = from;; gap = blocks[i].start + blocks[i].bytes) {
+        while (i < block_count && blocks[i].start + blocks[i].bytes <= gap) i++;
+        char *place = arena + ((size_t)(gap - arena) + step - 1) / step * step;
+        char *limit = i < block_count && blocks[i].start < end ? blocks[i].start : end;
+        *position = i;
+        if (place <= limit && (size_t)(limit - place) >= bytes) return place;
+        if (limit == end) return NULL;
     }
-    *position = i;
-    return (size_t)(end - gap) >= bytes ? gap : NULL;
+}
+
+static char *find_highest(char *from, char *end, size_t bytes, size_t *position) {
+    size_t i = block_count;
+    while (i > 0 && blocks[i - 1].start >= end) i--;
+    for (char *limit = end;; limit = blocks[--i].start) {
+        char *gap = i > 0 && blocks[i - 1].start >= from ? blocks[i - 1].start + blocks[i - 1].bytes : from;
+        *position = i;
+        if ((size_t)(limit - gap) >= bytes) return limit - bytes;
+        if (gap == from) return NULL;
+    }
+}
+
+/* Heads or tails, in an order without any pattern that is the same in every process. */
+static bool toss(void) {
+    static uint64_t state = 0x9e3779b97f4a7c15; /* xorshift64, https://doi.org/10.18637/jss.v008.i14 */
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state >> 63;
+}
+
+static char *find_gap(int device, size_t bytes, size_t *position) {
+    enum { SEGMENT_BYTES = 20 << 20, SEGMENT_STEP_BYTES = 32 << 20 };
+    char *from = arena + (size_t)device * window_bytes(), *end = from + window_bytes();
+    policy now = chosen_policy();
+    if (now == DESCENDING || (now == APART && bytes > SEGMENT_BYTES) || (now == MIXED && toss()))
+        return find_highest(from, end, bytes, position);
+    return find_lowest(from, end, bytes, now == APART ? SEGMENT_STEP_BYTES : PHANTOM_PAGE_BYTES, position);
 }
 
 static bool insert_block(size_t position, block added) {
