@@ -63,7 +63,8 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
         WorkloadError: the first batch fails for another reason than memory.
     """
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
-    searches = [_Search(target, limits, _start(client, target, limits)) for target in targets]
+    starts = _starts(client, targets, limits)
+    searches = [_Search(target, limits, start) for target, start in zip(targets, starts, strict=True)]
     while searches:
         for search in searches:
             search.late = search.begun and deadline is not None and time.monotonic() >= deadline
@@ -76,17 +77,32 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
                 search.take(job, outcome, seconds)
 
 
-def _start(client: WorkerClient, target: Target, limits: Limits) -> int:
-    """Return the batch size to begin with: a prime, in units, so that what grows with the batch shows at once."""
-    unit, total = limits.multiple_of, target.device.total_bytes
-    if limits.start is not None or target.config.mode is Mode.INFERENCE or total is None:
-        return limits.start or unit
-    one, two = client.breakdowns([(target.optimizer, unit), (target.optimizer, 2 * unit)], target.config)
-    if one.total_bytes is None or two.total_bytes is None:
+def _starts(client: WorkerClient, targets: Sequence[Target], limits: Limits) -> list[int]:
+    """Return the batch size that each target begins with; what shapes say of a config is asked for once."""
+    asked: dict[tuple[int, int], tuple[int | None, ...]] = {}
+    starts = []
+    for target in targets:
+        if limits.start is not None or target.config.mode is Mode.INFERENCE:
+            starts.append(limits.start or limits.multiple_of)
+            continue
+        key = id(target.config), id(target.optimizer)
+        if key not in asked:
+            points = [(target.optimizer, units * limits.multiple_of) for units in (1, 2)]
+            asked[key] = tuple(one.total_bytes for one in client.breakdowns(points, target.config))
+        starts.append(_start(target.device.total_bytes, asked[key], limits))
+    return starts
+
+
+def _start(total_bytes: int | None, analytic_bytes: tuple[int | None, ...], limits: Limits) -> int:
+    """Return the batch size to begin with: a prime, in units, so that what grows with the batch shows at once.
+
+    `analytic_bytes` are the totals by shapes and dtypes of one unit and of two.
+    """
+    unit, (one, two) = limits.multiple_of, analytic_bytes
+    if total_bytes is None or one is None or two is None:
         return unit
-    available = min(_LIKELY_FREE * total, limits.memory_limit_bytes or total)
-    grows = max(two.total_bytes - one.total_bytes, 1)
-    units = 1 + max(0, int((available - one.total_bytes) / grows))
+    available = min(_LIKELY_FREE * total_bytes, limits.memory_limit_bytes or total_bytes)
+    units = 1 + max(0, int((available - one) / max(two - one, 1)))
     return unit * next(filter(is_telling, range(min(units // 2, _LARGEST_START), 0, -1)), 1)
 
 
@@ -147,14 +163,16 @@ class _Search:
         elif not self._edge().trains and self._next_size() is None:
             self._footprint = done
         else:
-            (self._tries if self._next_size() == job.batch_size else self._more)[job.batch_size] = done
+            tries = self._tries if self._next_size() == job.batch_size else self._more
+            tries[job.batch_size] = done
             self._phases[job.batch_size] = _phase_peaks(reading)
-            self._keep_moves(job, outcome)
+            self._keep_moves(job, outcome, edge_found=tries is self._more)
 
-    def _keep_moves(self, job: Job, outcome: Outcome) -> None:
+    def _keep_moves(self, job: Job, outcome: Outcome, *, edge_found: bool) -> None:
         if outcome.moves is not None:
             self._rehearsal.add(job.batch_size, outcome.moves)
-            self._rehearsed.clear()
+            # An edge that is found stays: it need not be acted out again for each try at 80 per cent.
+            self._rehearsed = {None: self._rehearsed.get(None)} if edge_found else {}
 
     def answer(self) -> MaxBatch:
         """Return what the tries say so far."""

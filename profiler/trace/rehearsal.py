@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 
-from profiler.trace.simulation import simulate
+from profiler.trace.simulation import peak_requested, simulate
 
 _LEAST_TELLING = 11  # a smaller prime is a factor of many widths
 _FURTHER, _LOOKS = 0.25, 50  # how far above an edge, in shares of it, and how often, to look for another
@@ -57,9 +57,13 @@ class Rehearsal:
 
     def _fits(self, batch_size: int, available_bytes: int, held_bytes: int | None) -> Callable[[int], bool]:
         grow = self._growth(batch_size)
+        most = available_bytes if held_bytes is None else min(available_bytes, held_bytes)
 
         def fits(units: int) -> bool:
-            run = simulate(grow(units * self._unit), available_bytes)
+            moves = grow(units * self._unit)
+            if peak_requested(moves) > most:  # true of nearly all the looks further up, at a tenth of the time
+                return False
+            run = simulate(moves, available_bytes)
             return run.fits and (held_bytes is None or run.peak_reserved_bytes <= held_bytes)
 
         return fits

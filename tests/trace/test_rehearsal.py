@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.trace.rehearsal import Rehearsal, extrapolated, is_telling
-from profiler.trace.simulation import simulate
+from profiler.trace.simulation import peak_requested, simulate
 
 MIB = 1024**2
 GIB = 1024**3
@@ -78,6 +78,15 @@ def test_two_runs_lie_on_the_line_that_they_draw(one: int, other: int, wanted: i
     if one != other:
         runs = ((size, moves_of(size, workspace_bytes=MIB)) for size in (one, other))
         assert extrapolated(*runs, wanted) == moves_of(wanted, workspace_bytes=MIB)
+
+
+@given(st.lists(st.integers(0, GIB), min_size=1), st.data())
+def test_no_allocator_does_with_less_than_what_is_in_use_at_a_time(sizes: list[int], data: st.DataObject) -> None:
+    freed = data.draw(st.permutations(range(len(sizes))))
+    moves = [*sizes, *(~place for place in freed[::2]), *sizes]
+    run = simulate(moves, None)
+    assert max(sum(sizes), 2 * sum(sizes) - sum(sizes[place] for place in freed[::2])) == peak_requested(moves)
+    assert peak_requested(moves) <= run.peak_allocated_bytes <= run.peak_reserved_bytes
 
 
 def test_small_primes_and_other_numbers_do_not_tell() -> None:
