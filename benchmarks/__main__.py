@@ -1,4 +1,7 @@
-"""`python -m benchmarks [--only NAME] [--repeats N]` in the repository's root: print, and write results.md."""
+"""`python -m benchmarks [--only NAME] [--repeats N] [--output FILE]` in the repository's root: print and write figures.
+
+All of them go to results.md; some of them only where `--output` says so.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,9 @@ def main() -> int:
     Console().print(*machine, *map(table, [*sections, *found]), sep="\n", soft_wrap=True)
     if found:
         SEARCHES.write_text(markdown(machine, found, arguments.repeats), encoding="utf-8")
-    if not arguments.only:
-        RESULTS.write_text(markdown(machine, sections, arguments.repeats), encoding="utf-8")
+    file = arguments.output or (None if arguments.only else RESULTS)
+    if file:
+        file.write_text(markdown(machine, sections, arguments.repeats), encoding="utf-8")
     return 0 if all(figure.met for figure in figures) else 1
 
 
@@ -74,9 +78,10 @@ def _searches(searches: Sequence[Search]) -> Iterator[Section]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    about = f"one of {', '.join(NAMES)}; repeatable; results.md is not written"
+    about = f"one of {', '.join(NAMES)}; repeatable; results.md is then not written"
     parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=about)
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds of each comparison (5)")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures there, as Markdown")
     arguments = parser.parse_args()
     if arguments.repeats < 1:
         parser.error(f"--repeats {arguments.repeats}: write 1 or more")

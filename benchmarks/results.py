@@ -21,27 +21,31 @@ ANSWER_HEADINGS: tuple[str, ...] = ("tool", "bytes", "peak", "to memprof", "its 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure and its goal: a ratio (``x``), or seconds (``s``)."""
+    """One figure and its goal, where it has one: a ratio (``x``), or seconds (``s``)."""
 
     name: str
     memprof: str
     baseline: str
     value: float
-    goal: float
+    goal: float | None
     unit: str = "x"
     at_least: bool = False  # the goal is a lower bound
 
     @property
     def met(self) -> bool:
-        """Whether the goal is met."""
+        """Whether the goal is met, if there is one."""
+        if self.goal is None:
+            return True
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     def cells(self) -> tuple[str, ...]:
         """The row of a table under `FIGURE_HEADINGS`."""
         value = f"{self.value:,.0f}" if self.value >= 100 else f"{self.value:.2f}"
+        cells = (self.name, self.memprof, self.baseline, f"{value} {self.unit}")
+        if self.goal is None:
+            return (*cells, "-", "-")
         goal = f"at {'least' if self.at_least else 'most'} {self.goal:g} {self.unit}"
-        met = "yes" if self.met else "NO"
-        return self.name, self.memprof, self.baseline, f"{value} {self.unit}", goal, met
+        return (*cells, goal, "yes" if self.met else "NO")
 
 
 @dataclass(frozen=True, kw_only=True)
