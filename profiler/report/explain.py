@@ -186,7 +186,11 @@ def _categories(explanation: Explanation, rows: Sequence[Difference], source: st
     if not set(analytic) - {None}:
         columns = tuple(column for column in columns if column.heading not in ("analytic", "difference"))
     grid = Grid(
-        stub=Column(heading="", cells=names, left=True), columns=columns, sections=("",) * len(names), notes=notes
+        stub=Column(heading="", cells=names, left=True),
+        columns=columns,
+        sections=("",) * len(names),
+        notes=notes,
+        whole_notes=True,
     )
     if grid.width(1) > width:
         grid = replace(grid, columns=columns[:-1])

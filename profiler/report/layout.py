@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from rich.cells import cell_len, set_cell_size
@@ -47,6 +47,7 @@ class Grid:
     columns: tuple[Column, ...]
     sections: tuple[str, ...]
     notes: Mapping[int, str] = field(default_factory=dict)
+    whole_notes: bool = False  # over as many lines as they take, not cut to one
 
     def width(self, gap: int) -> int:
         """The cells that the grid takes on one line, with `gap` blanks between its columns."""
@@ -62,7 +63,7 @@ def lay_out(grid: Grid, width: int) -> list[Text]:
         return _lines(grid, GAPS[-1], width)
     half = math.ceil(len(grid.columns) / 2)
     first = Grid(stub=grid.stub, columns=grid.columns[:half], sections=grid.sections)
-    second = Grid(stub=grid.stub, columns=grid.columns[half:], sections=grid.sections, notes=grid.notes)
+    second = replace(grid, columns=grid.columns[half:])
     return [*lay_out(first, width), Text(), *lay_out(second, width)]
 
 
@@ -90,8 +91,13 @@ def _lines(grid: Grid, gap: int, width: int) -> list[Text]:
         for row in rows:
             lines.append(_row(columns, widths, gap, row))
             if row in grid.notes:
-                lines.append(_line(_note_indent(grid) + shorten(grid.notes[row], note_width(grid, width)), "dim"))
+                lines += [_line(_note_indent(grid) + text, "dim") for text in _note(grid, row, width)]
     return lines
+
+
+def _note(grid: Grid, row: int, width: int) -> list[str]:
+    room = note_width(grid, width)
+    return textwrap.wrap(grid.notes[row], room) if grid.whole_notes else [shorten(grid.notes[row], room)]
 
 
 def _note_indent(grid: Grid) -> str:

@@ -43,3 +43,21 @@ def test_a_peak_without_a_config_has_no_analytic_column(show: Show) -> None:
 def test_lines_are_as_long_as_telling_them_apart_needs() -> None:
     lines = ["/a/models/net.py:3", "/b/train.py:9", "/c/other/net.py:3", None]
     assert short_lines(lines) == ["models/net.py:3", "train.py:9", "other/net.py:3", "-"]
+
+
+def test_a_long_reason_is_whole_and_no_wider_than_the_terminal(show: Show) -> None:
+    explained = sample_explained()
+    reason = "cuDNN workspace of convolution_backward 36.75 MiB, cuBLASLt workspace 32.00 MiB and 11 more"
+    differences = [replace(row, reason=reason) if row.name == "workspace" else row for row in explained.differences]
+    shown = show(explain_report(replace(explained, differences=tuple(differences)), 2, 5, 80), 80)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert reason in " ".join(shown.split())
+
+
+def test_a_block_is_titled_with_its_module_unless_its_name_says_it(show: Show) -> None:
+    explanation = sample_explained().explanation
+    assert explanation is not None
+    shown = show(peak_report(explanation, "my loop", None, 120, most_blocks=40), 120)
+    assert "1: output of 1" not in shown
+    assert "3: output of the model" in shown
+    assert "1: exp_avg of 1.weight" not in shown
