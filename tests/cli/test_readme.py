@@ -51,16 +51,29 @@ def test_the_two_commands_install_with_the_same_constraints() -> None:
     assert "pytest" in commands[1]
 
 
-def test_the_table_of_the_readme_is_what_the_sweep_prints(
-    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
-) -> None:
+@pytest.fixture
+def pinned_torch(phantom_device_h100: Device) -> None:
+    """Skips where another PyTorch is installed than the one that the README's figures were made with."""
     assert phantom_device_h100.name == "h100-80gb"
     install, pinned = find_torch(), re.search(r"^torch==(.*)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert install
     assert pinned
     if install.torch_version.split("+")[0] != pinned[1]:
-        pytest.skip(f"the README's table was made with torch {pinned[1]}, and this is {install.torch_version}")
-    ended = memprof("sweep", "configs/mnist_mlp.yaml", "--gpu", "h100-80gb", "--output-dir", str(tmp_path))
+        pytest.skip(f"the README's figures were made with torch {pinned[1]}, and this is {install.torch_version}")
+
+
+@pytest.mark.usefixtures("pinned_torch")
+@pytest.mark.parametrize(
+    ("number", "command"),
+    [
+        (0, ("sweep", "configs/mnist_mlp.yaml")),
+        (1, ("explain", "configs/resnet50.yaml", "--batch-size", "32")),
+    ],
+)
+def test_what_the_readme_shows_is_what_the_command_prints(
+    memprof: Memprof, tmp_path: Path, number: int, command: tuple[str, ...]
+) -> None:
+    ended = memprof(*command, "--gpu", "h100-80gb", "--output-dir", str(tmp_path))
     printed = [line.rstrip() for line in ended.stdout.splitlines()]
-    for line in block("text").splitlines():
+    for line in block("text", number).splitlines():
         assert line in printed
