@@ -90,6 +90,7 @@ def test_every_shipped_config_adds_up_with_sgd_and_adam(client: WorkerClient, na
         parts, highest = explanation.allocated_parts, explanation.highest_parts
         assert parts["parameters"] == highest["parameters"]
         assert parts["input"] == highest["input"] > 0
+        assert highest["unknown"] == 0
     if config.config.mode is Mode.TRAIN:
         sgd, adam = (explanation.highest_parts for explanation in explanations)
         assert sgd["gradients"] == adam["gradients"] == adam["parameters"]
