@@ -32,6 +32,7 @@ from profiler.records import (
     StepReading,
 )
 from profiler.units import MIB, round_up
+from profiler.verification import Figures, Row, Verification
 
 _ENVIRONMENT = Environment(
     memprof_version="0.1.0",
@@ -229,5 +230,29 @@ def _reading(peak: int, requested: int, reserved: int, context: int) -> Reading:
         context_bytes=context,
         inactive_split_bytes=0,
         allocation_retries=0,
+        workspace_known=True,
+    )
+
+
+def sample_verification(**changes: Any) -> Verification:
+    """A card beside its phantom: equal, other blocks, other requests, and out of memory on one side alone."""
+    card = _figures(1000, 1024, 2 * MIB)
+    rows = (
+        Row(model="one, batch 8", point="sgd, fp32", card=card, phantom=card),
+        Row(model="one, batch 8", point="adam, fp32", card=card, phantom=_figures(1000, 1536, 2 * MIB)),
+        Row(model="two, batch 8", point="sgd, fp32", card=card, phantom=_figures(900, 1024, 4 * MIB)),
+        Row(model="two, batch 8", point="adam, fp32", card=card, phantom=Figures(status=Status.OOM, error="full")),
+    )
+    measured = sample_environment(source=Source.MEASURED, gpu="NVIDIA H100 80GB HBM3", driver_version="580.65")
+    sides = {"card": measured, "phantom": sample_environment(gpu="nvidia-h100-80gb-hbm3")}
+    return Verification(**{**sides, "rows": rows, **changes})
+
+
+def _figures(requested: int, allocated: int, reserved: int) -> Figures:
+    return Figures(
+        status=Status.OK,
+        requested_bytes=requested,
+        allocated_bytes=allocated,
+        reserved_bytes=reserved,
         workspace_known=True,
     )

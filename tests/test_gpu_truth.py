@@ -11,16 +11,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from profiler.device import Device
-from profiler.phantom.build import build_phantom
+from profiler.device import Device, choose_device
 from profiler.phantom.catalog import GpuSpec, find_gpu
-from profiler.phantom.launch import phantom_environment
+from profiler.verification import phantom_of
+from profiler.verification.card import read_card
 
 WORKLOADS = Path(__file__).parent / "phantom" / "workloads"
 NOT_READ = {"key", "nvml_total_bytes", "sources", "assumed"}  # words of the catalog, which no card has
@@ -40,36 +40,23 @@ def run(workload: str, *arguments: str, environment: Mapping[str, str]) -> dict[
     return found
 
 
-def spec_of(read: Mapping[str, Any]) -> GpuSpec:
-    """An entry of the catalog with what was read of a card."""
-    return GpuSpec(key="at-hand", sources=("read from the card",), assumed=(), **read)
-
-
 @pytest.fixture(scope="module")
-def card() -> Mapping[str, Any]:
-    """The first real GPU."""
-    return run("card.py", environment={})
-
-
-@pytest.fixture(scope="module")
-def phantom_of_the_card(card: Mapping[str, Any]) -> Mapping[str, str]:
+def phantom_of_the_card() -> Mapping[str, str]:
     """The environment of a phantom that plays the first real GPU."""
-    return phantom_environment(build_phantom(), spec_of(card))
+    return phantom_of(choose_device("cuda:0")).environment
 
 
 def test_a_card_is_read_completely(phantom_device: Device) -> None:
     """Shown on a phantom, whose entry is known."""
-    read = run("card.py", environment=phantom_device.environment)
     expected = find_gpu(phantom_device.name)
-    assert read.keys() == {field.name for field in fields(GpuSpec)} - NOT_READ
-    assert spec_of(read) == replace(
-        expected, key="at-hand", nvml_total_bytes=None, sources=("read from the card",), assumed=()
-    )
+    known = {field.name for field in fields(GpuSpec)} - NOT_READ
+    assert read_card(phantom_device) == {name: getattr(expected, name) for name in known}
 
 
 @pytest.mark.gpu
-def test_the_phantom_of_the_card_is_the_card(card: Mapping[str, Any], phantom_of_the_card: Mapping[str, str]) -> None:
-    assert run("card.py", environment=phantom_of_the_card) == card
+def test_the_phantom_of_the_card_is_the_card() -> None:
+    card = choose_device("cuda:0")
+    assert read_card(phantom_of(card)) == read_card(card)
 
 
 @pytest.mark.gpu

@@ -346,6 +346,17 @@ def doctor(json: Json = False) -> int:
 
 
 @app.command()
+def verify(
+    output: Annotated[Path, typer.Option("--output", help="The folder for the record.")] = Path("docs/fidelity"),
+    json: Json = False,
+) -> int:
+    """Run a battery on this machine's GPU and on its phantom: the difference in bytes, and a record to send."""
+    from profiler.cli import verify as command
+
+    return command.run(output, json)
+
+
+@app.command()
 def schema() -> int:
     """Print the JSON Schema of config files, for editors."""
     import json

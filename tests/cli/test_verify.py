@@ -1,0 +1,44 @@
+"""`memprof verify` as a user calls it, with and without a real GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from profiler.real_gpus import list_real_gpus
+from profiler.verification import battery, load_verification
+
+Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
+without_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="there is a real GPU")
+
+
+@without_gpu
+def test_without_a_gpu_it_says_so_in_one_line_and_lists_the_battery(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("verify", cwd=tmp_path)
+    assert done.returncode == 4
+    assert done.stderr.splitlines() == [
+        "memprof: verify needs a real GPU, and there is none here; listed is what it would run on both sides"
+    ]
+    assert done.stdout.splitlines() == [entry.name for entry in battery()]
+    assert list(tmp_path.iterdir()) == []
+
+
+@without_gpu
+def test_the_battery_as_json(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("verify", "--json", cwd=tmp_path)
+    assert done.returncode == 4
+    assert json.loads(done.stdout) == {"battery": [entry.name for entry in battery()]}
+
+
+@pytest.mark.gpu
+def test_the_card_and_its_phantom_are_equal_and_the_record_says_measured(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("verify", "--output", "records", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "records").iterdir()
+    found = load_verification(file)
+    assert (found.card.source, found.phantom.source) == ("measured", "emulated")
+    assert [(row.model, row.point, row.reason) for row in found.rows if not row.is_equal] == []
