@@ -37,7 +37,7 @@ def _ranges_before(snapshot: Mapping[str, Any], trace: Trace, device: int) -> li
             _cut_out(ranges, address, address + size)
         elif action in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
             ranges[address] = address + size
-    return _joined(ranges) if trace.rules.expandable_segments else sorted(ranges.items())
+    return sorted(ranges.items())
 
 
 def _cut_out(ranges: dict[int, int], start: int, end: int) -> None:
@@ -45,15 +45,6 @@ def _cut_out(ranges: dict[int, int], start: int, end: int) -> None:
         if left < end and start < right:
             del ranges[left]
             ranges.update({a: b for a, b in ((left, start), (end, right)) if a < b})
-
-
-def _joined(ranges: Mapping[int, int]) -> list[tuple[int, int]]:
-    """Neighbouring parts of an expandable segment are one range."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(ranges.items()):
-        goes_on = joined and joined[-1][1] == start
-        joined.append((joined.pop()[0] if goes_on else start, end))
-    return joined
 
 
 def _older_blocks(snapshot: Mapping[str, Any], trace: Trace, device: int) -> list[dict[str, Any]]:

@@ -13,12 +13,15 @@ from profiler.trace.rules import AllocatorRules
 
 
 class Blocks:
-    """The taken places of one device, and the mapped ranges that they lie in."""
+    """The taken places of one device, and the segments that they lie in.
+
+    The parts of expandable segments are not needed: there whatever is left is split off, so no length depends on them.
+    """
 
     def __init__(self, rules: AllocatorRules) -> None:
         self._rules = rules
         self._starts: list[int] = []  # of the taken places, in order
-        self._segments: list[int] = []  # the begins of the mapped ranges, in order
+        self._segments: list[int] = []  # their begins, in order
         self._segment_ends: dict[int, int] = {}
 
     def take(self, address: int, requested_bytes: int) -> int:
@@ -38,32 +41,15 @@ class Blocks:
         if position < len(self._starts) and self._starts[position] == address:
             del self._starts[position]
 
-    def map(self, address: int, length: int) -> None:
-        """Add a segment, or a part of an expandable one: neighbouring parts become one range."""
-        end = address + length
-        position = bisect_left(self._segments, address)
-        if self._rules.expandable_segments:
-            if position < len(self._segments) and self._segments[position] == end:
-                end = self._segment_ends.pop(self._segments.pop(position))
-            before = self._segments[position - 1] if position else None
-            if before is not None and self._segment_ends[before] == address:
-                self._segment_ends[before] = end
-                return
-        self._segments.insert(position, address)
-        self._segment_ends[address] = end
+    def add_segment(self, address: int, length: int) -> None:
+        """Add a segment that CUDA gave."""
+        insort(self._segments, address)
+        self._segment_ends[address] = address + length
 
-    def unmap(self, address: int, length: int) -> None:
-        """Take a segment away, or a part of a range."""
-        position = bisect_right(self._segments, address) - 1
-        if position < 0:
-            return
-        start = self._segments[position]
-        end = self._segment_ends.pop(start)
-        del self._segments[position]
-        for left, right in ((start, address), (address + length, end)):
-            if left < right:
-                insort(self._segments, left)
-                self._segment_ends[left] = right
+    def remove_segment(self, address: int) -> None:
+        """Take the segment at `address` away, if it is known."""
+        if self._segment_ends.pop(address, None) is not None:
+            del self._segments[bisect_left(self._segments, address)]
 
     def _free_bytes(self, address: int, position: int) -> int:
         """How far the free place at `address` reaches; 0 where its segment is not known."""

@@ -115,16 +115,22 @@ class _Replaying:
                 self._free(address, size)
             elif action == Action.FREE_COMPLETED:
                 self._blocks.give_back(address)
-            elif action in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP):
-                self._blocks.map(address, size)
-                self._reserved_bytes += size
-                self._result.peak_reserved_bytes = max(self._result.peak_reserved_bytes, self._reserved_bytes)
-            elif action in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
-                self._blocks.unmap(address, size)
-                self._reserved_bytes -= size
-                self._older_reserved_bytes = max(self._older_reserved_bytes, -self._reserved_bytes)
+            elif action != Action.OOM:
+                self._reserve(action, address, size)
         self._count_older()
         return self._result
+
+    def _reserve(self, action: int, address: int, size: int) -> None:
+        if action in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP):
+            self._reserved_bytes += size
+            self._result.peak_reserved_bytes = max(self._result.peak_reserved_bytes, self._reserved_bytes)
+        else:
+            self._reserved_bytes -= size
+            self._older_reserved_bytes = max(self._older_reserved_bytes, -self._reserved_bytes)
+        if action == Action.SEGMENT_ALLOC:
+            self._blocks.add_segment(address, size)
+        elif action == Action.SEGMENT_FREE:
+            self._blocks.remove_segment(address)
 
     def _count_older(self) -> None:
         """Put what was there all along under all totals."""
@@ -144,8 +150,7 @@ class _Replaying:
             self._blocks.take_known(address)
             if block["state"] == "active_allocated":
                 self._add(address, block.get("requested_size", block["size"]), block["size"], UNBORN, -1)
-        # An expandable segment's size is that of its mapped parts; between them it has no blocks.
-        self._blocks.map(segment["address"], segment["total_size"])
+        self._blocks.add_segment(segment["address"], segment["total_size"])
         self._reserved_bytes += segment["total_size"]
 
     def _allocate(self, address: int, requested_bytes: int, site: int) -> None:

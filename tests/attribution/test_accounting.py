@@ -47,6 +47,8 @@ def assert_it_adds_up(explained: Explanation) -> None:
     assert sum(block.block_bytes for block in explained.blocks) == peak
     assert sum(block.requested_bytes for block in explained.blocks) == explained.peak_requested_bytes
     assert explained.allocated_parts[ROUNDING] == peak - explained.peak_requested_bytes
+    assert explained.allocated_parts[ROUNDING] <= explained.highest_parts[ROUNDING]
+    assert list(explained.blocks) == sorted(explained.blocks, key=lambda block: -block.block_bytes)
     for category in Category:
         of_blocks = sum(b.requested_bytes for b in explained.blocks if b.category is category)
         assert of_blocks == explained.allocated_parts[category.value] <= explained.highest_parts[category.value]
@@ -138,3 +140,12 @@ def test_high_points_are_one_a_place_and_summits_come_first() -> None:
     assert places[0] == (Phase.BACKWARD, "b")
     assert len(set(places)) == len(places) == 5
     assert [moment.allocated_bytes for moment in explained.steps] == [30 * MIB // 20, 60 * MIB // 20]
+
+
+def test_behind_the_last_optimizer_step_a_loop_only_lets_go_which_is_no_step() -> None:
+    story = Story()
+    story.at(1, Phase.FORWARD)
+    kept = story.take(1000)
+    story.at(2, Phase.ZERO_GRAD)
+    story.free(kept)
+    assert [moment.step for moment in story.explained().steps] == [1]

@@ -1,4 +1,4 @@
-"""The places of a device, against a model of it that looks at every 512 bytes."""
+"""The places of a device, against a model of it that looks at every half MiB."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from profiler.trace import AllocatorRules
 from profiler.trace.blocks import Blocks
 from profiler.units import MIB
 
-UNIT = 512
-SEGMENT = 4 * UNIT
+UNIT = MIB // 2
+SEGMENT = 8 * UNIT
 
 
 class Cells:
-    """The same, cell by cell: which segment it is mapped by, and what takes it."""
+    """The same, cell by cell: which segment it belongs to, and what takes it."""
 
     def __init__(self, rules: AllocatorRules) -> None:
         self.rules = rules
         self.segments: dict[int, int] = {}
         self.takers: dict[int, int] = {}
 
-    def map(self, address: int) -> None:
-        for cell in range(address, address + SEGMENT, UNIT):
-            self.segments[cell] = 0 if self.rules.expandable_segments else address
+    def add_segment(self, address: int) -> None:
+        self.segments.update(dict.fromkeys(range(address, address + SEGMENT, UNIT), address))
 
-    def unmap(self, address: int) -> None:
+    def remove_segment(self, address: int) -> None:
         for cell in range(address, address + SEGMENT, UNIT):
             del self.segments[cell]
 
@@ -48,24 +47,26 @@ class Cells:
 
 @given(
     st.booleans(),
-    st.lists(st.tuples(st.sampled_from(["map", "unmap", "take", "free"]), st.integers(0, 31), st.integers(0, 99))),
+    st.lists(
+        st.tuples(st.sampled_from(["add", "remove", "take", "take", "free"]), st.integers(0, 31), st.integers(0, 7))
+    ),
 )
 def test_a_block_is_as_long_as_the_free_cells_and_the_rules_make_it(
-    expandable: bool, moves: list[tuple[str, int, int]]
+    splits: bool, moves: list[tuple[str, int, int]]
 ) -> None:
-    rules = AllocatorRules(expandable_segments=expandable)
+    rules = AllocatorRules(max_split_bytes=None if splits else 3 * UNIT)
     blocks, cells = Blocks(rules), Cells(rules)
     for action, place, number in moves:
         address, segment = place * UNIT, place * UNIT // SEGMENT * SEGMENT
         free = cells.free_bytes(address)
-        if action == "map" and segment not in cells.segments:
-            blocks.map(segment, SEGMENT)
-            cells.map(segment)
-        elif action == "unmap" and cells.free_bytes(segment) >= SEGMENT:
-            blocks.unmap(segment, SEGMENT)
-            cells.unmap(segment)
+        if action == "add" and segment not in cells.segments:
+            blocks.add_segment(segment, SEGMENT)
+            cells.add_segment(segment)
+        elif action == "remove" and cells.free_bytes(segment) == SEGMENT:
+            blocks.remove_segment(segment)
+            cells.remove_segment(segment)
         elif action == "take" and free:
-            requested = 1 + free * number // 100
+            requested = UNIT * (1 + number % (free // UNIT))
             assert blocks.take(address, requested) == cells.take(address, requested)
         elif action == "free" and cells.takers:
             taker = sorted(set(cells.takers.values()))[number % len(set(cells.takers.values()))]
@@ -73,27 +74,20 @@ def test_a_block_is_as_long_as_the_free_cells_and_the_rules_make_it(
             cells.give_back(taker)
 
 
-def test_neighbouring_segments_are_one_range_only_where_they_are_parts_of_one() -> None:
-    for expandable, length in ((False, 2 * MIB), (True, 2 * MIB + 1024)):
-        blocks = Blocks(AllocatorRules(expandable_segments=expandable, max_split_bytes=0))
-        blocks.map(0, 2 * MIB)
-        blocks.map(2 * MIB, 2 * MIB)
-        assert blocks.take(0, 2 * MIB + 1024 if expandable else 2 * MIB) == length
-
-
-def test_a_part_between_two_others_joins_them() -> None:
-    blocks = Blocks(AllocatorRules(expandable_segments=True))
-    for part in (0, 2, 1):
-        blocks.map(part * 2 * MIB, 2 * MIB)
-    assert blocks.take(0, 6 * MIB) == 6 * MIB
+def test_a_place_reaches_to_the_next_block_or_to_the_end_of_its_segment_and_not_into_the_next() -> None:
+    blocks = Blocks(AllocatorRules())
+    blocks.add_segment(0, 4 * MIB)
+    blocks.add_segment(4 * MIB, 4 * MIB)
+    assert blocks.take(0, 3 * MIB) == 4 * MIB
     blocks.give_back(0)
-    blocks.unmap(2 * MIB, 2 * MIB)
-    assert blocks.take(0, 2 * MIB) == 2 * MIB
-    assert blocks.take(4 * MIB, MIB) == MIB
+    blocks.take_known(5 * MIB // 2)
+    assert blocks.take(0, 2 * MIB) == 5 * MIB // 2
+    blocks.remove_segment(4 * MIB)
+    assert blocks.take(4 * MIB, 3 * MIB) == 3 * MIB
 
 
-def test_what_nobody_took_and_nobody_mapped_is_no_matter() -> None:
+def test_what_nobody_took_and_nobody_added_is_no_matter() -> None:
     blocks = Blocks(AllocatorRules())
     blocks.give_back(4096)
-    blocks.unmap(0, 2 * MIB)
+    blocks.remove_segment(0)
     assert blocks.take(4096, 100) == 512

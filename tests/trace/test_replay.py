@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.trace import UNBORN, Action, Event, Replay, SnapshotError, Trace, replay
+from profiler.trace import UNBORN, Action, AllocatorRules, Event, Replay, SnapshotError, Trace, replay
 from profiler.trace.simulation import simulate
 from profiler.units import KIB, MIB
 
@@ -114,6 +114,32 @@ def test_what_a_history_began_with_is_there_from_the_start() -> None:
     assert allocated(found) == alive(found) == [1024, 1536, 512]
     assert [(a.born, a.died) for a in found.allocations] == [(UNBORN, 1), (0, None)]
     assert found.reserved_peak.reserved_bytes == found.peak_reserved_bytes == 2 * MIB
+
+
+def test_what_another_stream_used_when_a_history_began_is_taken() -> None:
+    states = (("inactive", 5 * MIB // 2), ("active_pending_free", 3 * MIB // 2))
+    blocks = [{"state": state, "size": size, "requested_size": size} for state, size in states]
+    segment = {"address": A, "total_size": 4 * MIB, "blocks": blocks}
+    found = replay(
+        history((Action.ALLOC, A, 2 * MIB), (Action.FREE_COMPLETED, A + 5 * MIB // 2, 3 * MIB // 2)), [segment]
+    )
+    # Half a MiB is left in front of it, which is not split off; behind it there would be two.
+    assert allocated(found) == [0, 5 * MIB // 2]
+
+
+def test_the_parts_of_an_expandable_segment_count_and_their_blocks_are_as_long_as_asked() -> None:
+    trace = history(
+        (Action.SEGMENT_MAP, A, 20 * MIB),
+        (Action.ALLOC, A, 19 * MIB + 512),
+        (Action.SEGMENT_MAP, A + 20 * MIB, 20 * MIB),
+        (Action.ALLOC, A + 19 * MIB + 512, 20 * MIB),
+        (Action.SEGMENT_UNMAP, A, 20 * MIB),
+        (Action.FREE_REQUESTED, A, 19 * MIB + 512),
+    )
+    trace.rules = AllocatorRules(expandable_segments=True)
+    found = replay(trace)
+    assert allocated(found) == [0, 19 * MIB + 512, 39 * MIB + 512, 20 * MIB]
+    assert list(found.reserved_bytes) == [20 * MIB, 40 * MIB, 20 * MIB]
 
 
 def test_what_shows_only_when_it_goes_was_there_all_along() -> None:
