@@ -168,6 +168,8 @@ class _LoopTracker(Tracker):
             self.moved_to((self.place[0] or 0) + 1, Phase.ZERO_GRAD)
 
     def saved(self, tensor: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return tensor
         base = tensor if tensor._base is None else tensor._base
         if base.is_leaf and base.requires_grad and base not in self.owners:
             name = f"leaf tensor {'x'.join(map(str, base.shape)) or 'scalar'}"

@@ -143,6 +143,8 @@ class Tracker:
     def _followed(self, forward: Callable[..., Any], path: str) -> Callable[..., Any]:
         @functools.wraps(forward)
         def followed(*args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling():  # nothing of this belongs into compiled code
+                return forward(*args, **kwargs)
             self.entered(path, (args, kwargs))
             try:
                 output = forward(*args, **kwargs)
@@ -185,8 +187,6 @@ class Tracker:
         self._mark(path)
 
     def _came_out(self, path: str, output: Any) -> None:
-        if torch.compiler.is_compiling():
-            return
         tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         self.notes.output_shapes[path] = tuple(tuple(tensor.shape) for tensor in tensors)
         if not self._stack and self._phase is not Phase.BACKWARD:
@@ -248,6 +248,8 @@ class Tracker:
 
     def saved(self, tensor: Tensor) -> Tensor:
         """Note that autograd keeps `tensor`, and return it as it is."""
+        if torch.compiler.is_compiling():
+            return tensor
         self._saved_addresses.extend(addresses(tensor, self.index))
         if self.is_outside:  # no mark comes soon, and the address may hold something else by then
             self._note_saved(self._history.position())
