@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -61,7 +62,8 @@ def batch_finders(repeats: int) -> Iterator[Search]:
 def _round(question: Question) -> tuple[Finished, Finished, list[Finished]]:
     config = f"configs/{question.model}.yaml"
     options = ["--gpu", question.gpu, "--optimizer", "sgd+momentum", "--json"]
-    memprof = run_python(["-m", "profiler", "max-batch", config, *options])
+    with tempfile.TemporaryDirectory() as results:
+        memprof = run_python(["-m", "profiler", "max-batch", config, *options, "--output-dir", results])
     return memprof, run_python(IMPORTS), [_ask(peer.finder, question, peer.start) for peer in PEERS]
 
 

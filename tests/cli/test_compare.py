@@ -14,6 +14,7 @@ from profiler.errors import ExitCode
 from profiler.records import Breakdown, Environment, Reading, RunRecord, Source, Status
 from profiler.results import Manifest, ResultFolder
 from profiler.units import MIB
+from tests.cli.conftest import stop_midway, write_slow_config
 from tests.samples import sample_environment
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -85,6 +86,33 @@ def test_adam_keeps_twice_the_parameters_more_than_sgd(
     state = answer["optimizer_states"][1]
     assert (state["bytes"], state["factor"], state["textbook_factor"]) == (more, 2.0, 2)
     assert more <= state["read_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
+
+
+def test_a_comparison_that_was_stopped_goes_on_and_is_shown_and_checked_by_variant(
+    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
+) -> None:
+    config, results = write_slow_config(tmp_path, "1"), tmp_path / "results"
+    knobs = ("--vary", "batch_size=1,2,3,4", "--vary", "precision=fp32,bf16,fp64")
+    common = ("--gpu", phantom_device_h100.name, "--output-dir", str(results))
+    swept = memprof("sweep", str(config), *common)
+    assert swept.returncode == ExitCode.OK, swept.stderr
+    arguments = ("compare", str(config), *knobs, *common, "--json")
+    status, said = stop_midway(arguments, results)
+    assert (status, "variants are kept in" in said) == (ExitCode.INTERRUPTED, True)
+    again = memprof(*arguments)
+    assert again.returncode == ExitCode.OK, again.stderr
+    assert "going on with" in again.stderr
+    labels = ["base", "batch_size=2", "batch_size=3", "batch_size=4", "precision=bf16", "precision=fp64"]
+    assert [row["variant"] for row in json.loads(again.stdout)["rows"]] == labels
+    sweep, compared = sorted((results / "slow").iterdir())  # neither went on with the other
+    shown = memprof("show", "slow", "--output-dir", str(results), "--json")
+    assert shown.stdout == again.stdout
+    assert f"saved in {compared}" in memprof("show", str(compared)).stdout
+    checked = memprof("check", str(compared), "--baseline", str(compared))
+    assert checked.stdout == "passed: 0 of 6 rows grew in peak by more than 2 %\n"
+    mixed = memprof("diff", str(sweep), str(compared))
+    assert mixed.returncode == ExitCode.RESULT
+    assert mixed.stderr == f"memprof: {compared} holds a comparison; a sweep is needed here\n"
 
 
 def test_a_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_device: Device) -> None:

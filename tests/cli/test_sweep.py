@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +12,7 @@ import pytest
 from profiler.device import Device
 from profiler.errors import ExitCode
 from profiler.results import COLUMNS
-from tests.cli.conftest import ROOT, Memprof
+from tests.cli.conftest import Memprof, stop_midway, write_slow_config
 
 MLP = "configs/mnist_mlp.yaml"
 PARAMETERS_BYTES = 407_080
@@ -109,43 +104,14 @@ def test_a_sweep_that_was_stopped_goes_on_where_it_stopped(
     memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
 ) -> None:
     assert phantom_device_h100.name == "h100-80gb"
-    (tmp_path / "slow.py").write_text(
-        "import time, torch\n"
-        "class Slow(torch.nn.Linear):\n"
-        "    def forward(self, x):\n"
-        "        if x.is_cuda: time.sleep(0.7)\n"
-        "        return super().forward(x)\n"
-        "def build(): return Slow(4, 2)\n"
-    )
-    config = tmp_path / "slow.yaml"
-    config.write_text(
-        "model: slow.py:build\ninput: {shape: [4]}\ntarget: {shape: [], dtype: int64, range: [0, 2]}\n"
-        "optimizers: [sgd]\nbatch_sizes: [1, 2, 3, 4, 5, 6, 7, 8]\n"
-    )
-    arguments = ["sweep", str(config), "--gpu", "h100-80gb", "--json", "--output-dir", str(tmp_path / "results")]
-    stopped = subprocess.Popen(
-        [sys.executable, "-m", "profiler", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_for_rows(tmp_path / "results", 2)
-    stopped.send_signal(signal.SIGINT)
-    _, said = stopped.communicate(timeout=60)
-    assert stopped.returncode == ExitCode.INTERRUPTED
+    config = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6, 7, 8")
+    results = tmp_path / "results"
+    arguments = ["sweep", str(config), "--gpu", "h100-80gb", "--json", "--output-dir", str(results)]
+    status, said = stop_midway(arguments, results)
+    assert status == ExitCode.INTERRUPTED
     assert "the same command goes on from there" in said
     again = memprof(*arguments)
     assert again.returncode == ExitCode.OK, again.stderr
     assert "going on with" in again.stderr
     assert [row["batch_size"] for row in json.loads(again.stdout)["rows"]] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert len(list((tmp_path / "results" / "slow").iterdir())) == 1
-
-
-def wait_for_rows(results: Path, count: int) -> None:
-    """Wait until a running sweep has written `count` records, a minute at most."""
-    for _ in range(600):
-        if any(len(file.read_text().splitlines()) >= count for file in results.glob("*/*/records.jsonl")):
-            return
-        time.sleep(0.1)
-    raise AssertionError("the sweep wrote no rows")
