@@ -59,6 +59,9 @@ class Server:
     """The process that has imported torch and forks a child for each question; it sees a phantom GPU."""
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
         added = {**phantom_environment(build_phantom(), find_gpu(GPU)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.campaign_child"],
@@ -67,22 +70,26 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.models: Sequence[str] = self._read()
+        self.models: Sequence[str] = json.loads(self._read())
 
     def ask(self, kind: str, model: str) -> Answer:
         """Return what a child answers about a model; `kind` is "phantom" or "tracker"."""
         assert self._process.stdin is not None
         print(kind, model, file=self._process.stdin, flush=True)
-        found: Answer = self._read()
+        line = self._read()
+        if not line:  # the server itself has died
+            self._start()
+            return {"crash": "the server"}
+        found: Answer = json.loads(line)
         return found
 
     def close(self) -> None:
         """End the server."""
         self._process.communicate()
 
-    def _read(self) -> Any:
+    def _read(self) -> str:
         assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
+        return self._process.stdout.readline()
 
 
 @contextmanager
