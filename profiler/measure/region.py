@@ -65,11 +65,11 @@ class Region:
 
     def _follow(self) -> None:
         tracker = self._tracker
+        tracker.watch_optimizers(self._optimizers)
         tracker.label_model()
         tracker.label_gradients()
         for optimizer in self._optimizers:
             tracker.label_state(optimizer)
-        tracker.watch_optimizers(self._optimizers)
         tracker.moved_to(1, Phase.ZERO_GRAD if self._has_model else Phase.FORWARD)
         if self._compiled:
             tracker.follow_compiled()

@@ -11,7 +11,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,13 @@ from profiler.measure.history import History
 from profiler.records import Phase
 
 _FOLLOWED_BY = "memprof"  # in the metadata that autograd keeps for each node
+
+
+class _Owner(NamedTuple):
+    """A parameter's name and its module's path, ``None`` where it is not the model's."""
+
+    name: str
+    module: str | None
 
 
 class Tracker:
@@ -43,7 +50,9 @@ class Tracker:
         self._saved_addresses: list[int] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # with the wrapper that was there before
         self.hooks: list[Any] = []
-        self.owners: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        self.owners: dict[Tensor, _Owner] = {
+            parameter: _Owner(name, name.rpartition(".")[0]) for name, parameter in model.named_parameters()
+        }
         for path, module in model.named_modules():
             count = sum(parameter.numel() for parameter in module.parameters())
             self.notes.modules.append(ModuleNote(path=path, type=type(module).__name__, parameters=count))
@@ -54,8 +63,11 @@ class Tracker:
             self._wrap(module, path)
 
     def watch_optimizers(self, optimizers: Iterable[torch.optim.Optimizer]) -> None:
-        """Note gradients before, and state after, each step of `optimizers`."""
+        """Note gradients before, and state after, each step of `optimizers`; their parameters may be others' too."""
         for optimizer in optimizers:
+            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+                other = _Owner(f"parameter {len(self.owners)} of {type(optimizer).__name__}", None)
+                self.owners.setdefault(parameter, other)
             self.hooks.append(optimizer.register_step_pre_hook(self._before_optimizer))
             self.hooks.append(optimizer.register_step_post_hook(self._after_optimizer))
 
@@ -90,15 +102,16 @@ class Tracker:
 
     def label_model(self) -> None:
         """Note the parameters and buffers as they are now."""
-        named = ((Category.PARAMETERS, self.model.named_parameters()), (Category.BUFFERS, self.model.named_buffers()))
-        for category, tensors in named:
-            self.label(category, {name: (tensor, name.rpartition(".")[0]) for name, tensor in tensors})
+        parameters = {owner.name: (parameter, owner.module) for parameter, owner in self.owners.items()}
+        self.label(Category.PARAMETERS, parameters)
+        buffers = {name: (buffer, name.rpartition(".")[0]) for name, buffer in self.model.named_buffers()}
+        self.label(Category.BUFFERS, buffers)
 
     def label_gradients(self) -> None:
         """Note the gradients as they are now."""
         gradients = {
-            f"gradient of {name}": (parameter.grad, name.rpartition(".")[0])
-            for parameter, name in self.owners.items()
+            f"gradient of {owner.name}": (parameter.grad, owner.module)
+            for parameter, owner in self.owners.items()
             if parameter.grad is not None
         }
         self.label(Category.GRADIENTS, gradients)
@@ -241,9 +254,9 @@ class Tracker:
         """Note what `optimizer` keeps of its parameters."""
         state = {}
         for parameter, values in optimizer.state.items():
-            owner = self.owners.get(parameter, "a parameter")
+            owner = self.owners.get(parameter, _Owner("a parameter", None))
             for key, value in values.items():
-                state[f"{key} of {owner}"] = (value, owner.rpartition(".")[0])
+                state[f"{key} of {owner.name}"] = (value, owner.module)
         self.label(Category.OPTIMIZER_STATE, state)
 
     def saved(self, tensor: Tensor) -> Tensor:

@@ -190,6 +190,32 @@ answer(t, said=said, left=[first, left_behind(model, optimizer)],
     assert found["max"][0] >= 800_000_000  # the counters of the process are its own
 
 
+def test_parameters_that_only_an_optimizer_knows_are_parameters_with_gradients_and_state(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+model = nn.Linear(100, 100, bias=False).cuda()
+others = [nn.Parameter(torch.zeros(size, device="cuda")) for size in (250_000, 500_000)]
+optimizers = [torch.optim.Adam(model.parameters()), torch.optim.SGD(others, lr=0.1, momentum=0.9)]
+with track(model, optimizers) as t:
+    for _ in range(2):
+        loss = model(torch.zeros(8, 100, device="cuda")).sum() + sum((other * 2).sum() for other in others)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+e = t.explain().explanation
+answer(t, blocks=[[b.name, b.module, b.requested_bytes] for b in e.blocks], outside=dict(e.outside_parts))
+""",
+    )
+    assert found["highest"]["parameters"] == found["highest"]["gradients"] == 40_000 + 1_000_000 + 2_000_000
+    assert found["highest"]["optimizer_state"] == 2 * 40_000 + 3_000_000
+    assert found["highest"]["unknown"] == 0
+    assert ["parameter 2 of SGD", None, 2_000_000] in found["blocks"]
+    assert ["weight", "", 40_000] in found["blocks"]
+    assert found["outside"]["parameters"] == 3_000_000
+
+
 def test_a_start_that_fails_puts_everything_back(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
