@@ -106,3 +106,20 @@ def test_a_model_that_fails_is_shown_with_its_reason(memprof: Memprof, tmp_path:
     assert done.returncode == 6, done.stdout + done.stderr
     assert "ended with error: forward of step 1: ValueError: mine alone" in done.stdout
     assert "What the peak is made of" in done.stdout
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_the_error_bar_is_saved_with_the_answer(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("explain", str(CONFIG), "--gpu", "t4", "--error-bar", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    bar = json.loads(done.stdout)["error_bar"]
+    assert [run["policy"] for run in bar["runs"]] == ["ascending", "descending", "apart", "mixed"]
+    assert {run["requested_bytes"] for run in (*bar["runs"], *bar["acted_out"])} == {bar["runs"][0]["requested_bytes"]}
+    again = memprof("show", "mnist_mlp", cwd=tmp_path)
+    assert "Error bar: the same point" in again.stdout
+
+
+def test_a_snapshot_has_no_error_bar(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("explain", "some.pickle", "--error-bar", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nothing is run" in done.stderr
