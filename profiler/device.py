@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from profiler.errors import DeviceError
 from profiler.phantom.build import build_phantom
-from profiler.phantom.catalog import DEFAULT_GPU, GpuSpec, find_gpu
+from profiler.phantom.catalog import DEFAULT_GPU, GpuSpec, find_gpu, load_catalog
 from profiler.phantom.launch import phantom_environment
+from profiler.phantom.torch_install import find_torch
 from profiler.real_gpus import RealGpu, list_real_gpus
 from profiler.records import Source
 
@@ -52,8 +53,13 @@ def choose_device(gpu: str) -> Device:
 
 
 def phantom_device(spec: GpuSpec, why: str = "") -> Device:
-    """Return the phantom of `spec`, building the phantom's libraries if this is their first use."""
+    """Return the phantom of `spec`, building the phantom's libraries if this is their first use.
+
+    Raises:
+        DeviceError: this machine cannot have a phantom, or the installed PyTorch could not run on that GPU.
+    """
     libraries = build_phantom()
+    _refuse_dropped(spec)
     return Device(
         source=Source.EMULATED,
         name=spec.key,
@@ -62,6 +68,21 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
         environment=phantom_environment(libraries, spec),
         explanation=f"{why}emulating {spec.name} ({spec.key}) on a phantom GPU",
     )
+
+
+def runnable_gpus() -> list[str]:
+    """Return the names of the catalog, without the GPUs that the installed PyTorch could not run on."""
+    install = find_torch()
+    return [key for key, spec in load_catalog().items() if not (install and install.has_dropped(spec.capability))]
+
+
+def _refuse_dropped(spec: GpuSpec) -> None:
+    install = find_torch()
+    if install and install.has_dropped(spec.capability):
+        raise DeviceError(
+            f"PyTorch {install.torch_version} runs on compute capability 7.5 and newer, and {spec.name} ({spec.key}) "
+            f"has {spec.compute_capability}: on the card every kernel would fail; a build for CUDA 12.6 has them"
+        )
 
 
 def analytic_device(reason: str) -> Device:

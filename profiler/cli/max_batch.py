@@ -16,7 +16,7 @@ from profiler.cli.console import print_json, progress_bar, stderr, stdout
 from profiler.cli.saving import make_manifest, print_place
 from profiler.config import Mode
 from profiler.config_file import LoadedConfig, load
-from profiler.device import Device, choose_device
+from profiler.device import Device, choose_device, runnable_gpus
 from profiler.errors import ConfigError, DeviceError, ExitCode
 from profiler.overrides import Override
 from profiler.phantom.catalog import load_catalog
@@ -112,13 +112,22 @@ def _memory(text: str) -> int:
 
 
 def _devices(gpus: Sequence[str]) -> list[Device]:
-    names = [name for gpu in gpus for name in (load_catalog() if gpu == "all" else [gpu])]
+    names = [name for gpu in gpus for name in (_all_gpus() if gpu == "all" else [gpu])]
     devices = [choose_device(name) for name in dict.fromkeys(names)]
     if any(device.source is Source.ANALYTIC for device in devices):
         raise DeviceError(f"max-batch needs a GPU, real or phantom: {devices[0].explanation}")
     if len({device.source for device in devices}) > 1:
         raise ConfigError("--gpu: real GPUs and phantoms cannot stand in one table; ask for each kind on its own")
     return devices
+
+
+def _all_gpus() -> list[str]:
+    """The catalog without those that the installed PyTorch has no code for; which they are is said on stderr."""
+    names = runnable_gpus()
+    left_out = [name for name in load_catalog() if name not in names]
+    if left_out:
+        stderr().print(f"left out, as this PyTorch has no code for them: {', '.join(left_out)}", soft_wrap=True)
+    return names
 
 
 def _check_memory(devices: Sequence[Device], limits: Limits) -> None:

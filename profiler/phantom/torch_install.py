@@ -10,6 +10,8 @@ from pathlib import Path
 _CUDNN_VERSION = re.compile(r"#define CUDNN_(MAJOR|MINOR|PATCHLEVEL) (\d+)")
 _CUDART_VERSION = re.compile(r"#define CUDART_VERSION\s+(\d+)")
 _TORCH_VERSION = re.compile(r"^__version__[^=]*= '([^']+)'", re.MULTILINE)
+# The first CUDA without Maxwell, Pascal and Volta, and the lowest capability that it knows: release notes of CUDA 13.0.
+_FIRST_WITHOUT_VOLTA, _TURING = 13, (7, 5)
 _TORCH_CUDA = re.compile(r"^cuda[^=]*= '([\d.]+)'", re.MULTILINE)
 
 
@@ -27,6 +29,12 @@ class TorchInstall:
     def read_header(self, name: str) -> str:
         """Return the text of a header of the CUDA wheels, or nothing where it is not there."""
         return _read_header(self.include_folders, name)
+
+    def has_dropped(self, capability: tuple[int, int]) -> bool:
+        """Whether this PyTorch's CUDA no longer compiles for GPUs of that compute capability, so that none can run."""
+        if self.cuda_version is None:
+            return False
+        return int(self.cuda_version.split(".")[0]) >= _FIRST_WITHOUT_VOLTA and capability < _TURING
 
     @property
     def libraries(self) -> tuple[Path, ...]:

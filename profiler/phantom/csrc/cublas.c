@@ -3,6 +3,7 @@
  * PyTorch takes their workspaces from its own caching allocator, so those are counted without any help from here.
  * cuBLASLt's descriptors are plain host memory: the real library keeps them.
  */
+#include <cuda_runtime_api.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,11 @@
 
 /* cuBLAS's own headers need one of CUDA C++'s that PyTorch does not bring along. These few types are from NVIDIA's
  * reference for cuBLAS and cuBLASLt; they have been the same from CUDA 11 to 13. */
-typedef enum { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_ALLOC_FAILED = 3 } cublasStatus_t;
+typedef enum {
+    CUBLAS_STATUS_SUCCESS = 0,
+    CUBLAS_STATUS_ALLOC_FAILED = 3,
+    CUBLAS_STATUS_ARCH_MISMATCH = 8
+} cublasStatus_t;
 
 typedef struct {
     phantom_handle base;
@@ -30,6 +35,7 @@ typedef struct {
 } cublasLtMatmulHeuristicResult_t;
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
+    if (phantom_too_old(CUDART_VERSION)) return CUBLAS_STATUS_ARCH_MISMATCH;
     phantom_touch(phantom_current_device());
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;

@@ -181,12 +181,11 @@ cudaError_t cudaGetDriverEntryPoint(const char *symbol, void **function, unsigne
 /* ---- kernels: registered, asked about, and never run ---- */
 
 void **__cudaRegisterFatBinary(void *fat_binary) {
-    (void)fat_binary;
-    static void *handle[2];
-    return handle;
+    phantom_register_code(fat_binary);
+    return fat_binary; /* a handle that is only given back */
 }
 void __cudaRegisterFatBinaryEnd(void **handle) { (void)handle; }
-void __cudaUnregisterFatBinary(void **handle) { (void)handle; }
+void __cudaUnregisterFatBinary(void **handle) { phantom_unregister_code(handle); }
 char __cudaInitModule(void **handle) { return (void)handle, 0; }
 
 void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int limit, void *thread,
@@ -230,6 +229,7 @@ static cudaError_t check_launch(dim3 grid, dim3 block, const void *stream) {
     bool fits = grid.x && grid.y && grid.z && block.x && block.y && block.z && grid.x <= 2147483647 &&
                 grid.y <= 65535 && grid.z <= 65535 && (size_t)block.x * block.y * block.z <= 1024 && block.z <= 64;
     if (!fits) return phantom_error(cudaErrorInvalidConfiguration);
+    if (!phantom_code_architecture()) return phantom_error(cudaErrorNoKernelImageForDevice);
     phantom_touch(phantom_current_device());
     phantom_launched(stream);
     return cudaSuccess;
@@ -263,19 +263,15 @@ cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function) {
     return cudaSuccess;
 }
 
-/* PyTorch's wheels hold no code for 8.9 (Ada): such a GPU runs the code for 8.6. */
-static int binary_version(const phantom_gpu *gpu) {
-    int version = 10 * gpu->capability_major + gpu->capability_minor;
-    return version == 89 ? 86 : version;
-}
-
 cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function) {
     (void)function;
     const phantom_gpu *gpu = phantom_gpu_now();
+    int architecture = phantom_code_architecture(); /* 86 on 8.9: PyTorch's wheels hold no code for Ada alone */
+    if (!architecture) return phantom_error(cudaErrorNoKernelImageForDevice);
     memset(attributes, 0, sizeof *attributes);
     attributes->maxThreadsPerBlock = 1024;
     attributes->numRegs = 32; /* assumed: the true figure is in the kernel's code for that GPU */
-    attributes->ptxVersion = attributes->binaryVersion = binary_version(gpu);
+    attributes->ptxVersion = attributes->binaryVersion = architecture;
     attributes->maxDynamicSharedSizeBytes = gpu->shared_memory_per_block_optin_bytes;
     return cudaSuccess;
 }

@@ -48,6 +48,7 @@ void *phantom_real_cudnn(const char *name) {
 /* ---- handles ---- */
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
+    if (phantom_too_old(CUDART_VERSION)) return CUDNN_STATUS_ARCH_MISMATCH;
     phantom_touch(phantom_current_device());
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_ALLOC_FAILED;

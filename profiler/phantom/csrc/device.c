@@ -134,6 +134,12 @@ void phantom_touch(int device) {
 
 bool phantom_touched(int device) { return device >= 0 && device < PHANTOM_MAX_DEVICES && touched[device]; }
 
+/* CUDA 13 dropped Maxwell, Pascal and Volta, its libraries too: release notes of CUDA 13.0. */
+bool phantom_too_old(int cuda_version) {
+    const phantom_gpu *gpu = phantom_gpu_now();
+    return cuda_version >= 13000 && 10 * gpu->capability_major + gpu->capability_minor < 75;
+}
+
 void phantom_uuid(int device, unsigned char uuid[16]) {
     memcpy(uuid, "memprof-phantom", 15);
     uuid[15] = (unsigned char)device;

@@ -47,6 +47,7 @@ bool phantom_set_current_device(int device);
 void phantom_touch(int device);            /* makes the device's context, as the first real use does */
 bool phantom_touched(int device);
 void phantom_uuid(int device, unsigned char uuid[16]);
+bool phantom_too_old(int cuda_version);    /* whether CUDA's libraries of that version no longer know this GPU */
 
 /* ledger.c: how much of each device is taken, by which process; shared between processes where a file is named */
 bool phantom_take(int device, size_t bytes);        /* false: past the GPU's memory */
@@ -72,6 +73,11 @@ void phantom_fill(void *to, int value, size_t bytes);
 
 /* cudnn.c */
 bool phantom_cudnn_answers(void); /* whether the real cuDNN says workspaces for this GPU */
+
+/* fatbin.c: the code that this process has registered */
+void phantom_register_code(const void *fat_binary);
+void phantom_unregister_code(const void *fat_binary);
+int phantom_code_architecture(void); /* of the code that this GPU runs, as 86; 0: there is none for it */
 
 /* cudart_stream.c */
 void phantom_launched(const void *stream);          /* counts one node where the stream is being captured */

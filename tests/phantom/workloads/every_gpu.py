@@ -1,4 +1,4 @@
-"""A training step of a small CNN on every GPU of the catalog, each in a child forked before CUDA is touched."""
+"""A training step of a small CNN on every GPU that PyTorch runs on, each in a child forked before CUDA is touched."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from profiler.phantom.catalog import GpuSpec, load_catalog
+from profiler.device import runnable_gpus
+from profiler.phantom.catalog import GpuSpec, find_gpu
 from profiler.phantom.inside import unknown_workspaces
 from profiler.phantom.launch import describe_gpu
 
@@ -59,4 +60,4 @@ def in_a_child(spec: GpuSpec) -> dict[str, Any]:
 
 torch.set_num_threads(1)  # threads do not survive a fork
 torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)  # imports for seconds, once instead of in each child
-print(json.dumps({key: in_a_child(spec) for key, spec in load_catalog().items()}))
+print(json.dumps({key: in_a_child(find_gpu(key)) for key in runnable_gpus()}))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
-import warnings
 
 import torch
 from torch import nn
 
 from profiler.phantom.inside import unknown_workspaces
 
-warnings.simplefilter("ignore")  # torch warns of GPUs that its wheels have no code for
 unknown = [unknown_workspaces()]
 model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3)).cuda()
 for _ in range(2):
