@@ -17,6 +17,9 @@ from profiler.phantom.catalog import find_gpu
 from profiler.phantom.launch import phantom_environment
 from profiler.real_gpus import list_real_gpus
 
+# What the user has calibrated is no part of the tests: the catalog is the shipped one alone.
+os.environ["MEMPROF_CONFIG_DIR"] = os.path.join(os.path.dirname(__file__), "no-such-folder")
+
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

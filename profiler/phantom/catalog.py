@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import platformdirs
 
 from profiler.errors import ConfigError, DeviceError
 
@@ -20,9 +23,10 @@ _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[\s_-]+")
 _TOP_LEVEL = ("architecture_sources", "architectures", "gpus")
 _TEXTS = ("name", "compute_capability")
-_LISTS = ("sources", "assumed")
-_MAY_BE_ZERO = ("reserved_shared_memory_per_block_bytes",)
-_OPTIONAL = ("nvml_total_bytes",)
+_LISTS = ("sources", "assumed", "calibrated")
+_LOADED = ("kernels_bytes", "cublas_bytes", "cudnn_bytes")
+_MAY_BE_ZERO = ("reserved_shared_memory_per_block_bytes", *_LOADED)
+_OPTIONAL = ("nvml_total_bytes", *_LOADED, "calibrated")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,10 @@ class GpuSpec(ArchitectureLimits):
     """One GPU of the catalog.
 
     `total_bytes` is what `torch.cuda.get_device_properties` reports, `nvml_total_bytes` what nvidia-smi does,
-    `context_bytes` what a CUDA context takes before anything is allocated. `sources` are public titles and
-    addresses; `assumed` names the figures for which there is none.
+    `context_bytes` what a CUDA context takes before anything is allocated; the three after it are what is added when
+    the first kernel of PyTorch's own, of cuBLAS and of cuDNN is loaded, `None` where nobody measured it: a phantom then
+    takes nothing. `sources` are public titles and addresses; `assumed` names the figures for which there is none,
+    `calibrated` those that `memprof calibrate` measured on the user's own card.
     """
 
     key: str  # the catalog's name
@@ -59,8 +65,12 @@ class GpuSpec(ArchitectureLimits):
     memory_clock_khz: int  # half the data rate, as the driver counts it
     memory_bus_bits: int
     context_bytes: int
+    kernels_bytes: int | None = None
+    cublas_bytes: int | None = None
+    cudnn_bytes: int | None = None
     sources: tuple[str, ...]
     assumed: tuple[str, ...]
+    calibrated: tuple[str, ...] = ()
 
     @property
     def capability(self) -> tuple[int, int]:
@@ -93,15 +103,23 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, GpuSpec]:
     """Return the GPUs by their catalog name, in the order of the file.
 
     `extra` is a file of the same form: its entries are added, and where it names a GPU of the catalog, the
-    keys it gives replace the catalog's and count as assumed only if it says so.
+    keys it gives replace the catalog's and count as assumed only if it says so. The file that `memprof calibrate`
+    writes, `own_catalog()`, is laid over the shipped one in the same way wherever it is there, and `extra` over both.
 
     Raises:
         ConfigError: a file cannot be read, or an entry of it is incomplete or implausible.
     """
     document = _read(_SHIPPED)
-    if extra is not None:
-        document = _merge(document, _read(extra))
+    for file in (own_catalog() if own_catalog().is_file() else None, extra):
+        if file is not None:
+            document = _merge(document, _read(file))
     return MappingProxyType({key: _spec(key, table, document) for key, table in document.gpus.items()})
+
+
+def own_catalog() -> Path:
+    """The user's own catalog file, whether it is there or not: in MEMPROF_CONFIG_DIR, else the platform's folder."""
+    chosen = os.environ.get("MEMPROF_CONFIG_DIR")
+    return (Path(chosen) if chosen else platformdirs.user_config_path("memprof")) / "gpus.toml"
 
 
 def find_gpu(name: str, extra: Path | None = None) -> GpuSpec:
@@ -222,7 +240,9 @@ def _merge(shipped: _Document, extra: _Document) -> _Document:
 
 
 def _merge_gpu(base: _Table, extra: _Table) -> _Table:
-    still_assumed = [key for key in base.values["assumed"] if key not in extra.values]
+    still_assumed, still_calibrated = (
+        [key for key in base.values.get(kind, []) if key not in extra.values] for kind in ("assumed", "calibrated")
+    )
     return _Table(
         where=extra.where,
         values={
@@ -230,6 +250,7 @@ def _merge_gpu(base: _Table, extra: _Table) -> _Table:
             **extra.values,
             "sources": [*extra.values.get("sources", []), *base.values["sources"]],
             "assumed": [*still_assumed, *extra.values.get("assumed", [])],
+            "calibrated": [*still_calibrated, *extra.values.get("calibrated", [])],
         },
     )
 
@@ -245,6 +266,7 @@ def _spec(key: str, table: _Table, document: _Document) -> GpuSpec:
         **{name: value for name, value in values.items() if name not in _LISTS},
         sources=(*values["sources"], *document.architecture_sources),
         assumed=tuple(values["assumed"]),
+        calibrated=tuple(values.get("calibrated", ())),
     )
     _check_plausible(table, spec)
     return spec
@@ -270,7 +292,11 @@ def _check_plausible(table: _Table, spec: GpuSpec) -> None:
     """Refuse an entry whose figures contradict each other or that does not say where they come from."""
     if not table.values["sources"]:
         raise ConfigError(f"{table.where}: sources is empty; name where the figures come from")
-    _refuse_unknown(f"{table.where}: assumed", spec.assumed, _gpu_keys())
+    for kind, names in (("assumed", spec.assumed), ("calibrated", spec.calibrated)):
+        _refuse_unknown(f"{table.where}: {kind}", names, _gpu_keys())
+    both = [name for name in spec.calibrated if name in spec.assumed]
+    if both:
+        raise ConfigError(f"{table.where}: {', '.join(both)} cannot be assumed and calibrated at once")
     if spec.context_bytes >= spec.total_bytes:
         raise ConfigError(f"{table.where}: context_bytes must be below total_bytes ({spec.total_bytes})")
     if spec.nvml_total_bytes is not None and spec.nvml_total_bytes < spec.total_bytes:

@@ -14,7 +14,8 @@ from profiler.phantom.ledger import own_ledgers, shared_ledger
 
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
 _TOLD = (
-    "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "l2_cache_bytes",
+    "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "kernels_bytes", "cublas_bytes",
+    "cudnn_bytes", "l2_cache_bytes",
     "shared_memory_per_block_bytes", "shared_memory_per_block_optin_bytes",
     "shared_memory_per_multiprocessor_bytes", "reserved_shared_memory_per_block_bytes", "registers_per_block",
     "registers_per_multiprocessor", "max_threads_per_multiprocessor", "max_blocks_per_multiprocessor",
@@ -42,7 +43,8 @@ def phantom_environment(
 def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
     """Return `spec` as the value of MEMPROF_PHANTOM, which `device.c` reads."""
     figures = asdict(spec)
-    return ";".join([*(f"{key}={figures[key]}" for key in _TOLD), f"devices={devices}"])
+    told = (f"{key}={figures[key]}" for key in _TOLD if figures[key] is not None)
+    return ";".join([*told, f"devices={devices}"])
 
 
 def address_environment(policy: AddressPolicy) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.errors import ConfigError, DeviceError
-from profiler.phantom.catalog import DEFAULT_GPU, find_gpu, load_catalog
+from profiler.phantom.catalog import DEFAULT_GPU, find_gpu, load_catalog, own_catalog
 from profiler.units import GIB, KIB, MIB
 
 # Marketing size, SMs and GB/s of the data sheets, written down apart from the catalog.
@@ -290,6 +290,24 @@ def test_a_figure_that_the_user_assumes_stays_assumed(write: Write) -> None:
     assert find_gpu("t4", extra).assumed == ("context_bytes",)
 
 
+def test_the_users_own_file_lies_over_the_shipped_one_and_a_named_file_over_both(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = write('[gpus.t4]\ncontext_bytes = 110100480\ncublas_bytes = 8388608\ncalibrated = ["context_bytes"]\n')
+    own.rename(tmp_path / "gpus.toml")
+    monkeypatch.setenv("MEMPROF_CONFIG_DIR", str(tmp_path))
+    assert own_catalog() == tmp_path / "gpus.toml"
+    calibrated = find_gpu("t4")
+    assert (calibrated.context_bytes, calibrated.cublas_bytes, calibrated.cudnn_bytes) == (110100480, 8388608, None)
+    assert (calibrated.calibrated, calibrated.assumed) == (("context_bytes",), ())
+    over = find_gpu("t4", write('[gpus.t4]\ncontext_bytes = 1048576\nassumed = ["context_bytes"]\n'))
+    assert (over.context_bytes, over.calibrated, over.assumed) == (1048576, (), ("context_bytes",))
+
+
+def test_nothing_that_is_shipped_is_calibrated() -> None:
+    assert not any(spec.calibrated for spec in SPECS.values())
+
+
 @pytest.mark.parametrize("key", tomllib.loads(NEW_GPU)["gpus"]["rtx-9090"])
 def test_an_entry_that_lacks_a_key_is_refused_with_its_name(key: str, write: Write) -> None:
     extra = write("\n".join(line for line in NEW_GPU.splitlines() if not line.startswith(f"{key} =")))
@@ -310,6 +328,13 @@ def test_an_entry_that_lacks_a_key_is_refused_with_its_name(key: str, write: Wri
         ('["a test"]', "[]", ": sources is empty"),
         ("= []", '= ["clock"]', ": assumed has the unknown key 'clock'; did you mean clock_khz?"),
         ("= 500000000", "= 68000000000", ": context_bytes must be below total_bytes (68000000000)"),
+        ("= []", '= []\ncalibrated = ["clock"]', ": calibrated has the unknown key 'clock'; did you mean clock_khz?"),
+        (
+            "= []",
+            '= ["clock_khz"]\ncalibrated = ["clock_khz"]',
+            ": clock_khz cannot be assumed and calibrated at once",
+        ),
+        ("assumed", "cublas_bytes = -1\nassumed", ": cublas_bytes must be a whole number of at least 0, not -1"),
         ("assumed", "nvml_total_bytes = 1\nassumed", ": nvml_total_bytes must be total_bytes (68000000000)"),
     ],
 )

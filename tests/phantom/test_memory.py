@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,3 +128,18 @@ def test_freeing_twice_or_in_the_middle_is_an_invalid_value(runtime: Mapping[str
 def test_a_refused_allocation_takes_nothing(runtime: Mapping[str, Any]) -> None:
     assert runtime["too_much"] == 2  # cudaErrorMemoryAllocation
     assert runtime["free_after_refusal"]
+
+
+def test_a_context_grows_by_what_each_librarys_first_kernels_take_where_that_was_measured(figures: Figures) -> None:
+    parts = (3 * MIB, 20 * MIB, 70 * MIB)
+    card = replace(CARD, kernels_bytes=parts[0], cublas_bytes=parts[1], cudnn_bytes=parts[2])
+    grown = [CARD.context_bytes + sum(parts[:count]) for count in (0, 1, 2, 3, 3)]
+    assert figures("loaded.py", gpu=card)["seen"] == grown
+    assert figures("loaded.py", gpu=CARD)["seen"] == [CARD.context_bytes] * 5
+
+
+def test_a_library_that_finds_no_memory_for_its_kernels_fails(start: Callable[..., Any]) -> None:
+    card = replace(CARD, total_bytes=CARD.context_bytes + 30 * MIB, cublas_bytes=70 * MIB)
+    ended = start("loaded.py", gpu=card)
+    assert ended.returncode == 1
+    assert "CUBLAS_STATUS_ALLOC_FAILED" in ended.stderr

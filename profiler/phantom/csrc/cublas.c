@@ -36,7 +36,7 @@ typedef struct {
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
     if (phantom_too_old(CUDART_VERSION)) return CUBLAS_STATUS_ARCH_MISMATCH;
-    phantom_touch(phantom_current_device());
+    if (!phantom_load(phantom_current_device(), PHANTOM_CUBLAS)) return CUBLAS_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
 }

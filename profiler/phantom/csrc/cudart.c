@@ -230,7 +230,7 @@ static cudaError_t check_launch(dim3 grid, dim3 block, const void *stream) {
                 grid.y <= 65535 && grid.z <= 65535 && (size_t)block.x * block.y * block.z <= 1024 && block.z <= 64;
     if (!fits) return phantom_error(cudaErrorInvalidConfiguration);
     if (!phantom_code_architecture()) return phantom_error(cudaErrorNoKernelImageForDevice);
-    phantom_touch(phantom_current_device());
+    if (!phantom_load(phantom_current_device(), PHANTOM_KERNELS)) return phantom_error(cudaErrorMemoryAllocation);
     phantom_launched(stream);
     return cudaSuccess;
 }

@@ -49,7 +49,7 @@ void *phantom_real_cudnn(const char *name) {
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
     if (phantom_too_old(CUDART_VERSION)) return CUDNN_STATUS_ARCH_MISMATCH;
-    phantom_touch(phantom_current_device());
+    if (!phantom_load(phantom_current_device(), PHANTOM_CUDNN)) return CUDNN_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_ALLOC_FAILED;
 }

@@ -2,17 +2,24 @@
 #include "phantom.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* MEMPROF_PHANTOM is "key=value;key=value;..." with the keys below and `devices`, the number of equal GPUs. */
-static const struct {
+typedef struct {
     const char *key;
     size_t offset;
-} INT_FIELDS[] = {
+} field;
+
 #define FIELD(name) {#name, offsetof(phantom_gpu, name)}
+static const field SIZE_FIELDS[] = {
+    FIELD(total_bytes), FIELD(context_bytes), FIELD(kernels_bytes), FIELD(cublas_bytes), FIELD(cudnn_bytes),
+};
+
+static const field INT_FIELDS[] = {
     FIELD(multiprocessors),
     FIELD(l2_cache_bytes),
     FIELD(shared_memory_per_block_bytes),
@@ -26,13 +33,14 @@ static const struct {
     FIELD(clock_khz),
     FIELD(memory_clock_khz),
     FIELD(memory_bus_bits),
-#undef FIELD
 };
+#undef FIELD
 
 static phantom_gpu the_gpu;
 static int device_count;
 static bool latched;
 static bool touched[PHANTOM_MAX_DEVICES];
+static _Atomic bool loaded[PHANTOM_MAX_DEVICES][PHANTOM_CODES];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int current_device;
 
@@ -46,9 +54,13 @@ static bool set_field(phantom_gpu *gpu, int *devices, const char *key, const cha
     char *end;
     long long number = strtoll(value, &end, 10);
     if (*end || number < 0) return false;
-    if (!strcmp(key, "total_bytes")) return gpu->total_bytes = (size_t)number, true;
-    if (!strcmp(key, "context_bytes")) return gpu->context_bytes = (size_t)number, true;
     if (!strcmp(key, "devices")) return *devices = (int)number, number >= 1 && number <= PHANTOM_MAX_DEVICES;
+    for (size_t i = 0; i < sizeof SIZE_FIELDS / sizeof *SIZE_FIELDS; i++)
+        if (!strcmp(key, SIZE_FIELDS[i].key)) {
+            size_t wide = (size_t)number;
+            memcpy((char *)gpu + SIZE_FIELDS[i].offset, &wide, sizeof wide);
+            return true;
+        }
     for (size_t i = 0; i < sizeof INT_FIELDS / sizeof *INT_FIELDS; i++)
         if (!strcmp(key, INT_FIELDS[i].key)) {
             int narrow = (int)number;
@@ -130,6 +142,17 @@ void phantom_touch(int device) {
     touched[device] = true;
     pthread_mutex_unlock(&lock);
     if (first) phantom_take(device, gpu->context_bytes);
+}
+
+bool phantom_load(int device, phantom_code code) {
+    if (device < 0 || device >= PHANTOM_MAX_DEVICES) return true;
+    phantom_touch(device);
+    if (atomic_exchange(&loaded[device][code], true)) return true;
+    const phantom_gpu *gpu = phantom_gpu_now();
+    const size_t bytes[PHANTOM_CODES] = {gpu->kernels_bytes, gpu->cublas_bytes, gpu->cudnn_bytes};
+    if (!bytes[code] || phantom_take(device, bytes[code])) return true;
+    atomic_store(&loaded[device][code], false); /* PyTorch frees its cache and tries again */
+    return false;
 }
 
 bool phantom_touched(int device) { return device >= 0 && device < PHANTOM_MAX_DEVICES && touched[device]; }

@@ -25,6 +25,7 @@ typedef struct {
     int multiprocessors;
     size_t total_bytes;
     size_t context_bytes;
+    size_t kernels_bytes, cublas_bytes, cudnn_bytes; /* 0 where nobody measured them */
     int l2_cache_bytes;
     int shared_memory_per_block_bytes;
     int shared_memory_per_block_optin_bytes;
@@ -39,6 +40,9 @@ typedef struct {
     int memory_bus_bits;
 } phantom_gpu;
 
+/* What is loaded onto a device when its first kernel is launched. */
+typedef enum { PHANTOM_KERNELS, PHANTOM_CUBLAS, PHANTOM_CUDNN, PHANTOM_CODES } phantom_code;
+
 /* device.c */
 int phantom_device_count(void);            /* 0 where MEMPROF_PHANTOM is missing or wrong */
 const phantom_gpu *phantom_gpu_now(void);  /* the GPU that this process plays; every device is of this kind */
@@ -46,6 +50,7 @@ int phantom_current_device(void);          /* of the calling thread */
 bool phantom_set_current_device(int device);
 void phantom_touch(int device);            /* makes the device's context, as the first real use does */
 bool phantom_touched(int device);
+bool phantom_load(int device, phantom_code code); /* takes what that code takes, once; false: past the GPU's memory */
 void phantom_uuid(int device, unsigned char uuid[16]);
 bool phantom_too_old(int cuda_version);    /* whether CUDA's libraries of that version no longer know this GPU */
 
