@@ -1,5 +1,5 @@
 # `make check` is what a change must pass; the README's two commands are what a newcomer runs.
-.PHONY: check format lint types layers tests benchmarks
+.PHONY: check format lint types layers tests benchmarks fidelity
 
 PYTHON ?= python
 
@@ -24,3 +24,7 @@ tests:
 
 benchmarks:
 	$(PYTHON) -m benchmarks
+
+# FIDELITY="--cudnn FOLDER --python FILE" puts other versions beside this environment's
+fidelity:
+	$(PYTHON) -m benchmarks.fidelity $(FIDELITY)

@@ -1,0 +1,1 @@
+"""The phantom against published figures of real GPUs, beside other tools: `make fidelity` writes docs/fidelity.md."""

@@ -1,0 +1,78 @@
+"""`python -m benchmarks.fidelity [--cudnn FOLDER] [--python FILE]`: write docs/fidelity.md.
+
+What the run found is kept in latest.json; `--page` writes the page anew from that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from benchmarks.fidelity.collect import Collected, collect, say_on_stderr
+from benchmarks.fidelity.page import page
+from benchmarks.fidelity.stacks import Stack
+from benchmarks.fidelity.truth import FOLDER, read_attention
+from profiler.errors import ResultError
+from profiler.records import Source
+from profiler.verification import Verification, load_verification
+
+LATEST = Path(__file__).with_name("latest.json")
+
+
+def main() -> int:
+    """Run everything and write the page."""
+    arguments = _arguments()
+    found = read(LATEST) if arguments.page else _collect(arguments)
+    FOLDER.with_suffix(".md").write_text(page(found, read_attention(), records(FOLDER)), encoding="utf-8")
+    return 0
+
+
+def _collect(arguments: argparse.Namespace) -> Collected:
+    stacks = [
+        Stack(),
+        *(Stack(cudnn_folder=folder.resolve()) for folder in arguments.cudnn),
+        *(Stack(python=python) for python in arguments.python),
+    ]
+    found = collect(stacks, say_on_stderr)
+    LATEST.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def read(file: Path) -> Collected:
+    """Return what an earlier run found."""
+    found: Collected = TypeAdapter(Collected).validate_json(file.read_text(encoding="utf-8"))
+    return found
+
+
+def records(folder: Path) -> list[Verification]:
+    """Return the records of real cards in `folder`, by their file's name.
+
+    Raises:
+        ResultError: a file is no record, or its card is not measured.
+    """
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        record = load_verification(file)
+        if record.card.source is not Source.MEASURED:
+            raise ResultError(f"{file}: its card is {record.card.source.value}, not measured")
+        found.append(record)
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__)
+    about = "a folder with another libcudnn.so.9 (an unpacked wheel's nvidia/cudnn/lib), to run beside; repeatable"
+    parser.add_argument("--cudnn", action="append", default=[], type=Path, metavar="FOLDER", help=about)
+    about = "the interpreter of another environment, with another torch, to run beside; repeatable"
+    parser.add_argument("--python", action="append", default=[], metavar="FILE", help=about)
+    parser.add_argument("--page", action="store_true", help="run nothing: write the page from latest.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""docs/fidelity.md from what was collected: its figures, which `page.md.j2` puts into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
+from benchmarks.fidelity.collect import Collected
+from benchmarks.fidelity.truth import TOOLS, Run
+from profiler.units import MIB, UNKNOWN, format_bytes, format_percent
+from profiler.verification import Verification
+
+_FIGURES = {  # of the attention: what the truth's file calls it, and what the program does
+    "max_memory_allocated": "allocated",
+    "max_memory_reserved": "reserved",
+    "memory_allocated_at_end": "at_the_end",
+}
+
+
+def page(found: Collected, truth: Mapping[str, int], records: Sequence[Verification]) -> str:
+    """Return the whole page."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    figures = {**_attention(found, truth), **_workspaces(found), **_runs(found), **_differences(found)}
+    others = [stack.label for stack in found.stacks[1:]]
+    return environment.get_template("page.md.j2").render(
+        machine=found.machine, others=others, records=_records(records), **figures
+    )
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows))
+
+
+def _attention(found: Collected, truth: Mapping[str, int]) -> Mapping[str, Any]:
+    rows = []
+    for name, key in _FIGURES.items():
+        off = found.attention[key] - truth[name]
+        rows.append((f"`{name}`", f"{truth[name]:,}", f"{found.attention[key]:,}", f"{off:+,} B" if off else "none"))
+    peak, said = truth["max_memory_allocated"], {}
+    for name, estimate in found.attention_estimates.items():
+        told = None if estimate is None else f"{estimate:,} B, {format_percent(100 * (estimate / peak - 1))}"
+        said[name] = told or UNKNOWN
+    headings = ("figure", "real GPU, B", "phantom, B", "difference")
+    return {"attention": table(headings, rows), "attention_estimates": said}
+
+
+def _workspaces(found: Collected) -> Mapping[str, Any]:
+    headings = ("input", "weight", "dtype", "real GPU, B", *(f"phantom, {stack.label}" for stack in found.stacks))
+    rows = [
+        (
+            "x".join(map(str, case.input_shape)),
+            "x".join(map(str, case.weight_shape)),
+            case.dtype,
+            f"{case.workspace_bytes:,}",
+            *(_against(stack.workspaces[place], case.workspace_bytes) for stack in found.stacks),
+        )
+        for place, case in enumerate(found.convolutions)
+    ]
+    names = {
+        f"convolution_{name}": ", ".join(dict.fromkeys(getattr(case, name) for case in found.convolutions))
+        for name in ("gpu", "torch", "cudnn")
+    }
+    return {"workspaces": table(headings, rows), **names}
+
+
+def _against(value: int, truth: int) -> str:
+    return f"{value:,}" if value == truth else f"**{value:,}**"
+
+
+def _runs(found: Collected) -> Mapping[str, Any]:
+    tools = predictions_by_tool(found)
+    scores = table(("tool", "median error", "mean", "worst", "verdicts right"), list(_scores(found.runs, tools)))
+    rows = [_run_row(run, place, tools) for place, run in enumerate(found.runs)]
+    return {"scores": scores, "runs": table(("run", "real GPU, MiB", *tools), rows)}
+
+
+def predictions_by_tool(found: Collected) -> Mapping[str, Sequence[Prediction]]:
+    """Return the predictions of each tool, this environment's phantom first, under the names of the tables."""
+    phantoms = {f"phantom, {stack.label}": stack.predictions() for stack in found.stacks}
+    published = {
+        tool: [predicted(run, run.predictions[place]) for run in found.runs] for place, tool in enumerate(TOOLS)
+    }
+    estimates = {
+        tool: [predicted(run, size) for run, size in zip(found.runs, sizes, strict=True)]
+        for tool, sizes in found.estimates.items()
+    }
+    return {**phantoms, **published, **estimates}
+
+
+def _scores(runs: Sequence[Run], tools: Mapping[str, Sequence[Prediction]]) -> Iterator[tuple[str, ...]]:
+    for name, predictions in tools.items():
+        if any(prediction.taken_bytes is not None for prediction in predictions):
+            yield name, *_score_cells(score(runs, predictions))
+        else:
+            yield name, *([UNKNOWN] * 4)
+
+
+def _score_cells(found: Score) -> tuple[str, ...]:
+    right = UNKNOWN if found.right_verdicts is None else f"{found.right_verdicts} of {found.verdicts}"
+    return *map(_percent, (found.median_error, found.mean_error, found.worst_error)), right
+
+
+def _run_row(run: Run, place: int, tools: Mapping[str, Sequence[Prediction]]) -> tuple[str, ...]:
+    name = f"{run.model}, {run.optimizer}, {run.batch_size}, {run.gpu}"
+    taken = "out of memory" if run.oom else f"{run.taken_bytes / MIB:,.0f}"
+    return name, taken, *(_cell(run, predictions[place]) for predictions in tools.values())
+
+
+def _cell(run: Run, prediction: Prediction) -> str:
+    verdict = {None: UNKNOWN, True: "out of memory", False: "fits"}[prediction.oom]
+    if run.oom or prediction.oom:
+        return verdict if prediction.oom is run.oom else f"**{verdict}**"
+    off = error(run, prediction)
+    return UNKNOWN if off is None else format_percent(100 * off)
+
+
+def _differences(found: Collected) -> Mapping[str, Any]:
+    """What the section on reasons says of the runs that came to their end."""
+    places = [place for place, run in enumerate(found.runs) if not run.oom]
+    allocated = [found.stacks[0].runs[place].allocated_bytes for place in places]
+    taken = [found.runs[place].taken_bytes for place in places]
+    cache = [above / below - 1 for above, below in zip(taken, allocated, strict=True)]
+    return {
+        "ended": len(places),
+        "within": sum(below <= above for above, below in zip(taken, allocated, strict=True)),
+        "cache": f"{_percent(min(cache))} to {_percent(max(cache))}",
+        "sets": len(found.stacks),
+        "allocated_spread": _percent(max(_spread(found, place, "allocated") for place in places)),
+        "reserved_spread": _percent(max(_spread(found, place, "reserved") for place in places)),
+        "widest": _widest(found, places),
+    }
+
+
+def _widest(found: Collected, places: Sequence[int]) -> str | None:
+    if len(found.stacks) < 2:
+        return None
+    place = max(places, key=lambda place: _spread(found, place, "reserved"))
+    run = found.runs[place]
+    figures = ", ".join(f"{format_bytes(stack.runs[place].reserved_bytes)} ({stack.label})" for stack in found.stacks)
+    real = format_bytes(run.taken_bytes)
+    return f"{run.model} with {run.optimizer} at batch {run.batch_size}: {figures}; the real GPU {real}"
+
+
+def _spread(found: Collected, place: int, name: str) -> float:
+    """How far the sets of versions lie apart, as a share of the lowest."""
+    values = [getattr(stack.runs[place], f"{name}_bytes") for stack in found.stacks]
+    return float(max(values) / min(values) - 1)
+
+
+def _percent(share: float) -> str:
+    return format_percent(100 * share, signed=False)
+
+
+def _records(records: Sequence[Verification]) -> str | None:
+    rows = [
+        (
+            f"{record.card.gpu}",
+            f"{record.card.torch_version}",
+            f"{record.card.cudnn_version}",
+            f"{record.card.driver_version or UNKNOWN}",
+            f"{record.equal} of {len(record.rows)}",
+            _worst(record, "allocated"),
+            _worst(record, "reserved"),
+        )
+        for record in records
+    ]
+    headings = ("card", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
+    return table(headings, rows) if rows else None
+
+
+def _worst(record: Verification, figure: str) -> str:
+    found = [row.difference_bytes(figure) for row in record.rows]
+    return f"{max((off for off in found if off is not None), key=abs, default=0):+,} B"

@@ -1,0 +1,113 @@
+"""The published figures under docs/fidelity/, as they stand in their files."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiler.phantom.catalog import find_gpu
+
+FOLDER = Path(__file__).parents[2] / "docs" / "fidelity"
+TOOLS = ("xMem", "DNNMem", "SchedTune")  # whose predictions were published with the runs
+_TORCHVISION = {
+    "ConvNeXtTiny": "convnext_tiny",
+    "ConvNeXtBase": "convnext_base",
+    "VGG16": "vgg16",
+    "VGG19": "vgg19",
+    "ResNet101": "resnet101",
+    "ResNet152": "resnet152",
+    "MobileNetV2": "mobilenet_v2",
+    "MobeNetV3Small": "mobilenet_v3_small",
+    "RegNetX400MF": "regnet_x_400mf",
+    "RegNetY400MF": "regnet_y_400mf",
+}  # as the published file spells them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the sample. `taken_bytes` is NVML's peak less its first reading; after an OOM the level then."""
+
+    gpu: str  # "RTX 3060"
+    model: str  # as published
+    optimizer: str
+    batch_size: int
+    oom: bool
+    taken_bytes: int
+    gpu_total_bytes: int
+    predictions: tuple[int, ...]  # in the order of TOOLS
+
+    @property
+    def available_bytes(self) -> int:
+        """What the GPU has beside a CUDA context, whose size is the catalog's."""
+        return self.gpu_total_bytes - find_gpu(self.gpu).context_bytes
+
+    @property
+    def torchvision_name(self) -> str:
+        """The model's name in torchvision."""
+        return _TORCHVISION[self.model]
+
+    @property
+    def classes(self) -> int:
+        """How many the run's model tells apart."""
+        return 10 if self.model.startswith("MobeNetV3") else 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution:
+    """A forward convolution with padding 1, and its workspace on a real GPU."""
+
+    gpu: str
+    torch: str
+    cudnn: str
+    dtype: str
+    input_shape: tuple[int, ...]
+    weight_shape: tuple[int, ...]
+    workspace_bytes: int
+
+
+def read_runs(file: Path = FOLDER / "xmem_cnn_sample.csv") -> tuple[Run, ...]:
+    """Return the runs of the sample, in the order of the file."""
+    return tuple(
+        Run(
+            gpu=row["gpu"],
+            model=row["model"],
+            optimizer=row["optimizer"],
+            batch_size=int(row["batch"]),
+            oom=row["real_oom"] == "1",
+            taken_bytes=int(row["nvml_peak_minus_start_bytes"]),
+            gpu_total_bytes=int(row["gpu_total_bytes"]),
+            predictions=tuple(round(float(row[f"{tool}_pred"])) for tool in TOOLS),
+        )
+        for row in _rows(file)
+    )
+
+
+def read_convolutions(file: Path = FOLDER / "cudnn_workspaces.csv") -> tuple[Convolution, ...]:
+    """Return the convolutions, in the order of the file."""
+    return tuple(
+        Convolution(
+            gpu=row["gpu"],
+            torch=row["torch"],
+            cudnn=row["cudnn"],
+            dtype=row["dtype"],
+            input_shape=_shape(row["input_shape"]),
+            weight_shape=_shape(row["weight_shape"]),
+            workspace_bytes=int(row["bytes"]),
+        )
+        for row in _rows(file)
+    )
+
+
+def read_attention(file: Path = FOLDER / "attention.csv") -> dict[str, int]:
+    """Return the attention's figures by their names."""
+    return {row["quantity"]: int(row["bytes"]) for row in _rows(file)}
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split("x")))
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))

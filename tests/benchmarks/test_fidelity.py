@@ -1,0 +1,204 @@
+"""The fidelity page: its arithmetic on runs made up by hand, the published files, and what it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fidelity.__main__ import LATEST, read, records
+from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
+from benchmarks.fidelity.collect import Collected, OnStack, Taken
+from benchmarks.fidelity.page import page, predictions_by_tool, table
+from benchmarks.fidelity.stacks import Stack, opened
+from benchmarks.fidelity.truth import FOLDER, Run, read_attention, read_convolutions, read_runs
+from profiler.errors import ResultError
+from profiler.phantom.catalog import find_gpu
+from profiler.records import Source
+from profiler.verification import to_json
+from tests.samples import sample_environment, sample_verification
+
+GIB = 1 << 30
+
+
+def run(taken_gib: float, *, oom: bool = False) -> Run:
+    return Run(
+        gpu="RTX 3060",
+        model="VGG16",
+        optimizer="Adam",
+        batch_size=8,
+        oom=oom,
+        taken_bytes=int(taken_gib * GIB),
+        gpu_total_bytes=12 * GIB,
+        predictions=(2 * GIB, 4 * GIB, 13 * GIB),
+    )
+
+
+RUNS = (run(4), run(2), run(8), run(11, oom=True))
+
+
+def predictions(*gib: float) -> list[Prediction]:
+    return [predicted(real, int(size * GIB)) for real, size in zip(RUNS, gib, strict=True)]
+
+
+def test_an_error_is_predicted_less_taken_as_a_share_of_taken() -> None:
+    assert error(run(4), predicted(run(4), 5 * GIB)) == pytest.approx(0.25)
+    assert error(run(4), predicted(run(4), 3 * GIB)) == pytest.approx(-0.25)
+
+
+def test_a_run_out_of_memory_has_no_error() -> None:
+    assert error(run(11, oom=True), predicted(run(11, oom=True), 11 * GIB)) is None
+    assert error(run(4), Prediction(taken_bytes=None, oom=None)) is None
+
+
+def test_bytes_alone_are_out_of_memory_where_the_context_leaves_fewer() -> None:
+    available = 12 * GIB - find_gpu("rtx-3060").context_bytes
+    assert [predicted(run(4), size).oom for size in (available, available + 1, None)] == [False, True, None]
+
+
+def test_a_score_is_over_errors_without_their_sign() -> None:
+    found = score(RUNS, predictions(5, 1, 8, 13))  # +25 %, -50 %, 0 %, and rightly out of memory
+    assert (found.median_error, found.mean_error, found.worst_error) == (0.25, 0.25, 0.5)
+    assert (found.right_verdicts, found.verdicts) == (4, 4)
+
+
+def test_verdicts_count_both_ways() -> None:
+    assert score(RUNS, predictions(13, 2, 8, 11)).right_verdicts == 2  # one false alarm, one missed
+
+
+def test_a_tool_without_verdicts_has_none_right() -> None:
+    silent = [Prediction(taken_bytes=GIB, oom=None)] * len(RUNS)
+    assert score(RUNS, silent).right_verdicts is None
+
+
+def test_no_error_at_all_is_no_score() -> None:
+    with pytest.raises(ValueError, match="no run has both"):
+        score(RUNS, [Prediction(taken_bytes=None, oom=None)] * len(RUNS))
+
+
+def test_the_published_runs_are_twenty_on_gpus_and_models_that_there_are() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    runs = read_runs()
+    assert len(runs) == 20
+    assert sum(one.oom for one in runs) == 4
+    known = set(torchvision.models.list_models())
+    for one in runs:
+        assert find_gpu(one.gpu).total_bytes == one.gpu_total_bytes
+        assert one.torchvision_name in known
+
+
+def test_the_published_figures_are_those_that_the_readme_names() -> None:
+    assert [case.workspace_bytes for case in read_convolutions()] == [8_462_848, 8_536_576, 8_978_944]
+    assert read_attention() == {
+        "max_memory_allocated": 3_249_144_832,
+        "max_memory_reserved": 3_781_165_056,
+        "memory_allocated_at_end": 31_719_936,
+    }
+
+
+def stack(cudnn: str, *reserved_gib: float) -> OnStack:
+    taken = (
+        Taken(oom=one.oom, requested_bytes=GIB, allocated_bytes=GIB, reserved_bytes=int(size * GIB))
+        for one, size in zip(RUNS, reserved_gib, strict=True)
+    )
+    return OnStack(torch="2.14.1+cu130", cudnn=cudnn, workspaces=(8_462_848, 410_112, 8_978_944), runs=tuple(taken))
+
+
+def collected(*stacks: OnStack) -> Collected:
+    truth = read_attention()
+    return Collected(
+        machine=("a machine",),
+        attention={
+            "allocated": truth["max_memory_allocated"],
+            "reserved": truth["max_memory_reserved"] + 512,
+            "at_the_end": truth["memory_allocated_at_end"],
+        },
+        attention_estimates={"MemTracker": truth["max_memory_allocated"] // 2, "torchinfo": None},
+        convolutions=read_convolutions(),
+        runs=RUNS,
+        stacks=stacks,
+        estimates={
+            "MemTracker": (2 * GIB, GIB, 4 * GIB, 11 * GIB),
+            "torchinfo": (4 * GIB, 2 * GIB, 8 * GIB, 13 * GIB),
+        },
+    )
+
+
+def test_the_page_says_what_was_found() -> None:
+    text = page(collected(stack("9.24.0", 5, 2, 8, 12)), read_attention(), [])
+    assert "| `max_memory_allocated` | 3,249,144,832 | 3,249,144,832 | none |" in text
+    assert "| `max_memory_reserved` | 3,781,165,056 | 3,781,165,568 | +512 B |" in text
+    assert "MemTracker for the peak allocated: 1,624,572,416 B, -50.0 %" in text
+    assert "torchinfo for the peak allocated: -" in text
+    assert "| float32 | 8,536,576 | **410,112** |" in text
+    assert "| phantom, torch 2.14.1, cuDNN 9.24.0 | 0.0 % | 8.3 % | 25.0 % | 4 of 4 |" in text
+    assert "| MemTracker | 50.0 % | 50.0 % | 50.0 % | 3 of 4 |" in text
+    assert "| torchinfo | 0.0 % | 0.0 % | 0.0 % | 4 of 4 |" in text
+    assert (
+        "| VGG16, Adam, 8, RTX 3060 | 4,096 | +25.0 % | -50.0 % | +0.0 % | **out of memory** | -50.0 % | +0.0 % |"
+        in text
+    )
+    assert "made with one set of them" in text
+    assert "No record of `memprof verify` has come yet." in text
+
+
+def test_other_versions_stand_beside_and_their_spread_is_said() -> None:
+    text = page(collected(stack("9.24.0", 5, 2, 8, 12), stack("9.20.0", 4, 2, 8, 12)), read_attention(), [])
+    assert "on the same machine: torch 2.14.1, cuDNN 9.20.0" in text
+    assert "25.0 % in reserved ones" in text.replace("\n  ", " ")
+    assert "5.00 GiB (torch 2.14.1, cuDNN 9.24.0), 4.00 GiB (torch 2.14.1, cuDNN 9.20.0)" in text
+
+
+def test_the_published_predictions_stand_under_their_tools() -> None:
+    tools = predictions_by_tool(collected(stack("9.24.0", 5, 2, 8, 12)))
+    assert [tools[name][0].taken_bytes for name in ("xMem", "DNNMem", "SchedTune")] == [2 * GIB, 4 * GIB, 13 * GIB]
+
+
+def test_records_of_real_cards_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(json.dumps(to_json(sample_verification())))
+    text = page(collected(stack("9.24.0", 5, 2, 8, 12)), read_attention(), records(tmp_path))
+    assert "| NVIDIA H100 80GB HBM3 | 2.14.1 | 9.24.0 | 580.65 | 1 of 4 | +512 B | +2,097,152 B |" in text
+
+
+def test_a_record_of_two_phantoms_is_no_record_of_a_card(tmp_path: Path) -> None:
+    emulated = sample_verification(card=sample_environment(source=Source.EMULATED))
+    (tmp_path / "one.json").write_text(json.dumps(to_json(emulated)))
+    with pytest.raises(ResultError, match="its card is emulated, not measured"):
+        records(tmp_path)
+
+
+def test_a_table_has_a_line_under_its_headings() -> None:
+    assert table(("a", "b"), [("1", "2")]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+
+
+def test_the_committed_page_is_that_of_the_latest_run() -> None:
+    assert FOLDER.with_suffix(".md").read_text() == page(read(LATEST), read_attention(), records(FOLDER))
+
+
+def test_the_committed_run_has_the_attention_to_the_byte_and_every_verdict_right() -> None:
+    found = read(LATEST)
+    truth = read_attention()
+    assert found.attention["allocated"] == truth["max_memory_allocated"]
+    assert found.attention["reserved"] == truth["max_memory_reserved"]
+    own = score(found.runs, found.stacks[0].predictions())
+    assert (own.right_verdicts, own.verdicts) == (20, 20)
+    assert replace(found, runs=read_runs()) == found
+
+
+@pytest.mark.usefixtures("phantom_device_h100")
+def test_a_run_asked_again_gives_what_the_committed_one_has() -> None:
+    latest = read(LATEST)
+    number = next(place for place, one in enumerate(latest.runs) if one.model == "MobeNetV3Small")
+    with opened(Stack()) as asked:
+        versions = asked.versions()
+        found = asked.run("phantom", latest.runs[number])
+        missing = asked.run("torchinfo", latest.runs[number])["bytes"]
+    own = latest.stacks[0]
+    assert not found["oom"]
+    assert missing in (None, latest.estimates["torchinfo"][number])
+    if (versions["torch"], versions["cudnn"]) != (own.torch, own.cudnn):
+        pytest.skip(f"the committed run had {own.label}")
+    assert found["reserved"] == own.runs[number].reserved_bytes
+    assert found["allocated"] == own.runs[number].allocated_bytes
