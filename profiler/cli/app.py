@@ -357,6 +357,17 @@ def verify(
 
 
 @app.command()
+def calibrate(
+    gpu: Annotated[str, typer.Option(help="The real GPU to measure, cuda:N.")] = "cuda:0",
+    json: Json = False,
+) -> int:
+    """Measure what CUDA itself takes on this machine's GPU, for phantoms of that card."""
+    from profiler.cli import calibrate as command
+
+    return command.run(gpu, json)
+
+
+@app.command()
 def schema() -> int:
     """Print the JSON Schema of config files, for editors."""
     import json

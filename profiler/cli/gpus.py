@@ -5,20 +5,30 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from profiler.cli.console import print_json, stdout
+from profiler.device import runnable_gpus
 from profiler.errors import ExitCode
 from profiler.phantom.catalog import GpuSpec, load_catalog
 from profiler.real_gpus import RealGpu, list_real_gpus
 from profiler.report.terminal import GpuRow, gpus_table
 
+# The catalog's figures that have a column, and its field.
+_SHOWN = {
+    "name": "name",
+    "multiprocessors": "multiprocessors",
+    "total_bytes": "memory_bytes",
+    "context_bytes": "context_bytes",
+}
+
 
 def run(json: bool) -> ExitCode:
-    """Print the GPUs that `--gpu` can name."""
-    real, catalog = list_real_gpus(), load_catalog()
+    """Print the GPUs that `--gpu` can name, and where the figures of the catalog come from."""
+    real, catalog, runnable = list_real_gpus(), load_catalog(), runnable_gpus()
     if json:
-        print_json({"real": [asdict(g) for g in real], "phantom": [asdict(g) for g in catalog.values()]})
+        phantoms = [{**asdict(gpu), "runnable": gpu.key in runnable} for gpu in catalog.values()]
+        print_json({"real": [asdict(gpu) for gpu in real], "phantom": phantoms})
         return ExitCode.OK
     real_rows = [_real_row(index, gpu) for index, gpu in enumerate(real)]
-    stdout().print(gpus_table(real_rows, [_phantom_row(gpu) for gpu in catalog.values()]))
+    stdout().print(gpus_table(real_rows, [_phantom_row(gpu, gpu.key in runnable) for gpu in catalog.values()]))
     return ExitCode.OK
 
 
@@ -32,13 +42,19 @@ def _real_row(index: int, gpu: RealGpu) -> GpuRow:
     )
 
 
-def _phantom_row(spec: GpuSpec) -> GpuRow:
-    shown = {"total_bytes": "memory_bytes", "multiprocessors": "multiprocessors", "name": "name"}
+def _phantom_row(spec: GpuSpec, runnable: bool) -> GpuRow:
+    assumed, calibrated = (
+        frozenset(_SHOWN[name] for name in names if name in _SHOWN) for names in (spec.assumed, spec.calibrated)
+    )
     return GpuRow(
         name=spec.name,
         key=spec.key,
         capability=spec.compute_capability,
         memory_bytes=spec.total_bytes,
         multiprocessors=spec.multiprocessors,
-        assumed=frozenset(shown[name] for name in spec.assumed if name in shown),
+        context_bytes=spec.context_bytes,
+        assumed=assumed,
+        calibrated=calibrated,
+        not_shown=tuple(name for name in spec.assumed if name not in _SHOWN),
+        runnable=runnable,
     )

@@ -63,6 +63,19 @@ def open_nvml(device: torch.device) -> Nvml | None:
     return Nvml(pynvml, handle) if handle is not None else None
 
 
+def used_by_uuid() -> dict[str, int]:
+    """Return the memory in use on each device by all processes, by UUID (``GPU-...``); no CUDA context is made."""
+    if pynvml is None:
+        return {}
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        found = {pynvml.nvmlDeviceGetUUID(handle): Nvml(pynvml, handle).used_bytes() for handle in handles}
+    except pynvml.NVMLError:
+        return {}
+    return {uuid: used for uuid, used in found.items() if used is not None}
+
+
 def _find_handle(library: ModuleType, properties: Any) -> Any:
     uuid, bus = getattr(properties, "uuid", None), getattr(properties, "pci_bus_id", None)
     ways = []

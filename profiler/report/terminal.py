@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
@@ -142,32 +142,52 @@ def _footer(records: Sequence[RunRecord]) -> list[Text]:
 
 @dataclass(frozen=True, kw_only=True)
 class GpuRow:
-    """A GPU that can be asked for by `key`. `assumed` names the fields whose figure nobody published."""
+    """A GPU that can be asked for by `key`.
+
+    `assumed` and `calibrated` name the fields whose figure nobody published, or was measured on the user's own card;
+    `not_shown` are the assumed figures that have no column, in words.
+    """
 
     name: str
     key: str
     capability: str
     memory_bytes: int | None
     multiprocessors: int | None
+    context_bytes: int | None = None
     assumed: frozenset[str] = frozenset()
+    calibrated: frozenset[str] = frozenset()
+    not_shown: tuple[str, ...] = ()
+    runnable: bool = True  # the installed PyTorch has code for it
 
 
 def gpus_table(real: Sequence[GpuRow], catalog: Sequence[GpuRow]) -> RenderableType:
     """Return the GPUs of this machine and the phantom ones of the catalog, with what tells them apart."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading, justify in (("--gpu", "left"), ("name", "left"), ("capability", "right")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    table.add_column("SMs", justify="right")
-    table.add_column("memory", justify="right")
+    table.add_column("--gpu", no_wrap=True)  # what is typed stands whole
+    table.add_column("name", overflow="fold")
+    for heading in ("capability", "SMs", "memory", "context"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for section, rows in (("real", real), ("phantom", catalog)):
         table.add_row(Text(section, "bold"))
         for gpu in rows:
             table.add_row(*_gpu_cells(gpu))
         if not rows:
             table.add_row("", Text("none here", "dim"))
-    assumed = any(gpu.assumed for gpu in (*real, *catalog))
-    note = [Text(), Text("* assumed: nobody published this figure", "dim")] if assumed else []
-    return Group(table, *note)
+    notes = [Text(note, "dim") for note in _gpu_notes((*real, *catalog))]
+    return Group(table, *([Text(), *notes] if notes else []))
+
+
+def _gpu_notes(rows: Sequence[GpuRow]) -> Iterator[str]:
+    if any(gpu.assumed for gpu in rows):
+        yield "* assumed: nobody published this figure"
+    if any(gpu.calibrated for gpu in rows):
+        yield "+ calibrated: measured on a card of yours by memprof calibrate"
+    not_shown = dict.fromkeys(gpu.not_shown for gpu in rows if gpu.not_shown)
+    for figures in not_shown:
+        yield f"{', '.join(figures)} assumed too: {', '.join(gpu.key for gpu in rows if gpu.not_shown == figures)}"
+    without_code = [gpu.key for gpu in rows if not gpu.runnable]
+    if without_code:
+        yield f"the installed PyTorch has no code for {', '.join(without_code)}"
 
 
 def _gpu_cells(gpu: GpuRow) -> list[Text]:
@@ -177,8 +197,16 @@ def _gpu_cells(gpu: GpuRow) -> list[Text]:
         "capability": gpu.capability,
         "multiprocessors": UNKNOWN if gpu.multiprocessors is None else str(gpu.multiprocessors),
         "memory_bytes": format_bytes(gpu.memory_bytes),
+        "context_bytes": format_bytes(gpu.context_bytes),
     }
-    return [Text(f"{'*' if name in gpu.assumed else ''}{cell}") for name, cell in cells.items()]
+    style = "" if gpu.runnable else "dim"
+    return [Text(f"{_mark(gpu, name)}{cell}", style) for name, cell in cells.items()]
+
+
+def _mark(gpu: GpuRow, name: str) -> str:
+    if name in gpu.assumed:
+        return "*"
+    return "+" if name in gpu.calibrated else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,10 +170,17 @@ def test_the_gpus_look_as_agreed(show: Show, snapshot: SnapshotAssertion) -> Non
         capability="10.0",
         memory_bytes=191_496 * 1024**2,
         multiprocessors=148,
+        context_bytes=509 * 1024**2,
         assumed=frozenset({"memory_bytes"}),
+        calibrated=frozenset({"context_bytes"}),
+        not_shown=("clock_khz",),
     )
-    shown = show(gpus_table([], [h100, b200]), 80)
+    p100 = replace(h100, name="Tesla P100-SXM2-16GB", key="p100", capability="6.0", runnable=False)
+    shown = show(gpus_table([], [h100, b200, p100]), 80)
     assert "*187.01 GiB" in shown
+    assert "+509.00 MiB" in shown
+    assert "clock_khz assumed too: b200" in shown
+    assert "no code for p100" in shown
     assert shown == snapshot
     assert "assumed" not in show(gpus_table([replace(h100, key="cuda:0")], []), 80)
 

@@ -1,0 +1,93 @@
+"""`memprof calibrate` and `memprof gpus` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from profiler.device import Device
+from profiler.real_gpus import list_real_gpus
+
+Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
+without_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="there is a real GPU")
+CALIBRATED = """
+[gpus.l4]
+context_bytes = 301989888
+sources = ["memprof calibrate, 2026-11-26: measured on NVIDIA L4"]
+calibrated = ["context_bytes"]
+"""
+
+
+@without_gpu
+def test_without_a_gpu_it_says_so_in_one_line_with_what_it_would_do(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("calibrate", MEMPROF_CONFIG_DIR=str(tmp_path))
+    assert done.returncode == 4
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("memprof: calibrate needs a real GPU, and there is none here; it would measure what ")
+    assert line.endswith(f"write that into {tmp_path}/gpus.toml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_within_memprof_run_a_phantom_is_no_real_gpu(
+    memprof: Memprof,
+    tmp_path: Path,
+    phantom_device_h100: Device,  # noqa: ARG001  skips where no phantom can be had
+) -> None:
+    command = (sys.executable, "-m", "profiler", "calibrate")
+    done = memprof("run", "--gpu", "t4", "--", *command, MEMPROF_CONFIG_DIR=str(tmp_path))
+    assert done.returncode == 4
+    assert "calibrate needs a real GPU" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_phantom_cannot_be_named(memprof: Memprof) -> None:
+    done = memprof("calibrate", "--gpu", "t4")
+    assert done.returncode == 2
+    assert done.stderr == "memprof: --gpu t4: calibrate measures a real GPU, so it must be cuda:N\n"
+
+
+def test_gpus_tells_assumed_published_and_calibrated_figures_apart(memprof: Memprof, tmp_path: Path) -> None:
+    (tmp_path / "gpus.toml").write_text(CALIBRATED)
+    done = memprof("gpus", COLUMNS="120", MEMPROF_CONFIG_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    contexts = {line.split()[0]: " ".join(line.split()[-2:]) for line in done.stdout.splitlines() if "MiB" in line}
+    assert contexts["l4"] == "+288.00 MiB"
+    assert contexts["t4"] == "*253.00 MiB"
+    assert contexts["rtx-6000-ada"] == "426.00 MiB"
+    assert "calibrated: measured on a card of yours by memprof calibrate" in done.stdout
+
+
+def test_gpus_as_json_has_the_lists(memprof: Memprof, tmp_path: Path) -> None:
+    (tmp_path / "gpus.toml").write_text(CALIBRATED)
+    done = memprof("gpus", "--json", MEMPROF_CONFIG_DIR=str(tmp_path))
+    phantoms = {gpu["key"]: gpu for gpu in json.loads(done.stdout)["phantom"]}
+    assert (phantoms["l4"]["calibrated"], phantoms["l4"]["assumed"]) == (["context_bytes"], [])
+    assert phantoms["t4"]["assumed"] == ["context_bytes"]
+    assert phantoms["t4"]["runnable"]
+
+
+def test_a_catalog_of_ones_own_that_is_wrong_is_said_in_one_line(memprof: Memprof, tmp_path: Path) -> None:
+    (tmp_path / "gpus.toml").write_text("[gpus.t4]\nclock = 1\n")
+    done = memprof("gpus", MEMPROF_CONFIG_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"memprof: {tmp_path}/gpus.toml: [gpus.t4] has the unknown key 'clock'; did you mean clock_khz?\n"
+    )
+
+
+@pytest.mark.gpu
+def test_a_real_gpu_is_measured_and_its_file_written(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("calibrate", "--json", MEMPROF_CONFIG_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["source"] == "measured"
+    phantoms = json.loads(memprof("gpus", "--json", MEMPROF_CONFIG_DIR=str(tmp_path)).stdout)["phantom"]
+    found = next(gpu for gpu in phantoms if gpu["key"] == said["gpu"])
+    assert found["context_bytes"] == said["figures"]["context_bytes"]
+    assert "context_bytes" in found["calibrated"]
