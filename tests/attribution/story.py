@@ -16,8 +16,15 @@ STACKS = {
     "cublaslt": ("at::cuda::CUDABlasLtWorkspace()", "at::_ops::addmm::call()"),
     "cudnn": ("at::native::run_cudnn_plan()", "at::_ops::conv2d::call()"),
     "scratch": ("at::native::sort_scratch()", "at::_ops::sort::call()"),
-    "backward": ("at::detail::empty_cuda()", "at::_ops::mm::call()", "torch::autograd::generated::MmBackward0::apply("),
+    "backward": (
+        "at::detail::empty_cuda()",
+        "at::_ops::mm::call()",
+        "torch::autograd::generated::MmBackward0::apply(",
+        "torch::autograd::Engine::call()",
+    ),
 }
+# A frame is the same dictionary in every event, and stays, as PyTorch's do: a trace tells them apart by identity.
+FRAMES = {stack: [{"name": name, "filename": "lib.so", "line": 0} for name in names] for stack, names in STACKS.items()}
 
 
 class Story:
@@ -38,9 +45,7 @@ class Story:
         """Allocate, at the address `again` if it is given, and return the address."""
         if again is None:
             again, self._next = self._next, self._next + 2 * MIB
-        frames = [{"name": name, "filename": "lib.so", "line": 0} for name in STACKS[stack]] if stack else None
-        if stack == "backward":
-            frames = [*(frames or ()), {"name": "torch::autograd::Engine::call()", "filename": "lib.so", "line": 0}]
+        frames = FRAMES[stack] if stack else None
         self.trace.append(Event(Action.ALLOC, again, size, self.trace.sites.index_of(frames)))
         self._sizes[again] = size
         self.moves += 1

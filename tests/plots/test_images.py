@@ -11,11 +11,16 @@ IMAGES = ROOT / "docs" / "images"
 COMMANDS = re.findall(r"```bash\n(.*?)```", (IMAGES / "README.md").read_text(), re.DOTALL)[0].splitlines()
 
 
+# What docs/images/photograph.py takes of a page.
+PHOTOGRAPHS = ("report", "report-phone", "report-peak", "report-peak-phone")
+
+
 def test_every_picture_has_its_command() -> None:
     plots = [shlex.split(line) for line in COMMANDS if line.strip().startswith("memprof plot")]
     drawn = {f"{words[2]}-{words[words.index('--kind') + 1]}" for words in plots}
+    assert any(line.startswith("python docs/images/photograph.py") for line in COMMANDS)
     there = {path.name for path in IMAGES.glob("*.png")}
-    assert there == {f"{name}{theme}.png" for name in drawn for theme in ("", "-dark")}
+    assert there == {f"{name}{theme}.png" for name in (*drawn, *PHOTOGRAPHS) for theme in ("", "-dark")}
 
 
 def test_every_picture_that_the_readme_shows_is_there() -> None:
