@@ -1,4 +1,4 @@
-"""The orders in which a driver may hand out addresses: no two snapshots of real runs show quite the same one.
+"""The orders in which a driver may hand out addresses.
 
 They matter where PyTorch's caching allocator breaks ties between free blocks of one size by address, as it did until a
 version that `error_bar` names; requested bytes depend on nothing of the kind.
@@ -12,7 +12,7 @@ from enum import StrEnum
 class AddressPolicy(StrEnum):
     """Where the next segment goes. `arena.c` has the same names in the same order."""
 
-    ASCENDING = "ascending"  # the lowest gap that is wide enough: the default, as one published snapshot shows
+    DRIVER = "driver"  # as a real driver was seen to do it, in chunks of 32 MiB: the default
+    ASCENDING = "ascending"  # the lowest gap that is wide enough, as one published snapshot shows
     DESCENDING = "descending"  # the highest
-    APART = "apart"  # segments of up to 20 MiB upwards on steps of 32 MiB, larger ones downwards, as others show
     MIXED = "mixed"  # now the lowest and now the highest, without any pattern but each time alike

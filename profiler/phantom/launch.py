@@ -55,7 +55,7 @@ def address_environment(policy: AddressPolicy) -> Mapping[str, str]:
 def address_policy() -> AddressPolicy:
     """Return the order that a phantom started from this process has: the user's own choice, or the default."""
     chosen = os.environ.get(_ADDRESSES)
-    return AddressPolicy(chosen) if chosen in list(AddressPolicy) else AddressPolicy.ASCENDING
+    return AddressPolicy(chosen) if chosen in list(AddressPolicy) else AddressPolicy.DRIVER
 
 
 def _in_front(path: str, variable: str) -> str:

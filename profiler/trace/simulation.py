@@ -22,7 +22,9 @@ _SMALL_SEGMENT_BYTES = 2 * MIB  # kSmallBuffer
 _LARGE_SEGMENT_BYTES = 20 * MIB  # kLargeBuffer, for requests below
 _LARGE_REQUEST_BYTES = 10 * MIB  # kMinLargeAlloc, from which on a segment is as long as the request
 _SEGMENT_UNIT_BYTES = 2 * MIB  # kRoundLarge
-_SEGMENT_STEP_BYTES = 32 * MIB  # of AddressPolicy.APART
+# Of AddressPolicy.DRIVER, as in phantom/csrc/arena.c: what is free of the chunks that a context comes with, the oldest
+# first, in MiB; how far below them all the next chunk ends; and in what units chunks are opened.
+_FIRST_GAPS, _FIRST_CHUNKS_START, _CHUNK_UNIT_BYTES = ((490, 512), (0, 414), (-8, 0)), -512, 32 * MIB
 
 
 @dataclass(slots=True, eq=False)
@@ -52,23 +54,37 @@ class _Addresses:
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy, self._random = policy, Random(0)
         self._above = self._below = 1 << 46  # as far from both ends of what 47 bits can address
+        # What is left of each chunk, the newest last.
+        self._gaps = [(self._above + start * MIB, self._above + end * MIB) for start, end in _FIRST_GAPS]
+        if policy is AddressPolicy.DRIVER:
+            self._below += _FIRST_CHUNKS_START * MIB
 
     def next(self, length: int) -> int:
-        if self._goes_down(length):
+        if self._policy is AddressPolicy.DRIVER:
+            return self._in_a_chunk(length)
+        if self._policy is AddressPolicy.DESCENDING or (
+            self._policy is AddressPolicy.MIXED and self._random.random() < 0.5
+        ):
             self._below -= length
             return self._below
-        step = _SEGMENT_STEP_BYTES if self._policy is AddressPolicy.APART else _SEGMENT_UNIT_BYTES
-        address = round_up(self._above, step)
-        self._above = address + length
+        address = self._above
+        self._above += length
         return address
 
-    def _goes_down(self, length: int) -> bool:
-        match self._policy:
-            case AddressPolicy.APART:
-                return length > _LARGE_SEGMENT_BYTES
-            case AddressPolicy.MIXED:
-                return self._random.random() < 0.5
-        return self._policy is AddressPolicy.DESCENDING
+    def _in_a_chunk(self, length: int) -> int:
+        for place in reversed(range(len(self._gaps))):
+            start, end = self._gaps[place]
+            if end - start >= length:
+                break
+        else:
+            start, end = self._below - round_up(length, _CHUNK_UNIT_BYTES), self._below
+            self._below, place = start, len(self._gaps)
+            self._gaps.append((start, end))
+        if start + length < end:
+            self._gaps[place] = (start + length, end)
+        else:
+            del self._gaps[place]
+        return start
 
 
 def simulate(

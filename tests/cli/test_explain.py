@@ -113,7 +113,7 @@ def test_the_error_bar_is_saved_with_the_answer(memprof: Memprof, tmp_path: Path
     done = memprof("explain", str(CONFIG), "--gpu", "t4", "--error-bar", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     bar = json.loads(done.stdout)["error_bar"]
-    assert [run["policy"] for run in bar["runs"]] == ["ascending", "descending", "apart", "mixed"]
+    assert [run["policy"] for run in bar["runs"]] == ["driver", "ascending", "descending", "mixed"]
     assert {run["requested_bytes"] for run in (*bar["runs"], *bar["acted_out"])} == {bar["runs"][0]["requested_bytes"]}
     again = memprof("show", "mnist_mlp", cwd=tmp_path)
     assert "Error bar: the same point" in again.stdout

@@ -32,9 +32,9 @@ def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = S
 BAR = ErrorBar(
     runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
     acted_out=(
-        run(AddressPolicy.ASCENDING, 101, 120),
+        run(AddressPolicy.DRIVER, 101, 120),
+        run(AddressPolicy.ASCENDING, 101, 130),
         run(AddressPolicy.DESCENDING, 102, 150),
-        run(AddressPolicy.APART, 101, 130),
         run(AddressPolicy.MIXED, 101, 160, Status.OOM),
     ),
 )

@@ -16,15 +16,17 @@ typedef struct {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static block *blocks; /* in the order of their addresses */
 static size_t block_count, block_capacity;
-static char *arena, *arena_end;
+static char *arena;
+
+enum { MIB = 1 << 20, CHUNK_BYTES = 32 * MIB };
 
 /* The driver's policy for addresses. Where the caching allocator breaks ties between free blocks by address, this decides
- * which block it takes again. Snapshots of real runs show more than one, hence MEMPROF_PHANTOM_ADDRESSES, whose values
- * `addresses.py` explains; the first is the default. */
-typedef enum { ASCENDING, DESCENDING, APART, MIXED } policy;
+ * which block it takes again: hence MEMPROF_PHANTOM_ADDRESSES, whose values `addresses.py` explains; the first is the
+ * default. */
+typedef enum { DRIVER, ASCENDING, DESCENDING, MIXED } policy;
 
 static policy chosen_policy(void) {
-    static const char *const NAMES[] = {"ascending", "descending", "apart", "mixed"};
+    static const char *const NAMES[] = {"driver", "ascending", "descending", "mixed"};
     static policy chosen;
     static bool known;
     const char *name = known ? NULL : getenv("MEMPROF_PHANTOM_ADDRESSES");
@@ -36,16 +38,16 @@ static policy chosen_policy(void) {
     return chosen;
 }
 
-/* Each device gets a window of its own, half as large again as its memory, so that fragmentation has room; where the
- * policy leaves 30 MiB free behind a segment of 2 MiB, seventeen times as large.
- * The base is where one published snapshot of a real run shows the driver's first segment. */
+/* Each device gets a window of its own, three times as large as its memory: chunks of 32 MiB may hold little more than
+ * half of that, and fragmentation needs room. The base is where one published snapshot shows a first segment. */
 static const uintptr_t ARENA_BASE = 0x704400000;
 
 static size_t window_bytes(void) {
-    size_t total = phantom_gpu_now()->total_bytes;
-    size_t window = chosen_policy() == APART ? 17 * total : total + total / 2;
-    return (window + PHANTOM_PAGE_BYTES - 1) / PHANTOM_PAGE_BYTES * PHANTOM_PAGE_BYTES;
+    size_t window = 3 * phantom_gpu_now()->total_bytes;
+    return (window + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES;
 }
+
+static char *window_start(int device) { return arena + (size_t)device * window_bytes(); }
 
 static bool open_arena(void) {
     if (arena) return true;
@@ -56,19 +58,16 @@ static bool open_arena(void) {
     if (at == MAP_FAILED) return false;
     uintptr_t aligned = ((uintptr_t)at + PHANTOM_PAGE_BYTES - 1) / PHANTOM_PAGE_BYTES * PHANTOM_PAGE_BYTES;
     arena = (char *)aligned;
-    arena_end = arena + bytes;
     return true;
 }
 
-/* The lowest place at `from` or above, on steps of `step` from the arena's start, in the window that ends at `end`. */
-static char *find_lowest(char *from, char *end, size_t bytes, size_t step, size_t *position) {
+static char *find_lowest(char *from, char *end, size_t bytes, size_t *position) {
     size_t i = 0;
     for (char *gap = from;; gap = blocks[i].start + blocks[i].bytes) {
         while (i < block_count && blocks[i].start + blocks[i].bytes <= gap) i++;
-        char *place = arena + ((size_t)(gap - arena) + step - 1) / step * step;
         char *limit = i < block_count && blocks[i].start < end ? blocks[i].start : end;
         *position = i;
-        if (place <= limit && (size_t)(limit - place) >= bytes) return place;
+        if ((size_t)(limit - gap) >= bytes) return gap;
         if (limit == end) return NULL;
     }
 }
@@ -93,13 +92,109 @@ static bool toss(void) {
     return state >> 63;
 }
 
+/* ---- as the driver does it: chunks of addresses, newest first, and in a chunk the smallest gap ----
+ *
+ * Found on an H200 with driver 580.159, whose cudaMalloc answered 1,944 calls as these rules do, frees among them
+ * (tests/phantom/driver_addresses.json). A request that no chunk has room for opens a chunk of whole 32 MiB, below the
+ * others; one that is empty is closed. A hole between chunks is used again only where 32 MiB more would fit. */
+
+typedef struct {
+    char *start, *usable, *end; /* in front of `usable` lies what the context itself has taken */
+    int device;
+    unsigned born;
+    bool first; /* it came with the context, and stays */
+} chunk;
+
+static chunk *chunks; /* in the order of their addresses */
+static size_t chunk_count, chunk_capacity;
+static unsigned chunks_born;
+
+static bool insert_chunk(size_t position, chunk added) {
+    if (chunk_count == chunk_capacity) {
+        size_t capacity = chunk_capacity ? 2 * chunk_capacity : 256;
+        chunk *larger = realloc(chunks, capacity * sizeof *chunks);
+        if (!larger) return false;
+        chunks = larger;
+        chunk_capacity = capacity;
+    }
+    memmove(chunks + position + 1, chunks + position, (chunk_count - position) * sizeof *chunks);
+    chunks[position] = added;
+    chunk_count++;
+    return true;
+}
+
+/* The first chunk above or at `address`. */
+static size_t chunk_from(const char *address) {
+    size_t i = 0;
+    while (i < chunk_count && chunks[i].start < address) i++;
+    return i;
+}
+
+/* What a context comes with, in MiB from an address that is 512 MiB below the top of the window here. */
+static const struct {
+    long start, usable, end;
+} FIRST_CHUNKS[] = {{414, 490, 512}, {0, 0, 414}, {-512, -8, 0}};
+
+static bool open_first_chunks(int device) {
+    char *from = window_start(device) + window_bytes() - 512 * MIB;
+    size_t i = chunk_from(window_start(device));
+    if (i < chunk_count && chunks[i].device == device) return true;
+    for (size_t n = 0; n < sizeof FIRST_CHUNKS / sizeof *FIRST_CHUNKS; n++) {
+        char *start = from + FIRST_CHUNKS[n].start * MIB, *usable = from + FIRST_CHUNKS[n].usable * MIB;
+        chunk first = {start, usable, from + FIRST_CHUNKS[n].end * MIB, device, chunks_born++, true};
+        if (!insert_chunk(i, first)) return false;
+    }
+    return true;
+}
+
+static bool open_chunk(int device, size_t bytes) {
+    size_t length = (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES;
+    size_t lowest = chunk_from(window_start(device)), i = chunk_from(window_start(device) + window_bytes()) - 1;
+    for (; i > lowest && (size_t)(chunks[i].start - chunks[i - 1].end) < length + CHUNK_BYTES; i--) continue;
+    if (i == lowest && (size_t)(chunks[i].start - window_start(device)) < length) return false;
+    return insert_chunk(i, (chunk){chunks[i].start - length, chunks[i].start - length, chunks[i].start, device, chunks_born++, false});
+}
+
+static void close_chunk_if_empty(const char *freed) {
+    size_t i = chunk_from(freed + 1);
+    if (!i || freed >= chunks[--i].end || chunks[i].first) return;
+    for (size_t b = 0; b < block_count && blocks[b].start < chunks[i].end; b++)
+        if (blocks[b].start >= chunks[i].start) return;
+    memmove(chunks + i, chunks + i + 1, (chunk_count - i - 1) * sizeof *chunks);
+    chunk_count--;
+}
+
+static char *find_in_chunks(int device, size_t bytes, size_t *position) {
+    char *best = NULL;
+    size_t smallest = 0, b = 0;
+    unsigned newest = 0;
+    for (chunk *c = chunks; c < chunks + chunk_count; c++) {
+        if (c->device != device) continue;
+        while (b < block_count && blocks[b].start < c->start) b++;
+        for (char *gap = c->usable; gap < c->end; b++) {
+            char *limit = b < block_count && blocks[b].start < c->end ? blocks[b].start : c->end;
+            size_t size = (size_t)(limit - gap);
+            if (size >= bytes && (!best || c->born > newest || (c->born == newest && size < smallest)))
+                best = gap, smallest = size, newest = c->born, *position = b;
+            if (limit == c->end) break;
+            gap = limit + blocks[b].bytes;
+        }
+    }
+    return best;
+}
+
+static char *find_as_the_driver(int device, size_t bytes, size_t *position) {
+    if (!open_first_chunks(device)) return NULL;
+    char *found = find_in_chunks(device, bytes, position);
+    return found || !open_chunk(device, bytes) ? found : find_in_chunks(device, bytes, position);
+}
+
 static char *find_gap(int device, size_t bytes, size_t *position) {
-    enum { SEGMENT_BYTES = 20 << 20, SEGMENT_STEP_BYTES = 32 << 20 };
-    char *from = arena + (size_t)device * window_bytes(), *end = from + window_bytes();
+    char *from = window_start(device), *end = from + window_bytes();
     policy now = chosen_policy();
-    if (now == DESCENDING || (now == APART && bytes > SEGMENT_BYTES) || (now == MIXED && toss()))
-        return find_highest(from, end, bytes, position);
-    return find_lowest(from, end, bytes, now == APART ? SEGMENT_STEP_BYTES : PHANTOM_PAGE_BYTES, position);
+    if (now == DRIVER) return find_as_the_driver(device, bytes, position);
+    if (now == DESCENDING || (now == MIXED && toss())) return find_highest(from, end, bytes, position);
+    return find_lowest(from, end, bytes, position);
 }
 
 static bool insert_block(size_t position, block added) {
@@ -147,6 +242,7 @@ bool phantom_free(void *address) {
         freed = *found;
         memmove(found, found + 1, (size_t)(blocks + block_count - found - 1) * sizeof *blocks);
         block_count--;
+        close_chunk_if_empty(freed.start);
     }
     pthread_mutex_unlock(&lock);
     if (!known) return false;
