@@ -2,8 +2,8 @@
 
 From PyTorch 2.12 on, ties between free blocks of one size go to the oldest segment, and allocated and reserved bytes do
 not depend on the driver's addresses. Older versions take the lowest address (`BlockComparatorSize` in
-c10/cuda/CUDACachingAllocator.cpp), so that on them a card's figures may lie anywhere in the spread, or near it: a phantom hands out addresses as one real
-driver was seen to, and others may do otherwise.
+c10/cuda/CUDACachingAllocator.cpp), so that on them a card's figures may lie anywhere in the spread, or near it: a
+phantom hands out addresses as one real driver was seen to, and others may do otherwise.
 """
 
 from __future__ import annotations

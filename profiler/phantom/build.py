@@ -24,7 +24,8 @@ from profiler.phantom.torch_install import TorchInstall, find_torch
 _SOURCES = Path(__file__).with_name("csrc")
 _RUNTIME = (
     "device", "ledger", "arena", "values", "cudart", "cudart_memory", "cudart_pool", "cudart_stream", "cudart_graph",
-    "fatbin", "cublas", "cudnn", "cudnn_rnn", "cudnn_ctc", "cusolver", "cusparse", "cufft", "nccl", "exit",
+    "fatbin", "cublas", "cudnn", "cudnn_batch_norm", "cudnn_rnn", "cudnn_ctc", "cusolver", "cusparse", "cufft", "nccl",
+    "exit",
 )  # fmt: skip
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 

@@ -55,7 +55,7 @@ def test_each_library_that_is_stood_in_for_has_a_file_of_its_own() -> None:
     libraries = {name for name in names if name.startswith(("cu", "driver", "nvml"))}
     assert libraries == {
         *("cudart", "cudart_memory", "cudart_pool", "cudart_stream", "cudart_graph"),
-        *("cudnn", "cudnn_rnn", "cudnn_ctc"),
+        *("cudnn", "cudnn_batch_norm", "cudnn_rnn", "cudnn_ctc"),
         *("driver", "cublas", "cufft", "cusolver", "cusparse", "nvml"),
     }
 

@@ -39,6 +39,17 @@ RANKED_FIRST: Mapping[int, Mapping[int, int]] = {
 RTX_3090_TI = replace(find_gpu("rtx-3090"), name="NVIDIA GeForce RTX 3090 Ti", multiprocessors=84)
 
 
+# What a real H200 took with cuDNN 9.19 for float32 and channels_last, forward and backward: layers of MobileNetV2.
+BATCH_NORM_SCRATCH = {
+    (16, 32, 112, 112): [1_619_252, 1_071_652],
+    (16, 96, 112, 112): [3_237_432, 2_142_248],
+    (16, 144, 56, 56): [1_214_716, 804_396],
+    (16, 192, 28, 28): [304_492, 202_284],
+    (16, 576, 14, 14): [228_664, 153_156],
+    (16, 1280, 7, 7): [135_312, 93_296],
+}
+
+
 @pytest.fixture(scope="module")
 def convolutions(figures: Figures) -> Mapping[str, Any]:
     cases = json.dumps([case[:3] for case in PUBLISHED])
@@ -100,3 +111,8 @@ def test_depthwise_convolutions_in_channels_last_are_trained_and_their_workspace
 
 def test_the_benchmark_mode_tries_the_plans_and_takes_one(depthwise: Mapping[str, Any]) -> None:
     assert depthwise["benchmarked"] == {"output": [2, 64, 30, 30], "unknown": 0}
+
+
+def test_batch_normalization_of_channels_last_takes_what_a_real_card_took(figures: Figures) -> None:
+    found = figures("batch_norm.py", json.dumps(list(BATCH_NORM_SCRATCH)))
+    assert found["scratch"] == list(BATCH_NORM_SCRATCH.values())

@@ -70,6 +70,11 @@ def test_what_a_real_capture_forbids_fails_in_cudas_own_words(
     assert reason in graphs["forbidden"][action]
 
 
+def test_a_handle_of_cublas_cannot_be_made_within_a_capture(by_backend: Mapping[str, Mapping[str, Any]]) -> None:
+    """As on a card: a network is run once before it is captured."""
+    assert "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`" in by_backend["native"]["too_early"]
+
+
 def test_what_a_capture_allows_goes_through_also_after_others_failed(graphs: Mapping[str, Any]) -> None:
     assert graphs["forbidden"]["nothing"] == "went through"
     assert graphs["afterwards"] == 0.0

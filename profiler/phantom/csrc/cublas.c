@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cudart.h"
 #include "handle.h"
 #include "phantom.h"
 
@@ -14,6 +15,7 @@
  * reference for cuBLAS and cuBLASLt; they have been the same from CUDA 11 to 13. */
 typedef enum {
     CUBLAS_STATUS_SUCCESS = 0,
+    CUBLAS_STATUS_NOT_INITIALIZED = 1,
     CUBLAS_STATUS_ALLOC_FAILED = 3,
     CUBLAS_STATUS_ARCH_MISMATCH = 8
 } cublasStatus_t;
@@ -36,6 +38,7 @@ typedef struct {
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
     if (phantom_too_old(CUDART_VERSION)) return CUBLAS_STATUS_ARCH_MISMATCH;
+    if (phantom_capture_forbids_unsafe_call()) return CUBLAS_STATUS_NOT_INITIALIZED; /* it would allocate */
     if (!phantom_load(phantom_current_device(), PHANTOM_CUBLAS)) return CUBLAS_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;

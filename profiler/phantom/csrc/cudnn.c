@@ -235,34 +235,3 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     phantom_launched(handle->base.stream);
     return CUDNN_STATUS_SUCCESS;
 }
-
-/* ---- batch normalization: calls that want a handle. Its scratch is a few KiB a layer on a real GPU; taken as 0. ---- */
-
-cudnnStatus_t cudnnGetBatchNormalizationForwardTrainingExWorkspaceSize(
-    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations, const cudnnTensorDescriptor_t x,
-    const cudnnTensorDescriptor_t z, const cudnnTensorDescriptor_t y, const cudnnTensorDescriptor_t statistics,
-    const cudnnActivationDescriptor_t activation, size_t *bytes) {
-    (void)handle, (void)mode, (void)operations, (void)x, (void)z, (void)y, (void)statistics, (void)activation;
-    *bytes = 0;
-    return CUDNN_STATUS_SUCCESS;
-}
-
-cudnnStatus_t cudnnGetBatchNormalizationTrainingExReserveSpaceSize(cudnnHandle_t handle, cudnnBatchNormMode_t mode,
-                                                                   cudnnBatchNormOps_t operations,
-                                                                   const cudnnActivationDescriptor_t activation,
-                                                                   const cudnnTensorDescriptor_t x, size_t *bytes) {
-    (void)handle, (void)mode, (void)operations, (void)activation, (void)x;
-    *bytes = 0;
-    return CUDNN_STATUS_SUCCESS;
-}
-
-cudnnStatus_t cudnnGetBatchNormalizationBackwardExWorkspaceSize(
-    cudnnHandle_t handle, cudnnBatchNormMode_t mode, cudnnBatchNormOps_t operations, const cudnnTensorDescriptor_t x,
-    const cudnnTensorDescriptor_t y, const cudnnTensorDescriptor_t dy, const cudnnTensorDescriptor_t dz,
-    const cudnnTensorDescriptor_t dx, const cudnnTensorDescriptor_t statistics,
-    const cudnnActivationDescriptor_t activation, size_t *bytes) {
-    (void)handle, (void)mode, (void)operations, (void)x, (void)y, (void)dy, (void)dz, (void)dx;
-    (void)statistics, (void)activation;
-    *bytes = 0;
-    return CUDNN_STATUS_SUCCESS;
-}

@@ -1,4 +1,4 @@
-"""The addresses that cudaMalloc gives once PyTorch has made a tensor. Argument: JSON, MiB to take or ~n to free the n-th."""
+"""The addresses that cudaMalloc gives after a first tensor. Argument: JSON, MiB to take or ~n to free the n-th."""
 
 from __future__ import annotations
 
