@@ -82,22 +82,54 @@ def detection_loss(name: str, model: nn.Module, device: str) -> Tensor:
 
 
 def phantom_step(name: str) -> dict[str, Any]:
-    """Two steps with SGD and momentum on the phantom: the second has the optimizer's state from the start."""
+    """Three steps with SGD and momentum on the phantom; the third's history tells what cuDNN holds at the peak."""
     model = build(name).cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
-    for _ in range(2):
+
+    def step() -> None:
         optimizer.zero_grad()
-        start = time.perf_counter()
         loss_of(name, model, "cuda").backward()
         optimizer.step()
-        seconds = time.perf_counter() - start
+
+    step()
+    start = time.perf_counter()
+    step()
+    seconds = time.perf_counter() - start
     stats = torch.cuda.memory_stats()
+    torch.cuda.memory._record_memory_history(context="alloc", stacks="all")
+    step()
+    [history] = torch.cuda.memory._snapshot()["device_traces"]
+    torch.cuda.memory._record_memory_history(enabled=None)
+    kept = torch.cuda.memory_stats()["requested_bytes.all.current"]
+    torch._C._cuda_clearCublasWorkspaces()
     return {
         "peak_bytes": stats["allocated_bytes.all.peak"],
         "requested_bytes": stats["requested_bytes.all.peak"],
+        "cublas_bytes": kept
+        - torch.cuda.memory_stats()["requested_bytes.all.current"],  # they stay once they are there
+        "cudnn_bytes": cudnn_at_peak(history),
         "parameters": sum(p.numel() for p in model.parameters()),
         "step_seconds": seconds,
     }
+
+
+def cudnn_at_peak(history: list[dict[str, Any]]) -> int:
+    """Bytes of the workspaces of cuDNN's plans that are alive at the highest moment of the history."""
+    alive: dict[int, dict[str, Any]] = {}
+    held = highest = found = 0
+    for event in history:
+        if event["action"] == "alloc":
+            alive[event["addr"]] = event
+            held += event["size"]
+        elif event["action"] == "free_completed" and event["addr"] in alive:
+            held -= alive.pop(event["addr"])["size"]
+        if held > highest:
+            highest, found = held, sum(other["size"] for other in alive.values() if is_workspace(other))
+    return found
+
+
+def is_workspace(event: dict[str, Any]) -> bool:
+    return any("run_conv_plan" in frame["name"] for frame in event["frames"])
 
 
 def tracker_step(name: str) -> dict[str, Any]:

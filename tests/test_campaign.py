@@ -28,10 +28,16 @@ def test_a_model_takes_its_steps_on_the_phantom(model: str, rows: Mapping[str, R
     assert weights_gradients_momentum < row.phantom["requested_bytes"] <= row.phantom["peak_bytes"]
 
 
-def test_where_memtracker_has_a_figure_the_two_agree(rows: Mapping[str, Row]) -> None:
-    more = rows["resnet18"].more
+@pytest.mark.parametrize("model", ["resnet18", "lraspp_mobilenet_v3_large"])
+def test_where_memtracker_has_a_figure_the_two_agree_but_for_workspaces(model: str, rows: Mapping[str, Row]) -> None:
+    more = rows[model].more
     assert more is not None
     assert abs(more) < OUTLIER
+
+
+def test_cublas_has_workspaces_only_where_there_is_a_matrix_product(rows: Mapping[str, Row]) -> None:
+    assert rows["resnet18"].phantom["cublas_bytes"] == 64 << 20
+    assert rows["lraspp_mobilenet_v3_large"].phantom["cublas_bytes"] == 0
 
 
 def test_memtracker_has_none_for_a_model_that_detects(rows: Mapping[str, Row]) -> None:
@@ -44,4 +50,4 @@ def test_a_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
     crashed = Row(model="broken", phantom={"crash": -11}, tracker={"error": "ValueError: no"})
     page = markdown([*rows.values(), crashed])
     assert "**3 of 4 classification, detection and segmentation models took two training steps; 1 crashed.**" in page
-    assert "| broken | - | crashed: -11 | - | - | - |" in page
+    assert "| broken | - | crashed: -11 | - | - | - | - | - |" in page
