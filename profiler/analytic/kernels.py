@@ -93,7 +93,8 @@ def attention(
 
     The order and the conditions are those of `aten/src/ATen/native/transformers/cuda/sdp_utils.cpp`, less the
     GPU's own. cuDNN's kernel, which torch prefers on some GPUs, saves what flash saves, 8 bytes less. With
-    dropout the memory-efficient kernel keeps its seed on the host: 16 bytes less than here.
+    dropout, and always with torch 2.9 and 2.11, the memory-efficient kernel keeps its seed on the host: 16 bytes
+    less than here.
     """
     switches: Any = torch.backends.cuda
     square = query.shape[-2] == key.shape[-2] or not is_causal

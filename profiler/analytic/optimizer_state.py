@@ -135,6 +135,9 @@ class StateOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None  # fused and foreach steps
         if func is aten.lift_fresh.default or only_writes(func):
             return args[0]
+        if func is aten._to_copy.default and not isinstance(args[0], FakeTensor):  # a number; some torch copy it really
+            placed = {name: value for name, value in (kwargs or {}).items() if name in ("dtype", "device")}
+            return torch.empty(args[0].shape, **{"dtype": args[0].dtype, **placed})
         if func is aten.zeros_like.default and isinstance(args[0], FakeTensor):
             return quick_empty_like(args[0])
         result = quick_result(func, args)

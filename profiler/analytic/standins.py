@@ -17,6 +17,7 @@ from torch._ops import OpOverload
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 
+from profiler.analytic.driverless import without_driver
 from profiler.workload.batches import Batch
 
 DEVICE_TYPE = "cuda"
@@ -37,7 +38,7 @@ class StandInModel:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make every tensor that is created a stand-in, a CUDA device or not."""
-        with _without_context(), self._mode:
+        with _without_context(), without_driver(), self._mode:
             yield
 
     @contextmanager

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 
 from profiler.analytic.kernels import cuda_kernels
-from profiler.analytic.standins import device_storages
+from profiler.analytic.standins import StandInModel, device_storages
 
 
 def saved(dtype: torch.dtype, size: int, keys: int, heads: int = 4, mask: torch.dtype | None = None, **how: Any) -> int:
@@ -20,7 +19,7 @@ def saved(dtype: torch.dtype, size: int, keys: int, heads: int = 4, mask: torch.
         storages.update(device_storages((tensor,)))
         return tensor
 
-    with FakeTensorMode(), cuda_kernels(torch.nn.Identity()):
+    with StandInModel(torch.nn.Identity()).active(), cuda_kernels(torch.nn.Identity()):
         shapes = [(2, 4, 37, size), (2, heads, keys, size), (2, heads, keys, size)]
         parts = [torch.empty(shape, device="cuda", dtype=dtype, requires_grad=True) for shape in shapes]
         attn_mask = None if mask is None else torch.empty(37, keys, device="cuda", dtype=mask)

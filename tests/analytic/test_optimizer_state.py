@@ -1,5 +1,6 @@
 """Optimizer state: against formulas, and against the state that a real step on the CPU makes."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,10 @@ def test_capturable_is_known_of_the_others_too(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgd+momentum", "adagrad"])
 def test_fused_steps_run_without_a_device(name: str) -> None:
-    assert state_bytes(name, fused=True) in (COUNT * 4, COUNT * 4 + 2 * 4)
+    # Older torch has a fused Adagrad for the CPU alone, and refuses one on CUDA.
+    refused = name == "adagrad" and "cuda_unsupported=True" in inspect.getsource(torch.optim.Adagrad)
+    known = (None,) if refused else (COUNT * 4, COUNT * 4 + 2 * 4)
+    assert state_bytes(name, fused=True) in known
 
 
 def test_an_optimizer_that_cannot_step_on_dense_gradients_has_unknown_state() -> None:
