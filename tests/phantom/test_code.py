@@ -29,7 +29,7 @@ def install() -> TorchInstall:
 @pytest.fixture(scope="module")
 def volta(figures: Figures) -> Mapping[str, Any]:
     """What a V100 does under the installed PyTorch."""
-    found = figures("code.py", gpu="v100-16gb")
+    found = figures("architectures.py", gpu="v100-16gb")
     if 70 in found["built_for"]:
         pytest.skip("this PyTorch has code for Volta")
     return found
@@ -49,7 +49,7 @@ def test_pascal_and_volta_are_what_cuda_13_dropped() -> None:
 def test_the_code_that_is_found_in_pytorchs_libraries_is_what_pytorch_says_it_was_built_for(
     key: str, figures: Figures
 ) -> None:
-    found = figures("code.py", gpu=key)
+    found = figures("architectures.py", gpu=key)
     assert found["architecture"] == runs_on(CATALOG[key], found["built_for"])
     assert {found[what] for what in ("copy", "kernel", "product", "convolution")} == {"ran"}
     assert not found["warnings"]
@@ -57,7 +57,7 @@ def test_the_code_that_is_found_in_pytorchs_libraries_is_what_pytorch_says_it_wa
 
 def test_a_gpu_of_a_later_minor_capability_runs_the_code_of_an_earlier(figures: Figures) -> None:
     later = replace(CATALOG["rtx-3090"], compute_capability="8.8")
-    assert figures("code.py", gpu=later)["architecture"] == 86
+    assert figures("architectures.py", gpu=later)["architecture"] == 86
 
 
 def test_pytorch_warns_of_a_gpu_that_it_has_no_code_for(volta: Mapping[str, Any]) -> None:
