@@ -63,6 +63,7 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
         WorkloadError: the first batch fails for another reason than memory.
     """
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
+    targets = [_as_cuda_counts(client, target) for target in targets]
     starts = _starts(client, targets, limits)
     searches = [_Search(target, limits, start) for target, start in zip(targets, starts, strict=True)]
     while searches:
@@ -75,6 +76,14 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
         with closing(client.timed_outcomes([job for _, job in asked], jobs)) as outcomes:
             for (search, job), (outcome, seconds) in zip(asked, outcomes, strict=True):
                 search.take(job, outcome, seconds)
+                search.next_job()  # thought out now, while another search's try is under way
+
+
+def _as_cuda_counts(client: WorkerClient, target: Target) -> Target:
+    """Return `target` with the memory that CUDA has: NVML's is more by what the driver keeps, 615 MiB on an H200."""
+    if target.device.source is not Source.MEASURED:
+        return target
+    return replace(target, device=replace(target.device, total_bytes=client.environment().gpu_total_bytes))
 
 
 def _starts(client: WorkerClient, targets: Sequence[Target], limits: Limits) -> list[int]:
@@ -118,6 +127,7 @@ class _Search:
         self._phases: dict[int, Mapping[str, int]] = {}
         self._rehearsal = Rehearsal(limits.multiple_of)
         self._rehearsed: dict[int | None, int | None] = {}  # by what may be held
+        self._said: dict[int | None, int | None] = {}  # the same before the last try
         self._context_bytes = 0
         self._footprint: Try | None = None
         self._confirmed: Status | None = None
@@ -171,6 +181,7 @@ class _Search:
     def _keep_moves(self, job: Job, outcome: Outcome, *, edge_found: bool) -> None:
         if outcome.moves is not None:
             self._rehearsal.add(job.batch_size, outcome.moves)
+            self._said |= self._rehearsed
             # An edge that is found stays: it need not be acted out again for each try at 80 per cent.
             self._rehearsed = {None: self._rehearsed.get(None)} if edge_found else {}
 
@@ -224,7 +235,8 @@ class _Search:
 
     def _rehearse(self, held_bytes: int | None) -> int | None:
         if held_bytes not in self._rehearsed:
-            self._rehearsed[held_bytes] = self._rehearsal.largest_that_fits(self._room(), held_bytes)
+            near = self._said.get(held_bytes)
+            self._rehearsed[held_bytes] = self._rehearsal.largest_that_fits(self._room(), held_bytes, near)
         return self._rehearsed[held_bytes]
 
     def _samples(self) -> list[Sample]:

@@ -8,12 +8,15 @@ proportion, tensors with a batch dimension exactly so, workspaces about.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from profiler.trace.simulation import peak_requested, simulate
 
 _LEAST_TELLING = 11  # a smaller prime is a factor of many widths
-_FURTHER, _LOOKS = 0.25, 50  # how far above an edge, in shares of it, and how often, to look for another
+_APART, _LOOKS = 0.005, 50  # how far apart, in shares of an edge, and how often, to look above it for another
+_LOOKS_AGAIN = 6  # where runs that were fewer have been looked at so before
 
 
 class Rehearsal:
@@ -37,36 +40,42 @@ class Rehearsal:
             self._knows = True
         self._runs[batch_size] = moves
 
-    def largest_that_fits(self, available_bytes: int, held_bytes: int | None = None) -> int | None:
+    def largest_that_fits(
+        self, available_bytes: int, held_bytes: int | None = None, near: int | None = None
+    ) -> int | None:
         """Return the largest batch size that fits; ``None`` where the runs do not tell.
 
         Args:
             available_bytes: what CUDA gives at most.
             held_bytes: what the allocator may hold at most, though it could have more.
+            near: what was said before the last runs came; it is begun with, and the look further up is a short one.
         """
         if not self._knows:
             return None
-        batch_size, unit = max(self._runs), self._unit
-        for _ in range(2):  # from the largest run, then from the one that is nearest to what that said
-            found = unit * _highest(self._fits(batch_size, available_bytes, held_bytes), batch_size // unit)
-            nearest = min(self._runs, key=lambda size: abs(size - found))
+        unit = self._unit
+        batch_size = self._nearest(near) if near else max(self._runs)
+        start = max((near or batch_size) // unit, 1)
+        step = _small_step(start) if near else start
+        # With all the memory there is, most of the looks are ruled out at once.
+        looks = _LOOKS if not near or held_bytes is None else _LOOKS_AGAIN
+        for _ in range(2):  # from one run, then from the one that is nearest to what that said
+            question = self._question(batch_size, available_bytes, held_bytes)
+            units = _highest(question, start, step, looks)
+            nearest = self._nearest(units * unit)
             if nearest == batch_size:
                 break
-            batch_size = nearest
-        return found
+            batch_size, start = nearest, max(units, 1)
+            step = _small_step(start)
+        return units * unit
 
-    def _fits(self, batch_size: int, available_bytes: int, held_bytes: int | None) -> Callable[[int], bool]:
-        grow = self._growth(batch_size)
-        most = available_bytes if held_bytes is None else min(available_bytes, held_bytes)
+    def _nearest(self, wanted: int) -> int:
+        return min(self._runs, key=lambda size: abs(size - wanted))
 
-        def fits(units: int) -> bool:
-            moves = grow(units * self._unit)
-            if peak_requested(moves) > most:  # true of nearly all the looks further up, at a tenth of the time
-                return False
-            run = simulate(moves, available_bytes)
-            return run.fits and (held_bytes is None or run.peak_reserved_bytes <= held_bytes)
-
-        return fits
+    def _question(self, batch_size: int, available_bytes: int, held_bytes: int | None) -> _Question:
+        grow, unit = self._growth(batch_size), self._unit
+        return _Question(
+            moves_at=lambda units: grow(units * unit), available_bytes=available_bytes, held_bytes=held_bytes
+        )
 
     def _growth(self, batch_size: int) -> Callable[[int], list[int]]:
         """Return the moves at any batch size, as they follow from the run with `batch_size` and one like it."""
@@ -114,20 +123,61 @@ def _kept(moves: Sequence[int]) -> set[int]:
     return {size for place, size in enumerate(requests) if place not in freed}
 
 
-def _highest(holds: Callable[[int], bool], start: int) -> int:
-    """The last number for which `holds`, as far as doubling from `start`, halving and a look further up can tell.
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """Whether so many units fit."""
+
+    moves_at: Callable[[int], list[int]]
+    available_bytes: int
+    held_bytes: int | None
+
+    def fits(self, units: int) -> bool:
+        moves = self.moves_at(units)
+        if not self._may_fit(moves):
+            return False
+        run = simulate(moves, self.available_bytes)
+        return run.fits and (self.held_bytes is None or run.peak_reserved_bytes <= self.held_bytes)
+
+    def may_fit(self, units: int) -> bool:
+        """Whether what is in use at a time does not rule it out, which takes a tenth of the time that `fits` does."""
+        return self._may_fit(self.moves_at(units))
+
+    def _may_fit(self, moves: Sequence[int]) -> bool:
+        most = self.available_bytes if self.held_bytes is None else min(self.available_bytes, self.held_bytes)
+        return peak_requested(moves) <= most
+
+
+def _highest(question: _Question, start: int, step: int, looks: int) -> int:
+    """The last number that fits, as far as steps from `start` that double, halving and a look further up can tell.
 
     The look is for a second edge: cut up otherwise, memory may do for a somewhat larger batch again.
     """
-    low, high = 0, max(start, 1)
-    while high < 1 << 40 and holds(high):
-        low, high = high, 2 * high
-    low = _last(holds, low, high)
-    beyond = sorted({low + 1 + round(low * _FURTHER * place / _LOOKS) for place in range(_LOOKS)}, reverse=True)
-    for place, number in enumerate(beyond):
-        if holds(number):
-            return _last(holds, number, beyond[place - 1] if place else 2 * number)
+    low = _last(question.fits, *_around(question.fits, start, step))
+    beyond = sorted({low + 1 + round(low * _APART * place) for place in range(looks)})
+    end = bisect_left(beyond, True, key=lambda number: not question.may_fit(number))  # more needs more
+    for place in reversed(range(end)):
+        if question.fits(beyond[place]):
+            above = beyond[place + 1] if place + 1 < len(beyond) else 2 * beyond[place]
+            return _last(question.fits, beyond[place], above)
     return low
+
+
+def _around(holds: Callable[[int], bool], start: int, step: int) -> tuple[int, int]:
+    """A number for which `holds`, or 0, and one above it for which not."""
+    if not holds(start):
+        high = start
+        while high > step and not holds(high - step):
+            high, step = high - step, 2 * step
+        return max(high - step, 0), high
+    low = start
+    while low < 1 << 40 and holds(low + step):
+        low, step = low + step, 2 * step
+    return low, low + step
+
+
+def _small_step(start: int) -> int:
+    """A hundredth: about as far as what one run says is from what the next one does."""
+    return max(start // 100, 1)
 
 
 def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
