@@ -110,8 +110,8 @@ def test_a_phantom_saves_the_same_to_the_byte(sweep: Sweep, run_on_phantom: Call
 def test_a_real_gpu_saves_the_same(sweep: Sweep, case: tuple[str, str, int, dict[str, Any]]) -> None:
     name, precision, batch_size, keys = case
     config = sweep(name, precision=precision, **keys)
-    # cuDNN's attention, where torch prefers it, saves 8 bytes a layer less than flash.
-    assert analytic(config, batch_size) == pytest.approx(saved(config, batch_size, torch.device("cuda")), abs=96)
+    # Attention that another kernel does saves up to 16 bytes a layer less: the seed and the offset of its dropout.
+    assert analytic(config, batch_size) == pytest.approx(saved(config, batch_size, torch.device("cuda")), abs=12 * 16)
 
 
 def test_autocast_saves_each_cast_weight_once(sweep: Sweep) -> None:

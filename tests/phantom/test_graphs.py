@@ -7,12 +7,21 @@ from typing import Any
 
 import pytest
 
+from tests.phantom.conftest import torch_is_at_least
+
 Figures = Callable[..., Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def by_backend(figures: Figures) -> Mapping[str, Mapping[str, Any]]:
-    return {name: figures("graphs.py", PYTORCH_ALLOC_CONF=f"backend:{name}") for name in ("native", "cudaMallocAsync")}
+    return {
+        name: figures("graphs.py", PYTORCH_CUDA_ALLOC_CONF=f"backend:{name}") for name in ("native", "cudaMallocAsync")
+    }
+
+
+def seeds_of_a_graph() -> tuple[int, int]:
+    """Seed and offset of the random numbers, which torch 2.9 and 2.11 keep in the graph's pool, and their segment."""
+    return (0, 0) if torch_is_at_least(2, 14) else (2 * 512, 2 << 20)
 
 
 @pytest.fixture(params=["native", "cudaMallocAsync"])
@@ -34,15 +43,22 @@ def test_the_memory_of_a_graph_is_kept_until_the_graph_is_gone(
     by_backend: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """With the native allocator; under cudaMallocAsync a phantom's pool takes it back when the tensor dies."""
-    assert by_backend["native"]["pool"] == {"held": 64 << 20, "with_graph": 64 << 20, "without": 0}
+    seeds, segment = seeds_of_a_graph()
+    assert by_backend["native"]["pool"] == {
+        "held": (64 << 20) + seeds,
+        "with_graph": (64 << 20) + segment,
+        "without": 0,
+    }
 
 
 def test_a_model_can_be_made_of_graphs_and_trained(graphs: Mapping[str, Any]) -> None:
     assert graphs["graphed"] == {"gradients": True}
 
 
-def test_graphs_that_share_a_pool_use_the_same_memory(graphs: Mapping[str, Any]) -> None:
-    assert graphs["two_in_one_pool"] == {"same": True, "reserved": 64 << 20}
+def test_graphs_that_share_a_pool_use_the_same_memory(by_backend: Mapping[str, Mapping[str, Any]]) -> None:
+    reserved = {"native": (64 << 20) + seeds_of_a_graph()[1], "cudaMallocAsync": 64 << 20}
+    for name, graphs in by_backend.items():
+        assert graphs["two_in_one_pool"] == {"same": True, "reserved": reserved[name]}
 
 
 def test_a_whole_training_step_is_captured_and_replayed_without_taking_more(graphs: Mapping[str, Any]) -> None:
@@ -52,6 +68,12 @@ def test_a_whole_training_step_is_captured_and_replayed_without_taking_more(grap
 
 def test_the_default_stream_cannot_be_captured(graphs: Mapping[str, Any]) -> None:
     assert "non-default stream" in graphs["legacy"]
+
+
+def skip_if_torch_has_not_recovered(said: str) -> None:
+    """With torch 2.9 and 2.11 a capture that failed under cudaMallocAsync leaves torch's own books in disorder."""
+    if "capture_free_streams.empty() INTERNAL ASSERT FAILED" in said and not torch_is_at_least(2, 14):
+        pytest.skip("this PyTorch does not recover from a failed capture under cudaMallocAsync")
 
 
 @pytest.mark.parametrize(
@@ -67,14 +89,17 @@ def test_the_default_stream_cannot_be_captured(graphs: Mapping[str, Any]) -> Non
 def test_what_a_real_capture_forbids_fails_in_cudas_own_words(
     action: str, reason: str, graphs: Mapping[str, Any]
 ) -> None:
+    skip_if_torch_has_not_recovered(graphs["forbidden"][action])
     assert reason in graphs["forbidden"][action]
 
 
-def test_a_handle_of_cublas_cannot_be_made_within_a_capture(by_backend: Mapping[str, Mapping[str, Any]]) -> None:
+def test_a_handle_of_cublas_cannot_be_made_within_a_capture(figures: Figures) -> None:
     """As on a card: a network is run once before it is captured."""
-    assert "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`" in by_backend["native"]["too_early"]
+    said = figures("graph_too_early.py")["said"]
+    assert "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`" in said
 
 
 def test_what_a_capture_allows_goes_through_also_after_others_failed(graphs: Mapping[str, Any]) -> None:
+    skip_if_torch_has_not_recovered(graphs["forbidden"]["nothing"])
     assert graphs["forbidden"]["nothing"] == "went through"
     assert graphs["afterwards"] == 0.0

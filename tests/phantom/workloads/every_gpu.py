@@ -42,6 +42,7 @@ def step() -> dict[str, Any]:
         "multiprocessors": seen.multi_processor_count,
         "allocated": torch.cuda.max_memory_allocated(),
         "unknown": unknown_workspaces(),
+        "cudnn": torch.backends.cudnn.version(),
     }
 
 

@@ -1,0 +1,16 @@
+"""A matrix product whose first call is within the capture of a CUDA graph."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+matrix = torch.ones(8, 8, device="cuda")
+try:
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        matrix @ matrix
+    said = "went through"
+except RuntimeError as error:
+    said = str(error.__context__)
+print(json.dumps({"said": said}))
