@@ -9,10 +9,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
+from benchmarks.fidelity.cards import families, read_largest, read_models
 from benchmarks.fidelity.collect import Collected
 from benchmarks.fidelity.truth import TOOLS, Run
 from profiler.units import MIB, UNKNOWN, format_bytes, format_percent
-from profiler.verification import Verification
+from profiler.verification import FIGURES, Row, Verification
 
 _FIGURES = {  # of the attention: what the truth's file calls it, and what the program does
     "max_memory_allocated": "allocated",
@@ -33,7 +34,7 @@ def page(found: Collected, truth: Mapping[str, int], records: Sequence[Verificat
     figures = {**_attention(found, truth), **_workspaces(found), **_runs(found), **_differences(found)}
     others = [stack.label for stack in found.stacks[1:]]
     return environment.get_template("page.md.j2").render(
-        machine=found.machine, others=others, records=_records(records), **figures
+        machine=found.machine, others=others, records=_records(records), points=_points(records), **_cards(), **figures
     )
 
 
@@ -177,6 +178,45 @@ def _records(records: Sequence[Verification]) -> str | None:
     ]
     headings = ("card", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
     return table(headings, rows) if rows else None
+
+
+def _points(records: Sequence[Verification]) -> Mapping[str, str]:
+    """A table for each record, under what tells it from the others: the points that are not equal to the byte."""
+    headings = ("model", "point", *(f"{figure}, B" for figure in FIGURES), "allocated")
+    return {
+        f"{record.card.gpu}, torch {record.card.torch_version}": table(
+            headings, [_point(row) for row in record.rows if not row.is_equal]
+        )
+        for record in records
+    }
+
+
+def _point(row: Row) -> tuple[str, ...]:
+    card, phantom = row.card.allocated_bytes, row.phantom.allocated_bytes
+    share = UNKNOWN if not card or phantom is None else format_percent(100 * (phantom / card - 1))
+    offs = (row.difference_bytes(figure) for figure in FIGURES)
+    return row.model, row.point, *(UNKNOWN if off is None else f"{off:+,}" if off else "none" for off in offs), share
+
+
+def _cards() -> Mapping[str, Any]:
+    """Programs on a real card and on its phantom: a row for each family, and the largest batches."""
+    headings = ("models", "points", "requested equal", "allocated equal", "median error of allocated", "worst")
+    rows = [
+        (
+            one.name,
+            f"{one.points}",
+            f"{one.equal_requested}",
+            f"{one.equal_allocated}",
+            f"{100 * one.median_error:.2f} %",
+            f"{format_percent(100 * one.worst.allocated_error)} ({one.worst.model}, batch {one.worst.batch_size})",
+        )
+        for one in families(read_models())
+    ]
+    largest = [(one.config, f"{one.measured:,}", f"{one.emulated:,}") for one in read_largest()]
+    return {
+        "families": table(headings, rows),
+        "largest": table(("config", "real H200: largest batch", "phantom"), largest),
+    }
 
 
 def _worst(record: Verification, figure: str) -> str:

@@ -2,10 +2,11 @@
 
 from profiler.verification.battery import Entry, battery
 from profiler.verification.card import phantom_of
-from profiler.verification.record import Figures, Row, Verification, file_name, load_verification, to_json
+from profiler.verification.record import FIGURES, Figures, Row, Verification, file_name, load_verification, to_json
 from profiler.verification.runs import verify
 
 __all__ = [
+    "FIGURES",
     "Entry",
     "Figures",
     "Row",

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
+from benchmarks.fidelity.cards import Beside, Peaks, families, read_models
 from benchmarks.fidelity.collect import Collected, OnStack, Taken
 from benchmarks.fidelity.page import page, predictions_by_tool, table
 from benchmarks.fidelity.stacks import Stack, opened
@@ -141,7 +142,7 @@ def test_the_page_says_what_was_found() -> None:
         in text
     )
     assert "made with one set of them" in text
-    assert "No record of `memprof verify` has come yet." in text
+    assert "forty training points" not in text  # there is no record
 
 
 def test_other_versions_stand_beside_and_their_spread_is_said() -> None:
@@ -160,6 +161,29 @@ def test_records_of_real_cards_are_listed(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(to_json(sample_verification())))
     text = page(collected(stack("9.24.0", 5, 2, 8, 12)), read_attention(), records(tmp_path))
     assert "| NVIDIA H100 80GB HBM3 | 2.14.1 | 9.24.0 | 580.65 | 1 of 4 | +512 B | +2,097,152 B |" in text
+
+
+def beside(model: str, measured: int, emulated: int) -> Beside:
+    return Beside(family="CNN", model=model, batch_size=2, measured=peaks(measured), emulated=peaks(emulated))
+
+
+def peaks(size: int) -> Peaks:
+    return Peaks(requested_bytes=size // 10, allocated_bytes=size, reserved_bytes=None)
+
+
+def test_a_family_counts_what_is_equal_and_names_its_worst() -> None:
+    """Of requested bytes a tenth is kept, so that one differs in allocated bytes alone."""
+    models = [beside("equal", 1000, 1000), beside("near", 1000, 1001), beside("low", 1000, 900)]
+    (found,) = families(models)
+    assert (found.points, found.equal_requested, found.equal_allocated) == (3, 2, 1)
+    assert found.median_error == pytest.approx(0.001)
+    assert found.worst.model == "low"
+
+
+def test_transformers_asked_for_the_same_bytes_on_the_card_and_on_its_phantom() -> None:
+    kept = [one for one in read_models() if one.family == "transformers"]
+    assert len(kept) == 7
+    assert all(one.measured.requested_bytes == one.emulated.requested_bytes for one in kept)
 
 
 def test_a_record_of_two_phantoms_is_no_record_of_a_card(tmp_path: Path) -> None:

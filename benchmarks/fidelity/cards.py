@@ -1,0 +1,114 @@
+"""What a real card and its phantom took in the same programs: the files under docs/fidelity/, and what they come to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.fidelity.truth import FOLDER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """The peaks of one side in bytes; reserved is ``None`` where it was not kept."""
+
+    requested_bytes: int
+    allocated_bytes: int
+    reserved_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """One model at one batch size, on a real card and on its phantom."""
+
+    family: str
+    model: str
+    batch_size: int
+    measured: Peaks
+    emulated: Peaks
+
+    @property
+    def allocated_error(self) -> float:
+        """Emulated less measured, as a share of measured."""
+        return self.emulated.allocated_bytes / self.measured.allocated_bytes - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What the models of one family come to. Errors are of allocated bytes, without their sign."""
+
+    name: str
+    points: int
+    equal_requested: int
+    equal_allocated: int
+    median_error: float
+    worst: Beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargestBatch:
+    """What `memprof max-batch` found for a config of configs/, on the card and on its phantom."""
+
+    config: str
+    measured: int
+    emulated: int
+
+
+def read_models(file: Path = FOLDER / "nvidia-h200-models.csv") -> tuple[Beside, ...]:
+    """Return the rows of the file, in their order."""
+    return tuple(
+        Beside(
+            family=row["family"],
+            model=row["model"],
+            batch_size=int(row["batch_size"]),
+            measured=_peaks(row, "measured"),
+            emulated=_peaks(row, "emulated"),
+        )
+        for row in _rows(file)
+    )
+
+
+def read_largest(file: Path = FOLDER / "nvidia-h200-max-batch.csv") -> tuple[LargestBatch, ...]:
+    """Return the rows of the file, in their order."""
+    return tuple(
+        LargestBatch(
+            config=row["config"],
+            measured=int(row["measured_largest_batch_size"]),
+            emulated=int(row["emulated_largest_batch_size"]),
+        )
+        for row in _rows(file)
+    )
+
+
+def families(models: Sequence[Beside]) -> tuple[Family, ...]:
+    """Return what each family comes to, in the order in which they come."""
+    names = dict.fromkeys(beside.family for beside in models)
+    return tuple(_family(name, [beside for beside in models if beside.family == name]) for name in names)
+
+
+def _family(name: str, models: Sequence[Beside]) -> Family:
+    return Family(
+        name=name,
+        points=len(models),
+        equal_requested=sum(one.measured.requested_bytes == one.emulated.requested_bytes for one in models),
+        equal_allocated=sum(one.measured.allocated_bytes == one.emulated.allocated_bytes for one in models),
+        median_error=median(abs(one.allocated_error) for one in models),
+        worst=max(models, key=lambda one: abs(one.allocated_error)),
+    )
+
+
+def _peaks(row: dict[str, str], side: str) -> Peaks:
+    requested, allocated, reserved = (row[f"{side}_{name}_bytes"] for name in ("requested", "allocated", "reserved"))
+    return Peaks(
+        requested_bytes=int(requested),
+        allocated_bytes=int(allocated),
+        reserved_bytes=int(reserved) if reserved else None,
+    )
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
