@@ -79,9 +79,10 @@ def runnable_gpus() -> list[str]:
 def _refuse_dropped(spec: GpuSpec) -> None:
     install = find_torch()
     if install and install.has_dropped(spec.capability):
+        lowest = ".".join(map(str, install.lowest_capability))
         raise DeviceError(
-            f"PyTorch {install.torch_version} runs on compute capability 7.5 and newer, and {spec.name} ({spec.key}) "
-            f"has {spec.compute_capability}: on the card every kernel would fail; a build for CUDA 12.6 has them"
+            f"PyTorch {install.torch_version} runs on compute capability {lowest} and newer, and {spec.name} "
+            f"({spec.key}) has {spec.compute_capability}: on the card every kernel would fail; a build for CUDA 12.6 has them"
         )
 
 

@@ -278,6 +278,6 @@ class WorkerClient:
 
 def _allocator_variables(config: SweepConfig) -> dict[str, str | None]:
     """The allocator's settings as variables: the config's, else those of this process, else none."""
-    # PyTorch 2.9 renamed the variable; both are set so that neither of the user's own wins.
+    # PyTorch renamed the variable (2.9 reads the old name alone); both are set so that neither of the user's own wins.
     names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
     return {name: os.environ.get(name) if config.allocator is None else config.allocator for name in names}

@@ -169,6 +169,7 @@ def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> No
             "libnvidia-ml.so.1": (_SOURCES / "nvml.c", built / "nvml_rest.c"),
         }.items():
             _compile((*command, f"-Wl,-soname,{name}", *map(str, sources), *beside), built / name)
+        (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
         _keep(built, folder)
 
 
@@ -181,7 +182,7 @@ def _compile(command: tuple[str, ...], output: Path) -> None:
 
 def _keep(built: Path, folder: Path) -> None:
     finished = built.with_name(f"{built.name}-finished")
-    shutil.copytree(built, finished, ignore=shutil.ignore_patterns("*.c"))
+    shutil.copytree(built, finished, symlinks=True, ignore=shutil.ignore_patterns("*.c"))
     try:
         finished.rename(folder)
     except OSError:

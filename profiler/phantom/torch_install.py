@@ -10,8 +10,9 @@ from pathlib import Path
 _CUDNN_VERSION = re.compile(r"#define CUDNN_(MAJOR|MINOR|PATCHLEVEL) (\d+)")
 _CUDART_VERSION = re.compile(r"#define CUDART_VERSION\s+(\d+)")
 _TORCH_VERSION = re.compile(r"^__version__[^=]*= '([^']+)'", re.MULTILINE)
-# The first CUDA without Maxwell, Pascal and Volta, and the lowest capability that it knows: release notes of CUDA 13.0.
-_FIRST_WITHOUT_VOLTA, _TURING = 13, (7, 5)
+# From which CUDA on which capability is the lowest: CUDA 13.0 no longer knows Volta, as its release notes say, and of
+# PyTorch's builds those for CUDA 12.8 and 12.9 leave out Pascal (`torch.cuda.get_arch_list()` of 2.9.1).
+_LOWEST = {(13, 0): (7, 5), (12, 8): (7, 0)}
 _TORCH_CUDA = re.compile(r"^cuda[^=]*= '([\d.]+)'", re.MULTILINE)
 
 
@@ -31,10 +32,16 @@ class TorchInstall:
         return _read_header(self.include_folders, name)
 
     def has_dropped(self, capability: tuple[int, int]) -> bool:
-        """Whether this PyTorch's CUDA no longer compiles for GPUs of that compute capability, so that none can run."""
+        """Whether this PyTorch has no code for GPUs of that compute capability and older, so that none can run."""
+        return capability < self.lowest_capability
+
+    @property
+    def lowest_capability(self) -> tuple[int, int]:
+        """The lowest compute capability that this PyTorch has code for; (0, 0) where no GPU is below it."""
         if self.cuda_version is None:
-            return False
-        return int(self.cuda_version.split(".")[0]) >= _FIRST_WITHOUT_VOLTA and capability < _TURING
+            return 0, 0
+        cuda = tuple(map(int, self.cuda_version.split(".")))
+        return next((lowest for first, lowest in _LOWEST.items() if cuda >= first), (0, 0))
 
     @property
     def libraries(self) -> tuple[Path, ...]:

@@ -45,6 +45,6 @@ def test_it_counts_moves_and_is_off_in_the_end(run_on_phantom: Run) -> None:
 
 
 def test_an_allocator_without_a_history_is_refused(run_on_phantom: Run) -> None:
-    done = run_on_phantom(_OTHER_BACKEND, PYTORCH_ALLOC_CONF="backend:cudaMallocAsync")
+    done = run_on_phantom(_OTHER_BACKEND, PYTORCH_CUDA_ALLOC_CONF="backend:cudaMallocAsync")
     assert done.stdout.startswith("WorkloadError")
     assert "cudaMallocAsync keeps no history to explain from" in done.stdout

@@ -13,17 +13,20 @@ import pytest
 
 from profiler.phantom.catalog import find_gpu
 from profiler.units import GIB, MIB
+from tests.phantom.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]
 TOTAL_BYTES = find_gpu("rtx-4060").total_bytes
 PLAIN, EXPANDABLE, POOL = "", "expandable_segments:True", "backend:cudaMallocAsync"
+# All that torch 2.9 says of an allocation that its allocator for cudaMallocAsync refuses.
+POOL_OF_TORCH_2_9 = "Allocation on device "
 COLLECTING, SPLITTING = "garbage_collection_threshold:0.6", "max_split_size_mb:64"
 
 
 @pytest.fixture(scope="module")
 def settings(figures: Figures) -> Mapping[str, Mapping[str, Any]]:
     return {
-        setting: figures("allocator.py", gpu="rtx-4060", PYTORCH_ALLOC_CONF=setting)
+        setting: figures("allocator.py", gpu="rtx-4060", PYTORCH_CUDA_ALLOC_CONF=setting)
         for setting in (PLAIN, EXPANDABLE, POOL, COLLECTING, SPLITTING)
     }
 
@@ -74,7 +77,8 @@ def test_an_allocation_that_does_not_fit_frees_the_cache_and_is_tried_again(
 
 def test_the_cache_of_the_pool_stands_in_nobodys_way(settings: Mapping[str, Mapping[str, Any]]) -> None:
     found = settings[POOL]["retried"]
-    assert "out of memory" in found["refused"]
+    expected = "out of memory" if torch_is_at_least(2, 10) else POOL_OF_TORCH_2_9
+    assert expected in found["refused"]
     assert found["granted_afterwards"] == "granted"
 
 
@@ -117,7 +121,10 @@ def test_a_fraction_limits_the_process_until_it_is_lifted(
 ) -> None:
     found = settings[setting]["fraction"]
     assert (found["told"], found["inside"], found["lifted"]) == (0.25, "granted", "granted")
-    assert f"{TOTAL_BYTES / 4 / GIB:.2f} GiB" in found["outside"]
+    if setting == POOL and not torch_is_at_least(2, 10):
+        assert found["outside"] == POOL_OF_TORCH_2_9
+    else:
+        assert f"{TOTAL_BYTES / 4 / GIB:.2f} GiB" in found["outside"]
 
 
 def test_max_split_size_mb_keeps_larger_blocks_whole(settings: Mapping[str, Mapping[str, Any]]) -> None:

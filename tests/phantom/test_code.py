@@ -82,18 +82,30 @@ def test_a_phantom_of_such_a_gpu_is_refused_in_one_line_that_says_what_would_run
     key: str, install: TorchInstall
 ) -> None:
     if not install.has_dropped(CATALOG[key].capability):
-        pytest.skip("this PyTorch is built for CUDA 12")
+        pytest.skip("this PyTorch has code for it")
     with pytest.raises(DeviceError) as refused:
         choose_device(key)
     message = str(refused.value)
     assert "\n" not in message
-    assert all(part in message for part in (key, CATALOG[key].compute_capability, "7.5", "CUDA 12.6"))
+    lowest = "7.5" if install.cuda_version and install.cuda_version.startswith("13") else "7.0"
+    assert all(part in message for part in (key, CATALOG[key].compute_capability, f" {lowest} ", "CUDA 12.6"))
 
 
-def test_cuda_12_dropped_none_of_the_catalog_and_cuda_13_those_before_turing(install: TorchInstall) -> None:
-    twelve, thirteen = (replace(install, cuda_version=version) for version in ("12.6", "13.0"))
-    assert not any(twelve.has_dropped(spec.capability) for spec in CATALOG.values())
-    assert [key for key, spec in CATALOG.items() if thirteen.has_dropped(spec.capability)] == OLDER
+@pytest.mark.parametrize(
+    ("cuda", "dropped"),
+    [("12.6", []), ("12.8", ["gtx-1080-ti", "p100"]), ("12.9", ["gtx-1080-ti", "p100"]), ("13.0", OLDER)],
+)
+def test_builds_for_cuda_12_8_dropped_pascal_and_those_for_cuda_13_volta(
+    cuda: str, dropped: list[str], install: TorchInstall
+) -> None:
+    build = replace(install, cuda_version=cuda)
+    assert [key for key, spec in CATALOG.items() if build.has_dropped(spec.capability)] == dropped
+
+
+@pytest.mark.parametrize("key", ["p100", "v100-16gb", "t4"])
+def test_what_is_dropped_is_what_pytorch_was_not_built_for(key: str, install: TorchInstall, figures: Figures) -> None:
+    found = figures("architectures.py", gpu=key)
+    assert install.has_dropped(CATALOG[key].capability) is (runs_on(CATALOG[key], found["built_for"]) == 0)
 
 
 def test_a_cpu_build_says_nothing_of_gpus(install: TorchInstall) -> None:

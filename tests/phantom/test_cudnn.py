@@ -83,8 +83,9 @@ def test_none_of_these_workspaces_is_unknown(convolutions: Mapping[str, Any]) ->
 
 @pytest.mark.parametrize("key", runnable_gpus())
 def test_cudnn_tells_every_workspace_of_a_training_step_on_this_gpu(key: str, every_gpu: Mapping[str, Any]) -> None:
-    """There is no architecture that PyTorch runs on and cuDNN 9.24 and 9.26 do not answer for."""
-    assert every_gpu[key]["unknown"] == 0
+    """There is no architecture that PyTorch runs on and cuDNN 9.24 and 9.26 do not answer for; for 9.10 there is."""
+    asked = find_gpu(key).compute_capability != "10.0" or every_gpu[key]["cudnn"] >= 91900
+    assert (every_gpu[key]["unknown"] == 0) is asked
 
 
 @pytest.mark.parametrize("key", runnable_gpus())

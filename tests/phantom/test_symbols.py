@@ -127,6 +127,7 @@ def test_the_built_library_defines_what_the_table_says(
         if symbol.treatment is not Treatment.PASSED_ON
         and (symbol.library != "cudart_12" or for_cuda_12)
         and (symbol.library == mine if mine else symbol.library not in LIBRARIES.values())
+        and not (for_cuda_12 and f"{symbol.name}_v2" in SYMBOLS)  # whose headers know it by the other name
     }
     assert sorted(wanted - defined[library]) == []
 

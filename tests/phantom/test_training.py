@@ -7,18 +7,12 @@ from typing import Any
 
 import pytest
 
-from profiler.phantom.torch_install import find_torch
 from profiler.units import MIB
+from tests.phantom.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]
 # From torch 2.15 on, cuBLAS workspaces live for one call unless this is set; before, they always stayed.
 KEPT_WORKSPACES = {"TORCH_CUBLAS_WORKSPACE_CACHE": "1"}
-
-
-def torch_is_at_least(major: int, minor: int) -> bool:
-    install = find_torch()
-    assert install is not None
-    return tuple(map(int, install.torch_version.split(".")[:2])) >= (major, minor)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +43,13 @@ def test_attention_takes_less_where_torch_does_not_keep_cublas_workspaces(figure
 
 
 def test_resnet50_takes_what_the_first_probe_found(figures: Figures) -> None:
-    """3029.6 MiB allocated and 3542 MiB reserved: torch 2.14.1, cuDNN 9.24, batch 32, Adam, float32, H100."""
+    """3029.6 MiB allocated and 3542 MiB reserved: torch 2.14.1, cuDNN 9.24, batch 32, Adam, float32, H100.
+
+    Torch 2.9.1 with cuDNN 9.10 and 2.11.0 with 9.19 reserve 3628 MiB.
+    """
     found = figures("resnet50.py", **KEPT_WORKSPACES)
     assert found["allocated"] / MIB == pytest.approx(3029.6, rel=0.01)
-    assert found["reserved"] / MIB == pytest.approx(3542, rel=0.01)
+    assert found["reserved"] / MIB == pytest.approx(3542 if torch_is_at_least(2, 12) else 3628, rel=0.01)
     assert found["unknown"] == 0
 
 

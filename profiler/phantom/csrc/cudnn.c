@@ -27,6 +27,7 @@ enum {
     ENGINE_DEVICEPROP = 1307,
     DEVICEPROP_JSON = 2702,
     FIRST_VERSION_WITH_DEVICEPROP = 90800,
+    FIRST_VERSION_FOR_B200 = 91900, /* 9.10 crashes when it plans for compute capability 10.0; 9.19 does not */
 };
 
 struct cudnnContext {
@@ -97,7 +98,9 @@ static cudnnBackendDescriptor_t make_device(void) {
     REAL(cudnnBackendFinalize);
     char json[2048];
     cudnnBackendDescriptor_t made = NULL;
-    if (real_cudnnGetVersion() < FIRST_VERSION_WITH_DEVICEPROP) return NULL;
+    const phantom_gpu *gpu = phantom_gpu_now();
+    bool is_b200 = gpu->capability_major == 10 && gpu->capability_minor == 0;
+    if (real_cudnnGetVersion() < (is_b200 ? FIRST_VERSION_FOR_B200 : FIRST_VERSION_WITH_DEVICEPROP)) return NULL;
     if (real_cudnnBackendCreateDescriptor((cudnnBackendDescriptorType_t)DEVICEPROP_DESCRIPTOR, &made)) return NULL;
     int length = device_json(json, sizeof json);
     cudnnBackendAttributeName_t attribute = (cudnnBackendAttributeName_t)DEVICEPROP_JSON;

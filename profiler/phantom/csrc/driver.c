@@ -81,6 +81,11 @@ CUresult cuCtxGetCurrent(CUcontext *context) {
     return CUDA_SUCCESS;
 }
 
+CUresult cuCtxGetDevice(CUdevice *device) {
+    *device = phantom_current_device();
+    return phantom_touched(*device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+}
+
 CUresult cuCtxSetCurrent(CUcontext context) {
     if (context) phantom_set_current_device((int)(((uintptr_t)context - 0x1000) / 16));
     return CUDA_SUCCESS;
