@@ -60,16 +60,16 @@ class Row:
 
 
 class Server:
-    """The process that has imported torch and forks a child for each question; it sees a phantom GPU."""
+    """The process that has imported torch and forks a child for each question; `environment` makes it see a phantom."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**environment, "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONPATH": os.pathsep.join(sys.path)}
         self._start()
 
     def _start(self) -> None:
-        added = {**phantom_environment(build_phantom(), find_gpu(GPU)), "TORCH_CPP_LOG_LEVEL": "ERROR"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.campaign_child"],
-            env={**os.environ, **added, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, **self._environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,7 +77,7 @@ class Server:
         self.models: Sequence[str] = json.loads(self._read())
 
     def ask(self, kind: str, model: str) -> Answer:
-        """Return what a child answers about a model; `kind` is "phantom" or "tracker"."""
+        """Return what a child answers about a model; `kind` is "step" or "tracker"."""
         assert self._process.stdin is not None
         print(kind, model, file=self._process.stdin, flush=True)
         line = self._read()
@@ -97,9 +97,9 @@ class Server:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
+def server(environment: Mapping[str, str]) -> Iterator[Server]:
     """A server for the time of the block."""
-    started = Server()
+    started = Server(environment)
     try:
         yield started
     finally:
@@ -108,9 +108,9 @@ def server() -> Iterator[Server]:
 
 def campaign(asked: Sequence[str] = ()) -> Iterator[Row]:
     """Run the models that were asked for, or all of them."""
-    with server() as running:
+    with server(phantom_environment(build_phantom(), find_gpu(GPU))) as running:
         for model in asked or running.models:
-            yield Row(model=model, phantom=running.ask("phantom", model), tracker=running.ask("tracker", model))
+            yield Row(model=model, phantom=running.ask("step", model), tracker=running.ask("tracker", model))
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -1,4 +1,4 @@
-"""One training step of one torchvision model: on the phantom that this process sees, or under MemTracker.
+"""One training step of one torchvision model: on the GPU or the phantom that this process sees, or under MemTracker.
 
 The parent is in campaign.py. A server, which has imported torch once, forks a child for each line of its input, and the
 child answers with one line of JSON; a child that crashes answers nothing.
@@ -30,6 +30,13 @@ SEGMENTATION_SIDE, DETECTION_SIDE = 256, 320
 def names() -> list[str]:
     """The classification, detection and segmentation models of the installed torchvision."""
     return [name for part in (models, detection, segmentation) for name in models.list_models(module=part)]
+
+
+def family(name: str) -> str:
+    """What kind of model it is."""
+    kinds = {"detection": detection, "segmentation": segmentation}
+    kind = next((kind for kind, part in kinds.items() if name in models.list_models(module=part)), "classification")
+    return f"torchvision, {kind}"
 
 
 class WithoutDrawing(TorchFunctionMode):
@@ -81,8 +88,8 @@ def detection_loss(name: str, model: nn.Module, device: str) -> Tensor:
     return sum(model(images, [target] * BATCH).values(), start=torch.zeros((), device=device))
 
 
-def phantom_step(name: str) -> dict[str, Any]:
-    """Three steps with SGD and momentum on the phantom; the third's history tells what cuDNN holds at the peak."""
+def cuda_step(name: str) -> dict[str, Any]:
+    """Three steps with SGD and momentum on CUDA; the third's history tells what cuDNN holds at the peak."""
     model = build(name).cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
 
@@ -105,6 +112,7 @@ def phantom_step(name: str) -> dict[str, Any]:
     return {
         "peak_bytes": stats["allocated_bytes.all.peak"],
         "requested_bytes": stats["requested_bytes.all.peak"],
+        "reserved_bytes": stats["reserved_bytes.all.peak"],
         "cublas_bytes": kept
         - torch.cuda.memory_stats()["requested_bytes.all.current"],  # they stay once they are there
         "cudnn_bytes": cudnn_at_peak(history),
@@ -163,7 +171,7 @@ def answer(kind: str, name: str) -> dict[str, Any]:
     signal.alarm(SECONDS_LIMIT)  # a hang is a crash
     warnings.simplefilter("ignore")
     try:
-        return {"phantom": phantom_step, "tracker": tracker_step}[kind](name)
+        return {"step": cuda_step, "tracker": tracker_step}[kind](name)
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
         return {"error": f"{type(error).__name__}: {first[:160]}"}

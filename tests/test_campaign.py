@@ -6,10 +6,13 @@ All of them: ``python -m benchmarks.campaign``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from benchmarks.beside_card import COLUMNS, beside
 from benchmarks.campaign import OUTLIER, Row, campaign, markdown
+from benchmarks.fidelity.truth import FOLDER
 from profiler.device import Device
 
 SAMPLE = ("resnet18", "lraspp_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn")
@@ -51,3 +54,18 @@ def test_a_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
     page = markdown([*rows.values(), crashed])
     assert "**3 of 4 classification, detection and segmentation models took two training steps; 1 crashed.**" in page
     assert "| broken | - | crashed: -11 | - | - | - | - | - |" in page
+
+
+def test_a_card_beside_its_phantom_is_a_row_of_the_fidelity_files(phantom_device_h100: Device) -> None:
+    """Shown with the same phantom on both sides, so that nothing differs."""
+    environment = phantom_device_h100.environment
+    (row,) = beside(environment, environment, ["resnet18"])
+    named = dict(zip(COLUMNS, row, strict=True))
+    assert (named["family"], named["model"], named["batch_size"]) == ("torchvision, classification", "resnet18", 2)
+    for figure in ("requested", "allocated", "reserved"):
+        assert named[f"measured_{figure}_bytes"] == named[f"emulated_{figure}_bytes"]
+    assert read_header(FOLDER / "nvidia-h200-models.csv") == COLUMNS
+
+
+def read_header(file: Path) -> tuple[str, ...]:
+    return tuple(file.read_text(encoding="utf-8").splitlines()[0].split(","))
