@@ -82,7 +82,8 @@ def _refuse_dropped(spec: GpuSpec) -> None:
         lowest = ".".join(map(str, install.lowest_capability))
         raise DeviceError(
             f"PyTorch {install.torch_version} runs on compute capability {lowest} and newer, and {spec.name} "
-            f"({spec.key}) has {spec.compute_capability}: on the card every kernel would fail; a build for CUDA 12.6 has them"
+            f"({spec.key}) has {spec.compute_capability}: on the card every kernel would fail; "
+            "a build for CUDA 12.6 has them"
         )
 
 

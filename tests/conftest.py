@@ -15,6 +15,7 @@ from profiler.errors import DeviceError
 from profiler.phantom.build import build_phantom
 from profiler.phantom.catalog import find_gpu
 from profiler.phantom.launch import phantom_environment
+from profiler.phantom.torch_install import find_torch
 from profiler.real_gpus import list_real_gpus
 
 # What the user has calibrated is no part of the tests: the catalog is the shipped one alone.
@@ -30,6 +31,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a real GPU"))
+
+
+def torch_is_at_least(major: int, minor: int) -> bool:
+    """Whether the installed PyTorch is of that version or newer."""
+    install = find_torch()
+    assert install is not None
+    return tuple(map(int, install.torch_version.split(".")[:2])) >= (major, minor)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,10 @@ from profiler.explanation import CACHED, CONTEXT, Explanation
 from profiler.measure.outcome import Outcome
 from profiler.overrides import Flag, Override
 from profiler.records import Phase, Status
+from profiler.units import MIB
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
+from tests.conftest import torch_is_at_least
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -126,7 +128,9 @@ def test_a_run_out_of_memory_is_explained_up_to_there(client: WorkerClient) -> N
 def test_resnet50_is_named_to_its_last_workspace(client: WorkerClient) -> None:
     (explanation, _) = explain(client, loaded("resnet50"), batch_size=32)
     assert explanation.allocated_parts["parameters"] == 102_228_128
-    assert explanation.named["cuBLAS workspace"] == explanation.named["cuBLASLt workspace"] == 32 * 1024**2
+    assert explanation.named["cuBLAS workspace"] == 32 * MIB
+    own_bytes = 0 if torch_is_at_least(2, 14) else MIB  # torch 2.9 and 2.11 give cuBLASLt one more beside
+    assert explanation.named["cuBLASLt workspace"] == 32 * MIB + own_bytes
     assert explanation.named["cuDNN workspace of convolution_backward"] > 0
     assert explanation.peak.phase is Phase.BACKWARD
     assert explanation.modules[0].output_shapes == ((32, 1000),)

@@ -16,7 +16,6 @@ from profiler.errors import DeviceError
 from profiler.phantom.build import PhantomLibraries, build_phantom
 from profiler.phantom.catalog import GpuSpec, find_gpu
 from profiler.phantom.launch import phantom_environment
-from profiler.phantom.torch_install import find_torch
 
 WORKLOADS = Path(__file__).with_name("workloads")
 
@@ -41,13 +40,6 @@ class CountDevices(Protocol):
     """Runs a process whose MEMPROF_PHANTOM is the given text, and which prints how many devices it sees."""
 
     def __call__(self, description: str, **environment: str) -> subprocess.CompletedProcess[str]: ...
-
-
-def torch_is_at_least(major: int, minor: int) -> bool:
-    """Whether the installed PyTorch is of that version or newer."""
-    install = find_torch()
-    assert install is not None
-    return tuple(map(int, install.torch_version.split(".")[:2])) >= (major, minor)
 
 
 @pytest.fixture(scope="session")

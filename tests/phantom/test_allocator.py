@@ -13,7 +13,7 @@ import pytest
 
 from profiler.phantom.catalog import find_gpu
 from profiler.units import GIB, MIB
-from tests.phantom.conftest import torch_is_at_least
+from tests.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]
 TOTAL_BYTES = find_gpu("rtx-4060").total_bytes

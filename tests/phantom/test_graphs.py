@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.phantom.conftest import torch_is_at_least
+from tests.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]
 

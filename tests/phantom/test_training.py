@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from profiler.units import MIB
-from tests.phantom.conftest import torch_is_at_least
+from tests.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]
 # From torch 2.15 on, cuBLAS workspaces live for one call unless this is set; before, they always stayed.
