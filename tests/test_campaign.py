@@ -14,6 +14,7 @@ from benchmarks.beside_card import COLUMNS, beside
 from benchmarks.campaign import OUTLIER, Row, campaign, markdown
 from benchmarks.fidelity.truth import FOLDER
 from profiler.device import Device
+from tests.conftest import torch_is_at_least
 
 SAMPLE = ("resnet18", "lraspp_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn")
 
@@ -39,7 +40,8 @@ def test_where_memtracker_has_a_figure_the_two_agree_but_for_workspaces(model: s
 
 
 def test_cublas_has_workspaces_only_where_there_is_a_matrix_product(rows: Mapping[str, Row]) -> None:
-    assert rows["resnet18"].phantom["cublas_bytes"] == 64 << 20
+    # Torch 2.9 and 2.11 give cuBLASLt 1 MiB beside.
+    assert rows["resnet18"].phantom["cublas_bytes"] == (64 if torch_is_at_least(2, 14) else 65) << 20
     assert rows["lraspp_mobilenet_v3_large"].phantom["cublas_bytes"] == 0
 
 
