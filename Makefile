@@ -1,5 +1,5 @@
 # `make check` is what a change must pass; the README's two commands are what a newcomer runs.
-.PHONY: check format lint types layers tests benchmarks fidelity
+.PHONY: check format lint types layers tests check-torch benchmarks fidelity
 
 PYTHON ?= python
 
@@ -21,6 +21,23 @@ layers:
 
 tests:
 	$(PYTHON) -m pytest
+
+# The tests with an older torch, in an environment that is made once and kept: by default 2.9.1, the oldest supported, which
+# comes with CUDA 12.8 and cuDNN 9.10.2 (`make tests` has CUDA 13.0 and cuDNN 9.24). About 3 GB to download, half an hour to run.
+# TORCH="2.11.0" TORCHVISION="0.26.0" are others; PYTEST="-n 1 tests/phantom" goes to pytest.
+TORCH ?= 2.9.1
+TORCHVISION ?= 0.24.1
+OLDER := .check-torch/$(TORCH)
+
+check-torch: $(OLDER)/installed
+	$(OLDER)/bin/memprof doctor
+	$(OLDER)/bin/python -m pytest $(addprefix --ignore=tests/,page plots report results) $(PYTEST)
+
+$(OLDER)/installed: pyproject.toml
+	$(PYTHON) -m venv $(OLDER)
+	printf 'torch==$(TORCH)\ntorchvision==$(TORCHVISION)\n' > $(OLDER)/constraints.txt
+	$(OLDER)/bin/python -m pip install -q -c $(OLDER)/constraints.txt -e '.[test]'
+	touch $@
 
 benchmarks:
 	$(PYTHON) -m benchmarks
