@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
+from profiler.addresses import AddressPolicy
 from profiler.config import Mode, OptimizerConfig, SweepConfig
 from profiler.device import Device
 from profiler.errors import WorkloadError
@@ -18,6 +19,7 @@ from profiler.search import Bounds, Edge, Sample, find_edge, fit_line, next_batc
 from profiler.stops import find_stop
 from profiler.sweep_runs import default_jobs
 from profiler.trace.rehearsal import Rehearsal, is_telling
+from profiler.trace.simulation import order_of_ties
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 
@@ -65,7 +67,8 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
     targets = [_as_cuda_counts(client, target) for target in targets]
     starts = _starts(client, targets, limits)
-    searches = [_Search(target, limits, start) for target, start in zip(targets, starts, strict=True)]
+    order = order_of_ties(client.environment().torch_version)
+    searches = [_Search(target, limits, start, order) for target, start in zip(targets, starts, strict=True)]
     while searches:
         for search in searches:
             search.late = search.begun and deadline is not None and time.monotonic() >= deadline
@@ -118,14 +121,14 @@ def _start(total_bytes: int | None, analytic_bytes: tuple[int | None, ...], limi
 class _Search:
     """One target's tries, in order: the edge, the footprint where there is none, 80 per cent, the confirming run."""
 
-    def __init__(self, target: Target, limits: Limits, start: int) -> None:
+    def __init__(self, target: Target, limits: Limits, start: int, order: AddressPolicy) -> None:
         self.late = False
         self._target, self._limits, self._start = target, limits, start
         self._least = start if limits.start is not None else limits.multiple_of
         self._tries: dict[int, Try] = {}
         self._more: dict[int, Try] = {}
         self._phases: dict[int, Mapping[str, int]] = {}
-        self._rehearsal = Rehearsal(limits.multiple_of)
+        self._rehearsal = Rehearsal(limits.multiple_of, order)
         self._rehearsed: dict[int | None, int | None] = {}  # by what may be held
         self._said: dict[int | None, int | None] = {}  # the same before the last try
         self._context_bytes = 0

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from profiler.addresses import AddressPolicy
 from profiler.trace.simulation import peak_requested, simulate
 
 _LEAST_TELLING = 11  # a smaller prime is a factor of many widths
@@ -22,9 +23,12 @@ _LOOKS_AGAIN = 6  # where runs that were fewer have been looked at so before
 class Rehearsal:
     """The runs of one model at several batch sizes, each as the moves that `simulate` takes."""
 
-    def __init__(self, unit: int = 1) -> None:
-        """Know nothing yet; batch sizes are multiples of `unit`, and a prime is one of so many units."""
-        self._unit = unit
+    def __init__(self, unit: int = 1, addresses: AddressPolicy = AddressPolicy.ASCENDING) -> None:
+        """Know nothing yet; batch sizes are multiples of `unit`, and a prime is one of so many units.
+
+        `addresses`: as `simulate` takes it; `order_of_ties` tells which one acts out a PyTorch.
+        """
+        self._unit, self._addresses = unit, addresses
         self._runs: dict[int, Sequence[int]] = {}
         self._fixed: set[int] = set()
         self._knows = False
@@ -74,7 +78,10 @@ class Rehearsal:
     def _question(self, batch_size: int, available_bytes: int, held_bytes: int | None) -> _Question:
         grow, unit = self._growth(batch_size), self._unit
         return _Question(
-            moves_at=lambda units: grow(units * unit), available_bytes=available_bytes, held_bytes=held_bytes
+            moves_at=lambda units: grow(units * unit),
+            available_bytes=available_bytes,
+            held_bytes=held_bytes,
+            addresses=self._addresses,
         )
 
     def _growth(self, batch_size: int) -> Callable[[int], list[int]]:
@@ -130,12 +137,13 @@ class _Question:
     moves_at: Callable[[int], list[int]]
     available_bytes: int
     held_bytes: int | None
+    addresses: AddressPolicy
 
     def fits(self, units: int) -> bool:
         moves = self.moves_at(units)
         if not self._may_fit(moves):
             return False
-        run = simulate(moves, self.available_bytes)
+        run = simulate(moves, self.available_bytes, addresses=self.addresses)
         return run.fits and (self.held_bytes is None or run.peak_reserved_bytes <= self.held_bytes)
 
     def may_fit(self, units: int) -> bool:

@@ -27,6 +27,9 @@ _SEGMENT_UNIT_BYTES = 2 * MIB  # kRoundLarge
 _FIRST_GAPS, _FIRST_CHUNKS_START, _CHUNK_UNIT_BYTES = ((490, 512), (0, 414), (-8, 0)), -512, 32 * MIB
 
 
+_FIRST_BY_AGE = (2, 12)  # the PyTorch in which ties go to the oldest segment
+
+
 @dataclass(slots=True, eq=False)
 class _Block:
     """A piece of a segment; neighbours of one segment are linked."""
@@ -85,6 +88,12 @@ class _Addresses:
         else:
             del self._gaps[place]
         return start
+
+
+def order_of_ties(torch_version: str) -> AddressPolicy:
+    """Return the order of addresses that acts out how this PyTorch breaks ties between free blocks of one size."""
+    by_age = tuple(map(int, torch_version.split(".")[:2])) >= _FIRST_BY_AGE
+    return AddressPolicy.ASCENDING if by_age else AddressPolicy.DRIVER
 
 
 def simulate(

@@ -17,7 +17,7 @@ from profiler.measure.outcome import Outcome
 from profiler.overrides import Flag, Override
 from profiler.phantom.catalog import find_gpu
 from profiler.records import Status
-from profiler.trace.simulation import simulate
+from profiler.trace.simulation import order_of_ties, simulate
 from profiler.worker.protocol import Job
 from profiler.worker_client import WorkerClient
 from tests.conftest import torch_is_at_least
@@ -112,3 +112,11 @@ def test_segments_are_as_long_as_the_allocator_makes_them() -> None:
         10 * MIB,
         22 * MIB,
     ]
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "order"),
+    [("2.9.1+cu128", "driver"), ("2.11.0", "driver"), ("2.12.0", "ascending"), ("2.14.1+cu130", "ascending")],
+)
+def test_ties_go_by_address_before_torch_2_12_and_by_age_since(torch_version: str, order: str) -> None:
+    assert order_of_ties(torch_version) == order
