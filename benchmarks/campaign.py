@@ -137,8 +137,8 @@ def markdown(rows: Sequence[Row]) -> str:
             f"median difference is {100 * median(compared):+.1f} %, the largest "
             f"{100 * max(compared, key=abs):+.1f} %, and "
             f"{len(outliers)} are more than {100 * OUTLIER:.0f} % apart{_named(outliers)}. "
-            "Where a workspace makes the peak, it lies at another moment than MemTracker's, with less else alive: that is "
-            "what is below.",
+            "Where a workspace makes the peak, it lies at another moment than MemTracker's, with less else alive: that "
+            "is what is below.",
             "",
             "| model | parameters | allocated | requested | cuBLAS | cuDNN | MemTracker | requested less workspaces |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
