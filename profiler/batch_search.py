@@ -65,9 +65,9 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
         WorkloadError: the first batch fails for another reason than memory.
     """
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
-    targets = [_as_cuda_counts(client, target) for target in targets]
-    starts = _starts(client, targets, limits)
-    order = order_of_ties(client.environment().torch_version)
+    environment = client.environment()
+    targets = [_as_cuda_counts(target, environment.gpu_total_bytes) for target in targets]
+    starts, order = _starts(client, targets, limits), order_of_ties(environment.torch_version)
     searches = [_Search(target, limits, start, order) for target, start in zip(targets, starts, strict=True)]
     while searches:
         for search in searches:
@@ -82,11 +82,11 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
                 search.next_job()  # thought out now, while another search's try is under way
 
 
-def _as_cuda_counts(client: WorkerClient, target: Target) -> Target:
+def _as_cuda_counts(target: Target, total_bytes: int | None) -> Target:
     """Return `target` with the memory that CUDA has: NVML's is more by what the driver keeps, 615 MiB on an H200."""
     if target.device.source is not Source.MEASURED:
         return target
-    return replace(target, device=replace(target.device, total_bytes=client.environment().gpu_total_bytes))
+    return replace(target, device=replace(target.device, total_bytes=total_bytes))
 
 
 def _starts(client: WorkerClient, targets: Sequence[Target], limits: Limits) -> list[int]:

@@ -15,10 +15,10 @@ from profiler.error_bar import FIGURES, AddressRun, ErrorBar, act_out
 from profiler.explain_point import open_explainer
 from profiler.overrides import Flag, Override
 from profiler.phantom.catalog import find_gpu
-from profiler.phantom.torch_install import find_torch
 from profiler.records import Status
 from profiler.trace.simulation import simulate
 from profiler.units import MIB
+from tests.conftest import torch_is_at_least
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -76,12 +76,6 @@ ALLOCATED = moves(
 
 def figures(runs: Sequence[AddressRun], name: str) -> dict[AddressPolicy, float]:
     return {run.policy: getattr(run, f"{name}_bytes") / MIB for run in runs}
-
-
-def torch_breaks_ties_by_age() -> bool:
-    install = find_torch()
-    assert install is not None
-    return tuple(map(int, install.torch_version.split(".")[:2])) >= (2, 12)
 
 
 def test_the_lower_address_decides_what_is_reserved() -> None:
@@ -174,7 +168,7 @@ def test_the_installed_torch_spreads_as_its_rule_for_ties_says(bars: dict[str, E
     bar = bars["ties"]
     spreads = {figure: bar.spread(figure) for figure in FIGURES}
     acted_out = {figure: bar.acted_out_spread(figure) for figure in FIGURES}
-    if torch_breaks_ties_by_age():
+    if torch_is_at_least(2, 12):
         assert {spread.bytes for spread in spreads.values() if spread} == {0}
     else:
         assert spreads == acted_out
@@ -184,7 +178,7 @@ def test_the_installed_torch_spreads_as_its_rule_for_ties_says(bars: dict[str, E
 
 def test_acting_out_the_order_that_torch_keeps_to_is_the_plain_run(bars: dict[str, ErrorBar]) -> None:
     """Where ties go to the oldest segment, that is the order of ascending addresses."""
-    kept = AddressPolicy.ASCENDING if torch_breaks_ties_by_age() else AddressPolicy.DRIVER
+    kept = AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
     for bar in bars.values():
         assert replace(bar.runs[0], policy=kept) in bar.acted_out
 

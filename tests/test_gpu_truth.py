@@ -100,5 +100,5 @@ def test_a_convolution_has_the_same_workspace_on_the_card_and_on_its_phantom(
     emulated = run("convolutions.py", json.dumps(cases), environment=phantom_of_the_card)
     assert measured["unknown"] is None
     if HOPPER <= float(read_card(choose_device("cuda:0"))["compute_capability"]) < BLACKWELL:
-        pytest.xfail("cuDNN's plans for Hopper share tiles between multiprocessors, whose number it lacks: a few bytes")
+        pytest.xfail("of some plans for Hopper cuDNN says another workspace without a device: docs/fidelity.md")
     assert emulated["workspaces"] == measured["workspaces"]

@@ -25,8 +25,6 @@ _SEGMENT_UNIT_BYTES = 2 * MIB  # kRoundLarge
 # Of AddressPolicy.DRIVER, as in phantom/csrc/arena.c: what is free of the chunks that a context comes with, the oldest
 # first, in MiB; how far below them all the next chunk ends; and in what units chunks are opened.
 _FIRST_GAPS, _FIRST_CHUNKS_START, _CHUNK_UNIT_BYTES = ((490, 512), (0, 414), (-8, 0)), -512, 32 * MIB
-
-
 _FIRST_BY_AGE = (2, 12)  # the PyTorch in which ties go to the oldest segment
 
 

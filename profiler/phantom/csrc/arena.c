@@ -92,6 +92,20 @@ static bool toss(void) {
     return state >> 63;
 }
 
+/* The array `items` with a place for one more at `position`, moved if need be; NULL where there is no memory. */
+static void *with_gap(void *items, size_t *count, size_t *capacity, size_t position, size_t item_bytes) {
+    if (*count == *capacity) {
+        size_t larger = *capacity ? 2 * *capacity : 256;
+        items = realloc(items, larger * item_bytes);
+        if (!items) return NULL;
+        *capacity = larger;
+    }
+    char *gap = (char *)items + position * item_bytes;
+    memmove(gap + item_bytes, gap, (*count - position) * item_bytes);
+    ++*count;
+    return items;
+}
+
 /* ---- as the driver does it: chunks of addresses, newest first, and in a chunk the smallest gap ----
  *
  * Found on an H200 with driver 580.159, whose cudaMalloc answered 1,944 calls as these rules do, frees among them
@@ -110,16 +124,10 @@ static size_t chunk_count, chunk_capacity;
 static unsigned chunks_born;
 
 static bool insert_chunk(size_t position, chunk added) {
-    if (chunk_count == chunk_capacity) {
-        size_t capacity = chunk_capacity ? 2 * chunk_capacity : 256;
-        chunk *larger = realloc(chunks, capacity * sizeof *chunks);
-        if (!larger) return false;
-        chunks = larger;
-        chunk_capacity = capacity;
-    }
-    memmove(chunks + position + 1, chunks + position, (chunk_count - position) * sizeof *chunks);
+    chunk *opened = with_gap(chunks, &chunk_count, &chunk_capacity, position, sizeof *chunks);
+    if (!opened) return false;
+    chunks = opened;
     chunks[position] = added;
-    chunk_count++;
     return true;
 }
 
@@ -198,16 +206,10 @@ static char *find_gap(int device, size_t bytes, size_t *position) {
 }
 
 static bool insert_block(size_t position, block added) {
-    if (block_count == block_capacity) {
-        size_t capacity = block_capacity ? 2 * block_capacity : 1024;
-        block *larger = realloc(blocks, capacity * sizeof *blocks);
-        if (!larger) return false;
-        blocks = larger;
-        block_capacity = capacity;
-    }
-    memmove(blocks + position + 1, blocks + position, (block_count - position) * sizeof *blocks);
+    block *opened = with_gap(blocks, &block_count, &block_capacity, position, sizeof *blocks);
+    if (!opened) return false;
+    blocks = opened;
     blocks[position] = added;
-    block_count++;
     return true;
 }
 
