@@ -10,19 +10,20 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from memprof.allocator import Action, Event, Trace
+from memprof.breakdown.attribution import Mark, Notes, account_for
+from memprof.breakdown.attribution.explain import DeviceFigures
+from memprof.config.load import load
+from memprof.config.overrides import Flag, Override
+from memprof.gpus.select import choose_device
+from memprof.records import Phase
+from memprof.units import GIB, MIB, format_bytes
+from memprof.worker.client import WorkerClient
+from memprof.worker.protocol import Job
+
 from benchmarks.commands import GPU
 from benchmarks.results import Figure
 from benchmarks.timing import interleaved, seconds_of
-from profiler.attribution import Mark, Notes, account_for
-from profiler.attribution.explaining import DeviceFigures
-from profiler.config_file import load
-from profiler.device import choose_device
-from profiler.overrides import Flag, Override
-from profiler.records import Phase
-from profiler.trace import Action, Event, Trace
-from profiler.units import GIB, MIB, format_bytes
-from profiler.worker.protocol import Job
-from profiler.worker_client import WorkerClient
 
 _POINTS = (("resnet50", 32, 3.0), ("vit_b_16", 32, 3.0), ("mnist_mlp", 64, None))  # with the goal
 _EVENTS = 1_000_000

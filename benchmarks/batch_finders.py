@@ -10,9 +10,10 @@ from functools import cache
 from statistics import median
 from typing import Any
 
+from memprof.gpus.select import choose_device
+
 from benchmarks.results import Search
 from benchmarks.timing import IMPORTS, Finished, run_python
-from profiler.device import choose_device
 
 _MOST_REPEATS = 3
 
@@ -63,7 +64,7 @@ def _round(question: Question) -> tuple[Finished, Finished, list[Finished]]:
     config = f"configs/{question.model}.yaml"
     options = ["--gpu", question.gpu, "--optimizer", "sgd+momentum", "--json"]
     with tempfile.TemporaryDirectory() as results:
-        memprof = run_python(["-m", "profiler", "max-batch", config, *options, "--output-dir", results])
+        memprof = run_python(["-m", "memprof", "max-batch", config, *options, "--output-dir", results])
     return memprof, run_python(IMPORTS), [_ask(peer.finder, question, peer.start) for peer in PEERS]
 
 

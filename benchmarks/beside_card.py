@@ -10,11 +10,12 @@ import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from memprof.errors import DeviceError
+from memprof.experiments.verify import phantom_of
+from memprof.gpus.select import choose_device
+
 from benchmarks.campaign import Answer, server
 from benchmarks.campaign_child import BATCH, family
-from profiler.device import choose_device
-from profiler.errors import DeviceError
-from profiler.verification import phantom_of
 
 COLUMNS = (
     "family", "model", "batch_size", "measured_requested_bytes", "emulated_requested_bytes",

@@ -17,11 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.environment import phantom_environment
+from memprof.units import format_bytes
+
 from benchmarks.machine import describe_machine
-from profiler.phantom.build import build_phantom
-from profiler.phantom.catalog import find_gpu
-from profiler.phantom.launch import phantom_environment
-from profiler.units import format_bytes
 
 GPU = "h100-80gb"
 REPORT = Path("docs", "campaign.md")

@@ -26,7 +26,7 @@ def resnet50_sweep(repeats: int) -> Iterator[Figure]:
 
 def help_text(repeats: int) -> Iterator[Figure]:
     """`memprof --help`, in seconds; the ratio to importing its own command-line library stands beside it."""
-    subjects = _python("-m", "profiler", "--help"), _python("-c", "import typer")
+    subjects = _python("-m", "memprof", "--help"), _python("-c", "import typer")
     ours, typer = interleaved(subjects, 5 * repeats)
     against = f"{typer:.3f} s for import typer ({ours / typer:.2f} x)"
     yield Figure(name="memprof --help", memprof=f"{ours:.3f} s", baseline=against, value=ours, goal=0.25, unit="s")
@@ -42,7 +42,7 @@ def _sweep(config: str, *options: str) -> Callable[[], float]:
     def run() -> float:
         with tempfile.TemporaryDirectory(prefix="memprof-benchmark-") as folder:
             where = ("--gpu", GPU, "--output-dir", folder)
-            return run_python(["-m", "profiler", "sweep", f"configs/{config}.yaml", *where, *options]).seconds
+            return run_python(["-m", "memprof", "sweep", f"configs/{config}.yaml", *where, *options]).seconds
 
     return run
 

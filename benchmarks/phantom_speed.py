@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.environment import phantom_environment
+
 from benchmarks.commands import GPU
 from benchmarks.results import Figure
 from benchmarks.timing import Finished, run_python
-from profiler.phantom.build import build_phantom
-from profiler.phantom.catalog import find_gpu
-from profiler.phantom.launch import phantom_environment
 
 _BATCH, _TOKENS, _WARM_UP = 32, 512, 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from profiler.units import format_bytes, format_percent
+from memprof.units import format_bytes, format_percent
 
 FIGURE_HEADINGS: tuple[str, ...] = ("benchmark", "memprof", "against", "result", "goal", "met")
 SEARCH_HEADINGS: tuple[str, ...] = (

@@ -8,15 +8,14 @@ import sys
 from collections.abc import Callable
 
 import pytest
-
-from profiler import device as devices
-from profiler.device import Device
-from profiler.errors import DeviceError
-from profiler.phantom.build import build_phantom
-from profiler.phantom.catalog import find_gpu
-from profiler.phantom.launch import phantom_environment
-from profiler.phantom.torch_install import find_torch
-from profiler.real_gpus import list_real_gpus
+from memprof.errors import DeviceError
+from memprof.gpus import select as devices
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.environment import phantom_environment
+from memprof.gpus.phantom.torch_install import find_torch
+from memprof.gpus.real import list_real_gpus
+from memprof.gpus.select import Device
 
 # What the user has calibrated is no part of the tests: the catalog is the shipped one alone.
 os.environ["MEMPROF_CONFIG_DIR"] = os.path.join(os.path.dirname(__file__), "no-such-folder")
@@ -65,7 +64,7 @@ def run_on_phantom(
     def run(source: str, gpu: str = "h100-80gb", **environment: str) -> subprocess.CompletedProcess[str]:
         script = tmp_path_factory.mktemp("phantom") / "script.py"
         script.write_text(source)
-        packages = {"PYTHONPATH": os.pathsep.join(sys.path)}  # whichever way this process finds the profiler
+        packages = {"PYTHONPATH": os.pathsep.join(sys.path)}  # whichever way this process finds memprof
         added = {**packages, **phantom_environment(build_phantom(), find_gpu(gpu))}
         return subprocess.run(
             [sys.executable, str(script)],

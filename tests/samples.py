@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from profiler.explanation import (
+from memprof.breakdown.explanation import (
     CACHED,
     CONTEXT,
     ROUNDING,
@@ -20,7 +20,8 @@ from profiler.explanation import (
     PhaseSpan,
     Timeline,
 )
-from profiler.records import (
+from memprof.experiments.verify import Figures, Row, Verification
+from memprof.records import (
     Breakdown,
     Environment,
     Phase,
@@ -31,8 +32,7 @@ from profiler.records import (
     Status,
     StepReading,
 )
-from profiler.units import MIB, round_up
-from profiler.verification import Figures, Row, Verification
+from memprof.units import MIB, round_up
 
 _ENVIRONMENT = Environment(
     memprof_version="0.1.0",

@@ -1,6 +1,5 @@
 import pytest
-
-from profiler.errors import ConfigError, DeviceError, ExitCode, MemprofError, ResultError, WorkloadError
+from memprof.errors import ConfigError, DeviceError, ExitCode, MemprofError, ResultError, WorkloadError
 
 KINDS = {
     ConfigError: ExitCode.CONFIG,

@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from memprof.gpus.catalog import GpuSpec, find_gpu
+from memprof.gpus.phantom.environment import describe_gpu
+
 from benchmarks.fidelity.truth import Convolution, Run
-from profiler.phantom.catalog import GpuSpec, find_gpu
-from profiler.phantom.launch import describe_gpu
 
 ROOT = Path(__file__).parents[2]
 _KEPT_WORKSPACES = {"TORCH_CUBLAS_WORKSPACE_CACHE": "1"}  # from PyTorch 2.15 on they live for one call else
 # Built by the interpreter that will run on it, since the phantom is made for one set of libraries.
 _ENVIRONMENT = """
 import json
-from profiler.phantom.build import build_phantom
-from profiler.phantom.catalog import find_gpu
-from profiler.phantom.launch import phantom_environment
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.phantom.environment import phantom_environment
 print(json.dumps(dict(phantom_environment(build_phantom(), find_gpu("rtx-3060")))))
 """
 

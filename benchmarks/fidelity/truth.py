@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.phantom.catalog import find_gpu
+from memprof.gpus.catalog import find_gpu
 
 FOLDER = Path(__file__).parents[2] / "docs" / "fidelity"
 TOOLS = ("xMem", "DNNMem", "SchedTune")  # whose predictions were published with the runs

@@ -7,6 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from memprof.errors import ResultError
+from memprof.experiments.verify import to_json
+from memprof.gpus.catalog import find_gpu
+from memprof.records import Source
 
 from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
@@ -15,10 +19,6 @@ from benchmarks.fidelity.collect import Collected, OnStack, Taken
 from benchmarks.fidelity.page import page, predictions_by_tool, table
 from benchmarks.fidelity.stacks import Stack, opened
 from benchmarks.fidelity.truth import FOLDER, Run, read_attention, read_convolutions, read_runs
-from profiler.errors import ResultError
-from profiler.phantom.catalog import find_gpu
-from profiler.records import Source
-from profiler.verification import to_json
 from tests.samples import sample_environment, sample_verification
 
 GIB = 1 << 30

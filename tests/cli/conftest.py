@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -22,9 +23,9 @@ def memprof() -> Memprof:
 
     def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "profiler", *arguments],
+            [sys.executable, "-m", "memprof", *arguments],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT / "profiler"), "COLUMNS": "80", **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -56,8 +57,8 @@ def write_slow_config(folder: Path, batch_sizes: str) -> Path:
 def stop_midway(arguments: Sequence[str], results: Path) -> tuple[int, str]:
     """Run memprof, press Ctrl-C once two rows are saved; return the exit status and what stderr said."""
     stopped = subprocess.Popen(
-        [sys.executable, "-m", "profiler", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-m", "memprof", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "profiler")},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from memprof.errors import ExitCode
 
-from profiler.errors import ExitCode
 from tests.cli.conftest import Memprof
+from tests.paths import ROOT
 
 MLP = "configs/mnist_mlp.yaml"
 
@@ -137,6 +138,6 @@ def test_without_a_cuda_build_of_torch_a_phantom_says_so(memprof: Memprof, tmp_p
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "version.py").write_text("__version__ = '2.14.1+cpu'\ncuda: Optional[str] = None\n")
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "profiler")])
     line = one_line(memprof, "sweep", MLP, "--gpu", "t4", status=ExitCode.DEVICE, PYTHONPATH=path)
     assert "needs a CUDA build of PyTorch" in line

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from profiler.device import Device
-from profiler.real_gpus import list_real_gpus
+from memprof.gpus.real import list_real_gpus
+from memprof.gpus.select import Device
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
 without_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="there is a real GPU")
@@ -39,7 +38,7 @@ def test_within_memprof_run_a_phantom_is_no_real_gpu(
     tmp_path: Path,
     phantom_device_h100: Device,  # noqa: ARG001  skips where no phantom can be had
 ) -> None:
-    command = (sys.executable, "-m", "profiler", "calibrate")
+    command = (sys.executable, "-m", "memprof", "calibrate")
     done = memprof("run", "--gpu", "t4", "--", *command, MEMPROF_CONFIG_DIR=str(tmp_path))
     assert done.returncode == 4
     assert "calibrate needs a real GPU" in done.stderr

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import torch_is_at_least
+from tests.paths import CONFIGS
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
-CONFIGS = Path(__file__).parents[2] / "configs"
 CONFIG = CONFIGS / "mnist_mlp.yaml"
 
 

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memprof.errors import ExitCode
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.select import Device
+from memprof.units import MIB
 
-from profiler.device import Device
-from profiler.errors import ExitCode
-from profiler.phantom.catalog import find_gpu
-from profiler.units import MIB
 from tests.cli.conftest import ROOT, Memprof
 
 T4 = find_gpu("t4")
@@ -66,8 +66,8 @@ def training(
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, "-m", "profiler", "run", "--gpu", "t4", "--", sys.executable, str(script)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **home},
+        [sys.executable, "-m", "memprof", "run", "--gpu", "t4", "--", sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "profiler"), **home},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -110,8 +110,8 @@ def test_the_json_of_one_look_is_to_the_byte(
 
 def watching(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "profiler", "monitor", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment},
+        [sys.executable, "-m", "memprof", "monitor", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "profiler"), "COLUMNS": "100", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -189,8 +189,8 @@ def test_a_sweep_is_seen_in_the_log_of_a_monitor(
         "optimizers: [sgd]\nbatch_sizes: [1, 2, 3, 4]\n"
     )
     sweep = subprocess.Popen(
-        [sys.executable, "-m", "profiler", "sweep", str(config), "--gpu", "t4", "--output-dir", str(tmp_path / "r")],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **home},
+        [sys.executable, "-m", "memprof", "sweep", str(config), "--gpu", "t4", "--output-dir", str(tmp_path / "r")],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "profiler"), **home},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from memprof.errors import ExitCode
+from memprof.records import Status
+from memprof.results import Kind, Manifest, load, save_answer
 
-from profiler.errors import ExitCode
-from profiler.records import Status
-from profiler.results import Kind, Manifest, load, save_answer
 from tests.cli.conftest import ROOT, Memprof
-from tests.plots.explained import sample_explained
+from tests.report.plots.explained import sample_explained
 from tests.samples import sample_environment
 
 SWEEP = load(ROOT / "results" / "resnet50", kinds=(Kind.SWEEP,)).path

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from memprof.config.load import load
+from memprof.errors import ExitCode
+from memprof.gpus.phantom.torch_install import find_torch
+from memprof.gpus.select import Device
 
-from profiler.config_file import load
-from profiler.device import Device
-from profiler.errors import ExitCode
-from profiler.phantom.torch_install import find_torch
 from tests.cli.conftest import Memprof
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from profiler.real_gpus import list_real_gpus
-from profiler.verification import battery, load_verification
+from memprof.experiments.verify import battery, load_verification
+from memprof.gpus.real import list_real_gpus
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
 without_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="there is a real GPU")

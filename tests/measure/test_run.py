@@ -8,11 +8,9 @@ import sys
 from collections.abc import Mapping
 
 import pytest
-
-from profiler.device import Device
-from profiler.measure.outcome import Outcome
-from profiler.records import Phase, PhaseReading, Reading, Status
-from profiler.worker.protocol import reply_decoder
+from memprof.gpus.select import Device
+from memprof.records import Outcome, Phase, PhaseReading, Reading, Status
+from memprof.worker.protocol import reply_decoder
 
 BATCH_SIZE = 64
 # The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator hands them out.
@@ -23,10 +21,10 @@ OOM_ELEMENTS = 2**38
 RUNS = f"""
 import os, sys
 import torch
-from profiler.config import OptimizerConfig, SweepConfig
-from profiler.measure.run import measure
-from profiler.worker.protocol import Measured, encode
-from profiler.workload import build_model
+from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.measure.run import measure
+from memprof.worker.protocol import Measured, encode
+from memprof.workload import build_model
 from pathlib import Path
 
 BASE = dict(name="x", model="mnist_mlp", input=dict(shape=[1, 28, 28]),

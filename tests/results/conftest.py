@@ -2,8 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from profiler.records import (
+from memprof.records import (
     Breakdown,
     Environment,
     Phase,
@@ -14,7 +13,8 @@ from profiler.records import (
     Status,
     StepReading,
 )
-from profiler.results import Manifest
+from memprof.results import Manifest
+
 from tests.samples import sample_environment
 
 

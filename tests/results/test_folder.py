@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from profiler.errors import ResultError
-from profiler.records import RunRecord
-from profiler.results import Kind, Manifest, ResultFolder, find_unfinished, load, to_csv, to_line
+from memprof.errors import ResultError
+from memprof.records import RunRecord
+from memprof.results import Kind, Manifest, ResultFolder, find_unfinished, load, to_csv, to_line
 
 MakeRecord = Callable[..., RunRecord]
 MakeManifest = Callable[..., Manifest]
@@ -110,7 +109,7 @@ def test_a_sweep_killed_outright_loses_no_record_and_frees_its_folder(
     script = """
 import sys, time
 from pathlib import Path
-from profiler.results import find_unfinished
+from memprof.results import find_unfinished
 folder = find_unfinished(Path(sys.argv[1]), "mnist_mlp", "abc")
 folder.append(folder.records[0])
 print("written", flush=True)

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-
-from profiler.records import Breakdown, Environment, PhaseReading, Reading, RunRecord, Status, StepReading
-from profiler.results import COLUMNS, VARIANT_COLUMNS, row, to_csv, to_json
+from memprof.records import Breakdown, Environment, PhaseReading, Reading, RunRecord, Status, StepReading
+from memprof.results import COLUMNS, VARIANT_COLUMNS, row, to_csv, to_json
 
 MakeRecord = Callable[..., RunRecord]
 DOCUMENTED = """model, optimizer, precision, mode, batch_size, gpu, source, status, parameters_bytes,

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
-from profiler.config import SweepConfig
-from profiler.config_file import LoadedConfig
-from profiler.device import Device, phantom_device
-from profiler.measure.outcome import Outcome
-from profiler.phantom.catalog import find_gpu
-from profiler.records import Reading, Status
-from profiler.units import MIB
-from profiler.worker.protocol import Job
-from profiler.worker_client import WorkerClient
+from memprof.config.load import LoadedConfig
+from memprof.config.schema import SweepConfig
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.select import Device, phantom_device
+from memprof.records import Outcome, Reading, Status
+from memprof.units import MIB
+from memprof.worker.client import WorkerClient
+from memprof.worker.protocol import Job
 
 BASE = {
     "name": "base",

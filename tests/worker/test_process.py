@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-
-from profiler.worker.process import WorkerDiedError, WorkerProcess
+from memprof.worker.process import WorkerDiedError, WorkerProcess
 
 PARENT = """
 import os, sys, time
-from profiler.worker.process import WorkerProcess
+from memprof.worker.process import WorkerProcess
 print(WorkerProcess(dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))).pid, flush=True)
 time.sleep(60)
 """

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from profiler.config import OptimizerConfig
-from profiler.measure.outcome import Outcome
-from profiler.records import Status
-from profiler.worker.protocol import BreakDown, Measured, encode, reply_decoder, request_decoder
+from memprof.config.schema import OptimizerConfig
+from memprof.records import Outcome, Status
+from memprof.worker.protocol import BreakDown, Measured, encode, reply_decoder, request_decoder
 
 
 def test_a_request_keeps_infinities_and_missing_values() -> None:

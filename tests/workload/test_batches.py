@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-
-from profiler.config import SweepConfig
-from profiler.workload import Batch, make_batch
+from memprof.config.schema import SweepConfig
+from memprof.workload import Batch, make_batch
 
 IMAGE = {"shape": [3, 8, 8]}
 LABEL = {"shape": [], "dtype": "int64", "range": [0, 10]}

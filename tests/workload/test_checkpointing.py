@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from memprof.errors import WorkloadError
+from memprof.workload.checkpointing import checkpoint_blocks, checkpointed, find_blocks
 from torch import nn
 from torchvision import models
-
-from profiler.errors import WorkloadError
-from profiler.workload.checkpointing import checkpoint_blocks, checkpointed, find_blocks
 
 
 @pytest.mark.parametrize(

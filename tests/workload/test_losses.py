@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from memprof.config.schema import SweepConfig
+from memprof.errors import WorkloadError
+from memprof.workload import Loss, build_loss
 from torch import Tensor
 from torch.nn import functional
-
-from profiler.config import SweepConfig
-from profiler.errors import WorkloadError
-from profiler.workload import Loss, build_loss
 
 LOGITS = torch.arange(12.0).reshape(3, 4).sin()
 LABELS = torch.tensor([0, 3, 2])

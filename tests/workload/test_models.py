@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from memprof.config.names import BUILT_IN
+from memprof.config.schema import SweepConfig
+from memprof.errors import WorkloadError
+from memprof.workload import build_model
+from memprof.workload.builtin_models import FACTORIES
 from torch import Tensor, nn
-
-from profiler.config import SweepConfig
-from profiler.errors import WorkloadError
-from profiler.workload import build_model
-from profiler.workload.builtin import FACTORIES
-from profiler.workload.names import BUILT_IN
 
 
 def config(model: Any, **keys: Any) -> SweepConfig:

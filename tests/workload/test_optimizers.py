@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from memprof.config.schema import OptimizerConfig
+from memprof.errors import WorkloadError
+from memprof.workload import build_optimizer
 from torch.nn import Parameter
-
-from profiler.config import OptimizerConfig
-from profiler.errors import WorkloadError
-from profiler.workload import build_optimizer
 
 
 def optimizer(name: str, shape: tuple[int, ...] = (3, 2), **kwargs: Any) -> torch.optim.Optimizer:

@@ -1,0 +1,312 @@
+"""memprof in a notebook or a script: the answers as objects, with data frames and a display of their own.
+
+`sweep`, `explain` and `max_batch` run in a worker process as the commands do; this process' CUDA is not touched.
+`track` follows a loop that runs here. Nothing is written to disk unless a file is named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console, RenderableType
+
+from memprof.breakdown.explanation import Block, Explained, Explanation
+from memprof.breakdown.snapshot import check_writable
+from memprof.config.load import LoadedConfig, load
+from memprof.config.overrides import Flag, Override
+from memprof.config.schema import Mode
+from memprof.errors import DeviceError
+from memprof.experiments.explain import open_explainer
+from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
+from memprof.experiments.sweep import open_sweep
+from memprof.gpus.select import Device, choose_device
+from memprof.records import Environment, MaxBatch, RunRecord, Source, Try
+from memprof.report.terminal.explain import explain_report, peak_report
+from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel
+from memprof.report.terminal.sweep import sweep_table
+from memprof.units import parse_bytes
+from memprof.worker.client import WorkerClient
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
+
+_WIDTH = 110
+_HTML = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.25">{code}</pre>'
+
+
+class Shown:
+    """An answer that prints as the command line does, and shows itself in a notebook."""
+
+    def rendered(self, width: int) -> RenderableType:
+        """Return what to show in so many cells."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        console = Console(width=_WIDTH, color_system=None, force_terminal=False)
+        with console.capture() as capture:
+            console.print(self.rendered(_WIDTH))
+        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+    def _repr_html_(self) -> str:
+        import io
+
+        console = Console(width=_WIDTH, record=True, file=io.StringIO(), force_jupyter=False)
+        console.print(self.rendered(_WIDTH))
+        return console.export_html(inline_styles=True, code_format=_HTML)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SweepAnswer(Shown):
+    """A sweep's records, in the order of the config's points."""
+
+    records: tuple[RunRecord, ...]
+    environment: Environment
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """One row a point, under the columns of `results.csv`: bytes as ``Int64``, unknown ``<NA>``."""
+        from memprof.results.dataframe import frame
+
+        return frame(self.records)
+
+    def rendered(self, width: int) -> RenderableType:
+        return sweep_table(self.records, width)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ExplainAnswer(Shown):
+    """One point's record and its peak taken apart."""
+
+    explained: Explained
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """The peak taken apart; ``None`` where nothing ran."""
+        return self.explained.explanation
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """One row a block that was there at the peak, the largest first."""
+        return _blocks(self.explanation)
+
+    def rendered(self, width: int) -> RenderableType:
+        return explain_report(self.explained, 2, 10, width)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MaxBatchAnswer(Shown):
+    """The largest batch that trains, and the tries that prove it."""
+
+    answer: MaxBatch
+
+    @property
+    def largest_batch_size(self) -> int:
+        """0 where not even one sample trains."""
+        return self.answer.largest_batch_size
+
+    @property
+    def safe_batch_size(self) -> int:
+        """Eight tenths of the largest, rounded down."""
+        return self.answer.safe_batch_size
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """One row a try, in order."""
+        from memprof.results.dataframe import plain_frame
+
+        return plain_frame(Try, (*self.answer.tries, *self.answer.more_tries))
+
+    def rendered(self, width: int) -> RenderableType:
+        return max_batch_panel(self.answer, width) if self.largest_batch_size else does_not_fit(self.answer)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrackAnswer(Shown):
+    """The peak of a tracked region, taken apart."""
+
+    explanation: Explanation
+    title: str
+    source: Source
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """One row a block that was there at the peak, the largest first."""
+        return _blocks(self.explanation)
+
+    def rendered(self, width: int) -> RenderableType:
+        return peak_report(self.explanation, self.title, self.source, width)
+
+
+def sweep(
+    config: str | Path,
+    *,
+    gpu: str | None = None,
+    batch_sizes: Sequence[int] = (),
+    optimizers: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> SweepAnswer:
+    """Measure each optimizer at each batch size of a config file, as `memprof sweep` does.
+
+    Args:
+        config: the config file.
+        gpu: ``auto``, ``cuda:N`` or a GPU of the catalog; by default the config's.
+        batch_sizes: instead of the configured ones.
+        optimizers: of the configured ones, or any other.
+        settings: any config keys and their values, e.g. ``{"precision": "amp-bf16"}``.
+
+    Raises:
+        MemprofError: the config, the model or the GPU cannot be used; one line says why.
+    """
+    loaded = _load(config, gpu, batch_sizes, optimizers, settings)
+    with open_sweep(loaded, choose_device(loaded.config.gpu)) as running:
+        return SweepAnswer(records=tuple(running.records()), environment=running.environment)
+
+
+def explain(
+    config: str | Path,
+    *,
+    batch_size: int | None = None,
+    optimizer: str | None = None,
+    gpu: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    snapshot: str | Path | None = None,
+) -> ExplainAnswer:
+    """Run one point and name every byte of its peak, as `memprof explain` does; the arguments are those of `sweep`.
+
+    With `snapshot`, a snapshot for pytorch.org/memory_viz is written there.
+
+    Raises:
+        MemprofError: the config, the model or the GPU cannot be used; one line says why.
+    """
+    loaded = _load(config, gpu, _maybe(batch_size), _maybe(optimizer), settings)
+    file = None if snapshot is None else Path(snapshot)
+    if file is not None:
+        check_writable(file)
+    with open_explainer(loaded, _gpu(loaded, "explain")) as explainer:
+        return ExplainAnswer(explained=explainer.explain(loaded.config.points()[0], file))
+
+
+def max_batch(
+    config: str | Path,
+    *,
+    optimizer: str | None = None,
+    gpu: str | None = None,
+    memory: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> MaxBatchAnswer:
+    """Find the largest batch that trains, as `memprof max-batch` does; `memory` caps it, e.g. ``"16GiB"``.
+
+    Raises:
+        MemprofError: the config, the model or the GPU cannot be used; one line says why.
+        ValueError: `memory` is no size.
+    """
+    loaded = _load(config, gpu, (), _maybe(optimizer), settings)
+    device = _gpu(loaded, "max_batch")
+    chosen = None if loaded.config.mode is Mode.INFERENCE else loaded.config.optimizers[0]
+    limits = Limits(memory_limit_bytes=None if memory is None else parse_bytes(memory))
+    with WorkerClient(loaded, device) as client:
+        client.environment()
+        (answer,) = find_max_batches(client, [Target(config=loaded.config, optimizer=chosen, device=device)], limits)
+    return MaxBatchAnswer(answer=answer)
+
+
+class track:  # noqa: N801  used as a function is
+    """Follow a stretch of one's own training loop, and take its peak apart.
+
+    ``with track(model, optimizer) as t: ...`` then ``print(t.explain())``. The loop runs as it is: nothing is added to
+    what it allocates. Best entered before the first step, since blocks that are older than it and are not the model's
+    or the optimizer's are unknown. PyTorch keeps one history of its allocator: one that was on before ends.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+        *,
+        snapshot: str | Path | None = None,
+    ) -> None:
+        """Prepare to follow.
+
+        Args:
+            model: on the GPU already; ``None`` for code without one.
+            optimizer: one, several, or none.
+            snapshot: where to write a snapshot for pytorch.org/memory_viz.
+        """
+        self._model = model
+        self._optimizers = tuple(optimizer) if isinstance(optimizer, Sequence) else _maybe(optimizer)
+        self._snapshot = None if snapshot is None else Path(snapshot)
+        self._answer: TrackAnswer | None = None
+
+    def __enter__(self) -> Self:
+        from memprof.measure.track import Region, device_of
+
+        if self._snapshot is not None:
+            check_writable(self._snapshot)
+        self._device = device_of(self._model)
+        self._region = Region(self._model, self._optimizers, self._device, whole=self._snapshot is not None)
+        self._region.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        from memprof.gpus.phantom.runtime import unknown_workspaces
+
+        explanation = self._region.stop(self._snapshot)
+        source = Source.MEASURED if unknown_workspaces() is None else Source.EMULATED
+        gpu = torch.cuda.get_device_name(self._device)
+        phantom = " (phantom)" if source is Source.EMULATED else ""
+        named = [type(self._model).__name__] if self._model is not None else []
+        self._answer = TrackAnswer(
+            explanation=explanation,
+            title=" · ".join([*named, *(type(o).__name__ for o in self._optimizers), gpu + phantom, source.value]),
+            source=source,
+        )
+
+    def explain(self) -> TrackAnswer:
+        """Return the peak of the region, taken apart.
+
+        Raises:
+            RuntimeError: the region has not ended.
+        """
+        if self._answer is None:
+            raise RuntimeError("the tracked region has not ended: ask behind the with block")
+        return self._answer
+
+
+def _load(
+    config: str | Path,
+    gpu: str | None,
+    batch_sizes: Sequence[int],
+    optimizers: Sequence[str],
+    settings: Mapping[str, Any] | None,
+) -> LoadedConfig:
+    texts = [
+        *((Flag.SET, f"{key}={json.dumps(value)}") for key, value in (settings or {}).items()),
+        *((Flag.GPU, name) for name in _maybe(gpu)),
+        *((Flag.BATCH_SIZE, str(size)) for size in batch_sizes),
+        *((Flag.OPTIMIZER, name) for name in optimizers),
+    ]
+    return load(Path(config), [Override(flag=flag, text=text) for flag, text in texts])
+
+
+def _gpu(loaded: LoadedConfig, asked: str) -> Device:
+    device = choose_device(loaded.config.gpu)
+    if device.source is Source.ANALYTIC:
+        raise DeviceError(f"{asked} needs a GPU, real or phantom: {device.explanation}")
+    return device
+
+
+def _maybe(value: Any) -> tuple[Any, ...]:
+    return () if value is None else (value,)
+
+
+def _blocks(explanation: Explanation | None) -> pandas.DataFrame:
+    from memprof.results.dataframe import plain_frame
+
+    return plain_frame(Block, explanation.blocks if explanation else ())

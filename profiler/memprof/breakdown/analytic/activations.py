@@ -1,0 +1,152 @@
+"""Activations: what autograd saves for backward while forward and loss run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedOperatorException,
+)
+
+from memprof.breakdown.analytic.fake_cuda import StandInModel, device_storages
+from memprof.breakdown.analytic.kernels import cuda_autocast, cuda_kernels
+from memprof.config.schema import SweepConfig
+from memprof.errors import WorkloadError
+from memprof.workload.batches import Batch, make_batch
+from memprof.workload.checkpointing import checkpointed
+from memprof.workload.losses import Loss
+from memprof.workload.precision import autocast_dtype
+from memprof.workload.reason import reason
+
+Place = Callable[[], str | None]
+
+
+def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
+    """Return the bytes of the storages that autograd saves, each once, less parameters, buffers and batch.
+
+    Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` hands over. Of checkpointed blocks these are
+    the inputs, and what the largest block saves when backward runs it again. ``None`` where the model needs real
+    values to run.
+
+    Raises:
+        WorkloadError: the model or the loss refuses the batch's shapes or dtypes.
+    """
+    by_place = activations_by_place(model, config, batch, loss, lambda: None)
+    return None if by_place is None else sum(by_place.values())
+
+
+def activations_by_place(
+    model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
+) -> Mapping[str | None, int] | None:
+    """Return the bytes of `activations_bytes` by what `place` answers when autograd saves a storage first.
+
+    Raises:
+        WorkloadError: as `activations_bytes`.
+    """
+    saved, again = Saved(place), list[Saved]()
+    stand_ins, dtype = model.batch(batch), autocast_dtype(config.precision)
+    try:
+        with (
+            model.active(),
+            cuda_kernels(model.module),
+            cuda_autocast(dtype),
+            saved.watched(),
+            _blocks_watched(model.module, again, place),
+        ):
+            loss(model.module(*stand_ins.inputs), stand_ins.target)
+    except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
+        return None
+    except Exception as error:
+        _raise_if_wrong(model, config, loss, error)
+        return None
+    known = device_storages((*model.module.parameters(), *model.module.buffers(), *stand_ins.tensors))
+    blocks = [block.bytes_beside({**known, **saved.storages}) for block in again]
+    return saved.bytes_beside(known) + max(blocks, key=Counter.total, default=Counter())
+
+
+class Saved:
+    """The storages that autograd saves on the device while `watched`, each with the `place` that saved it first."""
+
+    def __init__(self, place: Place) -> None:
+        self.storages: dict[int, torch.UntypedStorage] = {}
+        self._place = place
+        self._places: dict[int, str | None] = {}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Keep what autograd saves, except within other hooks."""
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, _as_it_is):
+            yield
+
+    def bytes_beside(self, known: Mapping[int, torch.UntypedStorage]) -> Counter[str | None]:
+        """Return by place the bytes of the storages that are not among `known`."""
+        counted = Counter[str | None]()
+        for key, storage in self.storages.items():
+            if key not in known:
+                counted[self._places[key]] += storage.nbytes()
+        return counted
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        found = device_storages((tensor,))
+        self.storages.update(found)
+        for key in found:
+            self._places.setdefault(key, self._place())
+        return tensor
+
+
+@contextmanager
+def _blocks_watched(module: nn.Module, again: list[Saved], place: Place) -> Iterator[None]:
+    """Add to `again` what each run of a checkpointed block saves: checkpoint's own hooks would take it."""
+    blocks = {forward: forward.run for forward in checkpointed(module)}
+    for forward, run in blocks.items():
+        forward.run = partial(_run_watched, run, again, place)
+    try:
+        yield
+    finally:
+        for forward, run in blocks.items():
+            forward.run = run
+
+
+def _run_watched(run: Callable[..., Any], again: list[Saved], place: Place, *args: Any, **kwargs: Any) -> Any:
+    again.append(Saved(place))
+    with again[-1].watched():
+        return run(*args, **kwargs)
+
+
+def _as_it_is(tensor: Any) -> Any:
+    return tensor
+
+
+def _raise_if_wrong(model: StandInModel, config: SweepConfig, loss: Loss, error: Exception) -> None:
+    """Raise `WorkloadError` if two samples fail with real values too.
+
+    A stand-in may fail where a real tensor does not (a model that looks at data, an extension without
+    shapes), and the CPU may lack an operator that the GPU has.
+    """
+    if isinstance(error, WorkloadError):
+        raise error
+    samples = make_batch(config, 2, torch.device("cpu"))
+    with model.real_values() as module, torch.no_grad():
+        try:
+            loss(module(*samples.inputs), samples.target)
+        except NotImplementedError:
+            return
+        except Exception as real:
+            if "not implemented for" in str(real):
+                return
+            raise WorkloadError(_refusal(config, real)) from error
+
+
+def _refusal(config: SweepConfig, error: Exception) -> str:
+    inputs = ", ".join(f"{part.dtype} {list(part.shape)}" for part in config.input)
+    target = "" if config.target is None else f", its target {config.target.dtype} {list(config.target.shape)}"
+    said = f"{config.model.name} cannot run on two samples of the config: {reason(error)}"
+    return f"{said}; the config's input is {inputs}{target}, without the batch dimension"

@@ -1,0 +1,45 @@
+"""`memprof check`: a saved sweep or comparison against a baseline, for continuous integration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from memprof.cli.console import print_json, stdout
+from memprof.errors import ExitCode
+from memprof.records import SCHEMA_VERSION
+from memprof.report.terminal.compare import check_report
+from memprof.results import load_alike
+from memprof.results.diff import compare_results
+from memprof.results.regression import Finding, Verdict, check_results, parse_limit
+
+
+def run(result: str, baseline: str, max_increase: str, root: Path, json: bool) -> ExitCode:
+    """Print which rows of the baseline grew or are missing; return `ExitCode.REGRESSION` where there are any."""
+    limit = parse_limit(max_increase)
+    verdict = check_results(compare_results(*load_alike(baseline, result, root)), limit)
+    if json:
+        print_json(_json(verdict))
+    else:
+        stdout().print(check_report(verdict), soft_wrap=True)
+    return ExitCode.OK if verdict.passed else ExitCode.REGRESSION
+
+
+def _json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "passed": verdict.passed,
+        "figure": verdict.figure,
+        "max_increase": asdict(verdict.limit),
+        "grew": [_row(finding, verdict.figure) for finding in verdict.grew],
+        "missing": [_row(finding, verdict.figure) for finding in verdict.missing],
+        "new": [pair.name._asdict() for pair in verdict.new],
+        "held": [pair.name._asdict() for pair in verdict.held],
+    }
+
+
+def _row(finding: Finding, figure: str) -> dict[str, Any]:
+    change = finding.pair.change(figure)
+    growth = {"bytes": change.bytes, "percent": change.percent}
+    return {**finding.pair.name._asdict(), "reason": finding.reason, **asdict(change), **growth}

@@ -1,0 +1,51 @@
+"""`memprof diff`: two saved sweeps or comparisons, row by row."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from memprof.cli.console import print_json, stdout
+from memprof.errors import ExitCode
+from memprof.records import SCHEMA_VERSION
+from memprof.report.terminal.compare import diff_table
+from memprof.results import load_alike
+from memprof.results.diff import FIGURES, Comparison, Pair, compare_results
+
+
+def run(before: str, after: str, root: Path, force: bool, json: bool) -> ExitCode:
+    """Print what became of each row of the result that `before` names in the one that `after` does."""
+    comparison = compare_results(*load_alike(before, after, root), force)
+    if json:
+        print_json(_json(comparison))
+        return ExitCode.OK
+    console = stdout()
+    console.print(diff_table(comparison, console.width), soft_wrap=False)
+    return ExitCode.OK
+
+
+def _json(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "before": str(comparison.before.path),
+        "after": str(comparison.after.path),
+        "unlike": [asdict(item) for item in comparison.unlike],
+        "changed": [asdict(item) for item in comparison.changed],
+        "rows": [_row(pair) for pair in comparison.pairs],
+    }
+
+
+def _row(pair: Pair) -> dict[str, Any]:
+    changes = {figure: pair.change(figure) for figure in FIGURES}
+    return {
+        **pair.name._asdict(),
+        "status": {
+            "before": pair.before.status if pair.before else None,
+            "after": pair.after.status if pair.after else None,
+        },
+        **{
+            figure: {**asdict(change), "bytes": change.bytes, "percent": change.percent}
+            for figure, change in changes.items()
+        },
+    }

@@ -1,0 +1,90 @@
+"""`memprof doctor`: what is there, what is missing, and what would mend it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from memprof.cli.console import print_json, stdout
+from memprof.errors import DeviceError, ExitCode
+from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
+from memprof.gpus.phantom.build import build_phantom, find_compiler
+from memprof.gpus.phantom.environment import phantom_environment
+from memprof.gpus.phantom.self_test import run_self_test
+from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
+from memprof.gpus.real import list_real_gpus
+from memprof.report.terminal.sweep import CheckRow, doctor_table
+
+
+def run(json: bool) -> ExitCode:
+    """Print the findings. The status is 4 where neither a real nor a phantom GPU can be had."""
+    checks = list(_checks())
+    if json:
+        print_json({"checks": [asdict(check) for check in checks]})
+    else:
+        stdout().print(doctor_table(checks))
+    states = {check.name: check.state for check in checks}
+    return ExitCode.OK if "ok" in (states["real GPU"], states["self-test"]) else ExitCode.DEVICE
+
+
+def _checks() -> Iterator[CheckRow]:
+    yield CheckRow(name="Python", state="ok", detail=f"{platform.python_version()} ({sys.executable})")
+    install = find_torch()
+    yield from _torch_checks(install)
+    yield from _real_gpu_checks()
+    yield _compiler_check()
+    yield from _phantom_checks(install)
+
+
+def _torch_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
+    if install is None:
+        advice = "pip install torch torchvision"
+        yield CheckRow(name="PyTorch", state="missing", detail="not installed", advice=advice)
+        return
+    yield CheckRow(name="PyTorch", state="ok", detail=install.torch_version)
+    if install.cuda_version is None:
+        advice = "without a CUDA build memprof has the analytic breakdown alone"
+        yield CheckRow(name="CUDA", state="missing", detail="a CPU build of torch", advice=advice)
+        return
+    yield CheckRow(name="CUDA", state="ok", detail=install.cuda_version)
+    cudnn = install.cudnn_version
+    yield CheckRow(name="cuDNN", state="ok" if cudnn else "missing", detail=cudnn or "no headers found")
+
+
+def _real_gpu_checks() -> Iterator[CheckRow]:
+    gpus = list_real_gpus()
+    if not gpus:
+        yield CheckRow(
+            name="real GPU",
+            state="missing",
+            detail="none found",
+            advice="--gpu takes a phantom of the catalog",
+        )
+        return
+    yield CheckRow(name="driver", state="ok", detail=gpus[0].driver_version)
+    yield CheckRow(name="real GPU", state="ok", detail=", ".join(gpu.name for gpu in gpus))
+
+
+def _compiler_check() -> CheckRow:
+    try:
+        return CheckRow(name="compiler", state="ok", detail=" ".join(find_compiler()))
+    except DeviceError as error:
+        return CheckRow(name="compiler", state="missing", detail="none found", advice=str(error))
+
+
+def _phantom_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
+    try:
+        libraries = build_phantom()
+    except DeviceError as error:
+        for name in ("phantom", "self-test"):
+            yield CheckRow(name=name, state="missing", detail="cannot be had", advice=str(error))
+        return
+    yield CheckRow(name="phantom", state="ok", detail=f"built in {libraries.folder}")
+    spec = find_gpu(DEFAULT_GPU)
+    found = run_self_test(phantom_environment(libraries, spec), spec, install)
+    yield CheckRow(name="self-test", state="ok" if found.passed else "warn", detail=found.detail)
+    if found.passed:
+        known = "cuDNN says the workspace of each plan" if found.cudnn_answers else "cuDNN does not say workspaces"
+        yield CheckRow(name="workspaces", state="ok" if found.cudnn_answers else "warn", detail=known)

@@ -1,0 +1,113 @@
+"""`memprof explain`: one point run once, and every byte of its peak named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from memprof.breakdown.explanation import Explained
+from memprof.breakdown.snapshot import check_writable, explain_snapshot
+from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli.saving import make_manifest, print_place
+from memprof.config.load import load
+from memprof.config.overrides import Override
+from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.experiments.explain import open_explainer
+from memprof.gpus.select import Device, choose_device
+from memprof.records import SCHEMA_VERSION, Source, Status
+from memprof.report.terminal.explain import explain_report, peak_report
+from memprof.results import Kind, Result, load_answer, save_answer
+from memprof.results import load as load_result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of the command. `depth` of the module tree is ``None`` for all of it."""
+
+    depth: int | None
+    blocks: int
+    snapshot: Path | None
+    folder: Path
+    json: bool
+    error_bar: bool = False
+
+
+def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+    """Explain the config's first point, save and print the answer; 6 where it failed for another reason than memory."""
+    _check(wanted)
+    loaded = load(config, chosen)
+    device = _gpu(loaded.config.gpu)
+    if wanted.error_bar and device.source is Source.MEASURED:
+        raise ConfigError("--error-bar needs a phantom (--gpu t4, say): a real GPU has the addresses of its driver")
+    (stderr() if wanted.json else stdout()).print(device.explanation, soft_wrap=True)
+    with progress_bar("starting PyTorch", None) as progress, open_explainer(loaded, device) as explainer:
+        progress.update(progress.tasks[0].id, description="running with the allocator's history kept")
+        point = loaded.config.points()[0]
+        explained = explainer.explain(point, wanted.snapshot)
+        if wanted.error_bar:
+            progress.update(progress.tasks[0].id, description="the same with addresses in other orders")
+            explained = replace(explained, error_bar=explainer.error_bar(point, explained.record))
+        manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
+    saved = load_result(save_answer(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
+    show(saved, wanted.json, wanted.depth, wanted.blocks)
+    if wanted.snapshot is not None and wanted.snapshot.is_file() and not wanted.json:
+        stdout().print(f"snapshot in {wanted.snapshot}: open it at https://pytorch.org/memory_viz", soft_wrap=True)
+    return ExitCode.OK if explained.record.status in (Status.OK, Status.OOM) else ExitCode.FAILED_ROWS
+
+
+def run_snapshot(file: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+    """Explain somebody's own snapshot: nothing is run, and nothing saved."""
+    if chosen or wanted.snapshot is not None or wanted.error_bar:
+        raise ConfigError(f"{file} is a snapshot: only --blocks and --json go with it, since nothing is run")
+    _check(wanted)
+    explanations = explain_snapshot(file)
+    if wanted.json:
+        devices = {str(index): asdict(explanation) for index, explanation in explanations.items()}
+        print_json({"schema_version": SCHEMA_VERSION, "snapshot": str(file), "devices": devices})
+        return ExitCode.OK
+    console = stdout()
+    for index, explanation in explanations.items():
+        title = f"{file.name} · device {index} · {explanation.events:,} events"
+        console.print(peak_report(explanation, title, None, console.width, most_blocks=wanted.blocks))
+    return ExitCode.OK
+
+
+def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> None:
+    """Print a saved explanation."""
+    explained = load_answer(saved.path, Explained)
+    if json:
+        print_json(_json(explained))
+        return
+    console = stdout()
+    console.print(explain_report(explained, depth, blocks, console.width))
+    print_place(saved)
+
+
+def _json(explained: Explained) -> dict[str, object]:
+    """The explanation's own fields at the top, so that a script finds the figures at once."""
+    explanation = explained.explanation
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": explained.source.value,
+        **(asdict(explanation) if explanation else {}),
+        "ladder": [asdict(rung) for rung in explanation.ladder] if explanation else None,
+        "differences": [asdict(row) for row in explained.differences],
+        "error_bar": asdict(explained.error_bar) if explained.error_bar else None,
+        "record": asdict(explained.record),
+    }
+
+
+def _gpu(name: str) -> Device:
+    device = choose_device(name)
+    if device.source is Source.ANALYTIC:
+        raise DeviceError(f"explain needs a GPU, real or phantom ({device.explanation}); memprof summary needs none")
+    return device
+
+
+def _check(wanted: Wanted) -> None:
+    for option, value, least in (("--depth", wanted.depth, 0), ("--blocks", wanted.blocks, 1)):
+        if value is not None and value < least:
+            raise ConfigError(f"{option} {value}: must be at least {least}")
+    if wanted.snapshot is not None:
+        check_writable(wanted.snapshot)

@@ -1,0 +1,153 @@
+"""`memprof fit`: the cheapest knobs that make a batch fit into so much memory."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.config.load import LoadedConfig, load
+from memprof.config.overrides import Flag, Override
+from memprof.config.schema import Mode, SweepConfig
+from memprof.config.variants import Setting, load_variant
+from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.experiments.compare import VariantRuns, open_variant_runs
+from memprof.experiments.fit import Asked, Fit, Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.memory_savers import build_ladder, laid_out
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.real import list_real_gpus
+from memprof.records import SCHEMA_VERSION, Source
+from memprof.report.terminal.fit import fit_table
+from memprof.units import format_bytes, parse_bytes
+
+_BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the first to multiply in bfloat16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is to fit: a config file, the options laid over it, and the memory as it was typed."""
+
+    path: Path
+    overrides: Sequence[Override]
+    memory: str | None
+
+    def loaded(self, settings: Sequence[Setting] = ()) -> LoadedConfig:
+        """Return the config with knobs laid over it, of its first optimizer and, by default, its largest batch."""
+        if not any(setting.key == "batch_size" for setting in settings):
+            largest = max(load(self.path, self.overrides).config.sizes())
+            settings = (*settings, Setting(key="batch_size", value=str(largest)))
+        return load_variant(self.path, self.overrides, settings)
+
+    def config(self, settings: Sequence[Setting]) -> SweepConfig:
+        """Return the config of `loaded`."""
+        return self.loaded(settings).config
+
+
+def run(question: Question, json: bool) -> ExitCode:
+    """Try the knobs, print each step and the set that fits; return `ExitCode.DOES_NOT_FIT` where none does."""
+    base = question.loaded()
+    limit_bytes = _parsed(question.memory)
+    with progress_bar("starting PyTorch", None) as progress, open_variant_runs(base) as runs:
+        (stderr() if json else stdout()).print(runs.device.explanation, soft_wrap=True)
+        memory = _checked(runs, limit_bytes)
+        ladder = build_ladder(base.config, _multiplies_bf16(runs))
+        asked = Asked(config_of=question.config, ladder=ladder, memory_bytes=limit_bytes)
+        steps = []
+        for step in Fit(runs, asked).steps():
+            steps.append(step)
+            progress.update(progress.tasks[0].id, description=step.added)
+    best = cheapest_of(steps)
+    command = _command(question, best, base.config) if best else None
+    if json:
+        print_json(_json(steps, limit_bytes, command))
+    else:
+        console = stdout()
+        console.print(fit_table(steps, memory, console.width))
+        if command:
+            console.print(command, soft_wrap=True)
+    return ExitCode.OK if best else ExitCode.DOES_NOT_FIT
+
+
+def _parsed(memory: str | None) -> int | None:
+    try:
+        size = parse_bytes(memory) if memory is not None else None
+    except ValueError as error:
+        raise ConfigError(f"--memory {memory}: {error}") from None
+    if size == 0:
+        raise ConfigError(f"--memory {memory}: nothing fits into no memory; write for example 8GiB")
+    return size
+
+
+def _checked(runs: VariantRuns, limit_bytes: int | None) -> str:
+    """Return the memory in words, or refuse more than there is."""
+    total = runs.environment.gpu_total_bytes
+    if runs.device.source is Source.ANALYTIC or total is None:
+        raise DeviceError(
+            f"fit needs a GPU, real or phantom, to show that a set of knobs fits: {runs.device.explanation}"
+        )
+    if limit_bytes is None:
+        return f"the GPU's {format_bytes(total)}"
+    if limit_bytes > total:
+        has = f"{runs.environment.gpu} has {format_bytes(total)}"
+        raise ConfigError(
+            f"--memory {format_bytes(limit_bytes)}: {has}; choose a larger GPU with --gpu, or less memory"
+        )
+    return f"{format_bytes(limit_bytes)} (set_per_process_memory_fraction)"
+
+
+def _multiplies_bf16(runs: VariantRuns) -> bool:
+    if runs.device.source is Source.EMULATED:
+        return find_gpu(runs.device.name).capability[0] >= _BF16_SINCE
+    return int(list_real_gpus()[runs.device.index].compute_capability.partition(".")[0]) >= _BF16_SINCE
+
+
+def _command(question: Question, best: Step, config: SweepConfig) -> str:
+    """Return the command that runs the set that fits."""
+    typed = [item for item in question.overrides if item.flag in (Flag.SET, Flag.GPU)]
+    kept = [item for item in typed if not item.text.startswith(("batch_size=", "batch_sizes="))]
+    settings = {setting.key: setting.value for setting in laid_out(best.rungs)}
+    size = settings.pop("batch_size", str(config.sizes()[0]))
+    words = ["memprof", "sweep", str(question.path), *(word for item in kept for word in (item.flag.value, item.text))]
+    if config.mode is Mode.TRAIN:
+        label = config.optimizers[0].label
+        words += ["--optimizer", label]
+        settings = {key.replace("optimizer.", f"optimizers.{label}.", 1): value for key, value in settings.items()}
+    words += ["--batch-size", size, *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
+    return shlex.join(words)
+
+
+def _json(steps: Sequence[Step], limit_bytes: int | None, command: str | None) -> dict[str, Any]:
+    first = next(step.free for step in steps if step.free)
+    best, smallest = cheapest_of(steps), smallest_of(steps)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": asdict(first.environment),
+        "memory_limit_bytes": limit_bytes,
+        "fits": best is not None,
+        "settings": {setting.key: setting.value for setting in laid_out(best.rungs)} if best else None,
+        "command": command,
+        "peak_allocated_bytes": peak_bytes(best.within) if best else None,
+        "peak_reserved_bytes": peak_bytes(best.within, "reserved") if best else None,
+        "smallest_peak_allocated_bytes": peak_bytes(smallest.free) if smallest else None,
+        "source": first.source.value,
+        "steps": [_step(step) for step in steps],
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "knob": step.added,
+        "left_out": step.left_out,
+        "kept": step.kept,
+        "fits": step.fits,
+        "cost": step.cost,
+        "settings": {setting.key: setting.value for setting in laid_out(step.rungs)},
+        "peak_allocated_bytes": peak_bytes(step.free),
+        "peak_reserved_bytes": peak_bytes(step.free, "reserved"),
+        "saved_bytes": step.saved_bytes,
+        "saved_reserved_bytes": step.saved_reserved_bytes,
+        "reason": step.reason,
+    }

@@ -1,0 +1,184 @@
+"""`memprof max-batch`: the largest batch size that trains, on one GPU or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from memprof import results
+from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli.saving import make_manifest, print_place
+from memprof.config.load import LoadedConfig, load
+from memprof.config.overrides import Override
+from memprof.config.schema import Mode
+from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.experiments.max_batch.accumulation import find_accumulations
+from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
+from memprof.gpus.catalog import load_catalog
+from memprof.gpus.select import Device, choose_device, runnable_gpus
+from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
+from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
+from memprof.results import Kind, Result, save_answer
+from memprof.units import format_bytes, parse_bytes
+from memprof.worker.client import WorkerClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The options of the command, as they were written."""
+
+    gpus: Sequence[str]
+    memory: str | None
+    start: int | None
+    most: int | None
+    multiple_of: int
+    timeout_seconds: float | None
+    target_batch_size: int | None
+    folder: Path
+    json: bool
+
+
+def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+    """Search, save and print the answer, and return the exit status: 7 where not even the smallest batch fits."""
+    limits = _limits(wanted)
+    loaded = load(config, chosen)
+    devices = _devices(wanted.gpus or [loaded.config.gpu])
+    _check_memory(devices, limits)
+    if len(devices) == 1:
+        (stderr() if wanted.json else stdout()).print(devices[0].explanation, soft_wrap=True)
+    with progress_bar("starting PyTorch", len(devices)) as progress, WorkerClient(loaded, devices[0]) as client:
+        environment = client.environment()
+        answers = _search(client, _targets(loaded, devices), limits, wanted, progress)
+    manifest = make_manifest(Kind.MAX_BATCH, loaded, environment, len(devices))
+    saved = results.load(save_answer(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
+    show(saved, wanted.json)
+    return ExitCode.OK if any(answer.largest_batch_size for answer in answers) else ExitCode.DOES_NOT_FIT
+
+
+def show(saved: Result, json: bool) -> None:
+    """Print a saved answer: a panel for one GPU, a table for several; where nothing fits, a line for each on stderr."""
+    answers = results.load_answer(saved.path, list[MaxBatch])
+    fits = any(answer.largest_batch_size for answer in answers)
+    console = stdout()
+    if json:
+        print_json(_json(answers, saved.manifest.environment))
+    elif len(answers) > 1:
+        console.print(max_batch_table(answers, console.width))
+    elif fits:
+        console.print(max_batch_panel(answers[0], console.width))
+    if not fits:
+        for answer in answers:
+            stderr().print(f"memprof: {does_not_fit(answer)}", soft_wrap=True)
+    if not json:
+        print_place(saved)
+
+
+def _limits(wanted: Wanted) -> Limits:
+    for option, value in (
+        ("--start", wanted.start),
+        ("--max", wanted.most),
+        ("--multiple-of", wanted.multiple_of),
+        ("--target-batch", wanted.target_batch_size),
+    ):
+        if value is not None and value < 1:
+            raise ConfigError(f"{option} {value}: must be at least 1")
+    if wanted.timeout_seconds is not None and not wanted.timeout_seconds > 0:
+        raise ConfigError(f"--timeout {wanted.timeout_seconds:g}: must be above 0 seconds")
+    if wanted.most is not None and wanted.start is not None and wanted.most < wanted.start:
+        raise ConfigError(f"--max {wanted.most} is below --start {wanted.start}")
+    if wanted.most is not None and wanted.most < wanted.multiple_of:
+        raise ConfigError(f"--max {wanted.most} is below --multiple-of {wanted.multiple_of}, the smallest batch")
+    return Limits(
+        start=wanted.start,
+        most=wanted.most,
+        multiple_of=wanted.multiple_of,
+        memory_limit_bytes=None if wanted.memory is None else _memory(wanted.memory),
+        timeout_seconds=wanted.timeout_seconds,
+    )
+
+
+def _memory(text: str) -> int:
+    try:
+        limit = parse_bytes(text)
+    except ValueError as error:
+        raise ConfigError(f"--memory: {error}") from error
+    if limit < 1:
+        raise ConfigError(f"--memory {text}: must be above 0")
+    return limit
+
+
+def _devices(gpus: Sequence[str]) -> list[Device]:
+    names = [name for gpu in gpus for name in (_all_gpus() if gpu == "all" else [gpu])]
+    devices = [choose_device(name) for name in dict.fromkeys(names)]
+    if any(device.source is Source.ANALYTIC for device in devices):
+        raise DeviceError(f"max-batch needs a GPU, real or phantom: {devices[0].explanation}")
+    if len({device.source for device in devices}) > 1:
+        raise ConfigError("--gpu: real GPUs and phantoms cannot stand in one table; ask for each kind on its own")
+    return devices
+
+
+def _all_gpus() -> list[str]:
+    """The catalog without those that the installed PyTorch has no code for; which they are is said on stderr."""
+    names = runnable_gpus()
+    left_out = [name for name in load_catalog() if name not in names]
+    if left_out:
+        stderr().print(f"left out, as this PyTorch has no code for them: {', '.join(left_out)}", soft_wrap=True)
+    return names
+
+
+def _check_memory(devices: Sequence[Device], limits: Limits) -> None:
+    cap = limits.memory_limit_bytes
+    totals = [device.total_bytes for device in devices if device.total_bytes is not None]
+    if cap is not None and totals and cap > max(totals):
+        most = format_bytes(max(totals))
+        raise ConfigError(f"--memory {format_bytes(cap)} is more than the GPU has: {most}")
+
+
+def _targets(loaded: LoadedConfig, devices: Sequence[Device]) -> list[Target]:
+    config = loaded.config
+    optimizer = None if config.mode is Mode.INFERENCE else config.optimizers[0]
+    return [Target(config=config, optimizer=optimizer, device=device) for device in devices]
+
+
+def _search(
+    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: Wanted, progress: Progress
+) -> list[MaxBatch]:
+    """The answer of each target, in their order."""
+    found = {}
+    progress.update(progress.tasks[0].id, description="trying batch sizes")
+    for answer in find_max_batches(client, targets, limits):
+        found[answer.gpu] = answer
+        progress.update(progress.tasks[0].id, advance=1)
+    answers = [found[target.device.name] for target in targets]
+    if wanted.target_batch_size is None:
+        return answers
+    progress.update(progress.tasks[0].id, description=f"accumulating {wanted.target_batch_size}")
+    ways = find_accumulations(client, targets, answers, wanted.target_batch_size)
+    return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
+
+
+def _json(answers: Sequence[MaxBatch], environment: Environment) -> dict[str, Any]:
+    header = {"schema_version": SCHEMA_VERSION}
+    if len(answers) == 1:
+        return {**header, **_answer_json(answers[0], environment)}
+    ranked = sorted(answers, key=lambda answer: -answer.largest_batch_size)
+    return {**header, "gpus": [_answer_json(answer, environment) for answer in ranked]}
+
+
+def _answer_json(answer: MaxBatch, environment: Environment) -> dict[str, Any]:
+    fields = asdict(answer)
+    fit = fields.pop("fit") or dict.fromkeys(("fixed_bytes", "bytes_per_sample", "residual_bytes"))
+    gpu = answer.gpu if answer.source is Source.EMULATED else environment.gpu
+    circumstances = replace(environment, gpu=gpu, gpu_total_bytes=answer.gpu_total_bytes)
+    return {
+        "largest_batch_size": fields.pop("largest_batch_size"),
+        "safe_batch_size": answer.safe_batch_size,
+        "batch_size_at_80_percent_memory": fields.pop("batch_size_at_80_percent_memory"),
+        **fields,
+        **{f"fit_{name}" if name == "residual_bytes" else name: value for name, value in fit.items()},
+        "environment": asdict(circumstances),
+    }

@@ -1,0 +1,133 @@
+"""`memprof plot`: a saved result as a picture, in files or in the terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+from memprof.cli.console import print_json, stdout
+from memprof.errors import ConfigError, ExitCode, ResultError, did_you_mean
+from memprof.records import SCHEMA_VERSION
+from memprof.report.plots.build import kinds_with, picture_of
+from memprof.report.plots.colors import ThemeName
+from memprof.report.plots.figures import BatchPicture, CategoriesPicture, Format, Picture, PictureKind
+from memprof.results import Result, load
+
+E = TypeVar("E", bound=StrEnum)
+_BOTH = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which picture, in which form, as typed; ``None`` where the option was left out."""
+
+    kind: str | None
+    output: str | None
+    format: str | None
+    theme: str
+    terminal: bool
+    json: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where pictures go: one file, or under names of their own into a folder; `folder` ``None`` is the result's."""
+
+    file: Path | None
+    folder: Path | None
+    formats: Sequence[Format]
+
+    def paths(self, result: Result, picture: Picture, theme: ThemeName) -> dict[Format, Path]:
+        """Return the file of each format."""
+        if self.file is not None:
+            return {self.formats[0]: self.file}
+        dark = "-dark" if theme is ThemeName.DARK else ""
+        name = f"{result.manifest.name}-{_kind_of(picture)}{dark}"
+        return {format_: (self.folder or result.path) / f"{name}.{format_}" for format_ in self.formats}
+
+
+def run(place: str, root: Path, wanted: Wanted) -> ExitCode:
+    """Draw the saved result that `place` names: to files, whose paths are printed, or to the terminal."""
+    kind = None if wanted.kind is None else _one_of(PictureKind, "--kind", wanted.kind)
+    theme = _one_of(ThemeName, "--theme", wanted.theme)
+    printed = "--terminal" if wanted.terminal else "--json" if wanted.json else None
+    if printed and (wanted.output or wanted.format):
+        raise ConfigError(f"{printed} prints the picture and writes no file; leave out --output and --format")
+    target = _target(wanted)
+    result = load(place, root, kinds_with(kind))
+    picture = picture_of(result, kind)
+    if wanted.json:
+        print_json({"schema_version": SCHEMA_VERSION, "kind": _kind_of(picture), "picture": asdict(picture)})
+    elif wanted.terminal:
+        _print(picture, theme)
+    else:
+        _write(picture, theme, target.paths(result, picture, theme))
+    return ExitCode.OK
+
+
+def _one_of(kind: type[E], option: str, text: str) -> E:
+    try:
+        return kind(text.lower())
+    except ValueError:
+        names = [member.value for member in kind]
+        hint = did_you_mean(text, names) or f"; there are {', '.join(names)}"
+        raise ConfigError(f"{option} {text}: no such {option.removeprefix('--')}{hint}") from None
+
+
+def _target(wanted: Wanted) -> Target:
+    chosen = _formats(wanted.format)
+    output = wanted.output
+    path = None if output is None else Path(output)
+    if output is None or path is None or output.endswith("/") or not path.suffix or path.is_dir():
+        return Target(file=None, folder=path, formats=chosen or (Format.PNG,))
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in list(Format):
+        raise ConfigError(f"--output {path}: pictures are .png or .svg files; write a folder's name with a / behind it")
+    if chosen and chosen != (Format(suffix),):
+        raise ConfigError(f"--output {path}: --format {wanted.format} is another; leave one of them out")
+    return Target(file=path, folder=None, formats=(Format(suffix),))
+
+
+def _formats(text: str | None) -> tuple[Format, ...]:
+    if text is None:
+        return ()
+    return tuple(Format) if text.lower() == _BOTH else (_one_of(Format, "--format", text),)
+
+
+def _kind_of(picture: Picture) -> PictureKind:
+    if isinstance(picture, BatchPicture):
+        return PictureKind.BATCH
+    return PictureKind.CATEGORIES if isinstance(picture, CategoriesPicture) else PictureKind.TIMELINE
+
+
+def _print(picture: Picture, theme: ThemeName) -> None:
+    from rich.text import Text
+
+    from memprof.report.plots.text import draw_in_terminal
+
+    console = stdout()
+    # Through rich, which knows how many colours the terminal has, and whether it is one.
+    drawn = Text.from_ansi(draw_in_terminal(picture, theme, console.width))
+    console.print(drawn, soft_wrap=True)
+
+
+def _write(picture: Picture, theme: ThemeName, paths: dict[Format, Path]) -> None:
+    # Of matplotlib's own notes, such as that it makes its cache of fonts, a user can mend nothing.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    from memprof.report.plots.matplotlib_backend import draw
+
+    for format_, path in paths.items():
+        drawn = draw(picture, theme, format_)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.new")
+            temporary.write_bytes(drawn)
+            temporary.replace(path)
+        except OSError as error:
+            name = error.filename or path
+            raise ResultError(f"cannot write {name}: {error.strerror}; choose another place with --output") from None
+        stdout().print(str(path), soft_wrap=True)

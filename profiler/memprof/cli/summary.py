@@ -1,0 +1,67 @@
+"""`memprof summary`: the model's modules with their shapes and bytes. No GPU of any kind takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from memprof.breakdown.module_summary import KnownParts, ModuleSummary
+from memprof.cli.console import print_json, progress_bar, stdout
+from memprof.config.load import load
+from memprof.config.overrides import Override
+from memprof.errors import ConfigError, ExitCode
+from memprof.gpus.select import analytic_device
+from memprof.records import SCHEMA_VERSION, Environment
+from memprof.report.terminal.summary import DEPTH, down_to, summary_tree
+from memprof.worker.client import WorkerClient
+
+_CIRCUMSTANCES = ("model", "optimizer", "precision", "mode", "batch_size", "source")
+
+
+def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool) -> ExitCode:
+    """Print the modules at the config's first optimizer and first batch size.
+
+    They go down to `depth`; where it is ``None``, the tree to that of torchinfo and the JSON object to the end.
+    """
+    if depth is not None and depth < 0:
+        raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
+    loaded = load(config, chosen)
+    point = loaded.config.points()[0][0], loaded.config.sizes()[0]
+    with progress_bar("starting PyTorch", None), WorkerClient(loaded, analytic_device("not asked for")) as client:
+        environment, summary = client.environment(), client.module_summary(point)
+    if json:
+        print_json(_json(summary, environment, depth))
+    else:
+        console = stdout()
+        console.print(summary_tree(summary, DEPTH if depth is None else depth, console.width))
+    return ExitCode.OK
+
+
+def _json(summary: ModuleSummary, environment: Environment, depth: int | None) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": asdict(environment),
+        **{name: getattr(summary, name) for name in _CIRCUMSTANCES},
+        "modules": [
+            {
+                "path": row.path,
+                "type": row.type,
+                "runs": len(row.calls),
+                "output_shapes": [[list(shape) for shape in shapes] for shapes in row.calls],
+                "parameters": row.parameters,
+                "trainable_parameters": row.trainable_parameters,
+                **_bytes(row.parts),
+                "shared": dict(row.shared),
+                "same_as": row.same_as,
+            }
+            for row in down_to(summary.rows, depth)
+        ],
+        "outside": _bytes(summary.outside_parts),
+        "totals": {**_bytes(summary.totals), "total_bytes": summary.total_bytes},
+    }
+
+
+def _bytes(parts: KnownParts) -> dict[str, int | None]:
+    return {f"{name}_bytes": amount for name, amount in parts.items()}

@@ -1,0 +1,1 @@
+"""From a YAML file and options to a `SweepConfig`, without torch."""

@@ -1,0 +1,147 @@
+"""From a config file and the options over it to a `SweepConfig`, or one line: what to mend, and where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from memprof.config.names import defaults_of
+from memprof.config.overrides import Flag, Override, Settings, apply
+from memprof.config.problems import Problem, named_problems, validation_problems, without_followers, written_path
+from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, named
+from memprof.config.yaml_lines import KeyPath, YamlError, parse
+from memprof.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedConfig:
+    """A config, the file it was read from and its folder, where the paths in it start."""
+
+    config: SweepConfig
+    folder: Path
+    path: Path
+
+
+def load(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
+    """Return the config in the YAML file at `path`, with `overrides` laid over it.
+
+    `name` defaults to the file's name; `input`, `target` and `loss` to what a built-in or torchvision
+    model takes.
+
+    Raises:
+        ConfigError: the file cannot be read, or it or an override is wrong. The text names the first
+            problem with its place (file and line, or option) and says how many more there are.
+    """
+    settings = apply(_read(path), overrides)
+    config, problems = None, []
+    try:
+        config = SweepConfig.model_validate({"name": _name_of(path), **_filled_in(settings)})
+    except ValidationError as error:
+        problems = validation_problems(error, settings.value)
+    problems = without_followers(named_problems(settings.value, config, path.parent) + problems)
+    if problems or config is None:
+        raise ConfigError(_one_line(problems, settings))
+    for override in overrides:
+        if override.flag is Flag.OPTIMIZER and config.mode is Mode.INFERENCE:
+            raise ConfigError(f"{override}: mode inference has no optimizer; set mode=train or leave it out")
+    return LoadedConfig(config=config, folder=path.parent.absolute(), path=path)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the config file: `SweepConfig`'s, with what `load` fills in left optional."""
+    schema = SweepConfig.model_json_schema()
+    schema["required"] = ["model"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "memprof sweep config",
+    }
+
+
+def _read(path: Path) -> Settings:
+    try:
+        document = parse(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError as error:
+        near = did_you_mean(str(path), [str(file) for file in path.parent.glob("*.yaml")])
+        raise ConfigError(f"{path}: no such file{near}") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: is a folder; name one config file in it{_example(path)}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except YamlError as error:
+        place = f"{path}:{error.line}" if error.line else str(path)
+        raise ConfigError(f"{place}: {error.problem}") from error
+    if document.value is None:
+        raise ConfigError(f"{path}: is empty; the least it needs is a model, for example model: mnist_mlp")
+    if not isinstance(document.value, dict):
+        line = document.lines[()]
+        raise ConfigError(f"{path}:{line}: not a mapping; write keys, for example model: mnist_mlp")
+    places = {key: f"{path}:{line}" for key, line in document.lines.items() if key}
+    return Settings(value=document.value, places={(): str(path), **places})
+
+
+def _example(folder: Path) -> str:
+    first = min(folder.glob("*.yaml"), default=None)
+    return f", for example {first}" if first is not None else ""
+
+
+def _name_of(path: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "config"
+
+
+def _filled_in(settings: Settings) -> dict[str, Any]:
+    """Return the settings with the input, target and loss that the model's name implies where they have none.
+
+    An option may also set one key of what the file leaves out: `--set target.range=[0,5]`.
+    """
+    value = dict(settings.value)
+    for key, default in _model_defaults(value).items():
+        part = value.setdefault(key, default)
+        by_option = isinstance(settings.places.get((key,)), Override)
+        single_keys = any(len(path) > 1 and path[0] == key for path in settings.places)
+        if by_option and single_keys and isinstance(part, dict) and default is not None:
+            value[key] = {**default.model_dump(mode="json"), **part}
+    return value
+
+
+def _model_defaults(value: Mapping[str, Any]) -> Mapping[str, BaseModel | None]:
+    """Return the input, target and loss that the model's name implies; nothing where it implies none."""
+    try:
+        defaults = defaults_of(ModelConfig.model_validate(named(value.get("model"))))
+    except ValidationError:
+        return {}
+    if defaults is None:
+        return {}
+    loss = named(value.get("loss"))
+    loss_name = loss.get("name") if isinstance(loss, dict) else None
+    target = None if loss_name in LOSSES_WITHOUT_TARGET else defaults.target
+    return {"input": defaults.input, "loss": defaults.loss, "target": target}
+
+
+def _one_line(problems: Sequence[Problem], settings: Settings) -> str:
+    """Return the line for the first of `problems`, an unknown key before all: others may come of it."""
+    lines = [_located(problem, settings) for problem in problems]
+    first = min(range(len(lines)), key=lambda i: (problems[i].meant is None, lines[i][0]))
+    more = len(lines) - 1
+    rest = f" (and {more} more problem{'s' * (more > 1)})" if more else ""
+    return " ".join(f"{lines[first][1]}{rest}".split())
+
+
+def _located(problem: Problem, settings: Settings) -> tuple[int, str]:
+    """Return the rank of `problem` among others, and its place, key and text."""
+    known = next(p for p in _prefixes(problem.path) if p in settings.places)
+    rank, place = list(settings.places).index(known), settings.places[known]
+    if isinstance(place, Override) and (known == problem.path or place.flag is not Flag.SET):
+        return rank, f"{place}: {problem.text}"
+    return rank, f"{place}: {written_path(problem.path)}: {problem.text}"
+
+
+def _prefixes(path: KeyPath) -> list[KeyPath]:
+    return [path[:length] for length in range(len(path), -1, -1)]

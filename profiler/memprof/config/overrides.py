@@ -1,0 +1,166 @@
+"""Options of the command line laid over what the config file says, each key knowing which of them set it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from memprof.config.yaml_lines import KeyPath, YamlError, parse
+from memprof.errors import ConfigError
+
+# How one of a list is written where only one can be meant: --set batch_size=64, --vary optimizer=sgd,adam.
+_ONE_OF: Mapping[str, str] = MappingProxyType({"batch_size": "batch_sizes", "optimizer": "optimizers"})
+
+
+class Flag(StrEnum):
+    """The options that override a config file."""
+
+    SET = "--set"
+    GPU = "--gpu"
+    BATCH_SIZE = "--batch-size"
+    OPTIMIZER = "--optimizer"
+    VARY = "--vary"  # one value of a knob, laid over what all the others say
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """One option as it was typed: ``Override(flag=Flag.SET, text="cudnn.benchmark=true")``."""
+
+    flag: Flag
+    text: str
+
+    def __str__(self) -> str:
+        return " ".join(f"{self.flag} {self.text}".split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A config before validation: plain values, and for their paths what set them (a line, an option)."""
+
+    value: Mapping[str, Any]
+    places: Mapping[KeyPath, str | Override]
+
+
+def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
+    """Return `settings` with `overrides` laid over them: each `--set` in order, then the others, `--vary` last.
+
+    `--batch-size` and `--optimizer` replace what was configured. An optimizer is picked by its label or name
+    from the configured ones, with their keyword arguments, or else stands for itself. `batch_size` and
+    `optimizer` are also keys of `--set` and `--vary`, for the list with the one item.
+
+    Raises:
+        ConfigError: a `--set` is not ``key=value`` or leads to no place in the config, or a batch size is
+            not a number.
+    """
+    for override in (o for o in overrides if o.flag is Flag.SET):
+        keys, new = _assignment(override)
+        settings = _put(settings, keys, new, override)
+    for override in (o for o in overrides if o.flag is Flag.GPU):
+        settings = _put(settings, ["gpu"], override.text, override)
+    sizes = [(o, _batch_size(o)) for o in overrides if o.flag is Flag.BATCH_SIZE]
+    settings = _replace_list(settings, "batch_sizes", sizes)
+    configured = settings.value.get("optimizers")
+    chosen = [(o, _configured(configured, o.text)) for o in overrides if o.flag is Flag.OPTIMIZER]
+    settings = _replace_list(settings, "optimizers", chosen)
+    for override in (o for o in overrides if o.flag is Flag.VARY):
+        settings = _vary(settings, override)
+    return settings
+
+
+def _vary(settings: Settings, override: Override) -> Settings:
+    keys, new = _assignment(override)
+    if keys == ["optimizers"]:
+        picked = _configured(settings.value.get("optimizers"), new) if isinstance(new, str) else new
+        return _replace_list(settings, "optimizers", [(override, picked)])
+    if keys == ["batch_sizes"] and isinstance(new, str):
+        raise ConfigError(f"{override}: {new!r} is not a whole number")
+    return _put(settings, keys, new, override)
+
+
+def _assignment(override: Override) -> tuple[list[str], Any]:
+    key, separator, text = override.text.partition("=")
+    keys = key.strip().split(".")
+    if not separator or "" in keys:
+        raise ConfigError(f"{override}: write {override.flag} key=value, for example {override.flag} steps=5")
+    keys[0] = _ONE_OF.get(keys[0], keys[0])
+    try:
+        return keys, parse(text).value
+    except YamlError as error:
+        raise ConfigError(f"{override}: {error.problem}") from error
+
+
+def _batch_size(override: Override) -> int:
+    try:
+        return int(override.text)
+    except ValueError as error:
+        raise ConfigError(f"{override}: {override.text!r} is not a whole number") from error
+
+
+def _label(optimizer: Any) -> Any:
+    return optimizer.get("label") or optimizer.get("name") if isinstance(optimizer, dict) else optimizer
+
+
+def _configured(optimizers: Any, name: str) -> Any:
+    listed = optimizers if isinstance(optimizers, list) else [optimizers]
+    folded = name.casefold()
+    return next((item for item in listed if str(_label(item)).casefold() == folded), name)
+
+
+def _replace_list(settings: Settings, key: str, items: Sequence[tuple[Override, Any]]) -> Settings:
+    if not items:
+        return settings
+    places = {path: place for path, place in settings.places.items() if path[:1] != (key,)}
+    places |= {(key, index): override for index, (override, _) in enumerate(items)}
+    return Settings(value={**settings.value, key: [item for _, item in items]}, places=places)
+
+
+def _put(settings: Settings, keys: Sequence[str], new: Any, override: Override) -> Settings:
+    try:
+        value, path = _replaced(dict(settings.value), keys, new)
+    except _NoPlaceError as error:
+        raise ConfigError(f"{override}: {error}") from error
+    places = {old: place for old, place in settings.places.items() if old[: len(path)] != path}
+    for length in range(1, len(path)):
+        places.setdefault(path[:length], override)
+    return Settings(value=value, places={**places, path: override})
+
+
+class _NoPlaceError(ValueError):
+    pass
+
+
+def _replaced(value: Any, keys: Sequence[str], new: Any) -> tuple[Any, KeyPath]:
+    """Return `value` with `new` in the place that `keys` lead to, and the path of that place."""
+    if not keys:
+        return new, ()
+    key, rest = keys[0], keys[1:]
+    if isinstance(value, list):
+        index, rest = _index(value, keys)
+        item, path = _replaced(value[index], rest, new)
+        return [*value[:index], item, *value[index + 1 :]], (index, *path)
+    if isinstance(value, str) and key in ("name", "kwargs", "label"):
+        value = {"name": value}  # a name alone is the short form of a mapping
+    if not isinstance(value, dict | None):
+        raise _NoPlaceError(f"{value!r:.40} has no key {key}")
+    item, path = _replaced((value or {}).get(key), rest, new)
+    return {**(value or {}), key: item}, (key, *path)
+
+
+def _index(items: list[Any], keys: Sequence[str]) -> tuple[int, Sequence[str]]:
+    """Return which of `items` the first of `keys` means, and the keys that lead on from there.
+
+    It is a label or a number from 0; the only item there is need not be named.
+    """
+    labels = [_label(item) for item in items]
+    if keys[0] in labels:
+        return labels.index(keys[0]), keys[1:]
+    numbers = [str(index) for index in range(len(items))]
+    if keys[0] in numbers:
+        return int(keys[0]), keys[1:]
+    if len(items) == 1 and not keys[0].isdecimal():
+        return 0, keys
+    names = [*numbers, *(label for label in labels if isinstance(label, str))]
+    raise _NoPlaceError(f"no item {keys[0]}; there is {', '.join(names) or 'none'}")

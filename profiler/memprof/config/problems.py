@@ -1,0 +1,202 @@
+"""What is wrong with a config, in its own words and at its own keys rather than pydantic's."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from memprof.config.names import BUILT_IN, OPTIMIZERS, TIMM, TORCHVISION, TRANSFORMERS, installed_optimizer, own_model
+from memprof.config.schema import SHORT_OPTIMIZERS, Mode, SweepConfig
+from memprof.config.yaml_lines import KeyPath
+from memprof.errors import did_you_mean, nearest
+
+_LONGEST_SHOWN = 40
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite_number": "a finite number",
+    "string": "text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+_NEEDED: Mapping[KeyPath, str] = {
+    ("model",): "; for example model: mnist_mlp",
+    ("input",): "; a model of your own needs it, for example input: {shape: [3, 224, 224]}",
+}
+# By pydantic's type of error; the names in braces are what it reports with it.
+_TEXTS = {
+    "misfit": "{problem}",
+    "value_error": "{error}",
+    "greater_than": "{shown} is too small; write more than {gt:g}",
+    "greater_than_equal": "{shown} is too small; the least is {ge}",
+    "less_than_equal": "{shown} is too large; the most is {le}",
+    "too_short": "empty; give at least one",
+    "too_long": "{actual_length} items; the most is {max_length}",
+    "string_too_short": "empty",
+    "string_pattern_mismatch": "{shown} is not a name of letters, digits, dots, - and _",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing to mend: the path of the key as the file writes it, and what is wrong with it.
+
+    `meant` is set where the key is unknown: the path that it probably should have, or else its own.
+    """
+
+    path: KeyPath
+    text: str
+    meant: KeyPath | None = None
+
+
+def written_path(path: KeyPath) -> str:
+    """Return `path` as it is written: ``optimizers[0].kwargs``."""
+    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
+    written = "".join(parts).removeprefix(".")
+    return written if written.isprintable() else repr(written)
+
+
+def validation_problems(error: ValidationError, value: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems that validating `value` found."""
+    details = error.errors(include_url=False)
+    # pydantic calls a list too short as soon as one of its items is refused.
+    parents = {d["loc"][:length] for d in details for length in range(len(d["loc"]))}
+    return [_problem(d, value) for d in details if d["type"] != "too_short" or d["loc"] not in parents]
+
+
+def without_followers(problems: Sequence[Problem]) -> list[Problem]:
+    """Return `problems` without those that only follow from others.
+
+    A key that is mistyped is not also missing, and an input is only missing once the model is known.
+    """
+    explained = {problem.meant for problem in problems if problem.meant != problem.path}
+    if any(problem.path[:1] == ("model",) for problem in problems):
+        explained.add(("input",))
+    return [problem for problem in problems if problem.path not in explained]
+
+
+def named_problems(value: Mapping[str, Any], config: SweepConfig | None, folder: Path) -> list[Problem]:
+    """Return the problems with names and combinations that can be seen without torch.
+
+    Args:
+        value: the settings as they were written.
+        config: what they validate to, or ``None`` where they do not.
+        folder: where the path of an own model's file starts.
+    """
+    model = value.get("model")
+    name = model.get("name") if isinstance(model, dict) else model
+    problems = list(_model_problems(name, folder)) if isinstance(name, str) and name else []
+    if config is not None:
+        problems += [*_optimizer_problems(config, value), *_target_problems(config)]
+    return problems
+
+
+def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
+    own = own_model(name)
+    if own is not None and not (folder / own.file).is_file():
+        files = [file.name for file in (folder / own.file).parent.glob("*.py")]
+        near = did_you_mean(own.file.name, files)
+        yield Problem(path=("model",), text=f"no file {own.file} in {folder}{near}")
+    if own is not None or name in BUILT_IN or re.fullmatch(rf"{TORCHVISION}\w+|{TRANSFORMERS}\w+|{TIMM}[\w.]+", name):
+        return
+    near = did_you_mean(name, BUILT_IN)
+    example = TORCHVISION + (name if name.isidentifier() else "resnet50")
+    hint = f"; write one of {', '.join(BUILT_IN)}, or {example}, or FILE.py:FACTORY"
+    yield Problem(path=("model",), text=f"unknown model {_shown(name)}{near or hint}")
+
+
+def _optimizer_problems(config: SweepConfig, value: Mapping[str, Any]) -> Iterator[Problem]:
+    for index, optimizer in enumerate(config.optimizers):
+        text = _optimizer_problem(optimizer.name)
+        if text is not None:
+            yield Problem(path=_written(("optimizers", index), value), text=text)
+
+
+def _optimizer_problem(name: str) -> str | None:
+    known = {known.lower() for known in OPTIMIZERS}
+    installed = installed_optimizer(name)
+    if installed is not None:
+        package = installed[0].partition(".")[0]
+        missing = importlib.util.find_spec(package) is None
+        return f"no package {package} is installed, so there is no {name}" if missing else None
+    if name.lower() in known:
+        return None
+    hint = did_you_mean(name, [*sorted(known), *SHORT_OPTIMIZERS])
+    hint = hint or f"; torch.optim has {', '.join(OPTIMIZERS)}"
+    return f"unknown optimizer {_shown(name)}{hint}"
+
+
+def _target_problems(config: SweepConfig) -> Iterator[Problem]:
+    if config.mode is Mode.TRAIN and config.target is None and config.loss.needs_target:
+        yield Problem(
+            path=("target",),
+            text=f"missing; loss {config.loss.name} needs it, for example {{shape: [], dtype: int64, "
+            "range: [0, 10]}; or write loss: sum",
+        )
+
+
+def _problem(details: ErrorDetails, value: Mapping[str, Any]) -> Problem:
+    context = details.get("ctx", {})
+    location = (*details["loc"], *context.get("key", ())[len(details["loc"]) :])
+    if details["type"] == "extra_forbidden":
+        names = _keys_beside(location)
+        hint = did_you_mean(str(location[-1]), names) or f"; the keys here are {', '.join(names)}"
+        path = _written(location, value)
+        meant = (*path[:-1], nearest(str(location[-1]), names) or location[-1])
+        return Problem(path=path, text=f"unknown key{hint}", meant=meant)
+    if details["type"] == "missing":
+        path = (*_written(location[:-1], value), location[-1])
+        return Problem(path=path, text=f"missing{_NEEDED.get(path, '')}")
+    return Problem(path=_written(location, value), text=_text(details, context))
+
+
+def _text(details: ErrorDetails, context: Mapping[str, Any]) -> str:
+    kind, shown = details["type"], _shown(details["input"])
+    if kind in ("enum", "literal_error"):
+        names = re.findall(r"'([^']*)'", context["expected"])
+        return f"{shown} is not one of {', '.join(names)}{did_you_mean(str(details['input']), names)}"
+    if kind in _TEXTS:
+        return _TEXTS[kind].format(shown=shown, **context)
+    wanted = _KINDS.get(kind) or _KINDS.get(kind.rsplit("_", 1)[0])
+    return f"{shown} is not {wanted}" if wanted else f"{shown}: {details['msg']}"
+
+
+def _written(location: KeyPath, value: Any) -> KeyPath:
+    """Return `location` without the parts that validation put in: short forms spelled out, tags of unions."""
+    path: KeyPath = ()
+    for part in location:
+        within = isinstance(value, dict) and part in value
+        if within or (isinstance(value, list) and isinstance(part, int) and part < len(value)):
+            path, value = (*path, part), value[part]
+    return path
+
+
+def _keys_beside(location: KeyPath) -> list[str]:
+    """Return the valid keys of the mapping that `location` lies in."""
+    section: type[BaseModel] = SweepConfig
+    for part in location[:-1]:
+        if part in section.model_fields:
+            section = next(_sections(section.model_fields[str(part)].annotation), section)
+    return list(section.model_fields)
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _sections(argument)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."

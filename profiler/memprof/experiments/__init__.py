@@ -1,0 +1,1 @@
+"""What each command runs, and in what order."""

@@ -1,0 +1,156 @@
+"""What CUDA takes on the user's own card, measured, and written into the catalog file that is the user's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Table
+
+from memprof.errors import DeviceError, ResultError
+from memprof.gpus.catalog import ArchitectureLimits, GpuSpec, load_catalog
+from memprof.gpus.probe import ask_card
+from memprof.gpus.real import RealGpu
+from memprof.gpus.select import Device
+from memprof.records import Source
+from memprof.results.files import replace_file
+from memprof.units import GIB, MIB, format_bytes
+
+PARTS = ("context_bytes", "kernels_bytes", "cublas_bytes", "cudnn_bytes")
+
+_ALIKE_BYTES = 4 * MIB  # two driver pages: so far apart may two measurements be
+_SAME_CARD_BYTES = GIB  # drivers keep up to half a GiB for themselves, and cards of one name differ by 2 GiB or more
+_LIMITS = tuple(field.name for field in fields(ArchitectureLimits))
+_HEADER = "GPUs as memprof calibrate measured them; memprof lays this file over the catalog that it ships."
+_SIGNATURE = "memprof calibrate, "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What one card took and told. Its source says whether it was a real one."""
+
+    source: Source
+    figures: Mapping[str, Any]  # of `GpuSpec`, by name
+    of_process: bool  # NVML told this process' memory; else it is what was new on the whole GPU
+    driver_version: str | None
+    torch_version: str
+    date: str  # of the day, in UTC
+
+    @property
+    def total_bytes(self) -> int:
+        """The context and all that the libraries' first kernels add to it."""
+        return sum(self.figures[name] for name in PARTS)
+
+    @property
+    def origin(self) -> str:
+        """The line for `sources`: how, when and on what it was measured."""
+        whole = "" if self.of_process else ", by what was new on the whole GPU"
+        circumstances = f"driver {self.driver_version}, torch {self.torch_version}{whole}"
+        return f"{_SIGNATURE}{self.date}: {self.source.value} on {self.figures['name']}, {circumstances}"
+
+
+def measure_calibration(card: Device, real: RealGpu | None = None) -> Calibration:
+    """Measure `card` in two processes, one after the other, and return the second's figures.
+
+    `real` is the card as NVML lists it, where that is known; what NVML says it has is taken from there.
+
+    Raises:
+        DeviceError: the card cannot be read, or the two do not agree.
+    """
+    first, second = (ask_card(card, "memprof.gpus.probe_context") for _ in range(2))
+    apart = [name for name in PARTS if abs(first["card"][name] - second["card"][name]) > _ALIKE_BYTES]
+    if apart:
+        name = apart[0]
+        seen = " and ".join(format_bytes(one["card"][name]) for one in (first, second))
+        raise DeviceError(f"two measurements of {name} gave {seen}: let nothing else use {card.name}, and try again")
+    figures = dict(second["card"])
+    if real and real.name == figures["name"] and real.total_bytes >= figures["total_bytes"]:
+        figures["nvml_total_bytes"] = real.total_bytes
+    return Calibration(
+        source=card.source,
+        figures=figures,
+        of_process=second["of_process"],
+        driver_version=second["driver_version"],
+        torch_version=second["torch_version"],
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+    )
+
+
+def save_calibration(found: Calibration, file: Path, *, emulated_too: bool = False) -> str:
+    """Write `found` into the catalog file `file`, keeping all else that stands there, and return the card's name in it.
+
+    Where the catalog has the card, its entry's figures are replaced; else an entry is added. What is not measured is
+    refused; with `emulated_too`, which tests use, it is written as emulated, and its figures count as assumed.
+
+    Raises:
+        DeviceError: it was not measured on a real GPU.
+        ConfigError: the user's own catalog, as it stands, is wrong.
+        ResultError: the file cannot be written.
+    """
+    if found.source is not Source.MEASURED and not emulated_too:
+        raise DeviceError(f"these figures are {found.source.value}: only those of a real GPU can calibrate the catalog")
+    catalog = load_catalog()
+    key = catalog_name(found.figures, catalog)
+    try:
+        document = tomlkit.parse(file.read_text(encoding="utf-8")) if file.is_file() else _new_document()
+        _put(document, key, found, known=found.figures["compute_capability"] in _capabilities(catalog))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(file, tomlkit.dumps(document))
+    except OSError as error:
+        raise ResultError(f"{file}: cannot be written: {error.strerror}") from None
+    return key
+
+
+def catalog_name(figures: Mapping[str, Any], catalog: Mapping[str, GpuSpec]) -> str:
+    """Return the catalog's name for the card with these figures: that of the same card, or a new one."""
+    alike = [spec for spec in catalog.values() if _is_same_card(spec, figures)]
+    if alike:
+        return min(alike, key=lambda spec: abs(spec.total_bytes - figures["total_bytes"])).key
+    words = re.findall(r"[a-z0-9]+", figures["name"].lower())
+    name = "-".join(word for word in words if word not in ("nvidia", "tesla", "geforce"))
+    return name if name not in catalog else f"{name}-{round(figures['total_bytes'] / GIB)}gb"
+
+
+def _is_same_card(spec: GpuSpec, figures: Mapping[str, Any]) -> bool:
+    told = ("name", "compute_capability", "multiprocessors")
+    near = abs(spec.total_bytes - figures["total_bytes"]) < _SAME_CARD_BYTES
+    return near and all(getattr(spec, name) == figures[name] for name in told)
+
+
+def _capabilities(catalog: Mapping[str, GpuSpec]) -> set[str]:
+    return {spec.compute_capability for spec in catalog.values()}
+
+
+def _new_document() -> tomlkit.TOMLDocument:
+    document = tomlkit.document()
+    document.add(tomlkit.comment(_HEADER))
+    return document
+
+
+def _put(document: tomlkit.TOMLDocument, key: str, found: Calibration, *, known: bool) -> None:
+    if not known:
+        limits = _table(document, "architectures", found.figures["compute_capability"])
+        limits.update({name: found.figures[name] for name in _LIMITS})
+    entry = _table(document, "gpus", key)
+    figures = {name: value for name, value in found.figures.items() if name not in _LIMITS}
+    entry.update(figures)
+    others = [source for source in entry.get("sources", []) if not source.startswith(_SIGNATURE)]
+    entry["sources"] = [found.origin, *others]
+    measured = found.source is Source.MEASURED
+    entry["assumed"] = [] if measured else list(figures)
+    entry["calibrated"] = list(figures) if measured else []
+
+
+def _table(document: tomlkit.TOMLDocument, section: str, name: str) -> Table:
+    """The table ``[section.name]``, made where it is not there."""
+    if section not in document:
+        document[section] = tomlkit.table(is_super_table=True)
+    if name not in document[section]:
+        document[section][name] = tomlkit.table()
+    found: Table = document[section][name]
+    return found

@@ -1,0 +1,44 @@
+"""What kept a batch size from training, from how its try ended. The texts are those of PyTorch and CUDA."""
+
+from __future__ import annotations
+
+import re
+
+from memprof.records import Outcome, Status, Stop
+
+# cudaErrorInvalidConfiguration: a grid of more than 65,535 blocks in y or z, or 2**31 - 1 in x (CUDA C++ Programming
+# Guide, table "Technical Specifications per Compute Capability").
+_GRID = re.compile(
+    r"invalid configuration argument|cudaErrorInvalidConfiguration|65,?535|too many blocks", re.IGNORECASE
+)
+_INDEXING = re.compile(
+    r"canUse32BitIndexMath|32-?bit index|INT_MAX|2147483647|numel.*(?:exceed|too large|less than)|"
+    r"(?:exceed|overflow|too large|out of range).*\b(?:int|int32)\b",
+    re.IGNORECASE,
+)
+_HOST_MEMORY = re.compile(
+    r"DefaultCPUAllocator|can't allocate memory|cannot allocate memory|MemoryError|bad_alloc", re.IGNORECASE
+)
+
+
+def find_stop(outcome: Outcome, limited: bool) -> Stop | None:
+    """Return what stopped a try, ``None`` where it trained. `limited`: PyTorch's allocator had a limit of its own."""
+    text = outcome.error or ""
+    match outcome.status:
+        case Status.OK:
+            return None
+        case Status.OOM:
+            return Stop.MEMORY_LIMIT if limited else Stop.MEMORY
+        case Status.TIMEOUT:
+            return Stop.POINT_TIMEOUT
+        case Status.KILLED:
+            return Stop.HOST_MEMORY if "SIGKILL" in text else Stop.ERROR
+        case Status.ERROR:
+            return _of_error(text)
+
+
+def _of_error(text: str) -> Stop:
+    for pattern, stop in ((_HOST_MEMORY, Stop.HOST_MEMORY), (_GRID, Stop.GRID), (_INDEXING, Stop.INDEXING)):
+        if pattern.search(text):
+            return stop
+    return Stop.ERROR

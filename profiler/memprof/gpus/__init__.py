@@ -1,0 +1,1 @@
+"""Real GPUs, the catalog of GPUs, and the emulated device."""

@@ -1,0 +1,79 @@
+"""What a monitor saw as CSV, a line a GPU and a line a process of each sample, each line written at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from io import FileIO
+from pathlib import Path
+
+from memprof.errors import ResultError
+from memprof.gpus.monitor import GpuUse
+
+# Bytes are whole numbers; unknown is empty. `pid` is empty in the line of the GPU itself, which counts all processes.
+COLUMNS = ("time", "gpu", "index", "source", "pid", "used_bytes", "peak_bytes", "total_bytes")
+
+Write = Callable[[datetime, Sequence[GpuUse]], None]
+
+
+@contextmanager
+def open_log(path: Path) -> Iterator[Write]:
+    """Open the log, behind what an earlier one wrote there, and yield what writes a sample.
+
+    Raises:
+        ResultError: the file cannot be written, now or later, or something else is in it.
+    """
+    with _said_in_one_line(path):
+        file = path.open("ab", buffering=0)  # a line is one write, so that none is ever there in part
+    with file:
+        with _said_in_one_line(path):
+            _begin(file, path)
+        yield partial(_write, file, path)
+
+
+def _write(file: FileIO, path: Path, time: datetime, gpus: Sequence[GpuUse]) -> None:
+    with _said_in_one_line(path):
+        for row in rows(time, gpus):
+            file.write(_line(row))
+
+
+def rows(time: datetime, gpus: Sequence[GpuUse]) -> Iterator[tuple[str | int | None, ...]]:
+    """Yield the values of `COLUMNS` for each GPU, then for each process on it; `time` is given in ISO 8601, UTC."""
+    stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    for gpu in gpus:
+        about = (stamp, gpu.name, gpu.index, gpu.source.value)
+        yield (*about, None, gpu.used_bytes, gpu.peak_bytes, gpu.total_bytes)
+        for process in gpu.processes:
+            yield (*about, process.pid, process.used_bytes, process.peak_bytes, gpu.total_bytes)
+
+
+def _begin(file: FileIO, path: Path) -> None:
+    header = _line(COLUMNS)
+    with path.open("rb") as before:
+        first = before.read(len(header))
+        if not first:
+            file.write(header)
+        elif first != header:
+            raise ResultError(f"--log {path}: its first line is not {','.join(COLUMNS)}; name a new file")
+        else:
+            before.seek(-1, os.SEEK_END)
+            file.write(b"" if before.read() == b"\n" else b"\n")  # a full disk may have cut off the last line
+
+
+def _line(row: Sequence[str | int | None]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue().encode()
+
+
+@contextmanager
+def _said_in_one_line(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ResultError(f"--log {path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,192 @@
+"""Building the phantom's libraries, once for each set of sources and CUDA headers, into the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from memprof.errors import DeviceError
+from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_driver, rest_of_nvml
+from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
+
+_SOURCES = Path(__file__).with_name("csrc")
+_RUNTIME = (
+    "device", "ledger", "arena", "values", "cudart", "cudart_memory", "cudart_pool", "cudart_stream", "cudart_graph",
+    "fatbin", "cublas", "cudnn", "cudnn_batch_norm", "cudnn_rnn", "cudnn_ctc", "cusolver", "cusparse", "cufft", "nccl",
+    "exit",
+)  # fmt: skip
+_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomLibraries:
+    """The folder with the built libraries, and the one of them that is preloaded."""
+
+    folder: Path
+
+    @property
+    def preload(self) -> Path:
+        """The stand-in for the CUDA runtime, cuBLAS and cuDNN."""
+        return self.folder / "libphantom.so"
+
+
+def build_phantom() -> PhantomLibraries:
+    """Return the phantom's libraries, building them if this is their first use.
+
+    Two processes may build at once: each builds in a folder of its own, and the first to finish keeps the name.
+
+    Raises:
+        DeviceError: this machine cannot have a phantom; the message says why and what to do.
+    """
+    install = _usable_torch()
+    folder = cache_folder() / _key(install)
+    if not (folder / "libphantom.so").is_file():
+        compiler = find_compiler()
+        try:
+            _build(install, compiler, folder)
+        except OSError as error:
+            raise DeviceError(
+                f"the phantom GPU cannot be built in {folder.parent}: {error.strerror}; "
+                "MEMPROF_CACHE_DIR names another folder"
+            ) from error
+    return PhantomLibraries(folder=folder)
+
+
+def cache_folder() -> Path:
+    """Where built phantoms are kept: MEMPROF_CACHE_DIR, else the platform's cache folder."""
+    chosen = os.environ.get("MEMPROF_CACHE_DIR")
+    return (Path(chosen) if chosen else platformdirs.user_cache_path("memprof")) / "phantom"
+
+
+def find_compiler() -> tuple[str, ...]:
+    """Return the command of a C compiler: $CC, cc, gcc, clang, or the one in the package ziglang.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    named = shlex.split(os.environ.get("CC", ""))
+    if named and shutil.which(named[0]):
+        return tuple(named)
+    for name in ("cc", "gcc", "clang"):
+        if found := shutil.which(name):
+            return (found,)
+    if importlib.util.find_spec("ziglang"):
+        return (sys.executable, "-m", "ziglang", "cc")
+    raise DeviceError(
+        "the phantom GPU needs a C compiler and there is none; install gcc or clang, or run: pip install ziglang"
+    )
+
+
+def require_platform(system: str, machine: str) -> None:
+    """Refuse platforms for which the phantom is not written; the names are those of the module `platform`.
+
+    Raises:
+        DeviceError: it is another one than Linux on x86-64.
+    """
+    if (system, machine) != ("Linux", "x86_64"):
+        raise DeviceError(
+            f"the phantom GPU runs on Linux on x86-64, and this is {system} on {machine}; "
+            "use a real GPU, or the analytic breakdown"
+        )
+
+
+def _usable_torch() -> TorchInstall:
+    require_platform(platform.system(), platform.machine())
+    install = find_torch()
+    if install is None:
+        raise DeviceError("PyTorch is not installed; run: pip install torch torchvision")
+    if install.cuda_version is None:
+        raise DeviceError(
+            f"the phantom GPU needs a CUDA build of PyTorch, and torch {install.torch_version} is none; "
+            "install the CUDA wheel of torch"
+        )
+    _require_headers(install)
+    return install
+
+
+def _require_headers(install: TorchInstall) -> None:
+    wanted = {
+        "cuda.h": "nvidia-cuda-runtime",
+        "cuda_runtime_api.h": "nvidia-cuda-runtime",
+        "cudnn.h": "nvidia-cudnn-cu13",
+        "crt/host_defines.h": "nvidia-cuda-crt",
+    }
+    for header, package in wanted.items():
+        if not any((folder / header).is_file() for folder in install.include_folders):
+            raise DeviceError(f"the phantom GPU needs the header {header}; run: pip install {package}")
+
+
+def _key(install: TorchInstall) -> str:
+    """A name for what the build depends on: the sources, and the versions of the headers."""
+    digest = hashlib.sha256()
+    for path in sorted(_SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for source in _generated(install).values():
+        digest.update(source.encode())
+    digest.update(" ".join((*_FLAGS, *_RUNTIME)).encode())
+    return f"cuda{install.cudart_version}-cudnn{install.cudnn_version}-{digest.hexdigest()[:16]}"
+
+
+def _generated(install: TorchInstall) -> Mapping[str, str]:
+    """The generated C, a file for each library."""
+    symbols = load_symbols()
+    by_library = {name: [s for s in symbols.values() if s.library == name] for name in ("driver", "nvml")}
+    preloaded = [s for s in symbols.values() if s.library not in by_library]
+    pynvml = importlib.util.find_spec("pynvml")
+    pynvml_source = Path(pynvml.origin).read_text(encoding="utf-8") if pynvml and pynvml.origin else ""
+    return {
+        "rest.c": generate_c(preloaded),
+        "driver_rest.c": generate_c(by_library["driver"] + rest_of_driver(install.read_header("cuda.h"), symbols)),
+        "nvml_rest.c": generate_c(by_library["nvml"] + rest_of_nvml(pynvml_source, symbols)),
+    }
+
+
+def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as scratch:
+        built = Path(scratch)
+        includes = [f"-I{path}" for path in (_SOURCES, *install.include_folders)]
+        command = (*compiler, *_FLAGS, *includes)
+        for name, source in _generated(install).items():
+            (built / name).write_text(source)
+        runtime = [str(_SOURCES / f"{name}.c") for name in _RUNTIME]
+        _compile((*command, *runtime, str(built / "rest.c"), "-lpthread", "-ldl"), built / "libphantom.so")
+        beside = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
+        for name, sources in {
+            "libcuda.so.1": (_SOURCES / "driver.c", built / "driver_rest.c"),
+            "libnvidia-ml.so.1": (_SOURCES / "nvml.c", built / "nvml_rest.c"),
+        }.items():
+            _compile((*command, f"-Wl,-soname,{name}", *map(str, sources), *beside), built / name)
+        (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
+        _keep(built, folder)
+
+
+def _compile(command: tuple[str, ...], output: Path) -> None:
+    run = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:300])
+        raise DeviceError(f"the phantom GPU could not be compiled with {command[0]}: {first}")
+
+
+def _keep(built: Path, folder: Path) -> None:
+    finished = built.with_name(f"{built.name}-finished")
+    shutil.copytree(built, finished, symlinks=True, ignore=shutil.ignore_patterns("*.c"))
+    try:
+        finished.rename(folder)
+    except OSError:
+        shutil.rmtree(finished)
+        if not (folder / "libphantom.so").is_file():
+            raise
+        # another process was first, and what it built is the same

@@ -1,0 +1,63 @@
+"""The environment that makes a process see a phantom GPU. Nothing else of the process changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from memprof.allocator.address_order import AddressPolicy
+from memprof.gpus.catalog import GpuSpec
+from memprof.gpus.phantom.build import PhantomLibraries
+from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
+
+_ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
+_TOLD = (
+    "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "kernels_bytes", "cublas_bytes",
+    "cudnn_bytes", "l2_cache_bytes",
+    "shared_memory_per_block_bytes", "shared_memory_per_block_optin_bytes",
+    "shared_memory_per_multiprocessor_bytes", "reserved_shared_memory_per_block_bytes", "registers_per_block",
+    "registers_per_multiprocessor", "max_threads_per_multiprocessor", "max_blocks_per_multiprocessor",
+    "clock_khz", "memory_clock_khz", "memory_bus_bits",
+)  # fmt: skip
+
+
+def phantom_environment(
+    libraries: PhantomLibraries, spec: GpuSpec, *, devices: int = 1, ledger: Path | None = None
+) -> Mapping[str, str]:
+    """Return the variables to add to a child's environment so that its CUDA device is `spec`.
+
+    `ledger` is a file in which all processes of one run share the phantom's memory; without it each process has a
+    phantom of its own, whose ledger `memprof monitor` finds.
+    """
+    return {
+        "LD_PRELOAD": _in_front(str(libraries.preload), "LD_PRELOAD"),
+        "LD_LIBRARY_PATH": _in_front(str(libraries.folder), "LD_LIBRARY_PATH"),
+        "MEMPROF_PHANTOM": describe_gpu(spec, devices),
+        "TRITON_LIBCUDA_PATH": str(libraries.folder),
+        **(own_ledgers() if ledger is None else shared_ledger(ledger)),
+    }
+
+
+def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
+    """Return `spec` as the value of MEMPROF_PHANTOM, which `device.c` reads."""
+    figures = asdict(spec)
+    told = (f"{key}={figures[key]}" for key in _TOLD if figures[key] is not None)
+    return ";".join([*told, f"devices={devices}"])
+
+
+def address_environment(policy: AddressPolicy) -> Mapping[str, str]:
+    """Return the variable that makes a phantom hand out addresses in that order; set it before CUDA is first used."""
+    return {_ADDRESSES: policy.value}
+
+
+def address_policy() -> AddressPolicy:
+    """Return the order that a phantom started from this process has: the user's own choice, or the default."""
+    chosen = os.environ.get(_ADDRESSES)
+    return AddressPolicy(chosen) if chosen in list(AddressPolicy) else AddressPolicy.DRIVER
+
+
+def _in_front(path: str, variable: str) -> str:
+    others = os.environ.get(variable)
+    return f"{path}:{others}" if others else path

@@ -1,0 +1,77 @@
+"""Running any command on a phantom GPU: output, exit status and signals pass through."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+from memprof.errors import ConfigError
+from memprof.gpus.catalog import GpuSpec
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.environment import phantom_environment
+from memprof.gpus.phantom.ledger import Ledger, new_ledger, read_ledger
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandRun:
+    """How a command ended, and what its processes took. `ledger` is ``None`` where none of them used CUDA."""
+
+    returncode: int  # negative: the number of the signal that ended it
+    ledger: Ledger | None
+
+
+def run_command(spec: GpuSpec, command: Sequence[str], devices: int = 1) -> CommandRun:
+    """Run `command` with `devices` phantoms of `spec` as its only GPUs, and wait for it.
+
+    Signals sent to this process go on to the command; Ctrl-C reaches both from the terminal, and the command decides.
+
+    Raises:
+        ConfigError: there is no such command.
+        DeviceError: the phantom cannot be had on this machine.
+    """
+    if shutil.which(command[0]) is None:
+        raise ConfigError(f"run: there is no command {command[0]!r}")
+    libraries = build_phantom()
+    with new_ledger() as ledger:
+        added = phantom_environment(libraries, spec, devices=devices, ledger=ledger)
+        try:
+            child = subprocess.Popen(list(command), env={**os.environ, **added})
+        except OSError as error:
+            raise ConfigError(f"run: the command {command[0]!r} cannot be started: {error.strerror}") from error
+        returncode = _wait(child)
+        return CommandRun(returncode=returncode, ledger=read_ledger(ledger))
+
+
+def _wait(child: subprocess.Popen[bytes]) -> int:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_like(returncode: int) -> int:
+    """Return the exit status to end with, or end by the signal that ended the command, so that callers see the same."""
+    if returncode >= 0:
+        return returncode
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(-returncode, signal.SIG_DFL) if -returncode not in (
+        signal.SIGKILL,
+        signal.SIGSTOP,
+    ) else None
+    os.kill(os.getpid(), -returncode)
+    return 128 - returncode

@@ -1,0 +1,41 @@
+"""`torch.compile`, with everything that it does once done before the first step."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from contextlib import nullcontext
+from typing import cast
+
+import torch
+from torch import nn
+
+from memprof.config.schema import Mode, SweepConfig
+from memprof.workload import Batch, autocast, build_loss
+
+
+def compile_model(model: nn.Module, config: SweepConfig, batch: Batch) -> nn.Module:
+    """Return `model` compiled for `batch`; both are on the device already.
+
+    The code is made, and its kernels are chosen, in a pass of its own. The device's memory statistics then start anew:
+    the buffers of the kernels' benchmarks are there only until the choice lies in Inductor's cache on the disk.
+    """
+    compiled = cast(nn.Module, torch.compile(model))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on speed
+        _run_once(compiled, config, batch)
+    model.zero_grad(set_to_none=True)
+    gc.collect()
+    torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(batch.inputs[0].device)
+    return compiled
+
+
+def _run_once(compiled: nn.Module, config: SweepConfig, batch: Batch) -> None:
+    trains = config.mode is Mode.TRAIN
+    with nullcontext() if trains else torch.no_grad(), autocast(config, batch.inputs[0].device.type):
+        output = compiled(*batch.inputs)
+        loss = build_loss(config)(output, batch.target) if trains else None
+    if loss is not None:
+        loss.backward()  # type: ignore[no-untyped-call]

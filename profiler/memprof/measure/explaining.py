@@ -1,0 +1,101 @@
+"""One point measured as ever, while the allocator's history and the run's own notes say what its peak was made of."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from memprof.breakdown.attribution import DeviceFigures, account_for
+from memprof.breakdown.explanation import Category, Explanation
+from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
+from memprof.measure.allocator_history import History, write_snapshot
+from memprof.measure.recorder import Listener
+from memprof.measure.run import measure
+from memprof.measure.tracker import Tracker
+from memprof.records import Outcome, Phase, Reading
+
+
+def measure_and_explain(
+    model: torch.nn.Module,
+    config: SweepConfig,
+    optimizer: OptimizerConfig | None,
+    batch_size: int,
+    device: torch.device,
+    snapshot_file: Path | None = None,
+) -> tuple[Outcome, Explanation | None]:
+    """Run the steps as `measure` does, and take their peak apart; ``None`` where nothing was read.
+
+    With `snapshot_file` a snapshot of the allocator is written there, its blocks named.
+
+    Raises:
+        WorkloadError: the allocator in use keeps no history.
+        OSError: the snapshot cannot be written.
+    """
+    history = History(device, whole=snapshot_file is not None)
+    listener = _Tracking(model, config, history)
+    outcome = measure(model, config, optimizer, batch_size, device, listener)
+    if outcome.reading is None or not listener.is_ready:
+        return outcome, None
+    gc.disable()  # the run is over; what follows makes many objects and no cycles
+    snapshot = history.stop()
+    listener.tracker.close()
+    account = account_for(history.trace, listener.tracker.notes, _figures(outcome.reading), history.segments)
+    if snapshot_file is not None:
+        write_snapshot(snapshot, history.index, account.names(), snapshot_file)
+    return outcome, account.explanation()
+
+
+def _figures(reading: Reading) -> DeviceFigures:
+    return DeviceFigures(
+        peak_allocated_bytes=reading.peak_allocated_bytes,
+        peak_reserved_bytes=reading.peak_reserved_bytes,
+        nvml_used_bytes=reading.nvml_used_bytes,
+        context_bytes=reading.context_bytes,
+    )
+
+
+class _Tracking(Listener):
+    """Keeps history and notes of the run that it listens to."""
+
+    def __init__(self, model: torch.nn.Module, config: SweepConfig, history: History) -> None:
+        self.tracker = Tracker(model, history)
+        self.is_ready = False
+        self._config, self._history = config, history
+        self._saving = ExitStack()
+
+    def setup_begins(self) -> None:
+        # Compiling runs the model once, and its peak is not the run's: there the history begins behind it.
+        if not self._config.compile:
+            self._history.start()
+
+    def ready(self, step: Any) -> None:
+        if self._config.compile:
+            self._history.start()
+        else:
+            self.tracker.follow()
+        self.tracker.label_model()
+        self.tracker.label(Category.INPUT, {"input": (step.batch.inputs, None), "target": (step.batch.target, None)})
+        self.tracker.watch_optimizers(step.optimizer.parts if step.optimizer is not None else ())
+        self.is_ready = True
+
+    def phase_begins(self, step: int, phase: Phase) -> None:
+        self.tracker.moved_to(step, phase)
+        trains = self._config.mode is Mode.TRAIN
+        if trains and phase in (Phase.FORWARD, Phase.LOSS) and not self._config.compile:
+            self._saving.enter_context(self.tracker.saving())
+
+    def phase_ends(self, step: int, phase: Phase) -> None:
+        del step
+        self._saving.close()
+        if phase is Phase.BACKWARD:
+            self.tracker.label_gradients()
+
+    def device_read(self) -> None:
+        self.tracker.note_device()
+
+    def produced(self, name: str, tensors: Any) -> None:
+        self.tracker.label(Category.OUTPUT, {name: (tensors, None)})

@@ -1,0 +1,64 @@
+"""Exceptions of a training step, told apart: out of device memory, or an error with its line."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+import torch
+
+from memprof.errors import MemprofError
+from memprof.records import Status
+
+# cudaErrorMemoryAllocation, https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
+_CUDA_ERROR_MEMORY_ALLOCATION = 2
+# What libraries that allocate on their own answer, as PyTorch quotes it in a plain RuntimeError.
+_LIBRARY_OUT_OF_MEMORY = (
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUSPARSE_STATUS_ALLOC_FAILED",
+)
+_ADVICE = " If reserved but unallocated memory is large"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether `error` means that the device, not the host, had no memory left."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    if getattr(error, "error_code", None) == _CUDA_ERROR_MEMORY_ALLOCATION:
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _LIBRARY_OUT_OF_MEMORY)
+
+
+def classify(error: Exception, moment: str) -> tuple[Status, str]:
+    """Return the status and the one-line reason of a point that `error` ended during `moment`."""
+    if is_out_of_memory(error):
+        return Status.OOM, f"{moment}: {_first_line(error).partition(_ADVICE)[0]}"
+    return Status.ERROR, f"{moment}: {describe(error)}"
+
+
+def describe(error: BaseException) -> str:
+    """Return `error` on one line: type, message and, where the user's own code led to it, file and line."""
+    if isinstance(error, MemprofError):
+        return _first_line(error)
+    text = ": ".join(part for part in (type(error).__name__, _first_line(error)) if part)
+    place = _users_line(error)
+    return f"{text} ({place})" if place else text
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
+def _users_line(error: BaseException) -> str | None:
+    paths = sysconfig.get_paths()
+    installed = (paths["stdlib"], paths["purelib"], paths["platlib"], str(Path(__file__).parents[1]), "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(installed):
+            return f"{frame.filename}:{frame.lineno}"
+    return None

@@ -1,0 +1,76 @@
+"""When the optimizer steps: once all gradients are there, or within backward as each of them comes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.workload import build_optimizer
+
+
+class Optimizer(Protocol):
+    """What a training step asks of its optimizer."""
+
+    @property
+    def parts(self) -> tuple[torch.optim.Optimizer, ...]:
+        """PyTorch's own optimizers, of which there may be one a parameter."""
+
+    def zero_grad(self, *, set_to_none: bool) -> None:
+        """Let go of the gradients, or set them to zero."""
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Update the parameters from their gradients."""
+
+
+def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> Optimizer:
+    """Return `spec`'s optimizer over the parameters of `model`, as the config wants it to step.
+
+    Raises:
+        WorkloadError: the optimizer cannot be built.
+    """
+    return InBackward(model, spec) if config.optimizer_in_backward else AfterBackward(model, spec)
+
+
+class AfterBackward:
+    """The usual way: one optimizer, stepped once."""
+
+    def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
+        self._optimizer = build_optimizer(spec, model.parameters())
+        self.parts = (self._optimizer,)
+
+    def zero_grad(self, *, set_to_none: bool) -> None:
+        """Let go of the gradients, or set them to zero."""
+        self._optimizer.zero_grad(set_to_none=set_to_none)
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Step through `scaler`, which does nothing of its own where it is not enabled."""
+        scaler.step(self._optimizer)
+        scaler.update()
+
+
+class InBackward:
+    """An optimizer for each parameter, stepped by a hook once the gradient is there, which is then freed.
+
+    Source: the PyTorch tutorial "How to save memory by fusing the optimizer step into the backward pass".
+    """
+
+    def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._optimizers = {parameter: build_optimizer(spec, [parameter]) for parameter in trained}
+        self.parts = tuple(self._optimizers.values())
+        for parameter in trained:
+            parameter.register_post_accumulate_grad_hook(self._update)  # type: ignore[no-untyped-call]
+
+    def _update(self, parameter: torch.Tensor) -> None:
+        optimizer = self._optimizers[parameter]  # type: ignore[index]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def zero_grad(self, *, set_to_none: bool) -> None:
+        """Do nothing: each gradient went with its update."""
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Do nothing: backward has stepped."""

@@ -1,0 +1,94 @@
+"""One point of a sweep from a model on the CPU to its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.gpus.nvml import open_nvml
+from memprof.measure.failures import classify
+from memprof.measure.recorder import Listener, Recorder
+from memprof.measure.step import Step, build_step
+from memprof.records import Outcome, Status
+
+
+def measure(
+    model: torch.nn.Module,
+    config: SweepConfig,
+    optimizer: OptimizerConfig | None,
+    batch_size: int,
+    device: torch.device,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Run `config.steps` steps of `model` at `batch_size` on a CUDA `device` and read its counters.
+
+    The model is moved to the device and changed. Running out of memory is the outcome ``oom``, any other
+    exception of the workload ``error``; both keep what was read until then. The process must be a fresh one:
+    the counters and NVML's figures are those of the whole process. `listener` is told how the run goes.
+    """
+
+    def steps(recorder: Recorder) -> None:
+        _run_steps(recorder, model, config, (optimizer, batch_size))
+
+    return _watch(steps, config, device, listener)
+
+
+def measure_with_evaluation(
+    model: torch.nn.Module,
+    config: SweepConfig,
+    optimizer: OptimizerConfig | None,
+    batch_size: int,
+    device: torch.device,
+) -> Outcome:
+    """As `measure`, with one pass in eval mode behind the steps, while all that training keeps is there."""
+
+    def steps_and_pass(recorder: Recorder) -> None:
+        step = _run_steps(recorder, model, config, (optimizer, batch_size))
+        recorder.moment = "the evaluation pass"
+        with recorder.setup():
+            step.evaluate()
+
+    return _watch(steps_and_pass, config, device)
+
+
+def _watch(
+    run: Callable[[Recorder], None], config: SweepConfig, device: torch.device, listener: Listener | None = None
+) -> Outcome:
+    torch.cuda.set_device(device)
+    _apply_switches(config)
+    recorder = Recorder(device, open_nvml(device), listener)
+    status, reason = _outcome(run, recorder)
+    return Outcome(status=status, reading=recorder.reading(), error=reason)
+
+
+def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Status, str | None]:
+    try:
+        run(recorder)
+    except Exception as error:
+        # The traceback's frames hold the tensors of the failed step; it goes when this block ends.
+        return classify(error, recorder.moment)
+    return Status.OK, None
+
+
+def _run_steps(
+    recorder: Recorder, model: torch.nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int]
+) -> Step:
+    with recorder.setup():
+        recorder.listener.setup_begins()
+        step = build_step(model, config, *point, recorder.device)
+    recorder.listener.ready(step)
+    for _ in range(config.steps):
+        with recorder.step():
+            step(recorder)
+    return step
+
+
+def _apply_switches(config: SweepConfig) -> None:
+    torch.manual_seed(config.seed)
+    torch.backends.cudnn.benchmark = config.cudnn.benchmark
+    torch.backends.cudnn.deterministic = config.cudnn.deterministic
+    if config.tf32 is not None:
+        torch.backends.cudnn.allow_tf32 = config.tf32
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32

@@ -1,0 +1,59 @@
+"""The whole page before it is written in any language: title, verdict, sections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memprof.records import Source
+from memprof.report.page.collect import Gathered
+from memprof.report.page.compare_section import knobs_section
+from memprof.report.page.elements import Section
+from memprof.report.page.explain_section import peak_section
+from memprof.report.page.reproduce_section import origin_section
+from memprof.report.page.summary_section import Verdict, gpu_text, judge
+from memprof.report.page.sweep_section import max_batch_section, sweep_section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What is laid out. `circumstances` are those that all figures of the page share."""
+
+    title: str
+    source: Source
+    circumstances: tuple[str, ...]
+    verdict: Verdict
+    sections: tuple[Section, ...]
+
+
+def make_page(gathered: Gathered) -> Page:
+    """Return the page: the answer first, then how far it goes, the peak, the batch sizes, the knobs and the origin."""
+    sections = []
+    if gathered.max_batch is not None:
+        sections.append(max_batch_section(gathered.max_batch.content))
+    if gathered.explained is not None:
+        sections.append(peak_section(gathered.explained.content))
+    if gathered.sweep is not None:
+        sections.append(sweep_section(gathered.sweep.content))
+    if gathered.comparison is not None:
+        sections.append(knobs_section(gathered.comparison.content, gathered.comparison.manifest.variants))
+    return Page(
+        title=gathered.name,
+        source=gathered.source,
+        circumstances=_circumstances(gathered),
+        verdict=judge(gathered),
+        sections=(*sections, origin_section(gathered)),
+    )
+
+
+def _circumstances(gathered: Gathered) -> tuple[str, ...]:
+    config = gathered.results[0].manifest.config
+    model = config.get("model", {}).get("name")
+    parts = (
+        model if model != gathered.name else None,
+        gpu_text(gathered),
+        gathered.source.value,
+        config.get("precision"),
+        config.get("mode"),
+        f"torch {gathered.environment.torch_version}",
+    )
+    return tuple(str(part) for part in parts if part)

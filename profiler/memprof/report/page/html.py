@@ -1,0 +1,70 @@
+"""The page as one HTML file that needs nothing else: styles and script within, colours by the reader's scheme."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from memprof._version import __version__
+from memprof.report.page.charts import Chart
+from memprof.report.page.collect import Gathered
+from memprof.report.page.document import make_page
+from memprof.report.plots.colors import THEMES, Theme, ThemeName, text_on
+from memprof.units import format_bytes
+
+
+def to_html(gathered: Gathered) -> str:
+    """Return the page as HTML, complete in itself: it makes no request of the network."""
+    template = _environment().get_template("page.html")
+    return template.render(page=make_page(gathered), version=__version__)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("memprof.report.page"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["bytes"] = format_bytes
+    environment.filters["kind"] = lambda part: type(part).__name__
+    environment.filters["script_data"] = _script_data
+    environment.globals["style"] = Markup(_source("page.css"))  # ours, so not escaped
+    environment.globals["script"] = Markup(_source("page.js"))
+    environment.globals["light"] = Markup(_variables(THEMES[ThemeName.LIGHT]))
+    environment.globals["dark"] = Markup(_variables(THEMES[ThemeName.DARK]))
+    return environment
+
+
+def _source(name: str) -> str:
+    return (files("memprof.report.page") / "templates" / name).read_text("utf-8")
+
+
+def _variables(theme: Theme) -> str:
+    """The colours of a theme under the names of the style sheet."""
+    named = {
+        "background": theme.background,
+        "ink": theme.ink,
+        "muted": theme.muted,
+        "grid": theme.grid,
+        "band": theme.band,
+        "alarm": theme.alarm,
+        **{f"part-{name}": colour for name, colour in theme.parts.items()},
+        **{f"on-{name}": text_on(colour) for name, colour in theme.parts.items()},
+    }
+    return " ".join(f"--{name}: {colour};" for name, colour in named.items())
+
+
+def _script_data(chart: Chart) -> Markup:
+    """The figures of a chart as JSON that can stand within a script element: no text can close it."""
+    value: Any = json.dumps(chart.data, separators=(",", ":"), ensure_ascii=False)
+    for character in "<>&\u2028\u2029":
+        value = value.replace(character, f"\\u{ord(character):04x}")
+    return Markup(value)

@@ -1,0 +1,293 @@
+"""An explanation for a terminal: the ladder, the peak by category, the modules, the largest blocks, the other peaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from memprof.breakdown.attribution import find_differences, names_module
+from memprof.breakdown.explanation import (
+    CACHED,
+    CONTEXT,
+    ROUNDING,
+    Block,
+    Category,
+    Difference,
+    Explained,
+    Explanation,
+    Moment,
+    Parts,
+)
+from memprof.records import Source, Status
+from memprof.report.terminal.address_spread import TITLE, error_bar_lines
+from memprof.report.terminal.columns import STATUS_STYLES
+from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
+from memprof.report.terminal.summary import down_to, module_grid
+from memprof.report.terminal.sweep import MEANINGS, record_title
+from memprof.units import UNKNOWN, format_bytes, format_percent
+
+RUNG_MEANINGS = {
+    "requested": "what the program asked for",
+    "allocated": "torch.cuda.max_memory_allocated",
+    "reserved": "torch.cuda.max_memory_reserved",
+    "device": "NVML, what nvidia-smi shows",
+    ROUNDING: "to blocks of 512 B, or whole segments",
+    CACHED: "in the allocator's segments, in no block",
+    CONTEXT: "CUDA itself: driver, libraries, kernels",
+}
+_NAMES = {
+    "device": "used on the device",
+    ROUNDING: "rounding",
+    Category.OPTIMIZER_STATE.value: "optimizer state",
+}
+_OF_SNAPSHOTS = (
+    "From a snapshot, which says neither on what GPU it was taken nor which blocks are parameters: what is kept to its "
+    "end is unknown, with the operator that made it."
+)
+_BAR = 24  # cells
+_OF_MODULES = (
+    Category.PARAMETERS.value,
+    Category.ACTIVATIONS.value,
+    Category.GRADIENTS.value,
+    Category.OPTIMIZER_STATE.value,
+    Category.WORKSPACE.value,
+    Category.TEMPORARY.value,
+)
+
+
+def explain_report(explained: Explained, depth: int | None, most_blocks: int, width: int = 80) -> RenderableType:
+    """Return the whole answer; where nothing ran, the title and the reason alone."""
+    record, explanation = explained.record, explained.explanation
+    asked = f"{record.optimizer or record.mode}, batch {record.batch_size}"
+    head: list[RenderableType] = [*record_title(record), Text(asked)]
+    if record.status is not Status.OK:
+        reason = f"ended with {record.status.value}: {record.error}"
+        head.append(Text(reason, STATUS_STYLES[record.status.value]))
+    if explanation is None:
+        return Group(*head)
+    parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
+    if explained.error_bar is not None:
+        bar = [Text(TITLE, "bold"), *error_bar_lines(explained.error_bar, width), Text()]
+        parts = [*parts[:-1], *bar, parts[-1]]  # what the figures' source means stays last
+    return Group(*head, *parts)
+
+
+def peak_report(
+    explanation: Explanation, title: str, source: Source | None, width: int = 80, most_blocks: int = 10
+) -> RenderableType:
+    """Return the same of a peak that no config stands behind, so without the analytic figures.
+
+    `source` is ``None`` where it is not known, as of somebody's snapshot.
+    """
+    differences = find_differences(explanation, None)
+    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (2, most_blocks), width))
+
+
+def _parts(
+    explanation: Explanation,
+    differences: Sequence[Difference],
+    source: Source | None,
+    shown: tuple[int | None, int],
+    width: int,
+) -> list[RenderableType]:
+    depth, most_blocks = shown
+    heading = source.value if source else "snapshot"
+    parts: list[RenderableType] = [Text(), peak_line(explanation), Text()]
+    sections = {
+        "From requested to the device": _ladder(explanation, heading, width),
+        "What the peak is made of": _categories(explanation, differences, heading, width),
+        "Module by module, at the peak": _modules(explanation, depth, heading, width),
+        f"The {most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
+        "Other high points": _moments(explanation, width),
+    }
+    for name, lines in sections.items():
+        parts += [Text(name, "bold"), *lines, Text()] if lines else []
+    return [*parts, Text(MEANINGS[source] if source else _OF_SNAPSHOTS, "dim")]
+
+
+def peak_line(explanation: Explanation) -> Text:
+    """Return where the peak falls, in a sentence."""
+    line = Text("peak ")
+    line.append(format_bytes(explanation.peak_allocated_bytes), "bold")
+    line.append(f" in {where(explanation.peak)}")
+    return line
+
+
+def where(moment: Moment) -> str:
+    """Return a moment's place in words: ``backward of step 2, in layer4.0.conv1 (convolution_backward)``."""
+    if moment.step is None and moment.phase is None:
+        return "the time before the first step"
+    phase = moment.phase.value.replace("_", " ") if moment.phase else "the time between phases"
+    step = f" of step {moment.step}" if moment.step is not None else ""
+    module = f", in {moment.module}" if moment.module else ""
+    operator = f" ({moment.operator})" if moment.operator else ""
+    return f"{phase}{step}{module}{operator}"
+
+
+def _place(moment: Moment) -> str:
+    """The same without the step, which the row names."""
+    return where(replace(moment, step=None)) if moment.phase else where(moment)
+
+
+def part_name(name: str) -> str:
+    """Return a part's name in words: ``optimizer state``."""
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
+    names, sizes, meanings = [], [], []
+    for rung in explanation.ladder:
+        if rung.added_name:
+            names.append(f"+ {part_name(rung.added_name)}")
+            sizes.append(format_bytes(rung.added_bytes))
+            meanings.append(RUNG_MEANINGS.get(rung.added_name, "by the time that NVML was asked"))
+        names.append(part_name(rung.name))
+        sizes.append(format_bytes(rung.bytes))
+        meanings.append(RUNG_MEANINGS[rung.name])
+    taken = max(map(len, names)) + max(map(len, sizes)) + 4
+    grid = Grid(
+        stub=Column(heading="", cells=tuple(names), left=True),
+        columns=(
+            Column(heading=source, cells=tuple(sizes), style="bold"),
+            Column(heading="", cells=tuple(shorten(text, width - taken) for text in meanings), left=True, style="dim"),
+        ),
+        sections=("",) * len(names),
+    )
+    return lay_out(grid, width)
+
+
+def _categories(explanation: Explanation, rows: Sequence[Difference], source: str, width: int) -> list[Text]:
+    total, analytic = explanation.peak_allocated_bytes, [row.analytic_bytes for row in rows]
+    whole = None if None in analytic else sum(size for size in analytic if size is not None)
+    sizes = [row.bytes for row in rows]
+    shares = [100 * size / total if total else None for size in sizes]
+    differences = [None if row.analytic_bytes is None else row.difference_bytes for row in rows]
+    columns: tuple[Column, ...] = (
+        Column(heading="analytic", cells=tuple(map(format_bytes, (*analytic, whole)))),
+        Column(heading=source, cells=tuple(map(format_bytes, (*sizes, sum(sizes)))), style="bold"),
+        Column(heading="share", cells=(*(format_percent(share, signed=False) for share in shares), "")),
+        Column(
+            heading="difference",
+            cells=tuple(
+                format_bytes(item, signed=True)
+                for item in (*differences, None if whole is None else sum(sizes) - whole)
+            ),
+            cell_styles={"0 B": "dim"},
+        ),
+        Column(heading="", cells=(*(_bar(share) for share in shares), ""), left=True, style="cyan"),
+    )
+    names = (*(part_name(row.name) for row in rows), "allocated")
+    notes = {place: row.reason for place, row in enumerate(rows) if row.reason}
+    if not set(analytic) - {None}:
+        columns = tuple(column for column in columns if column.heading not in ("analytic", "difference"))
+    grid = Grid(
+        stub=Column(heading="", cells=names, left=True),
+        columns=columns,
+        sections=("",) * len(names),
+        notes=notes,
+        whole_notes=True,
+    )
+    if grid.width(1) > width:
+        grid = replace(grid, columns=columns[:-1])
+    return lay_out(grid, width)
+
+
+def _bar(share: float | None) -> str:
+    """A bar of eighths of a cell."""
+    whole, rest = divmod(round((share or 0) / 100 * _BAR * 8), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[rest].strip()
+
+
+def _modules(explanation: Explanation, depth: int | None, source: str, width: int) -> list[Text]:
+    if not explanation.modules or not any(row.parts for row in explanation.modules):
+        return []
+    rows = [replace(row, parts=_folded(row.parts)) for row in down_to(explanation.modules, depth)]
+    grid = module_grid(rows, source, {"outside the modules": _folded(explanation.outside_parts)}, width)
+    hidden = len(explanation.modules) - len(rows)
+    deeper = [Text(f"{hidden} modules lie deeper than --depth {depth}", "dim")] if hidden else []
+    return [*lay_out(grid, width), *deeper]
+
+
+def _folded(parts: Parts) -> Parts:
+    """The parts that a module is looked at for; the small ones are one."""
+    shown = {name: parts.get(name, 0) for name in _OF_MODULES}
+    return {**shown, "other": sum(size for name, size in parts.items() if name not in shown)}
+
+
+def _blocks(explanation: Explanation, most: int, width: int) -> list[Text]:
+    shown = explanation.blocks[:most]
+    rest = explanation.blocks[most:]
+    names = [_titled(block) for block in shown]
+    cells = [format_bytes(block.block_bytes) for block in shown]
+    categories = [part_name(block.category.value) for block in shown]
+    lines = short_lines([block.line for block in shown])
+    if rest:
+        names.append(f"{len(rest):,} smaller ones")
+        cells.append(format_bytes(sum(block.block_bytes for block in rest)))
+        categories.append("")
+        lines.append("")
+    columns = [
+        Column(heading="bytes", cells=tuple(cells), style="bold"),
+        Column(heading="category", cells=tuple(categories), left=True),
+    ]
+    if set(lines) - {UNKNOWN, ""}:
+        columns.append(Column(heading="asked for at", cells=tuple(lines), left=True, style="dim"))
+    room = max(width - sum(column.width + 1 for column in columns), 24)
+    stub = Column(heading="block", cells=tuple(_cut(name, room) for name in names), left=True)
+    return lay_out(Grid(stub=stub, columns=tuple(columns), sections=("",) * len(names)), width)
+
+
+def _titled(block: Block) -> str:
+    """The block's name, with its module where the name does not begin with it."""
+    if not block.module or names_module(block.name, block.module):
+        return block.name
+    return f"{block.module}: {block.name}"
+
+
+def short_lines(lines: Sequence[str | None]) -> list[str]:
+    """Return ``file:line`` for each place, with as much of the folders as tells files of one name apart."""
+    places = [Path(line) if line else None for line in lines]
+    folders: dict[str, set[Path]] = {}
+    for place in places:
+        if place is not None:
+            folders.setdefault(re.sub(r":\d+$", "", place.name), set()).add(place.parent)
+    shown = []
+    for place in places:
+        if place is None:
+            shown.append(UNKNOWN)
+            continue
+        alone = len(folders[re.sub(r":\d+$", "", place.name)]) == 1
+        shown.append(place.name if alone else f"{place.parent.name}/{place.name}")
+    return shown
+
+
+def _moments(explanation: Explanation, width: int) -> list[Text]:
+    steps = [(f"step {moment.step}", moment) for moment in explanation.steps]
+    following = [(f"{place}. next", moment) for place, moment in enumerate(explanation.next_moments, start=2)]
+    named = [*steps, *following]
+    sections = ["highest of each step"] * len(steps) + ["next highest places"] * len(following)
+    sizes = [format_bytes(moment.allocated_bytes) for _, moment in named]
+    below = [
+        format_bytes(moment.allocated_bytes - explanation.peak.allocated_bytes, signed=True) for _, moment in named
+    ]
+    places = [*(_place(moment) for _, moment in steps), *(where(moment) for _, moment in following)]
+    taken = max((len(name) + 2 for name, _ in named), default=0) + max(map(len, sizes), default=0) + 16
+    grid = Grid(
+        stub=Column(heading="", cells=tuple(name for name, _ in named), left=True),
+        columns=(
+            Column(heading="allocated", cells=tuple(sizes), style="bold"),
+            Column(heading="to the peak", cells=tuple(below), cell_styles={"0 B": "dim"}),
+            Column(heading="where", cells=tuple(_cut(place, width - taken) for place in places), left=True),
+        ),
+        sections=tuple(sections),
+    )
+    return lay_out(grid, width)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: max(width - 1, 1)]}…"

@@ -1,0 +1,109 @@
+"""The table of `memprof fit`: each knob with what it saved, and the set at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.memory_savers import Rung, laid_out
+from memprof.records import RunRecord, Source
+from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out
+from memprof.report.terminal.sweep import MEANINGS
+from memprof.units import UNKNOWN, format_bytes
+
+_CLIMB = "knobs by what they cost in speed, the cheapest first"
+_DESCENT = "without one knob of the set, the costliest first"
+
+
+def fit_table(steps: Sequence[Step], memory: str, width: int = 80) -> RenderableType:
+    """Return the steps with their peaks and what each saved, and the cheapest set that fits, or that none does.
+
+    `memory` says what the config was to fit into.
+    """
+    first = next(step.free for step in steps if step.free)
+    parts: list[RenderableType] = [*_title(first, memory), Text(), *lay_out(_grid(steps, width), width), Text()]
+    return Group(*parts, Text(MEANINGS[first.source], "dim"), Text(), *verdict_lines(steps, memory))
+
+
+def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
+    """Return the answer: the set that fits and the run that shows it, or the smallest footprint reached."""
+    best = cheapest_of(steps)
+    if best is not None and best.within is not None:
+        peaks = _peaks(best.within)
+        count = len(best.within.reading.steps) if best.within.reading else 0
+        shown = f"shown by a run of {count} steps in {memory}: {peaks}"
+        return [Text(f"fits: {names_of(best.rungs) or 'as it is configured'}", "bold green"), Text(shown)]
+    smallest = smallest_of(steps)
+    if smallest is None:
+        return [Text(f"does not fit into {memory}, and no run got to its end", "bold red")]
+    reached = f"the smallest footprint reached is {_peaks(smallest.free)}"
+    knobs = names_of(smallest.rungs) or "the config as it is"
+    return [Text(f"does not fit into {memory}: {reached}, with {knobs}", "bold red")]
+
+
+def names_of(rungs: Sequence[Rung]) -> str:
+    """Return the knobs that are left when `rungs` are laid out."""
+    left = laid_out(rungs)
+    return ", ".join(rung.name for rung in rungs if rung.settings[0] in left)
+
+
+def _peaks(record: RunRecord | None) -> str:
+    peak, reserved = peak_bytes(record), peak_bytes(record, "reserved")
+    return f"peak {format_bytes(peak)}, reserved {format_bytes(reserved)}"
+
+
+def _title(record: RunRecord, memory: str) -> list[Text]:
+    phantom = " (phantom)" if record.source is Source.EMULATED else ""
+    named = f"{record.model} · {record.environment.gpu}{phantom} · {record.source.value}"
+    asked = f"{record.optimizer or record.mode}, batch {record.batch_size}, to fit into {memory}"
+    return [Text(named, "bold"), Text(asked), Text(f"torch {record.environment.torch_version}", "dim")]
+
+
+def _grid(steps: Sequence[Step], width: int) -> Grid:
+    peaks = _columns(steps, "peak", "allocated", [step.saved_bytes for step in steps])
+    reserved = _columns(steps, "reserved", "reserved", [step.saved_reserved_bytes for step in steps])
+    result = Column(heading="result", cells=tuple(_result(step) for step in steps))
+    grid = Grid(
+        stub=Column(heading="", cells=tuple(step.added for step in steps)),
+        columns=(*peaks, *reserved, *_seconds(steps), result),
+        sections=tuple(_DESCENT if step.left_out else _CLIMB for step in steps),
+        notes=_notes(steps),
+    )
+    if grid.width(GAPS[-1]) <= width:
+        return grid
+    return replace(grid, columns=(*peaks, *reserved, result))
+
+
+def _notes(steps: Sequence[Step]) -> dict[int, str]:
+    """Why a knob failed, or what it costs in speed: of knobs with one cost the first says so."""
+    notes = {place: step.reason or step.cost for place, step in enumerate(steps) if not step.left_out or step.reason}
+    return {place: note for place, note in notes.items() if note and note != notes.get(place - 1)}
+
+
+def _seconds(steps: Sequence[Step]) -> list[Column]:
+    readings = [step.free.reading if step.free else None for step in steps]
+    seconds = [reading.seconds_per_step if reading else None for reading in readings]
+    if all(second is None for second in seconds):
+        return []
+    return [Column(heading="s/step", cells=tuple(UNKNOWN if s is None else f"{s:.4f}" for s in seconds))]
+
+
+def _columns(steps: Sequence[Step], group: str, name: str, saved: Sequence[int | None]) -> list[Column]:
+    sizes = tuple(format_bytes(peak_bytes(step.free, name)) for step in steps)
+    savings = tuple("" if place == 0 else format_bytes(item) for place, item in enumerate(saved))
+    return [
+        Column(heading="bytes", group=group, cells=sizes, style="bold" if name == "allocated" else ""),
+        Column(heading="saved", group=group, cells=savings),
+    ]
+
+
+def _result(step: Step) -> str:
+    if step.reason is not None:
+        return "fails"
+    if step.left_out:
+        return "spared" if step.kept else "needed"
+    return "fits" if step.fits else "kept" if step.kept else "no use"

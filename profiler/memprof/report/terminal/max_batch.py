@@ -1,0 +1,223 @@
+"""The largest batch for a terminal: one panel for one GPU, one ranked table for several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from memprof.records import Accumulation, MaxBatch, Source, Status, Stop
+from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
+from memprof.report.terminal.sweep import MEANINGS
+from memprof.units import UNKNOWN, format_bytes
+
+_WIDEST = 100
+STOPS = {
+    Stop.MEMORY: "the GPU's memory",
+    Stop.MEMORY_LIMIT: "the memory limit (set_per_process_memory_fraction)",
+    Stop.GRID: "CUDA's limit of a kernel's grid, not memory",
+    Stop.INDEXING: "32-bit indexing of a kernel, not memory",
+    Stop.HOST_MEMORY: "the host's memory, not the GPU's",
+    Stop.POINT_TIMEOUT: "timeout_seconds, not memory",
+    Stop.ERROR: "an error, not memory",
+    Stop.MAX: "nothing up to the batch size asked for (--max)",
+    Stop.TIME: "the time limit of the search (--timeout)",
+}
+
+
+def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
+    """Return the answer for one GPU: the largest batch and its proof, the safe one, the fit, and every try."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in _lines(answer):
+        table.add_row(name, text)
+    panel = Panel(Group(_title(answer), table), padding=(0, 1), width=min(width, _WIDEST))
+    return Group(panel, Text(), *lay_out(_tries(answer, width), width), Text(), Text(MEANINGS[answer.source], "dim"))
+
+
+def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableType:
+    """Return the answers for several GPUs, the one with the largest batch first.
+
+    Where not all columns fit into `width` cells, the number of tries is left out first.
+    """
+    ranked = sorted(answers, key=lambda answer: (-answer.largest_batch_size, answer.gpu_total_bytes or 0))
+    first = ranked[0]
+    shown = _ranked_columns(ranked)
+    notes = {row: "; ".join(said) for row, answer in enumerate(ranked) if (said := _notes(answer))}
+    grids = [
+        Grid(
+            stub=Column(heading="GPU", cells=tuple(answer.gpu for answer in ranked)),
+            columns=tuple(some),
+            sections=tuple(_section(first) for _ in ranked),
+            notes=notes,
+        )
+        for some in (shown, shown[:-1])
+    ]
+    grid = next((grid for grid in grids if grid.width(GAPS[-1]) <= width), grids[0])
+    return Group(*lay_out(grid, width), Text(), *(Text(line, "dim") for line in _meanings(ranked)))
+
+
+def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
+    cells = {
+        "memory": [format_bytes(answer.gpu_total_bytes) for answer in ranked],
+        "largest": [_or_unknown(answer.largest_batch_size) for answer in ranked],
+        "safe": [_or_unknown(answer.safe_batch_size) for answer in ranked],
+        "at 80 %": [_at_80(answer) for answer in ranked],
+        **_target_cells(ranked),
+        "fixed": [format_bytes(answer.fit.fixed_bytes if answer.fit else None) for answer in ranked],
+        "a sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
+        "left free": [format_bytes(answer.free_bytes) for answer in ranked],
+        "tries": [str(len(answer.tries) + len(answer.more_tries)) for answer in ranked],
+    }
+    return [Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()]
+
+
+def _target_cells(ranked: Sequence[MaxBatch]) -> dict[str, list[str]]:
+    """The micro-batch and the accumulation steps that give the target batch, where one was asked for."""
+    sizes = {answer.target_batch.target_batch_size for answer in ranked if answer.target_batch}
+    ways = [answer.target_batch for answer in ranked]
+    return {
+        f"{size} is": [f"{way.micro_batch_size} x {way.steps}" if way else UNKNOWN for way in ways] for size in sizes
+    }
+
+
+def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
+    first = ranked[0]
+    ran = "; two steps and an evaluation pass of it ran" if any(a.confirmed is Status.OK for a in ranked) else ""
+    lines = [
+        f"safe: eight tenths of the largest, rounded down{ran}.",
+        "at 80 %: the largest whose reserved memory and context stay below 80 % of the memory.",
+    ]
+    if (target := next((answer.target_batch for answer in ranked if answer.target_batch), None)) is not None:
+        lines.append(f"{target.target_batch_size} is: micro-batch x accumulation steps, shown by a run.")
+    return [*lines, MEANINGS[first.source]]
+
+
+def does_not_fit(answer: MaxBatch) -> str:
+    """Return one line: what the smallest batch takes and what there is."""
+    smallest, cap = answer.multiple_of, answer.memory_limit_bytes
+    needed, taken = answer.smallest_footprint_bytes, answer.tries[-1].device_bytes if answer.tries else None
+    if answer.stopped_by is Stop.TIME:
+        return f"{answer.model} on {answer.gpu}: the time was up before a batch size was found that trains"
+    takes = format_bytes(needed) if needed else f"more than {format_bytes(taken)}"
+    room = f"the memory limit is {format_bytes(cap)}" if cap else f"it has {format_bytes(answer.gpu_total_bytes)}"
+    return (
+        f"{answer.model} does not fit {answer.gpu}: batch {smallest} takes {takes} of device memory "
+        f"({answer.source.value}, with the CUDA context), and {room}"
+    )
+
+
+def _title(answer: MaxBatch) -> Text:
+    phantom = " (phantom)" if answer.source is Source.EMULATED else ""
+    parts = (answer.model, answer.optimizer, f"{answer.gpu}{phantom}", answer.source.value)
+    return Text(" · ".join(part for part in parts if part), "bold")
+
+
+def _lines(answer: MaxBatch) -> list[tuple[str, str]]:
+    memory = format_bytes(answer.gpu_total_bytes)
+    if answer.memory_limit_bytes is not None:
+        memory = f"{format_bytes(answer.memory_limit_bytes)} of {memory} (set_per_process_memory_fraction)"
+    lines = [
+        ("largest batch", f"{answer.largest_batch_size}  ({proof(answer)})"),
+        ("stopped by", stopped_by(answer)),
+        ("safe batch", f"{answer.safe_batch_size}  (0.8 x the largest, rounded down){_confirmation(answer)}"),
+        ("at 80 % of memory", f"{_at_80(answer)}  (the largest whose reserved memory and context stay below it)"),
+        ("memory", f"{memory}, {format_bytes(answer.free_bytes)} left free at the largest batch"),
+    ]
+    if answer.fit is not None:
+        fit = answer.fit
+        near = f"within {format_bytes(fit.residual_bytes)}"
+        lines.append(
+            ("fit", f"{format_bytes(fit.fixed_bytes)} + {format_bytes(fit.bytes_per_sample)} a sample, {near}")
+        )
+    if answer.target_batch is not None:
+        lines.append(("target batch", _accumulated(answer.target_batch)))
+    seconds = sum(done.seconds for done in answer.tries)
+    beside = f", {len(answer.more_tries)} more for the batch at 80 %" if answer.more_tries else ""
+    return [*lines, ("tries", f"{len(answer.tries)} in {seconds:.1f} s{beside}")]
+
+
+def proof(answer: MaxBatch) -> str:
+    """Return how it is known that the largest batch is the largest."""
+    largest = answer.largest_batch_size
+    if answer.proven:
+        return f"{largest} trains, {largest + answer.multiple_of} does not"
+    return f"{largest} trains; nothing larger was tried" if answer.stopped_by is Stop.MAX else "not proven"
+
+
+def stopped_by(answer: MaxBatch) -> str:
+    """Return what keeps the next batch size from training, and the error if that was one."""
+    return STOPS[answer.stopped_by] + _error_behind(answer)
+
+
+def _error_behind(answer: MaxBatch) -> str:
+    if answer.stopped_by in (Stop.MEMORY, Stop.MEMORY_LIMIT, Stop.MAX, Stop.TIME):
+        return ""
+    failed = min((done for done in answer.tries if not done.trains), key=lambda done: done.batch_size, default=None)
+    return f": {failed.error}" if failed else ""
+
+
+def _confirmation(answer: MaxBatch) -> str:
+    if answer.confirmed is None:
+        return ""
+    if answer.confirmed is Status.OK:
+        return ": two steps and an evaluation pass ran"
+    return f": two steps and an evaluation pass ended with {answer.confirmed.value}"
+
+
+def _at_80(answer: MaxBatch) -> str:
+    return UNKNOWN if answer.batch_size_at_80_percent_memory is None else str(answer.batch_size_at_80_percent_memory)
+
+
+def _accumulated(accumulation: Accumulation) -> str:
+    way = f"micro-batch {accumulation.micro_batch_size} x {accumulation.steps} accumulation steps"
+    return f"{accumulation.target_batch_size} = {way}: {accumulation.status.value}"
+
+
+def _tries(answer: MaxBatch, width: int) -> Grid:
+    tries, more = answer.tries, answer.more_tries
+    everything = (*tries, *more)
+    shown = {
+        "status": [done.status.value for done in everything],
+        "allocated": [format_bytes(done.peak_allocated_bytes) for done in everything],
+        "reserved": [format_bytes(done.peak_reserved_bytes) for done in everything],
+        "device": [format_bytes(done.device_bytes) for done in everything],
+        "seconds": [f"{done.seconds:.1f}" for done in everything],
+    }
+    sections = ["tries for the largest batch"] * len(tries) + ["tries for the batch at 80 % of memory"] * len(more)
+    return Grid(
+        stub=Column(heading="batch", cells=tuple(str(done.batch_size) for done in everything)),
+        columns=tuple(Column(heading=heading, cells=tuple(column)) for heading, column in shown.items()),
+        sections=tuple(sections),
+        notes={row: shorten(done.error, width) for row, done in enumerate(everything) if done.error},
+    )
+
+
+def _section(answer: MaxBatch) -> str:
+    cap = answer.memory_limit_bytes
+    limit = f" · at most {format_bytes(cap)} (set_per_process_memory_fraction)" if cap is not None else ""
+    return " · ".join(part for part in (answer.model, answer.optimizer, answer.source.value) if part) + limit
+
+
+def _notes(answer: MaxBatch) -> list[str]:
+    """What is to be said of one GPU beneath its row."""
+    if not answer.largest_batch_size:
+        return [does_not_fit(answer)]
+    said = []
+    if answer.stopped_by is Stop.MAX:
+        said.append("nothing larger was tried (--max)")
+    elif answer.stopped_by not in (Stop.MEMORY, Stop.MEMORY_LIMIT):
+        said.append(f"stopped by {STOPS[answer.stopped_by]}{_error_behind(answer)}")
+    if answer.confirmed not in (None, Status.OK):
+        said.append(f"safe batch{_confirmation(answer)}")
+    if answer.target_batch is not None and answer.target_batch.status is not Status.OK:
+        said.append(f"target batch {_accumulated(answer.target_batch)}")
+    return said
+
+
+def _or_unknown(number: int) -> str:
+    return str(number) if number else UNKNOWN

@@ -1,0 +1,73 @@
+"""GPUs as `memprof monitor` shows them: a row each, and below it the processes on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from memprof.gpus.monitor import GpuUse
+from memprof.records import Source
+from memprof.report.terminal.layout import GAPS, Column, Grid, cut, lay_out
+from memprof.units import UNKNOWN, format_bytes
+
+_MEANINGS = {
+    Source.MEASURED: "measured: NVML, as nvidia-smi counts; the peak is the highest of the samples.",
+    Source.EMULATED: "emulated: the phantom's own count; the peak is exact, between samples too.",
+}
+_BAR = 20  # cells
+_SHORTEST = 24  # cells that a name gets at least
+
+
+def monitor_table(gpus: Sequence[GpuUse], watched: str, width: int = 80) -> RenderableType:
+    """Return what is used of each GPU, its peak since the watching began, and the same of each process.
+
+    `watched` says how long that is.
+    """
+    sources = dict.fromkeys(gpu.source for gpu in gpus)
+    meanings = [Text(_MEANINGS[source], "dim") for source in sources]
+    return Group(Text(watched, "bold"), Text(), *lay_out(_grid(gpus, width), width), Text(), *meanings)
+
+
+def _grid(gpus: Sequence[GpuUse], width: int) -> Grid:
+    rows = [row for gpu in gpus for row in _rows(gpu)]
+    names, *cells = zip(*rows, strict=True)
+    figures = [
+        Column(heading=heading, cells=column, style="bold" if heading == "used" else "")
+        for heading, column in zip(("used", "full", "peak", "total", "source"), cells, strict=True)
+    ]
+    bar = Column(heading="", cells=tuple(bar for gpu in gpus for bar in _bars(gpu)), left=True)
+    taken = sum(column.width + GAPS[1] for column in figures)
+    with_bar = width - taken - _BAR - GAPS[1] >= 2 * _SHORTEST
+    room = max(width - taken - (_BAR + GAPS[1]) * with_bar, _SHORTEST)
+    return Grid(
+        stub=Column(heading="GPU, process", cells=tuple(cut(name, room) for name in names), left=True),
+        columns=(bar, *figures) if with_bar else tuple(figures),
+        sections=("",) * len(rows),
+    )
+
+
+def _rows(gpu: GpuUse) -> Iterator[tuple[str, ...]]:
+    phantom = " (phantom)" if gpu.source is Source.EMULATED else ""
+    yield (
+        f"{gpu.index} {gpu.name}{phantom}",
+        format_bytes(gpu.used_bytes),
+        _percent(gpu),
+        format_bytes(gpu.peak_bytes),
+        format_bytes(gpu.total_bytes),
+        gpu.source.value,
+    )
+    for process in gpu.processes:
+        name = f"  {process.pid} {process.name or UNKNOWN}"
+        yield name, format_bytes(process.used_bytes), "", format_bytes(process.peak_bytes), "", ""
+
+
+def _percent(gpu: GpuUse) -> str:
+    return UNKNOWN if gpu.used_bytes is None else f"{100 * gpu.used_bytes / gpu.total_bytes:.0f} %"
+
+
+def _bars(gpu: GpuUse) -> Iterator[str]:
+    full = round(_BAR * (gpu.used_bytes or 0) / gpu.total_bytes)
+    yield "█" * full + "░" * (_BAR - full)
+    yield from ("" for _ in gpu.processes)

@@ -1,0 +1,42 @@
+"""Records as a data frame: the only door to pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from typing import Any
+
+import pandas
+
+from memprof.records import RunRecord
+from memprof.results import columns_of, row
+
+_DTYPES = {
+    "batch_size": "Int64",
+    "step": "Int64",
+    "largest_batch_size": "Int64",
+    "difference_percent": "Float64",
+    "seconds": "Float64",
+    "seconds_per_step": "Float64",
+    "workspace_known": "boolean",
+}
+
+
+def frame(records: Sequence[RunRecord]) -> pandas.DataFrame:
+    """Return one row a record under `columns_of`: bytes ``Int64``, text ``string``, unknown ``<NA>``."""
+    names = columns_of(records)
+    rows = [[cells.get(name) for name in names] for cells in map(row, records)]
+    # Through object: pandas would make floats of integers beside None, and lose bytes above 2**53.
+    cells = pandas.DataFrame(rows, columns=list(names), dtype=object)
+    return cells.astype({column: _dtype(column) for column in names})
+
+
+def plain_frame(kind: type[Any], items: Sequence[Any]) -> pandas.DataFrame:
+    """Return one row an item of the dataclass `kind`, under the names of its fields; cells as in `frame`."""
+    names = [field.name for field in fields(kind)]
+    cells = pandas.DataFrame([astuple(item) for item in items], columns=names, dtype=object)
+    return cells.astype({column: _dtype(column) for column in names})
+
+
+def _dtype(column: str) -> str:
+    return "Int64" if column.endswith("_bytes") else _DTYPES.get(column, "string")

@@ -1,0 +1,169 @@
+"""A forked child: answers one request, in a process whose CUDA nobody has touched."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from memprof.breakdown.analytic import break_down, summarize_modules
+from memprof.config.schema import SweepConfig
+from memprof.errors import WorkloadError
+from memprof.gpus.phantom.runtime import unknown_workspaces
+from memprof.measure.explaining import measure_and_explain
+from memprof.measure.failures import describe
+from memprof.measure.request_log import Moves
+from memprof.measure.run import measure, measure_with_evaluation
+from memprof.records import Outcome, Reading, Source, Status
+from memprof.worker.environment import ALLOCATOR_VARIABLES, describe_environment
+from memprof.worker.exit_status import die_with
+from memprof.worker.model_cache import ModelSource
+from memprof.worker.protocol import (
+    BreakDown,
+    BrokenDown,
+    CudaTouched,
+    Describe,
+    Described,
+    Explain,
+    Job,
+    Measure,
+    Measured,
+    Refused,
+    Reply,
+    Request,
+    Setup,
+    Summarize,
+    Summarized,
+    TakenApart,
+    encode,
+)
+
+
+def run_child(request: Request, setup: Setup, model: ModelSource, pipe: int, parent: int) -> NoReturn:
+    """Answer `request` into `pipe` and end at once, without torch's slow tear-down."""
+    status = 1
+    with suppress(BaseException):
+        die_with(parent)
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        reply = answer(request, setup, model)
+        with os.fdopen(pipe, "wb") as stream:
+            stream.write(encode(reply))
+        status = 0
+        sys.stdout.flush()
+    os._exit(status)
+
+
+def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
+    """Return the reply to one request; every failure becomes one."""
+    number = request.number
+    if setup.source is not Source.ANALYTIC and torch.cuda._is_in_bad_fork():
+        return CudaTouched(number=number)
+    try:
+        match request:
+            case Describe():
+                return Described(number=number, environment=describe_environment(setup))
+            case BreakDown():
+                found = break_down(model(), request.config or setup.config, request.points)
+                return BrokenDown(number=number, breakdowns=tuple(found))
+            case Summarize():
+                return Summarized(number=number, summary=summarize_modules(model(), setup.config, *request.point))
+            case Measure():
+                return Measured(number=number, outcome=_measure(request.job, setup, model))
+            case Explain():
+                return _explain(request, setup, model)
+    except BaseException as error:  # SystemExit from the user's code too
+        return _failed(request, setup, describe(error))
+
+
+def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
+    config, device = _prepare(job, setup)
+    point = (model(), config, job.optimizer, job.batch_size, device)
+    if job.evaluate:
+        return _marked(measure_with_evaluation(*point))
+    if not job.note_moves:
+        return _marked(measure(*point))
+    moves = Moves(device)
+    outcome = measure(*point, moves)
+    return replace(_marked(outcome), moves=moves.read() if outcome.status is Status.OK else None)
+
+
+def _explain(request: Explain, setup: Setup, model: ModelSource) -> TakenApart:
+    job = request.job
+    config, device = _prepare(job, setup)
+    file = Path(request.snapshot_file) if request.snapshot_file else None
+    outcome, explanation = measure_and_explain(model(), config, job.optimizer, job.batch_size, device, file)
+    return TakenApart(number=request.number, outcome=_marked(outcome), explanation=explanation)
+
+
+def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
+    """Make this process what the job wants it to be, and return its config and device."""
+    _change_environment(job)  # PyTorch and the phantom read theirs when CUDA is first used
+    device = torch.device("cuda", setup.index if job.index is None else job.index)
+    config = job.config or setup.config
+    if job.steps is not None:
+        config = config.model_copy(update={"steps": job.steps})
+    if job.memory_limit_bytes is not None:
+        _limit_memory(job.memory_limit_bytes, device)
+    return config, device
+
+
+def _marked(outcome: Outcome) -> Outcome:
+    """Return the outcome without what a phantom cannot know."""
+    unknown = unknown_workspaces()
+    if outcome.reading is None or unknown is None:
+        return outcome
+    return replace(outcome, reading=_emulated(outcome.reading, unknown))
+
+
+def _change_environment(job: Job) -> None:
+    for name, value in job.environment.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if any(name in job.environment for name in ALLOCATOR_VARIABLES):
+        _check_backend()
+
+
+def _check_backend() -> None:
+    settings = next((os.environ[name] for name in ALLOCATOR_VARIABLES if os.environ.get(name)), "")
+    wanted = re.search(r"backend:\s*(\w+)", settings)
+    loaded = torch.cuda.get_allocator_backend()
+    if (wanted[1] if wanted else "native") != loaded:
+        raise WorkloadError(f"allocator: PyTorch took backend:{loaded} when it was imported; give this its own command")
+
+
+def _limit_memory(limit_bytes: int, device: torch.device) -> None:
+    fraction = limit_bytes / torch.cuda.get_device_properties(device).total_memory
+    # One step up, since PyTorch cuts off what it makes of the fraction, and a limit may be a whole number of segments.
+    torch.cuda.set_per_process_memory_fraction(min(1.0, math.nextafter(fraction, 1.0)), device)
+
+
+def _emulated(reading: Reading, unknown: int) -> Reading:
+    # A phantom's kernels do not run, so the time that a step took there says nothing.
+    steps = tuple(replace(step, seconds=None) for step in reading.steps)
+    return replace(reading, steps=steps, workspace_known=unknown == 0)
+
+
+def _failed(request: Request, setup: Setup, text: str) -> Reply:
+    match request:
+        case Describe():
+            if setup.config.allocator is not None and "alloc" in text.lower():
+                return Refused(number=request.number, fault="config", text=f"allocator: {text}")
+            return Refused(number=request.number, fault="device", text=f"the GPU cannot be used: {text}")
+        case BreakDown() | Summarize():
+            return Refused(number=request.number, fault="workload", text=text)
+        case Measure():
+            return Measured(number=request.number, outcome=Outcome(status=Status.ERROR, error=text))
+        case Explain():
+            failed = Outcome(status=Status.ERROR, error=text)
+            return TakenApart(number=request.number, outcome=failed, explanation=None)

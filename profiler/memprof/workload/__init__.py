@@ -1,0 +1,44 @@
+"""What is trained: model, batch, loss and optimizer, each from its part of the config.
+
+The names below are imported when they are first asked for, because all but `names` import torch, and the
+command line needs `memprof.config.names` without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from memprof.workload.batches import Batch, make_batch
+    from memprof.workload.losses import Loss, build_loss
+    from memprof.workload.models import build_model
+    from memprof.workload.optimizers import build_optimizer
+    from memprof.workload.precision import autocast, autocast_dtype
+
+__all__ = [
+    "Batch",
+    "Loss",
+    "autocast",
+    "autocast_dtype",
+    "build_loss",
+    "build_model",
+    "build_optimizer",
+    "make_batch",
+]
+
+
+def __getattr__(name: str) -> Any:
+    homes = {
+        "Batch": "batches",
+        "make_batch": "batches",
+        "Loss": "losses",
+        "build_loss": "losses",
+        "build_model": "models",
+        "build_optimizer": "optimizers",
+        "autocast": "precision",
+        "autocast_dtype": "precision",
+    }
+    if name not in homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{homes[name]}"), name)

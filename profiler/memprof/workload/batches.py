@@ -1,0 +1,71 @@
+"""One batch of synthetic data, made on the device that it is for: only shapes and dtypes cost memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from memprof.config.schema import Mode, SweepConfig, TensorConfig
+from memprof.workload.precision import weights_dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The model's positional arguments and what the loss compares its output with; batch dimension first."""
+
+    inputs: tuple[Tensor, ...]
+    target: Tensor | None
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Every tensor of the batch, the target last."""
+        return self.inputs if self.target is None else (*self.inputs, self.target)
+
+
+def make_batch(config: SweepConfig, batch_size: int, device: torch.device) -> Batch:
+    """Return `batch_size` samples of random data on `device`, the same ones for the same seed.
+
+    A float32 tensor takes the dtype of the weights where they have another. In inference there is no target.
+    """
+    with_target = config.target is not None and config.mode is Mode.TRAIN
+    generator = None if device.type == "meta" else torch.Generator(device).manual_seed(config.seed)
+    return Batch(
+        inputs=tuple(_tensor(config, part, batch_size, device, generator) for part in config.input),
+        target=_tensor(config, config.target, batch_size, device, generator)
+        if with_target and config.target is not None
+        else None,
+    )
+
+
+def _tensor(
+    config: SweepConfig,
+    part: TensorConfig,
+    batch_size: int,
+    device: torch.device,
+    generator: torch.Generator | None,
+) -> Tensor:
+    shape = (batch_size, *part.shape)
+    channels_last = config.channels_last and len(shape) == 4
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    tensor = torch.empty(shape, dtype=tensor_dtype(config, part), device=device, memory_format=layout)
+    if tensor.is_meta:
+        return tensor  # nothing to fill
+    if tensor.is_floating_point():
+        return tensor.normal_(generator=generator)
+    low, high = part.range or _default_range(tensor.dtype)
+    return tensor.random_(low, high, generator=generator)
+
+
+def tensor_dtype(config: SweepConfig, part: TensorConfig) -> torch.dtype:
+    """Return the dtype that `part` has in the batch: float32 follows the weights."""
+    if part.dtype == "float32":
+        return weights_dtype(config.precision)
+    dtype: torch.dtype = getattr(torch, part.dtype)
+    return dtype
+
+
+def _default_range(dtype: torch.dtype) -> tuple[int, int]:
+    """Return the range where the config names none: pixels, truth values, or the index valid everywhere."""
+    return {torch.uint8: (0, 256), torch.bool: (0, 2)}.get(dtype, (0, 1))

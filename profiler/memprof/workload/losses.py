@@ -1,0 +1,117 @@
+"""The loss by name, from whatever a model returns: a tensor, a tuple, a dict or an object with fields."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from memprof.config.schema import LossConfig, SweepConfig
+from memprof.errors import WorkloadError, did_you_mean
+from memprof.workload.reason import reason
+
+Loss = Callable[[Any, Tensor | None], Tensor]
+
+
+def build_loss(config: SweepConfig) -> Loss:
+    """Return the loss of (output of the model, target), a scalar tensor.
+
+    ``sum`` adds up the output; ``output`` takes the loss that the model returns; any other name is a
+    function of `torch.nn.functional` or a class of `torch.nn` that takes an input and a target. Auxiliary
+    heads (fields ``aux...``, as in torchvision's GoogLeNet and FCN) add their own loss to that of the first.
+
+    Raises:
+        WorkloadError: no loss has this name, it refuses its keyword arguments, or the config has no target.
+    """
+    spec = config.loss
+    if spec.name == "sum":
+        return _sum
+    if spec.name == "output":
+        return _own_loss
+    criterion = _criterion(spec)
+    if config.target is None:
+        raise WorkloadError(f"loss {spec.name!r} needs a target; add `target:`, or choose the loss sum or output")
+    return partial(_compare, criterion)
+
+
+def _compare(criterion: Callable[..., Tensor], output: Any, target: Tensor | None) -> Tensor:
+    losses = [criterion(prediction, target) for prediction in predictions(output)]
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def predictions(output: Any) -> list[Tensor]:
+    """Return the model's prediction (field ``logits``, or the first tensor), auxiliary ones behind it.
+
+    Raises:
+        WorkloadError: there is no tensor in `output`.
+    """
+    fields = _fields(output)
+    tensors = {key: value for key, value in fields.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WorkloadError(f"the model returned {type(output).__name__} without a tensor to take a loss of")
+    first = "logits" if "logits" in tensors else next(iter(tensors))
+    auxiliary = [value for key, value in tensors.items() if key.startswith("aux") and key != first]
+    return [tensors[first], *auxiliary]
+
+
+def _sum(output: Any, target: Tensor | None) -> Tensor:
+    del target
+    return predictions(output)[0].sum()
+
+
+def _own_loss(output: Any, target: Tensor | None) -> Tensor:
+    del target
+    fields = _fields(output)
+    loss = fields.get("loss", next(iter(fields.values()), None))
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return loss
+    what = f"a tensor of shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(output).__name__
+    raise WorkloadError(f"loss 'output' needs a model that returns its loss, a scalar; this one returned {what}")
+
+
+def _fields(output: Any) -> Mapping[str, Any]:
+    """Return `output` as named parts; a plain sequence is numbered."""
+    if isinstance(output, Tensor):
+        return {"0": output}
+    if isinstance(output, Mapping):
+        return {str(key): value for key, value in output.items()}
+    if hasattr(output, "_asdict"):
+        named: Mapping[str, Any] = output._asdict()
+        return named
+    if isinstance(output, (tuple, list)):
+        return {str(index): value for index, value in enumerate(output)}
+    return dict(vars(output)) if hasattr(output, "__dict__") else {}
+
+
+def _criterion(spec: LossConfig) -> Callable[..., Tensor]:
+    functions, classes = _functions(), _classes()
+    try:
+        if spec.name in classes:
+            module: Callable[..., Tensor] = classes[spec.name](**spec.kwargs)
+            return module
+        if spec.name in functions:
+            inspect.signature(functions[spec.name]).bind(None, None, **spec.kwargs)
+            return partial(functions[spec.name], **spec.kwargs)
+    except Exception as error:
+        raise WorkloadError(f"loss {spec.name!r} cannot be built: {reason(error)}") from error
+    hint = did_you_mean(spec.name, [*functions, *classes, "sum", "output"])
+    raise WorkloadError(f"loss {spec.name!r} is not in torch.nn.functional or torch.nn{hint}")
+
+
+def _functions() -> dict[str, Callable[..., Tensor]]:
+    members = {name: value for name, value in vars(nn.functional).items() if inspect.isfunction(value)}
+    return {name: value for name, value in members.items() if _first_two(value) == ("input", "target")}
+
+
+def _classes() -> dict[str, Callable[..., nn.Module]]:
+    names = nn.modules.loss.__all__
+    return {name: getattr(nn, name) for name in names if _first_two(getattr(nn, name).forward) == ("input", "target")}
+
+
+def _first_two(function: Callable[..., object]) -> tuple[str, ...]:
+    names = [name for name in inspect.signature(function).parameters if name != "self"]
+    return tuple(names[:2])

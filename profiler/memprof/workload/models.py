@@ -1,0 +1,116 @@
+"""The model that a config names, on the CPU: built in, torchvision's, a hub's, or the user's own."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from memprof.config.names import TIMM, TORCHVISION, TRANSFORMERS, own_model
+from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig
+from memprof.errors import WorkloadError, did_you_mean
+from memprof.workload.batches import make_batch
+from memprof.workload.builtin_models import FACTORIES
+from memprof.workload.checkpointing import checkpoint_blocks
+from memprof.workload.hub_models import build_timm, build_transformers
+from memprof.workload.precision import weights_dtype
+from memprof.workload.reason import reason
+from memprof.workload.user_models import build_own
+
+
+def build_model(config: SweepConfig, folder: Path) -> nn.Module:
+    """Return the config's model on the CPU: seeded, in the dtype of its precision, set to train or to eval.
+
+    Its blocks are checkpointed where the config says so.
+
+    Args:
+        config: The sweep.
+        folder: Where a relative path to the user's own file starts.
+
+    Raises:
+        WorkloadError: the name is unknown, the factory is missing or raises, or there is nothing to train or to
+            checkpoint.
+    """
+    torch.manual_seed(config.seed)
+    model = _construct(config.model, folder)
+    model = model.to(dtype=weights_dtype(config.precision)).train(config.mode is Mode.TRAIN)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    _materialize(model, config)
+    _check(model, config)
+    if config.activation_checkpointing is not None:
+        checkpoint_blocks(model, config.activation_checkpointing, config.model.name)
+    return model
+
+
+def _construct(spec: ModelConfig, folder: Path) -> nn.Module:
+    if spec.name.startswith(TORCHVISION):
+        return _torchvision(spec)
+    if spec.name.startswith(TIMM):
+        return build_timm(spec)
+    if spec.name.startswith(TRANSFORMERS):
+        return build_transformers(spec)
+    if (own := own_model(spec.name)) is not None:
+        return build_own(spec, own, folder)
+    if spec.name not in FACTORIES:
+        hint = did_you_mean(spec.name, FACTORIES) or f"; built in are {', '.join(FACTORIES)}"
+        others = "torchvision:NAME, timm:NAME, transformers:CLASS or FILE.py:FACTORY"
+        raise WorkloadError(f"model {spec.name!r} is unknown{hint} (or write {others})")
+    try:
+        return FACTORIES[spec.name](**spec.kwargs)
+    except TypeError as error:
+        raise WorkloadError(f"model {spec.name!r} takes no such keyword arguments: {reason(error)}") from error
+
+
+def _torchvision(spec: ModelConfig) -> nn.Module:
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise WorkloadError(f"model {spec.name!r} needs torchvision: {reason(error)}") from error
+    name = spec.name.removeprefix(TORCHVISION)
+    if name not in models.list_models():
+        hint = did_you_mean(name, models.list_models())
+        raise WorkloadError(f"model {spec.name!r} is not in torchvision.models{hint}")
+    builder = models.get_model_builder(name)
+    try:
+        model: nn.Module = builder(**_without_download(spec, inspect.signature(builder)))
+    except Exception as error:
+        raise WorkloadError(f"model {spec.name!r} cannot be built: {reason(error)}") from error
+    return model
+
+
+def _without_download(spec: ModelConfig, signature: inspect.Signature) -> Kwargs:
+    """Return the keyword arguments with all weights off; values do not change what memory is taken."""
+    weights = [name for name in ("weights", "weights_backbone") if name in signature.parameters]
+    for name in weights:
+        if spec.kwargs.get(name) is not None:
+            raise WorkloadError(f"model {spec.name!r}: memprof downloads nothing; leave out {name}")
+    # Inception and GoogLeNet draw their first weights for half a minute unless told not to.
+    quick = {"init_weights": False} if spec.name.endswith((":googlenet", ":inception_v3")) else {}
+    return {**quick, **spec.kwargs, **dict.fromkeys(weights)}
+
+
+def _materialize(model: nn.Module, config: SweepConfig) -> None:
+    """Give lazy layers their shapes, which only a forward pass can tell."""
+    if not any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
+        return
+    with torch.no_grad():
+        try:
+            model(*make_batch(config, 2, torch.device("cpu")).inputs)
+        except Exception as error:
+            raise WorkloadError(
+                f"model {config.model.name!r} cannot run to shape its lazy layers: {reason(error)}"
+            ) from error
+
+
+def _check(model: nn.Module, config: SweepConfig) -> None:
+    away = next((p.device for p in model.parameters() if p.device.type != "cpu"), None)
+    if away is not None:
+        raise WorkloadError(f"model {config.model.name!r} was built on {away}; build it on the CPU, memprof moves it")
+    if config.mode is Mode.TRAIN and not any(p.requires_grad for p in model.parameters()):
+        raise WorkloadError(
+            f"model {config.model.name!r} has no parameters, so there is nothing to train; set `mode: inference`"
+        )

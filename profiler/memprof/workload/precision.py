@@ -1,0 +1,33 @@
+"""Precision in torch's words: the dtype of the weights, and autocast."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from memprof.config.schema import Precision, SweepConfig
+
+
+def weights_dtype(precision: Precision) -> torch.dtype:
+    """Return the dtype that the weights have; autocast leaves them in float32."""
+    by_precision = {
+        Precision.FP64: torch.float64,
+        Precision.BF16: torch.bfloat16,
+        Precision.FP16: torch.float16,
+    }
+    return by_precision.get(precision, torch.float32)
+
+
+def autocast_dtype(precision: Precision) -> torch.dtype | None:
+    """Return the dtype that autocast casts to, or ``None`` where the precision is not a mixed one."""
+    by_precision = {Precision.AMP_BF16: torch.bfloat16, Precision.AMP_FP16: torch.float16}
+    return by_precision.get(precision)
+
+
+def autocast(config: SweepConfig, device_type: str) -> AbstractContextManager[object]:
+    """Return the autocast of the config's precision on `device_type`, or a context that does nothing."""
+    dtype = autocast_dtype(config.precision)
+    if dtype is None:
+        return nullcontext()
+    return torch.autocast(device_type, dtype=dtype)

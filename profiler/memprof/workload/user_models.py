@@ -1,0 +1,83 @@
+"""A model from the user's own file: ``path/to/file.py:factory``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from memprof.config.names import OwnModel
+from memprof.config.schema import ModelConfig
+from memprof.errors import WorkloadError, did_you_mean
+from memprof.workload.reason import reason
+
+
+def build_own(spec: ModelConfig, own: OwnModel, folder: Path) -> nn.Module:
+    """Return what the factory of the user's file makes of the config's keyword arguments.
+
+    Raises:
+        WorkloadError: the file or the factory is missing, either raises (named with its line), or no
+            `torch.nn.Module` came back.
+    """
+    file = (folder / own.file).resolve()
+    if not file.is_file():
+        raise WorkloadError(f"model {spec.name}: there is no file {file}")
+    with _importable(file.parent):
+        module = _import(file, spec.name)
+        factory = _factory(module, own.factory, spec.name)
+        try:
+            model = factory(**spec.kwargs)
+        except (Exception, SystemExit) as error:
+            raise WorkloadError(f"{spec.name} raised {reason(error)}{_line(error, file)}") from error
+    if not isinstance(model, nn.Module):
+        raise WorkloadError(f"{spec.name} returned {type(model).__name__}, which is not a torch.nn.Module")
+    return model
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the file import its neighbours, as it may when it is run itself."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _import(file: Path, model: str) -> ModuleType:
+    # A name of our own keeps a user's `torch.py` or `profiler.py` from standing in for the real one.
+    name = f"memprof_own_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise WorkloadError(f"model {model}: {file} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise WorkloadError(f"model {model}: importing it raised {reason(error)}{_line(error, file)}") from error
+    return module
+
+
+def _factory(module: ModuleType, name: str, model: str) -> Callable[..., Any]:
+    factory = getattr(module, name, None)
+    if callable(factory):
+        return factory  # type: ignore[no-any-return]
+    callables = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+    raise WorkloadError(f"model {model}: the file has no callable {name!r}{did_you_mean(name, callables)}")
+
+
+def _line(error: BaseException, file: Path) -> str:
+    """Return the last line of the user's file that led to `error`, as `` (line 12)``."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f" (line {error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    return f" (line {frames[-1].lineno})" if frames else ""

@@ -1,4 +1,0 @@
-"""The worker server: a process that loads torch once and forks a child for each point of a sweep.
-
-Nothing is imported here, so that a process without torch can read `profiler.worker.protocol`.
-"""

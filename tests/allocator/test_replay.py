@@ -1,0 +1,206 @@
+"""A history run again: lifetimes, totals and peaks of small histories that can be added up by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from memprof.allocator import UNBORN, Action, AllocatorRules, Event, Replay, SnapshotError, Trace, replay
+from memprof.allocator.simulator import simulate
+from memprof.units import KIB, MIB
+
+A, B, C = 0, 4 * MIB, 8 * MIB
+
+
+def history(*events: tuple[Action, int, int]) -> Trace:
+    trace = Trace()
+    for action, address, size in events:
+        trace.append(Event(action, address, size, -1))
+    return trace
+
+
+def allocated(found: Replay) -> list[int]:
+    return [found.instant(position).allocated_bytes for position in range(len(found.moves) + 1)]
+
+
+def alive(found: Replay) -> list[int]:
+    """The same from the lifetimes."""
+    return [
+        sum(found.allocations[index].block_bytes for index in found.alive_at(position))
+        for position in range(len(found.moves) + 1)
+    ]
+
+
+def test_lifetimes_and_totals_of_a_short_history() -> None:
+    found = replay(
+        history(
+            (Action.SEGMENT_ALLOC, A, 2 * MIB),
+            (Action.ALLOC, A, 1000),
+            (Action.ALLOC, A + 1024, 100),
+            (Action.FREE_REQUESTED, A, 1000),
+            (Action.FREE_COMPLETED, A, 1000),
+            (Action.ALLOC, A, 600),
+            (Action.FREE_REQUESTED, A + 1024, 100),
+            (Action.FREE_COMPLETED, A + 1024, 100),
+        )
+    )
+    assert allocated(found) == alive(found) == [0, 1024, 1536, 512, 1536, 1024]
+    assert [(a.born, a.died, a.block_bytes) for a in found.allocations] == [(0, 2, 1024), (1, 4, 512), (3, None, 1024)]
+    assert list(found.moves) == [0, 1, ~0, 2, ~1]
+    assert found.peak.position == 2  # the first of the two
+    assert found.peak_reserved_bytes == 2 * MIB
+
+
+def test_a_block_that_another_stream_still_uses_is_free_for_the_counters_but_not_for_others() -> None:
+    found = replay(
+        history(
+            (Action.SEGMENT_ALLOC, A, 4 * MIB),
+            (Action.ALLOC, A, 2 * MIB),
+            (Action.FREE_REQUESTED, A, 2 * MIB),
+            (Action.ALLOC, A + 2 * MIB, MIB + 1),
+            (Action.FREE_COMPLETED, A, 2 * MIB),
+            (Action.FREE_REQUESTED, A + 2 * MIB, MIB + 1),
+            (Action.FREE_COMPLETED, A + 2 * MIB, MIB + 1),
+            (Action.ALLOC, A, 3 * MIB),
+        )
+    )
+    # Of the second only what lies behind the first; of the third all, since not more than 1 MiB is left.
+    assert allocated(found) == [0, 2 * MIB, 0, 2 * MIB, 0, 4 * MIB]
+
+
+def test_the_highest_reservation_may_lie_between_two_moves() -> None:
+    found = replay(
+        history(
+            (Action.SEGMENT_ALLOC, A, 2 * MIB),
+            (Action.ALLOC, A, 2 * MIB),
+            (Action.SEGMENT_ALLOC, B, 2 * MIB),
+            (Action.SEGMENT_FREE, B, 2 * MIB),
+            (Action.OOM, 0, 80 * MIB),
+            (Action.ALLOC, A, 512),
+        )
+    )
+    assert found.peak_reserved_bytes == 4 * MIB
+    assert list(found.reserved_bytes) == [2 * MIB, 2 * MIB]
+
+
+def test_at_the_highest_reservation_the_fullest_moment_counts() -> None:
+    found = replay(
+        history(
+            (Action.SEGMENT_ALLOC, A, 2 * MIB),
+            (Action.ALLOC, A, 1000),
+            (Action.ALLOC, A + KIB, 1000),
+            (Action.FREE_REQUESTED, A, 1000),
+            (Action.SEGMENT_FREE, A, 2 * MIB),
+            (Action.ALLOC, B, 5000),
+        )
+    )
+    assert (found.reserved_peak.position, found.reserved_peak.allocated_bytes) == (2, 2 * KIB)
+
+
+def test_what_a_history_began_with_is_there_from_the_start() -> None:
+    segment = {
+        "address": A,
+        "total_size": 2 * MIB,
+        "blocks": [
+            {"state": "active_allocated", "size": 1024, "requested_size": 1000},  # no address: torch before 2.2
+            {"state": "active_pending_free", "size": 1024, "requested_size": 1000},
+            {"state": "inactive", "size": 2 * MIB - 2048},
+        ],
+    }
+    found = replay(history((Action.ALLOC, A + 2 * KIB, 1), (Action.FREE_REQUESTED, A, 1000)), [segment])
+    assert allocated(found) == alive(found) == [1024, 1536, 512]
+    assert [(a.born, a.died) for a in found.allocations] == [(UNBORN, 1), (0, None)]
+    assert found.reserved_peak.reserved_bytes == found.peak_reserved_bytes == 2 * MIB
+
+
+def test_what_another_stream_used_when_a_history_began_is_taken() -> None:
+    states = (("inactive", 5 * MIB // 2), ("active_pending_free", 3 * MIB // 2))
+    blocks = [{"state": state, "size": size, "requested_size": size} for state, size in states]
+    segment = {"address": A, "total_size": 4 * MIB, "blocks": blocks}
+    found = replay(
+        history((Action.ALLOC, A, 2 * MIB), (Action.FREE_COMPLETED, A + 5 * MIB // 2, 3 * MIB // 2)), [segment]
+    )
+    # Half a MiB is left in front of it, which is not split off; behind it there would be two.
+    assert allocated(found) == [0, 5 * MIB // 2]
+
+
+def test_the_parts_of_an_expandable_segment_count_and_their_blocks_are_as_long_as_asked() -> None:
+    trace = history(
+        (Action.SEGMENT_MAP, A, 20 * MIB),
+        (Action.ALLOC, A, 19 * MIB + 512),
+        (Action.SEGMENT_MAP, A + 20 * MIB, 20 * MIB),
+        (Action.ALLOC, A + 19 * MIB + 512, 20 * MIB),
+        (Action.SEGMENT_UNMAP, A, 20 * MIB),
+        (Action.FREE_REQUESTED, A, 19 * MIB + 512),
+    )
+    trace.rules = AllocatorRules(expandable_segments=True)
+    found = replay(trace)
+    assert allocated(found) == [0, 19 * MIB + 512, 39 * MIB + 512, 20 * MIB]
+    assert list(found.reserved_bytes) == [20 * MIB, 40 * MIB, 20 * MIB]
+
+
+def test_what_shows_only_when_it_goes_was_there_all_along() -> None:
+    trace = history(
+        (Action.ALLOC, B, 512),
+        (Action.FREE_REQUESTED, A, 1000),
+        (Action.FREE_REQUESTED, C, 2000),
+        (Action.SEGMENT_FREE, A, 2 * MIB),
+        (Action.ALLOC, B + 512, 1),
+    )
+    found = replay(trace)
+    assert allocated(found) == alive(found) == [3 * KIB, 3 * KIB + 512, 2 * KIB + 512, 512, KIB]
+    assert found.peak.allocated_bytes == 3 * KIB + 512
+    assert (found.start_reserved_bytes, found.peak_reserved_bytes) == (2 * MIB, 2 * MIB)
+    assert list(found.reserved_bytes) == [2 * MIB, 2 * MIB, 2 * MIB, 0]
+
+
+def test_an_empty_history_has_an_empty_peak() -> None:
+    found = replay(Trace())
+    assert (found.peak.position, found.peak.allocated_bytes, found.reserved_peak.reserved_bytes) == (0, 0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60 * MIB), st.booleans(), st.integers(0, 50)), max_size=60))
+def test_replayed_peaks_are_those_of_the_allocator_acted_out(requests: list[tuple[int, bool, int]]) -> None:
+    """One request a segment, which is never used again: then the totals follow from the sizes alone."""
+    trace, moves, kept = Trace(), list[int](), list[int]()
+    for place, (size, frees, choice) in enumerate(requests):
+        moves.append(size)
+        kept.append(place)
+        trace.append(Event(Action.SEGMENT_ALLOC, place * 128 * MIB, 128 * MIB, -1))
+        trace.append(Event(Action.ALLOC, place * 128 * MIB, size, -1))
+        if frees:
+            gone = kept.pop(choice % len(kept))
+            moves.append(~gone)
+            trace.append(Event(Action.FREE_REQUESTED, gone * 128 * MIB, requests[gone][0], -1))
+    found = replay(trace)
+    assert allocated(found) == alive(found)
+    assert len(found.moves) == len(moves)
+    # A segment of 128 MiB always leaves enough to be split off; the allocator's own may leave up to 1 MiB in a block.
+    acted = simulate(moves, None).peak_allocated_bytes
+    assert found.peak.allocated_bytes <= acted <= found.peak.allocated_bytes + MIB * len(requests)
+
+
+def entry(action: str, address: int, size: int, **more: Any) -> dict[str, Any]:
+    return {"action": action, "addr": address, "size": size, "frames": [], "stream": 0, **more}
+
+
+def test_a_snapshot_s_events_are_read_and_its_notes_left_out() -> None:
+    oom = {"action": "oom", "size": 5, "device_free": 7, "frames": []}
+    events = [entry("alloc", 1, 2), entry("snapshot", 0, 0), oom, entry("free_completed", 1, 2)]
+    trace = Trace()
+    trace.extend({"device_traces": [[], events]}, device=1)
+    trace.extend({"device_traces": [[], events[:1]]}, device=1)
+    assert [(event.action, event.address, event.size_bytes) for event in trace] == [
+        (Action.ALLOC, 1, 2),
+        (Action.OOM, 0, 5),
+        (Action.FREE_COMPLETED, 1, 2),
+        (Action.ALLOC, 1, 2),
+    ]
+
+
+@pytest.mark.parametrize("snapshot", [{}, {"device_traces": []}, {"device_traces": ["no list"]}, [1], None])
+def test_what_is_no_snapshot_is_refused(snapshot: Any) -> None:
+    with pytest.raises(SnapshotError, match="no memory snapshot"):
+        Trace().extend(snapshot)

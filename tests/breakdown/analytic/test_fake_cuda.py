@@ -1,0 +1,53 @@
+"""Stand-ins: a model without data that says it is on a CUDA device, and touches none."""
+
+import subprocess
+import sys
+
+import torch
+from memprof.breakdown.analytic.fake_cuda import StandInModel
+from torch import nn
+
+TOUCHES_NOTHING = """
+import torch
+from memprof.breakdown.analytic import break_down
+from memprof.config.schema import SweepConfig
+from memprof.workload.builtin_models import FACTORIES
+config = SweepConfig.model_validate({
+    "name": "x", "model": "mnist_cnn", "input": [{"shape": [1, 28, 28]}], "loss": "sum",
+    "precision": "amp-bf16", "optimizers": ["sgd", {"name": "adam", "kwargs": {"fused": True}}],
+})
+row, _ = break_down(FACTORIES["mnist_cnn"](), config, [(spec, 2) for spec in config.optimizers])
+print(row.activations_bytes is not None, torch.cuda.is_initialized())
+"""
+
+
+def test_no_device_is_touched_be_there_one_or_not() -> None:
+    done = subprocess.run([sys.executable, "-c", TOUCHES_NOTHING], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
+def test_parameters_and_buffers_keep_all_but_their_data() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4))
+    module[0].bias.requires_grad_(False)  # type: ignore[union-attr]
+    before = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in module.state_dict(keep_vars=True).values()]
+    StandInModel(module)
+    after = module.state_dict(keep_vars=True).values()
+    assert [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in after] == before
+    assert {t.device.type for t in after} == {"cuda"}
+    assert all(isinstance(parameter, nn.Parameter) for parameter in module.parameters())
+
+
+def test_the_real_values_come_back_for_a_while() -> None:
+    module = nn.Linear(2, 2)
+    weight = module.weight
+    stand_in = StandInModel(module)
+    assert module.weight is not weight
+    with stand_in.real_values() as real:
+        assert real.weight is weight
+    assert module.weight is not weight
+
+
+def test_a_recurrent_layer_uses_its_stand_ins() -> None:
+    module = nn.LSTM(2, 3)
+    StandInModel(module)
+    assert {weight.device.type for weight in module._flat_weights} == {"cuda"}

@@ -1,0 +1,64 @@
+import inspect
+from pathlib import PurePath
+
+import pytest
+from memprof.config.names import BUILT_IN, OPTIMIZERS, OwnModel, defaults_of, own_model
+from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
+
+
+def test_the_known_optimizers_are_those_of_the_installed_torch() -> None:
+    import torch.optim
+
+    classes = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    optimizers = {name for name, kind in classes.items() if issubclass(kind, torch.optim.Optimizer)}
+    assert set(OPTIMIZERS) == optimizers - {"Optimizer"}
+
+
+def test_each_built_in_model_runs_on_the_input_that_its_name_implies() -> None:
+    import torch
+    from memprof.workload.builtin_models import FACTORIES
+
+    assert set(FACTORIES) == set(BUILT_IN)
+    for name, factory in FACTORIES.items():
+        defaults = BUILT_IN[name]
+        output = factory()(torch.zeros(2, *defaults.input.shape))
+        if defaults.target is not None:
+            assert defaults.target.range == (0, output.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "shape", "classes"),
+    [
+        ({}, (3, 224, 224), 1000),
+        ({"num_classes": 10, "image_size": 384}, (3, 384, 384), 10),
+        ({"num_classes": "ten", "image_size": -1}, (3, 224, 224), 1000),
+    ],
+)
+def test_a_torchvision_model_takes_imagenet_unless_its_arguments_say_otherwise(
+    kwargs: dict[str, object], shape: tuple[int, ...], classes: int
+) -> None:
+    defaults = defaults_of(ModelConfig(name="torchvision:vit_b_16", kwargs=kwargs))
+    assert defaults is not None
+    assert defaults.input == TensorConfig(shape=shape)
+    assert defaults.target == TensorConfig(shape=(), dtype="int64", range=(0, classes))
+    assert defaults.loss == LossConfig(name="cross_entropy")
+
+
+def test_a_model_of_ones_own_implies_nothing() -> None:
+    assert defaults_of(ModelConfig(name="model.py:build")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("own.py:build", OwnModel(file=PurePath("own.py"), factory="build")),
+        ("../a b/own.py:Net", OwnModel(file=PurePath("../a b/own.py"), factory="Net")),
+        ("own.py", None),
+        ("own.py:", None),
+        ("own.py:2fast", None),
+        ("torchvision:resnet18", None),
+        ("mnist_mlp", None),
+    ],
+)
+def test_a_file_and_its_factory_are_told_apart_from_other_names(name: str, parts: OwnModel | None) -> None:
+    assert own_model(name) == parts

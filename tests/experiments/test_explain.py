@@ -1,0 +1,185 @@
+"""Every shipped config explained on a phantom: parts that sum, nothing unknown, and the peaks of a plain run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from memprof.breakdown.explanation import CACHED, CONTEXT, Explanation
+from memprof.config.load import LoadedConfig, load
+from memprof.config.overrides import Flag, Override
+from memprof.config.schema import Mode
+from memprof.experiments.explain import open_explainer
+from memprof.gpus.select import Device
+from memprof.records import Outcome, Phase, Status
+from memprof.units import MIB
+from memprof.worker.client import WorkerClient
+from memprof.worker.protocol import Job
+
+from tests.conftest import torch_is_at_least
+from tests.paths import CONFIGS
+
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def client(phantom_device_h100: Device) -> Iterator[WorkerClient]:
+    """One server for all: its own config is that of the model file, since only its folder is known."""
+    with WorkerClient(load(CONFIGS / "own_model.yaml"), phantom_device_h100) as shared:
+        yield shared
+
+
+def loaded(name: str, *settings: str) -> LoadedConfig:
+    trains = load(CONFIGS / f"{name}.yaml").config.mode is Mode.TRAIN and "mode=inference" not in settings
+    optimizers = ("sgd", "adam") if trains else ()
+    return load(
+        CONFIGS / f"{name}.yaml",
+        [
+            *(Override(flag=Flag.OPTIMIZER, text=optimizer) for optimizer in optimizers),
+            *(Override(flag=Flag.SET, text=text) for text in settings),
+        ],
+    )
+
+
+def explain(client: WorkerClient, config: LoadedConfig, batch_size: int | None = None) -> list[Explanation]:
+    """Explain the smallest batch with each optimizer, and hold each explanation against a plain run of the same."""
+    found = []
+    sizes = {size for _, size in config.config.points()}
+    for optimizer, size in config.config.points():
+        if size != min(sizes):
+            continue
+        job = Job(config=config.config, optimizer=optimizer, batch_size=batch_size or size)
+        (plain,) = client.outcomes([job], 1)
+        outcome, explanation = client.explain(job)
+        assert explanation is not None, outcome.error
+        assert_true_to(explanation, plain)
+        found.append(explanation)
+    return found
+
+
+def assert_true_to(explanation: Explanation, plain: Outcome) -> None:
+    """Nothing is lost, nothing is there twice, and being explained changes nothing."""
+    assert plain.reading is not None
+    assert explanation.peak_allocated_bytes == plain.reading.peak_allocated_bytes
+    assert explanation.peak_reserved_bytes == plain.reading.peak_reserved_bytes
+    assert explanation.nvml_used_bytes == plain.reading.nvml_used_bytes
+    assert sum(explanation.allocated_parts.values()) == explanation.peak_allocated_bytes
+    assert sum(explanation.reserved_parts.values()) == explanation.peak_reserved_bytes
+    assert explanation.device_parts is not None
+    assert sum(explanation.device_parts.values()) == explanation.nvml_used_bytes
+    assert min(*explanation.reserved_parts.values(), *explanation.device_parts.values()) >= 0
+    assert sum(block.block_bytes for block in explanation.blocks) == explanation.peak_allocated_bytes
+    root = explanation.modules[0].parts
+    assert sum(root.values()) + sum(explanation.outside_parts.values()) == explanation.peak_allocated_bytes
+    assert explanation.unknown_reason is None
+    assert explanation.allocated_parts["unknown"] < 0.005 * explanation.peak_allocated_bytes
+    assert explanation.reserved_parts["unknown"] < 0.005 * explanation.peak_reserved_bytes
+    timeline = explanation.timeline
+    totals = [sum(point) for point in zip(*timeline.series.values(), strict=True)]
+    assert max(totals) == explanation.peak_allocated_bytes
+    assert totals[timeline.positions.index(timeline.peak_position)] == max(totals)
+    assert sum(rung.added_bytes for rung in explanation.ladder) == explanation.nvml_used_bytes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_config_adds_up_with_sgd_and_adam(client: WorkerClient, name: str) -> None:
+    config = loaded(name)
+    explanations = explain(client, config)
+    for explanation in explanations:
+        parts, highest = explanation.allocated_parts, explanation.highest_parts
+        assert parts["parameters"] == highest["parameters"]
+        assert parts["input"] == highest["input"] > 0
+        assert highest["unknown"] == 0
+    if config.config.mode is Mode.TRAIN:
+        sgd, adam = (explanation.highest_parts for explanation in explanations)
+        assert sgd["gradients"] == adam["gradients"] == adam["parameters"]
+        assert sgd["optimizer_state"] == 0
+        # two numbers each; the counts of steps stay on the CPU
+        assert adam["optimizer_state"] == 2 * adam["parameters"]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "precision=amp-fp16",
+        "activation_checkpointing=1",
+        "optimizer_in_backward=true",
+        "gradient_accumulation=2",
+        "mode=inference",
+        "channels_last=true",
+        "allocator=expandable_segments:True",
+    ],
+)
+def test_every_way_to_train_adds_up(client: WorkerClient, setting: str) -> None:
+    explain(client, loaded("resnet18", setting, "batch_sizes=[8]"))
+
+
+def test_a_run_out_of_memory_is_explained_up_to_there(client: WorkerClient) -> None:
+    (sgd, adam) = explain(client, loaded("vit_b_16"), batch_size=1024)
+    for explanation in (sgd, adam):
+        assert (explanation.peak.phase, explanation.peak.step) == (Phase.FORWARD, 1)
+        assert explanation.allocated_parts["activations"] > 0.9 * explanation.peak_allocated_bytes
+        assert explanation.allocated_parts["optimizer_state"] == 0
+
+
+def test_resnet50_is_named_to_its_last_workspace(client: WorkerClient) -> None:
+    (explanation, _) = explain(client, loaded("resnet50"), batch_size=32)
+    assert explanation.allocated_parts["parameters"] == 102_228_128
+    assert explanation.named["cuBLAS workspace"] == 32 * MIB
+    own_bytes = 0 if torch_is_at_least(2, 14) else MIB  # torch 2.9 and 2.11 give cuBLASLt one more beside
+    assert explanation.named["cuBLASLt workspace"] == 32 * MIB + own_bytes
+    assert explanation.named["cuDNN workspace of convolution_backward"] > 0
+    assert explanation.peak.phase is Phase.BACKWARD
+    assert explanation.modules[0].output_shapes == ((32, 1000),)
+    assert {row.path: row.output_shapes for row in explanation.modules}["layer4.2"] == ((32, 2048, 7, 7),)
+    assert sum(1 for block in explanation.blocks if block.line and "resnet.py" in block.line) > 100
+
+
+def test_adams_temporaries_and_state_show_where_they_are(client: WorkerClient) -> None:
+    (_, adam) = explain(client, loaded("cifar_mlp"))
+    weights = adam.highest_parts["parameters"]
+    assert adam.highest_parts["optimizer_state"] == pytest.approx(2 * weights, rel=0.001)
+    assert adam.steps[0].parts["optimizer_state"] in (0, adam.highest_parts["optimizer_state"])
+    assert adam.highest_parts["temporary"] >= weights  # one foreach copy at least
+
+
+def test_the_parent_gets_record_and_reasons(phantom_device_h100: Device) -> None:
+    config = loaded("mnist_mlp")
+    with open_explainer(config, phantom_device_h100) as explainer:
+        explained = explainer.explain(config.config.points()[0])
+    assert explained.record.status is Status.OK
+    assert explained.explanation is not None
+    assert {row.name for row in explained.differences} >= {"parameters", "gradients", "activations", "workspace"}
+    assert all(row.reason for row in explained.differences if row.difference_bytes)
+    assert sum(row.bytes for row in explained.differences) == explained.explanation.peak_allocated_bytes
+    ladder = explained.explanation.ladder
+    assert [rung.name for rung in ladder] == ["requested", "allocated", "reserved", "device"]
+    assert [rung.added_name for rung in ladder[2:]] == [CACHED, CONTEXT]
+
+
+def test_a_cuda_malloc_async_run_is_refused_in_a_line(phantom_device_h100: Device) -> None:
+    config = loaded("mnist_mlp", "allocator=backend:cudaMallocAsync")
+    with WorkerClient(config, phantom_device_h100) as client:
+        optimizer, size = config.config.points()[0]
+        outcome, explanation = client.explain(Job(optimizer=optimizer, batch_size=size))
+    assert explanation is None
+    assert outcome.status is Status.ERROR
+    assert outcome.error is not None
+    assert "history" in outcome.error
+
+
+def test_a_snapshot_is_written_with_names(client: WorkerClient, tmp_path: Path) -> None:
+    import pickle
+
+    config = loaded("mnist_mlp")
+    optimizer, size = config.config.points()[0]
+    file = tmp_path / "snapshot.pickle"
+    job = Job(config=config.config, optimizer=optimizer, batch_size=size)
+    client.explain(replace(job), file)
+    snapshot = pickle.loads(file.read_bytes())
+    named = [e["user_metadata"] for e in snapshot["device_traces"][0] if e["action"] == "alloc"]
+    assert "parameters: 1.weight" in named
+    assert any(name.startswith("workspace: cuBLAS") for name in named)
+    assert all(": " in name for name in named)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from memprof.config.schema import SweepConfig
+from memprof.experiments.memory_savers import build_ladder, laid_out
+
+
+def config(**changes: Any) -> SweepConfig:
+    fields = {
+        "name": "x",
+        "model": "mnist_mlp",
+        "input": {"shape": [1, 28, 28]},
+        "optimizers": ["adam"],
+        "batch_sizes": [32],
+    }
+    return SweepConfig.model_validate({**fields, **changes})
+
+
+def names(bf16: bool = True, **changes: Any) -> list[str]:
+    return [rung.name for rung in build_ladder(config(**changes), bf16)]
+
+
+def test_knobs_come_in_the_order_of_what_they_cost_in_speed() -> None:
+    assert names() == [
+        "expandable segments",
+        "fused optimizer",
+        "amp-bf16",
+        "optimizer in backward",
+        "accumulate 2 passes of 16",
+        "accumulate 4 passes of 8",
+        "accumulate 8 passes of 4",
+        "checkpoint half the blocks",
+        "checkpoint all blocks",
+        "accumulate 16 passes of 2",
+        "accumulate 32 passes of 1",
+    ]
+    costs = [rung.cost.split(":")[0].split()[0] for rung in build_ladder(config(), bf16=True)]
+    assert costs == ["none"] * 3 + ["little"] + ["some"] * 3 + ["more"] * 2 + ["some"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "gone"),
+    [
+        ({"allocator": "max_split_size_mb:64"}, "expandable segments"),
+        ({"precision": "bf16"}, "amp-bf16"),
+        ({"optimizers": [{"name": "adam", "kwargs": {"foreach": True}}]}, "fused optimizer"),
+        ({"optimizer_in_backward": True}, "optimizer in backward"),
+        ({"activation_checkpointing": 1}, "checkpoint all blocks"),
+    ],
+)
+def test_a_knob_that_the_config_sets_is_left_as_it_is(changes: dict[str, Any], gone: str) -> None:
+    assert gone in names()
+    assert gone not in names(**changes)
+
+
+def test_gradients_that_are_kept_as_zeros_are_let_go_first() -> None:
+    assert names(set_to_none=False)[0] == "zero_grad to none"
+
+
+def test_an_optimizer_without_a_fused_form_steps_one_parameter_at_a_time() -> None:
+    found = names(optimizers=["rmsprop"])
+    assert "optimizer without foreach" in found
+    assert "fused optimizer" not in found
+
+
+def test_a_gpu_without_bfloat16_gets_float16() -> None:
+    assert "amp-fp16" in names(bf16=False)
+    assert "amp-bf16" not in names(bf16=False)
+
+
+def test_inference_has_only_the_knobs_that_do_not_train() -> None:
+    assert names(mode="inference") == ["expandable segments", "amp-bf16"]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts"),
+    [
+        (1, []),
+        (7, [7]),
+        (12, [2, 4, 12]),
+        (15, [3, 15]),
+        (96, [2, 4, 8, 16, 32, 96]),
+        (2**20, [2, 4, 8, 16, 32, 64, 128, 256]),
+    ],
+)
+def test_a_batch_is_only_split_into_equal_parts(batch_size: int, parts: list[int]) -> None:
+    rungs = build_ladder(config(batch_sizes=[batch_size], gradient_accumulation=3), bf16=True)
+    settings = [{s.key: int(s.value) for s in rung.settings} for rung in rungs if rung.name.startswith("accumulate")]
+    assert [found["gradient_accumulation"] for found in settings] == [3 * part for part in parts]
+    assert all(found["gradient_accumulation"] * found["batch_size"] == 3 * batch_size for found in settings)
+
+
+def test_of_one_key_the_last_rung_counts_and_what_it_rules_out_goes() -> None:
+    by_name = {rung.name: rung for rung in build_ladder(config(), bf16=True)}
+    chosen = ("amp-bf16", "optimizer in backward", "accumulate 2 passes of 16", "accumulate 4 passes of 8")
+    assert [str(setting) for setting in laid_out([by_name[name] for name in chosen])] == [
+        "precision=amp-bf16",
+        "gradient_accumulation=4",
+        "batch_size=8",
+    ]

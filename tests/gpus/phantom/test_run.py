@@ -1,0 +1,191 @@
+"""`memprof run`: any command on a phantom. Output, status and signals pass through; the peak is said at the end."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.phantom.build import PhantomLibraries
+from memprof.gpus.phantom.run import run_command
+from memprof.units import GIB, MIB, format_bytes
+
+from tests.paths import WORKLOADS
+
+NO_MEMORY = "memprof: Tesla T4 (t4, phantom): no device memory was used\n"
+
+pytestmark = pytest.mark.usefixtures("phantom_libraries")
+
+
+def command_line(gpu: str, *command: str) -> list[str]:
+    return [sys.executable, "-m", "memprof", "run", "--gpu", gpu, "--", *command]
+
+
+def memprof_run(gpu: str, *command: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command_line(gpu, *command),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def started(*command: str) -> subprocess.Popen[str]:
+    """A run in a process group of its own, once its command has said that it is ready."""
+    process = subprocess.Popen(
+        command_line("t4", *command),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def program_that_catches(name: str) -> tuple[str, str, str]:
+    code = f"""
+    import signal, sys
+    def end(number, frame):
+        print("caught", signal.Signals(number).name, flush=True)
+        sys.exit(5)
+    signal.signal(signal.{name}, end)
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+    """
+    return sys.executable, "-c", textwrap.dedent(code)
+
+
+def test_output_and_exit_status_are_those_of_the_command() -> None:
+    finished = memprof_run("t4", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert finished.returncode == 7
+    assert finished.stdout == "out\n"
+    assert finished.stderr == f"err\n{NO_MEMORY}"
+
+
+def test_input_goes_to_the_command() -> None:
+    assert memprof_run("t4", "cat", given="to the cat\n").stdout == "to the cat\n"
+
+
+def test_options_behind_the_command_are_the_commands() -> None:
+    finished = memprof_run("t4", "echo", "--gpu", "h100", "--help")
+    assert finished.stdout == "--gpu h100 --help\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
+def test_a_command_that_a_signal_ends_ends_the_run_by_the_same_signal(number: signal.Signals) -> None:
+    finished = memprof_run("t4", "sh", "-c", f"ulimit -c 0; kill -{int(number)} $$")
+    assert finished.returncode == -number
+    assert finished.stderr.endswith(NO_MEMORY)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"])
+def test_a_signal_to_the_run_goes_on_to_the_command(name: str) -> None:
+    process = started(*program_that_catches(name))
+    process.send_signal(signal.Signals[name])
+    printed, complaints = process.communicate(timeout=60)
+    assert printed == f"caught {name}\n"
+    assert process.returncode == 5
+    assert complaints == NO_MEMORY
+
+
+def test_an_interrupt_from_the_terminal_is_the_commands_to_decide() -> None:
+    process = started(*program_that_catches("SIGINT"))
+    os.killpg(process.pid, signal.SIGINT)
+    printed, complaints = process.communicate(timeout=60)
+    assert (printed, process.returncode) == ("caught SIGINT\n", 5)
+    assert complaints == NO_MEMORY
+
+
+def test_a_command_that_does_not_exist_is_refused_in_one_line() -> None:
+    finished = memprof_run("t4", "no-such-command", "--option")
+    assert finished.returncode == 2
+    assert finished.stderr == "memprof: run: there is no command 'no-such-command'\n"
+
+
+def test_a_file_that_is_no_program_is_refused_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_bytes(b"\x00\x01")
+    script.chmod(0o755)
+    finished = memprof_run("t4", str(script))
+    assert finished.returncode == 2
+    assert finished.stderr == f"memprof: run: the command '{script}' cannot be started: Exec format error\n"
+
+
+def test_an_unknown_gpu_is_refused_with_the_nearest_names() -> None:
+    finished = memprof_run("a100-40g", "true")
+    assert finished.returncode == 4
+    assert finished.stderr.startswith("memprof: there is no GPU 'a100-40g' in the catalog; did you mean a100-40gb")
+    assert len(finished.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_a_number_of_gpus_that_cannot_be_had_is_refused(count: int) -> None:
+    finished = memprof_run(f"t4:{count}", "true")
+    assert finished.returncode == 2
+    assert finished.stderr == f"memprof: --gpu t4:{count}: a run has 1 to 16 phantom GPUs\n"
+
+
+def test_the_peak_of_device_memory_is_one_line_on_stderr_with_the_context() -> None:
+    card = find_gpu("rtx-4060")
+    finished = memprof_run("rtx-4060", sys.executable, str(WORKLOADS / "share.py"), given=f"{GIB}\n")
+    peak = format_bytes(GIB + card.context_bytes)
+    assert finished.returncode == 0
+    assert json.loads(finished.stdout)["used"] == GIB + card.context_bytes
+    assert re.fullmatch(
+        rf"memprof: NVIDIA GeForce RTX 4060 \(rtx-4060, phantom\): emulated peak of device memory {peak}, "
+        rf"with {format_bytes(card.context_bytes)}( assumed)? for the CUDA context\n",
+        finished.stderr,
+    )
+
+
+def test_several_gpus_have_memory_of_their_own() -> None:
+    finished = memprof_run("h100-80gb:2", sys.executable, str(WORKLOADS / "two_devices.py"))
+    assert finished.returncode == 0, finished.stderr
+    found, context = json.loads(finished.stdout), find_gpu("h100-80gb").context_bytes
+    assert found["count"] == 2
+    assert found["held"] == [3 * GIB, GIB]
+    small_segment = 2 * MIB  # of the tensors that went from one to the other
+    assert found["used"] == [held + context + small_segment for held in found["held"]]
+    assert ", ".join(format_bytes(used) for used in found["used"]) in finished.stderr
+
+
+def test_workspaces_that_are_modelled_are_counted_at_the_end() -> None:
+    code = "import torch; torch.nn.LSTM(8, 8).cuda()(torch.zeros(1, 1, 8, device='cuda'))"
+    finished = memprof_run("t4", sys.executable, "-c", code)
+    assert finished.returncode == 0, finished.stderr
+    assert re.search(r"; \d+ cuDNN workspaces are modelled or unknown\n$", finished.stderr)
+
+
+def test_a_program_that_ends_right_after_backward_ends_well() -> None:
+    finished = memprof_run("t4", sys.executable, str(WORKLOADS / "exits.py"))
+    assert finished.returncode == 0, finished.stderr
+    assert "terminate called" not in finished.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("nvitop") is None, reason="nvitop is not installed")
+def test_nvitop_shows_the_phantom() -> None:
+    finished = memprof_run("a100-80gb", sys.executable, "-m", "nvitop", "-1")
+    assert finished.returncode == 0, finished.stderr
+    assert "A100-SXM4-80GB" in finished.stdout
+    assert "79.26GiB" in finished.stdout
+
+
+def test_the_run_says_how_the_command_ended_and_what_it_took(phantom_libraries: PhantomLibraries) -> None:
+    assert phantom_libraries.preload.is_file()
+    ended = run_command(find_gpu("t4"), ["sh", "-c", "exit 3"])
+    assert (ended.returncode, ended.ledger) == (3, None)

@@ -1,0 +1,322 @@
+"""Loops of one's own, followed where they stand: exact, and nothing of the following is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.paths import WORKLOADS
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+_SETUP = """
+import json
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from memprof import track
+
+def answer(t, **more):
+    e = t.explain().explanation
+    print(json.dumps({
+        "peak": e.peak_allocated_bytes, "parts": dict(e.allocated_parts), "highest": dict(e.highest_parts),
+        "sum": sum(b.block_bytes for b in e.blocks), "unknown": e.unknown_reason, "reserved": e.peak_reserved_bytes,
+        "device": [e.nvml_used_bytes, sum(e.device_parts.values())], "text": str(t.explain()),
+        "max": [torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()],
+        "steps": [m.step for m in e.steps], "phase": e.peak.phase, "named": dict(e.named), **more,
+    }))
+
+def net():
+    return nn.Sequential(nn.Linear(512, 2048), nn.ReLU(), nn.Linear(2048, 10)).cuda()
+"""
+
+
+def tracked(run_on_phantom: Run, body: str) -> dict[str, Any]:
+    done = run_on_phantom(_SETUP + body)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["unknown"] is None
+    assert found["sum"] == sum(found["parts"].values()) == found["peak"]
+    assert found["device"][0] == found["device"][1]
+    return found
+
+
+def test_a_loop_with_autocast_and_a_scaler(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+model = net()
+optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+scaler = torch.amp.GradScaler("cuda")
+with track(model, optimizer) as t:
+    for _ in range(3):
+        batch, target = torch.zeros(256, 512).cuda(), torch.zeros(256, dtype=torch.long).cuda()
+        optimizer.zero_grad()
+        with torch.autocast("cuda"):
+            loss = nn.functional.cross_entropy(model(batch), target)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+weights = sum(p.numel() * 4 for p in model.parameters())
+answer(t, weights=weights, left=[k for m in model.modules() for k in vars(m) if k == "forward"])
+""",
+    )
+    assert (found["peak"], found["reserved"]) == tuple(found["max"])
+    assert found["steps"] == [1, 2, 3]
+    assert found["highest"]["parameters"] == found["highest"]["gradients"] == found["weights"]
+    assert 2 * found["weights"] <= found["highest"]["optimizer_state"] <= 2 * found["weights"] + 16
+    assert found["highest"]["input"] >= 256 * 512 * 4
+    assert found["highest"]["unknown"] < 4096  # the scaler's own numbers
+    assert found["left"] == []
+
+
+def test_two_optimizers_accumulation_and_checkpointing(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+class Blocks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(512, 512), nn.GELU()) for _ in range(4))
+    def forward(self, x):
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False)
+        return x
+model = Blocks().cuda()
+halves = [torch.optim.SGD(b.parameters(), lr=0.1, momentum=0.9) for b in (model.blocks[:2], model.blocks[2:])]
+with track(model, halves) as t:
+    for _ in range(2):
+        for _ in range(2):
+            model(torch.zeros(1024, 512, device="cuda")).sum().backward()
+        for half in halves:
+            half.step()
+            half.zero_grad()
+answer(t)
+""",
+    )
+    assert found["peak"] == found["max"][0]
+    assert found["highest"]["optimizer_state"] == found["highest"]["parameters"]
+    assert found["highest"]["unknown"] == 0
+
+
+def test_the_published_attention_is_made_of_named_blocks(run_on_phantom: Run) -> None:
+    workload = (WORKLOADS / "attention.py").read_text()
+    functions = workload[workload.index("def softmax") : workload.index("def run")]
+    body = f"""
+from torch import Tensor
+{functions}
+with track() as t:
+    inputs = [torch.randn(8, 4096, 16, device="cuda", requires_grad=True) for _ in range(3)]
+    output = attention(*inputs)
+    loss = output.sum()
+    loss.backward()
+answer(t)
+"""
+    done = run_on_phantom(_SETUP + body, gpu="a100-40gb", TORCH_CUBLAS_WORKSPACE_CACHE="1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["peak"] == found["sum"] == 3_249_144_832
+    assert found["parts"]["unknown"] == 0
+    assert found["parts"]["parameters"] == 3 * 8 * 4096 * 16 * 4  # query, key and value need gradients
+    assert found["named"]["cuBLAS workspace"] == 2 * 8_519_680
+    assert found["named"]["temporary of neg"] == 8 * 4096 * 4096 * 4
+    assert found["phase"] == "backward"
+
+
+def test_what_was_there_before_is_counted_and_called_unknown(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+model = net()
+kept = torch.zeros(1_000_000, device="cuda")
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with track(model, optimizer) as t:
+    model(torch.zeros(64, 512, device="cuda")).sum().backward()
+    optimizer.step()
+answer(t)
+""",
+    )
+    assert found["peak"] == found["max"][0]
+    assert found["parts"]["unknown"] == 4_000_000
+
+
+_NOTHING_LEFT = """
+def left_behind(model, *optimizers):
+    tables = [optimizer._optimizer_step_pre_hooks for optimizer in optimizers]
+    tables += [optimizer._optimizer_step_post_hooks for optimizer in optimizers]
+    tables += [hooks for m in model.modules() for hooks in (m._forward_hooks, m._forward_pre_hooks)]
+    return {
+        "hooks": sum(map(len, tables)),
+        "forward": [k for m in model.modules() for k in vars(m) if k == "forward"],
+        "history": torch._C._cuda_isHistoryEnabled(),
+        "saving": torch._C._autograd._top_saved_tensors_default_hooks(False) is not None,
+    }
+"""
+
+
+def test_nothing_is_left_behind_also_by_an_error(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        f"""{_NOTHING_LEFT}
+model = net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+before = torch.zeros(200_000_000, device="cuda")
+del before
+torch.cuda.empty_cache()
+t = track(model, optimizer)
+try:
+    with t:
+        loss = model(torch.zeros(64, 512, device="cuda")).sum()
+        noted = len(t._region._tracker.notes.marks)
+        raise RuntimeError("mine")
+except RuntimeError as error:
+    said = str(error)
+loss.backward()  # through what is left of the graph
+first = left_behind(model, optimizer)
+with track(model, optimizer) as again:
+    optimizer.step()
+answer(t, said=said, left=[first, left_behind(model, optimizer)],
+       again=again.explain().explanation.unknown_reason, noted=[noted, len(t._region._tracker.notes.marks)])
+""",
+    )
+    nothing = {"hooks": 0, "forward": [], "history": False, "saving": False}
+    assert found["left"] == [nothing, nothing]
+    assert (found["said"], found["again"]) == ("mine", None)
+    assert found["noted"][1] - found["noted"][0] <= 1  # the end of the block, and none of the backward pass behind it
+    assert found["parts"]["activations"] > 0
+    assert found["max"][0] >= 800_000_000  # the counters of the process are its own
+
+
+def test_parameters_that_only_an_optimizer_knows_are_parameters_with_gradients_and_state(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+model = nn.Linear(100, 100, bias=False).cuda()
+others = [nn.Parameter(torch.zeros(size, device="cuda")) for size in (250_000, 500_000)]
+optimizers = [torch.optim.Adam(model.parameters()), torch.optim.SGD(others, lr=0.1, momentum=0.9)]
+with track(model, optimizers) as t:
+    for _ in range(2):
+        loss = model(torch.zeros(8, 100, device="cuda")).sum() + sum((other * 2).sum() for other in others)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+e = t.explain().explanation
+answer(t, blocks=[[b.name, b.module, b.requested_bytes] for b in e.blocks], outside=dict(e.outside_parts))
+""",
+    )
+    assert found["highest"]["parameters"] == found["highest"]["gradients"] == 40_000 + 1_000_000 + 2_000_000
+    assert found["highest"]["optimizer_state"] == 2 * 40_000 + 3_000_000
+    assert found["highest"]["unknown"] == 0
+    assert ["parameter 2 of SGD", None, 2_000_000] in found["blocks"]
+    assert ["weight", "", 40_000] in found["blocks"]
+    assert found["outside"]["parameters"] == 3_000_000
+
+
+def test_a_start_that_fails_puts_everything_back(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        f"""{_NOTHING_LEFT}
+model = net()
+try:
+    with track(model, "an optimizer") as t:
+        pass
+except AttributeError as error:
+    said = str(error)
+left = left_behind(model)
+with track(model, None) as t:
+    model(torch.zeros(64, 512, device="cuda")).sum().backward()
+answer(t, said=said, left=left)
+""",
+    )
+    assert found["left"] == {"hooks": 0, "forward": [], "history": False, "saving": False}
+    assert "has no attribute" in found["said"]
+    assert found["parts"]["unknown"] == 0
+
+
+def test_parts_of_a_model_that_are_called_alone_and_graphs_that_go_on(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+class Parts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.cell = nn.Linear(64, 64), nn.GRUCell(64, 64)
+model = Parts().cuda()
+optimizer = torch.optim.Adam(model.parameters())
+with track(model, optimizer) as t:
+    for _ in range(2):
+        state = torch.zeros(8, 64, device="cuda")
+        for _ in range(50):
+            state = model.cell(model.encoder(torch.zeros(8, 64, device="cuda")), state)
+        state.sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+marks = t._region._tracker.notes.marks
+answer(t, backward=sorted({str(m.module) for m in marks if m.phase == "backward"}), marks=len(marks),
+       kept=len(t._region._tracker._sequence))
+""",
+    )
+    assert found["backward"] == ["None", "cell", "encoder"]
+    assert found["marks"] < 2 * 50 * 60  # each node of the backward pass begins once a step
+    assert found["kept"] <= 2
+    assert found["highest"]["unknown"] == 0
+    assert found["steps"] == [1, 2]
+
+
+def test_a_loop_without_model_and_one_of_which_parts_are_compiled(run_on_phantom: Run) -> None:
+    found = tracked(
+        run_on_phantom,
+        """
+inner = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 64))
+model = nn.Sequential(nn.Linear(64, 64), torch.compile(inner, backend="aot_eager")).cuda()
+score = torch.compile(lambda x: (x.sin() * x.cos()).sum(), backend="aot_eager")
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+with track(model, optimizer) as compiled:
+    for _ in range(2):
+        score(model(torch.zeros(8, 64, device="cuda"))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+torch.cuda.empty_cache()
+torch._C._cuda_clearCublasWorkspaces()
+torch.cuda.reset_peak_memory_stats()
+with track() as t:
+    weight = torch.zeros(1_000_000, device="cuda", requires_grad=True)
+    for _ in range(2):
+        (weight * 2).exp().sum().backward()
+        weight.grad = None
+e = compiled.explain().explanation
+breaks = sum(torch._dynamo.utils.counters["graph_break"].values())
+answer(t, compiled=[e.unknown_reason, sum(e.allocated_parts.values()) - e.peak_allocated_bytes, breaks])
+""",
+    )
+    assert found["compiled"] == [None, 0, 0]
+    assert found["highest"]["activations"] >= 4_000_000
+    assert found["phase"] == "backward"
+
+
+@pytest.mark.parametrize("content", ["", "in a folder that is not there"])
+def test_a_snapshot_that_cannot_be_written_is_refused_before_the_loop(run_on_phantom: Run, content: str) -> None:
+    file = "/nowhere/at/all.pickle" if content else "/"
+    done = run_on_phantom(f"{_SETUP}\nwith track(net(), snapshot={file!r}):\n    print('ran')")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert f"snapshot {file}" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("model = net()\nwith track(model):\n    with track(model):\n        pass", "one region is being tracked"),
+        ("with track(nn.Linear(2, 2)):\n    pass", "on the CPU"),
+        ("t = track(net())\nt.explain()", "has not ended"),
+    ],
+)
+def test_what_cannot_be_tracked_says_why(run_on_phantom: Run, body: str, says: str) -> None:
+    done = run_on_phantom(_SETUP + body)
+    assert done.returncode != 0
+    assert says in done.stderr.splitlines()[-1]

@@ -1,0 +1,275 @@
+"""The page in a real browser: it renders, sorts, folds, zooms and tells values, silently and without a request."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from memprof.breakdown.explanation import Explained
+from memprof.report.page import gather, to_html
+from memprof.units import format_bytes
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WIDTHS = {"desktop": 1280, "phone": 390, "narrow": 360}
+Open = Callable[..., "Page"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next((found for name in _NAMES if (found := shutil.which(name))), None)
+    with playwright.sync_playwright() as running:
+        if path is None and not Path(running.chromium.executable_path).exists():
+            pytest.skip("no browser here: install chromium, or run `playwright install chromium`")
+        try:
+            launched = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"the browser here does not start: {error.message.splitlines()[0]}")
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, saved: Path, tmp_path: Path) -> Iterator[Open]:
+    """Open the page of every kind of result; whatever the console says or the network is asked is a failure."""
+    file = tmp_path / "report.html"
+    file.write_text(to_html(gather("sample", saved)), "utf-8")
+    said: list[str] = []
+    contexts = []
+
+    def make(width: str = "desktop", **context: Any) -> Page:
+        contexts.append(browser.new_context(viewport={"width": WIDTHS[width], "height": 900}, **context))
+        shown = contexts[-1].new_page()
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on("request", lambda asked: said.append(asked.url) if asked.url != file.as_uri() else None)
+        shown.goto(file.as_uri())
+        return shown
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+@pytest.fixture(params=WIDTHS)
+def page(open_page: Open, request: pytest.FixtureRequest) -> Page:
+    return open_page(request.param)
+
+
+def test_it_renders_and_never_scrolls_sideways(page: Page) -> None:
+    assert page.locator("h1").inner_text() == "sample"
+    assert "600" in page.locator(".verdict").inner_text()
+    page.locator(".open-all").click()
+    for summary in page.locator(".figures summary, details.code summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]  # type: ignore[index]
+    assert page.locator("svg .stroke").count() >= 5
+    assert page.locator("svg .area").count() >= 5
+
+
+def test_a_click_on_a_heading_sorts_its_table(page: Page) -> None:
+    table = page.locator("table", has=page.get_by_text("Largest blocks at the peak"))
+    head = table.locator("thead th[aria-sort]").first
+    before = table.locator("tbody tr th").all_inner_texts()
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    names = table.locator("tbody tr th").all_inner_texts()
+    assert sorted(names) == sorted(before)
+    assert names == sorted(names, key=str.lower) or names == sorted(names)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert table.locator("tbody tr th").all_inner_texts()[0] == names[-1]
+
+
+def test_a_key_sorts_by_number_the_largest_first_and_what_is_unknown_last(open_page: Open) -> None:
+    shown = open_page()
+    table = shown.locator("table", has=shown.get_by_text("What was emulated"))
+    head = table.locator("thead th[aria-sort]", has_text="percent")
+    head.locator("button").focus()
+    for order in ("descending", "ascending"):
+        shown.keyboard.press("Enter")
+        assert head.get_attribute("aria-sort") == order
+        assert table.locator("th[aria-sort=none]").count() == table.locator("th[aria-sort]").count() - 1
+        column = [row.locator("td").nth(6).inner_text() for row in table.locator("tbody tr").all()]
+        assert column[-2:] == ["-", "-"]
+        known = [float(text.removesuffix(" %")) for text in column[:-2]]
+        assert known == sorted(known, reverse=order == "descending")
+        assert len(set(known)) > 1
+
+
+def test_the_modules_fold_and_unfold(page: Page) -> None:
+    inner = page.locator(".tree details").first.locator("> :not(summary)").first
+    page.locator(".close-all").click()
+    assert not inner.is_visible()
+    page.locator(".open-all").click()
+    assert inner.is_visible()
+    page.locator(".tree summary").first.focus()
+    page.keyboard.press("Enter")
+    assert not inner.is_visible()
+
+
+def tip(shown: Page) -> list[str]:
+    """The lines of what a chart tells; empty where it tells nothing."""
+    if not shown.locator("#tip").is_visible():
+        return []
+    return [" ".join(row.inner_text().split()) for row in shown.locator("#tip > *").all()]
+
+
+def hover(shown: Page, chart: str, x: float, y: float = 0.5) -> tuple[float, float]:
+    box = shown.locator(f"{chart} .box")
+    box.scroll_into_view_if_needed()
+    edges = box.bounding_box()
+    assert edges is not None
+    place = edges["x"] + edges["width"] * x, edges["y"] + edges["height"] * y
+    shown.mouse.move(*place)
+    return place
+
+
+def test_a_pointer_over_the_timeline_reads_every_part_of_that_moment(page: Page, explained: Explained) -> None:
+    assert explained.explanation is not None
+    timeline = explained.explanation.timeline
+    hover(page, "#timeline-chart", timeline.peak_position / timeline.positions[-1])
+    peak = format_bytes(explained.explanation.peak_allocated_bytes)
+    assert tip(page)[0] == f"backward: {peak}"
+    for part, size in explained.explanation.allocated_parts.items():
+        assert f"{part.replace('_', ' ')} {format_bytes(size)}" in tip(page)
+    page.mouse.move(2, 2)
+    assert tip(page) == []
+
+
+def test_a_pointer_over_a_bar_names_its_piece(open_page: Open, explained: Explained) -> None:
+    shown = open_page()
+    shown.locator("#peak .bars .piece", has_text="context").hover()
+    assert explained.explanation is not None
+    assert tip(shown) == [f"context: {format_bytes(explained.explanation.context_bytes)}"]
+
+
+def labels(shown: Page, chart: str) -> list[str]:
+    return shown.locator(f"{chart} .x-ticks span").all_inner_texts()
+
+
+def test_a_drag_zooms_and_a_button_shows_all_again(open_page: Open) -> None:
+    shown = open_page()
+    before = labels(shown, "#tries-chart")
+    assert before == ["0", "300", "601"]
+    everything = shown.locator("#tries-chart .all")
+    assert everything.is_disabled()
+    hover(shown, "#tries-chart", 0.4)
+    shown.mouse.down()
+    hover(shown, "#tries-chart", 0.9)
+    shown.mouse.up()
+    assert labels(shown, "#tries-chart") == ["300"]
+    hover(shown, "#tries-chart", 0.01)
+    assert tip(shown)[0] == "batch size 300"  # of what is shown, the nearest
+    everything.click()
+    assert labels(shown, "#tries-chart") == before
+    assert everything.is_disabled()
+
+
+def test_labels_after_zooming_back_are_those_that_were_written(open_page: Open) -> None:
+    shown = open_page()
+    for chart in ("#tries-chart", "#batch-chart", "#timeline-chart"):
+        written = shown.locator(f"{chart} .x-ticks").evaluate(
+            "e => [...e.children].map(c => [c.innerText, c.className])"
+        )
+        shown.locator(f"{chart} .plot").focus()
+        shown.keyboard.press("+")
+        shown.keyboard.press("0")
+        drawn = shown.locator(f"{chart} .x-ticks").evaluate("e => [...e.children].map(c => [c.innerText, c.className])")
+        assert drawn == written
+
+
+def test_keys_read_values_and_zoom(open_page: Open) -> None:
+    shown = open_page()
+    shown.locator("#batch-chart .plot").focus()
+    shown.keyboard.press("ArrowRight")
+    assert tip(shown)[0] == "batch size 64"
+    shown.keyboard.press("ArrowRight")
+    assert tip(shown)[0] == "batch size 256"
+    assert any(line.startswith("adam, analytic ") for line in tip(shown))
+    shown.keyboard.press("+")
+    assert labels(shown, "#batch-chart") == ["256"]
+    assert tip(shown)[0] == "batch size 256"
+    shown.keyboard.press("0")
+    shown.keyboard.press("End")
+    assert tip(shown)[0] == "batch size 1,024"
+    shown.keyboard.press("Escape")
+    assert tip(shown) == []
+
+
+def test_a_finger_reads_values(open_page: Open) -> None:
+    shown = open_page("phone", has_touch=True)
+    box = shown.locator("#timeline-chart .box")
+    box.scroll_into_view_if_needed()
+    box.tap()
+    assert tip(shown)[0].startswith("backward: ")
+
+
+def test_without_a_script_every_figure_and_chart_is_there(open_page: Open) -> None:
+    shown = open_page(java_script_enabled=False)
+    assert shown.locator("svg .area").count() >= 5
+    assert shown.locator(".controls").first.is_hidden()
+    assert shown.locator("th button").count() == 0
+    shown.locator(".tree summary").first.click()
+    assert not shown.locator(".tree li li").first.is_visible()
+
+
+def test_paper_is_white_and_has_what_was_folded(open_page: Open) -> None:
+    shown = open_page(color_scheme="dark")
+    shown.emulate_media(media="print", color_scheme="dark")
+    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert shown.locator("details.code pre").is_visible()
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not shown.locator("details.code pre").is_visible()
+
+
+_TEXTS = """() => {
+  const opaque = (colour) => {
+    const parts = colour.match(/[\\d.]+/g).map(Number);
+    return parts.length < 4 || parts[3] > .5;
+  };
+  const behind = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = getComputedStyle(each).backgroundColor;
+      if (opaque(colour)) return colour;
+    }
+    return getComputedStyle(document.documentElement).backgroundColor;
+  };
+  return [...document.querySelectorAll("body *:not(script)")]
+    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.checkVisibility())
+    .filter((e) => !e.disabled)
+    .map((e) => [getComputedStyle(e).color, behind(e), e.className || e.tagName]);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_in_both_schemes(open_page: Open, scheme: str) -> None:
+    shown = open_page(color_scheme=scheme)
+    found = shown.evaluate(_TEXTS)
+    assert len(found) > 200
+    assert {(kind, colour, on) for colour, on, kind in found if _contrast(colour, on) < 4.5} == set()
+
+
+def _contrast(one: str, other: str) -> float:
+    """The ratio of WCAG 2 between two colours."""
+    high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    numbers = [
+        float(part)
+        for part in colour.replace("color(srgb", "").strip("rgba()").replace(",", " ").split()
+        if part != "/"
+    ]
+    channels = [part if colour.startswith("color") else part / 255 for part in numbers[:3]]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

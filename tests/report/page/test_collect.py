@@ -1,0 +1,128 @@
+"""What belongs on one page, and what was left out of it and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from memprof.breakdown.explanation import Explained
+from memprof.errors import ResultError
+from memprof.records import MaxBatch, RunRecord
+from memprof.report.page import gather
+from memprof.results import Kind, Manifest, save_answer
+
+from tests.report.page.conftest import save_sweep
+
+MakeManifest = Callable[..., Manifest]
+LATER = "2026-11-25T14:00:00Z"
+
+
+def kinds(root: Path) -> list[Kind]:
+    return [result.manifest.kind for result in gather("sample", root).results]
+
+
+def test_a_name_takes_the_newest_of_each_kind(saved: Path, manifest: MakeManifest, records: list[RunRecord]) -> None:
+    newest = save_sweep(saved, manifest(Kind.SWEEP, started=LATER), records[:1])
+    gathered = gather("sample", saved)
+    assert kinds(saved) == [Kind.MAX_BATCH, Kind.EXPLAIN, Kind.SWEEP, Kind.COMPARE]
+    assert gathered.sweep is not None
+    assert gathered.sweep.path == newest
+    assert gathered.older == 1
+    assert gathered.left_out == ()
+
+
+def test_a_folder_stands_alone(saved: Path) -> None:
+    assert len(list((saved / "sample").iterdir())) == 4
+    for folder in (saved / "sample").iterdir():
+        gathered = gather(folder, saved)
+        assert [result.path for result in gathered.results] == [folder]
+        assert gather(folder / "manifest.json", saved) == gathered
+
+
+def test_unlike_results_are_left_out_with_the_reason(
+    saved: Path, manifest: Callable[..., Manifest], explained: Explained
+) -> None:
+    other = replace(explained.record.environment, gpu="t4", gpu_total_bytes=15_828_254_720)
+    newer = manifest(Kind.EXPLAIN, environment=other, started="2026-11-25T14:00:00Z")
+    save_answer(saved, newer, replace(explained, record=replace(explained.record, environment=other)))
+    gathered = gather("sample", saved)
+    assert gathered.environment.gpu == "t4"
+    assert {item.what for item in gathered.left_out} == {"a sweep", "a max-batch answer", "a comparison"}
+    assert all("t4" in item.reason for item in gathered.left_out)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "answer": []}', '{"schema_version": 1}'])
+def test_a_damaged_answer_is_left_out_and_alone_refused(saved: Path, content: str) -> None:
+    (answer,) = (
+        path for path in saved.rglob("answer.json") if "max-batch" in (path.parent / "manifest.json").read_text()
+    )
+    answer.write_text(content)
+    assert [item.path for item in gather("sample", saved).left_out] == [answer.parent]
+    with pytest.raises(ResultError, match=re.escape(str(answer))) as refusal:
+        gather(answer.parent, saved)
+    assert "\n" not in str(refusal.value)
+
+
+def test_nothing_of_that_name_is_refused_with_what_there_is(saved: Path) -> None:
+    with pytest.raises(ResultError, match="sample"):
+        gather("smaple", saved)
+
+
+def test_another_config_under_the_same_name_is_not_alike(
+    saved: Path, manifest: MakeManifest, records: list[RunRecord]
+) -> None:
+    config = {**manifest(Kind.SWEEP).config, "precision": "amp-bf16"}
+    save_sweep(saved, manifest(Kind.SWEEP, started=LATER, config=config), records)
+    gathered = gather("sample", saved)
+    assert [type(result.content) for result in gathered.results] == [tuple]
+    assert {item.reason for item in gathered.left_out} == {"precision is fp32, not amp-bf16"}
+
+
+def test_keys_that_only_pick_rows_do_not_tell_results_apart(
+    saved: Path, manifest: MakeManifest, records: list[RunRecord]
+) -> None:
+    config = {**manifest(Kind.SWEEP).config, "batch_sizes": [7], "gpu": "h100"}
+    save_sweep(saved, manifest(Kind.SWEEP, started=LATER, config=config), records)
+    assert gather("sample", saved).left_out == ()
+
+
+def test_an_answer_for_several_gpus_is_alike_with_what_ran_on_one_of_them(
+    saved: Path, manifest: MakeManifest, max_batch: MaxBatch
+) -> None:
+    t4 = replace(max_batch, gpu="t4", largest_batch_size=100, gpu_total_bytes=15_828_254_720)
+    environment = replace(manifest(Kind.MAX_BATCH).environment, gpu="t4", gpu_total_bytes=15_828_254_720)
+    several = save_answer(
+        saved, manifest(Kind.MAX_BATCH, started=LATER, environment=environment), [t4, replace(max_batch)]
+    )
+    gathered = gather("sample", saved)
+    assert gathered.left_out == ()
+    assert gathered.max_batch is not None
+    assert gathered.max_batch.path == several
+    assert gathered.gpus == ("h100-80gb",)
+    assert gather(several, saved).gpus == ("t4", "h100-80gb")
+
+
+def test_a_sweep_without_a_row_is_left_out_and_alone_refused(saved: Path, manifest: MakeManifest) -> None:
+    empty = save_sweep(saved, manifest(Kind.SWEEP, started=LATER), [])
+    gathered = gather("sample", saved)
+    assert [item.path for item in gathered.left_out] == [empty]
+    assert gathered.sweep is not None  # the older one, which has rows
+    with pytest.raises(ResultError, match="without a single row"):
+        gather(empty, saved)
+
+
+def test_a_damaged_manifest_is_left_out(saved: Path, manifest: MakeManifest, explained: Explained) -> None:
+    newest = save_answer(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
+    (newest / "manifest.json").write_text('{"name": ')
+    assert [item.path for item in gather("sample", saved).left_out] == [newest]
+
+
+def test_where_all_are_damaged_the_newest_is_refused(saved: Path) -> None:
+    for path in saved.rglob("manifest.json"):
+        path.write_text("")
+    newest = max(saved.rglob("manifest.json"))
+    with pytest.raises(ResultError, match=re.escape(str(newest))):
+        gather("sample", saved)

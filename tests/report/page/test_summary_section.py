@@ -1,0 +1,135 @@
+"""The verdict says what was proven, what is a lower bound, and what nobody tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from memprof.records import MaxBatch, RunRecord, Source, Status, Stop
+from memprof.report.page.collect import Gathered, Records, Saved
+from memprof.report.page.summary_section import Fits, Verdict, judge
+from memprof.results import Kind, Manifest
+
+
+@pytest.fixture
+def of_sweep(manifest: Callable[..., Manifest]) -> Callable[[Sequence[RunRecord]], Verdict]:
+    def make(records: Sequence[RunRecord]) -> Verdict:
+        made = manifest(Kind.SWEEP, environment=records[0].environment)
+        saved: Saved[Records] = Saved(path=None, manifest=made, content=tuple(records))  # type: ignore[arg-type]
+        return judge(Gathered(name="sample", environment=made.environment, sweep=saved))
+
+    return make
+
+
+@pytest.fixture
+def of_search(manifest: Callable[..., Manifest]) -> Callable[..., Verdict]:
+    def make(*answers: MaxBatch) -> Verdict:
+        made = manifest(Kind.MAX_BATCH)
+        saved = Saved(path=None, manifest=made, content=list(answers))  # type: ignore[arg-type]
+        return judge(Gathered(name="sample", environment=made.environment, max_batch=saved))
+
+    return make
+
+
+def values(verdict: Verdict) -> dict[str, str]:
+    return {fact.name: fact.value for fact in verdict.facts}
+
+
+def test_a_proven_edge_is_said_to_be_one(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
+    verdict = of_search(max_batch)
+    assert (verdict.fits, verdict.headline) == (Fits.YES, "It fits: the largest batch that trains is 600.")
+    assert values(verdict)["Safe batch"] == "480"
+    assert verdict.facts[0].detail == "600 trains, 601 does not"
+    assert values(verdict)["GPU memory used"] == "60.18 GiB"
+
+
+@pytest.mark.parametrize(("largest", "safe"), [(1, "0"), (4, "3"), (5, "4"), (1009, "807")])
+def test_the_safe_batch_is_rounded_down(
+    of_search: Callable[..., Verdict], max_batch: MaxBatch, largest: int, safe: str
+) -> None:
+    assert values(of_search(replace(max_batch, largest_batch_size=largest)))["Safe batch"] == safe
+
+
+def test_an_edge_that_is_not_proven_is_not_called_the_largest(
+    of_search: Callable[..., Verdict], max_batch: MaxBatch
+) -> None:
+    verdict = of_search(replace(max_batch, proven=False, stopped_by=Stop.MAX))
+    assert verdict.headline == "It fits: batch 600 trains, and larger ones may."
+
+
+def test_what_does_not_fit_is_told_with_what_it_takes(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
+    verdict = of_search(replace(max_batch, largest_batch_size=0, smallest_footprint_bytes=100 * 1024**3, tries=()))
+    assert verdict.fits is Fits.NO
+    assert "batch 1 takes 100.00 GiB" in verdict.headline
+    assert "Safe batch" not in values(verdict)
+
+
+def test_several_gpus_are_counted(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
+    small = replace(max_batch, gpu="t4", largest_batch_size=0)
+    verdict = of_search(max_batch, small, replace(max_batch, gpu="b200", largest_batch_size=900))
+    assert verdict.headline == "It fits on 2 of 3 GPUs."
+    assert values(verdict) == {
+        "Largest batch, b200": "900",
+        "Largest batch, h100-80gb": "600",
+        "Source": "emulated",
+    }
+
+
+def test_a_sweep_gives_a_lower_bound(
+    of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
+) -> None:
+    ran = of_sweep([row for row in records if row.status is Status.OK])
+    assert (ran.fits, ran.headline) == (Fits.YES, "It fits: every batch that was tried ran, up to 256.")
+    assert (values(ran)["Largest batch"], values(ran)["Safe batch"]) == ("≥ 256", "≥ 204")
+    part = of_sweep(records)
+    assert (part.fits, part.headline) == (Fits.YES, "It fits in part: adam, batch 1,024 ran out of memory.")
+
+
+def test_the_bound_is_that_of_the_optimizer_that_goes_least_far(
+    of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
+) -> None:
+    rows = [
+        replace(row, status=Status.OOM) if row.optimizer == "adam" and row.batch_size > 64 else row for row in records
+    ]
+    verdict = of_sweep(rows)
+    assert verdict.headline == "It fits in part: adam, batch 256 ran out of memory."
+    assert values(verdict)["Largest batch"] == "≥ 64"
+    assert "with adam" in verdict.facts[0].detail
+
+
+@pytest.mark.parametrize(
+    ("status", "fits", "says"),
+    [
+        (Status.OOM, Fits.NO, "It does not fit: batch 64 ran out of memory."),
+        (Status.ERROR, Fits.UNKNOWN, "No run got to its end, so whether it fits is not known."),
+    ],
+)
+def test_where_nothing_ran_to_its_end(
+    of_sweep: Callable[[Sequence[RunRecord]], Verdict],
+    records: list[RunRecord],
+    status: Status,
+    fits: Fits,
+    says: str,
+) -> None:
+    verdict = of_sweep([replace(row, status=status) for row in records])
+    assert (verdict.fits, verdict.headline) == (fits, says)
+    assert "Allocated until it failed" in values(verdict)
+
+
+def test_a_row_that_broke_is_not_passed_over(
+    of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
+) -> None:
+    rows = [records[0], replace(records[1], status=Status.KILLED)]
+    assert of_sweep(rows).headline == "It fits as far as it ran: adam, batch 256 ended with killed."
+
+
+def test_formulas_alone_prove_nothing(
+    of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
+) -> None:
+    environment = replace(records[0].environment, source=Source.ANALYTIC, gpu=None, gpu_total_bytes=None)
+    row = replace(records[0], source=Source.ANALYTIC, reading=None, environment=environment)
+    verdict = of_sweep([row])
+    assert verdict.fits is Fits.UNKNOWN
+    assert set(values(verdict)) == {"Analytic total", "Source"}
+    assert values(verdict)["Source"] == "analytic"

@@ -1,0 +1,62 @@
+"""The error bar as a terminal shows it, at 80 and 120 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from memprof.allocator.address_order import AddressPolicy
+from memprof.breakdown.address_spread import AddressRun, ErrorBar
+from memprof.records import Status
+from memprof.report.terminal.explain import explain_report
+from memprof.units import MIB
+from rich.console import RenderableType
+from syrupy.assertion import SnapshotAssertion
+
+from tests.samples import sample_explained
+
+Show = Callable[[RenderableType, int], str]
+
+
+def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = Status.OK) -> AddressRun:
+    return AddressRun(
+        policy=policy,
+        status=status,
+        requested_bytes=100 * MIB,
+        allocated_bytes=allocated * MIB,
+        reserved_bytes=reserved * MIB,
+    )
+
+
+BAR = ErrorBar(
+    runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
+    acted_out=(
+        run(AddressPolicy.DRIVER, 101, 120),
+        run(AddressPolicy.ASCENDING, 101, 130),
+        run(AddressPolicy.DESCENDING, 102, 150),
+        run(AddressPolicy.MIXED, 101, 160, Status.OOM),
+    ),
+)
+
+
+def shown(bar: ErrorBar, show: Show, width: int) -> str:
+    report = show(explain_report(replace(sample_explained(), error_bar=bar), 0, 1, width), width)
+    return report[report.index("Error bar") :]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_whole_bar(width: int, show: Show, snapshot: SnapshotAssertion) -> None:
+    text = shown(BAR, show, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert text == snapshot
+
+
+def test_without_moves_it_says_why_nothing_was_acted_out(show: Show) -> None:
+    text = shown(replace(BAR, acted_out=()), show, 120)
+    assert "not acted out" in text
+    assert "before PyTorch 2.12" not in text
+
+
+def test_nobody_who_did_not_ask_sees_one(show: Show) -> None:
+    assert "Error bar" not in show(explain_report(sample_explained(), 0, 1, 80), 80)

@@ -1,0 +1,144 @@
+"""The panel of one GPU and the table of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from memprof.records import Accumulation, MaxBatch, MemoryFit, Source, Status, Stop, Try
+from memprof.report.terminal.max_batch import STOPS, does_not_fit, max_batch_panel, max_batch_table
+from memprof.units import GIB, MIB
+from rich.console import RenderableType
+
+Show = Callable[[RenderableType, int], str]
+WAY = Accumulation(target_batch_size=4096, micro_batch_size=128, steps=32, status=Status.OK)
+
+
+def tried(size: int, held_bytes: int, error: str | None = None) -> Try:
+    return Try(
+        batch_size=size,
+        status=Status.OOM if error else Status.OK,
+        peak_allocated_bytes=held_bytes - GIB,
+        peak_reserved_bytes=held_bytes - GIB // 2,
+        device_bytes=held_bytes,
+        seconds=0.25,
+        stop=Stop.MEMORY if error else None,
+        error=error,
+    )
+
+
+@pytest.fixture
+def answer() -> MaxBatch:
+    return MaxBatch(
+        gpu="rtx-4090",
+        source=Source.EMULATED,
+        model="torchvision:resnet50",
+        optimizer="adam",
+        gpu_total_bytes=24 * GIB,
+        memory_limit_bytes=None,
+        multiple_of=1,
+        largest_batch_size=282,
+        proven=True,
+        stopped_by=Stop.MEMORY,
+        batch_size_at_80_percent_memory=186,
+        confirmed=Status.OK,
+        fit=MemoryFit(fixed_bytes=300 * MIB, bytes_per_sample=80 * MIB, residual_bytes=9 * MIB),
+        free_bytes=40 * MIB,
+        smallest_footprint_bytes=None,
+        tries=(
+            tried(1, 2 * GIB),
+            tried(282, 23 * GIB),
+            tried(283, 24 * GIB, "backward of step 2: CUDA out of memory."),
+        ),
+        more_tries=(tried(186, 19 * GIB),),
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_panel_has_the_whole_answer_at_every_width(answer: MaxBatch, show: Show, width: int) -> None:
+    shown = show(max_batch_panel(replace(answer, target_batch=WAY), width), width)
+    assert max(len(line) for line in shown.splitlines()) <= width
+    flat = " ".join(shown.replace("│", " ").split())
+    for text in (
+        "torchvision:resnet50 · adam · rtx-4090 (phantom) · emulated",
+        "282 trains, 283 does not",
+        "safe batch 225 (0.8 x the largest, rounded down): two steps and an evaluation pass ran",
+        "at 80 % of memory 186",
+        "40.00 MiB left free",
+        "300.00 MiB + 80.00 MiB a sample, within 9.00 MiB",
+        "4096 = micro-batch 128 x 32 accumulation steps: ok",
+        "3 in 0.8 s, 1 more for the batch at 80 %",
+        "backward of step 2",
+    ):
+        assert text in flat
+
+
+def test_a_limit_is_labelled_as_such(answer: MaxBatch, show: Show) -> None:
+    limited = replace(answer, memory_limit_bytes=16 * GIB, stopped_by=Stop.MEMORY_LIMIT)
+    assert "16.00 GiB of 24.00 GiB (set_per_process_memory_fraction)" in show(max_batch_panel(limited, 120), 120)
+    assert "at most 16.00 GiB (set_per_process_memory_fraction)" in show(max_batch_table([limited], 120), 120)
+
+
+@pytest.mark.parametrize("stop", Stop)
+def test_every_stop_has_words_that_tell_memory_from_the_rest(answer: MaxBatch, show: Show, stop: Stop) -> None:
+    shown = show(max_batch_panel(replace(answer, stopped_by=stop), 120), 120)
+    assert STOPS[stop] in shown
+
+
+def test_what_was_not_proven_is_not_said_to_be(answer: MaxBatch, show: Show) -> None:
+    bounded = replace(answer, proven=False, stopped_by=Stop.MAX, tries=answer.tries[:2])
+    assert "282 trains; nothing larger was tried" in show(max_batch_panel(bounded, 120), 120)
+    late = replace(answer, proven=False, stopped_by=Stop.TIME, confirmed=None)
+    shown = show(max_batch_panel(late, 120), 120)
+    assert "not proven" in shown
+    assert "evaluation pass" not in shown
+
+
+def test_the_table_ranks_by_the_largest_batch_and_keeps_what_does_not_fit(answer: MaxBatch, show: Show) -> None:
+    large = replace(answer, gpu="h200", largest_batch_size=1715, gpu_total_bytes=140 * GIB)
+    none = replace(answer, gpu="t4", largest_batch_size=0, fit=None, free_bytes=None, smallest_footprint_bytes=30 * GIB)
+    shown = show(max_batch_table([none, answer, large], 100), 100)
+    rows = [line.split()[0] for line in shown.splitlines() if line.lstrip().startswith(("h200", "rtx", "t4"))]
+    assert rows == ["h200", "rtx-4090", "t4"]
+    assert "does not fit t4: batch 1 takes 30.00 GiB" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_has_all_that_the_panel_says_in_numbers(answer: MaxBatch, show: Show, width: int) -> None:
+    late = replace(answer, gpu="t4", batch_size_at_80_percent_memory=None, confirmed=None, stopped_by=Stop.TIME)
+    shown = show(max_batch_table([replace(answer, target_batch=WAY), late], width), width)
+    assert max(len(line) for line in shown.splitlines()) <= width
+    flat = " ".join(shown.split())
+    for text in ("at 80 %", "186", "225", "4096 is", "128 x 32", "40.00 MiB", "300.00 MiB", "80.00 MiB"):
+        assert text in flat
+    assert "stopped by the time limit of the search" in flat
+    assert "two steps and an evaluation pass of it ran" in flat
+    rows = [line.split() for line in shown.splitlines() if line.split()[:1] == ["t4"]]
+    assert "-" in rows[0]  # not found is not a number
+
+
+def test_a_table_of_80_cells_leaves_out_the_tries_rather_than_a_figure(answer: MaxBatch, show: Show) -> None:
+    narrow, wide = (show(max_batch_table([answer, answer], width), width) for width in (70, 120))
+    assert ("tries" in narrow, "tries" in wide) == (False, True)
+    assert narrow.splitlines()[0].split() == [
+        *("GPU", "memory", "largest", "safe", "at", "80", "%", "fixed", "a", "sample", "left", "free")
+    ]
+
+
+def test_a_row_says_what_did_not_run(answer: MaxBatch, show: Show) -> None:
+    way = replace(WAY, status=Status.OOM)
+    failed = replace(answer, confirmed=Status.OOM, target_batch=way)
+    shown = show(max_batch_table([failed, answer], 160), 160)
+    assert "safe batch: two steps and an evaluation pass ended with oom; target batch 4096 = micro-batch 128" in shown
+
+
+def test_a_model_that_does_not_fit_is_said_with_its_footprint_and_the_memory(answer: MaxBatch) -> None:
+    none = replace(answer, largest_batch_size=0, smallest_footprint_bytes=30 * GIB)
+    assert does_not_fit(none) == (
+        "torchvision:resnet50 does not fit rtx-4090: batch 1 takes 30.00 GiB of device memory "
+        "(emulated, with the CUDA context), and it has 24.00 GiB"
+    )
+    unknown = replace(none, smallest_footprint_bytes=None, memory_limit_bytes=GIB, tries=answer.tries[-1:])
+    assert "takes more than 24.00 GiB" in does_not_fit(unknown)
+    assert "the memory limit is 1.00 GiB" in does_not_fit(unknown)

@@ -1,0 +1,157 @@
+"""Answers that are one document: written whole, read strictly."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from memprof.errors import ResultError
+from memprof.records import MaxBatch, MemoryFit, Source, Status, Stop, Try
+from memprof.results import Kind, Manifest, load, load_answer, save_answer
+
+MakeManifest = Callable[..., Manifest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """A part of a document that has not been thought of yet."""
+
+    bytes: int | None
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """A document of parts within parts."""
+
+    leaves: tuple[Leaf, ...]
+    by_name: dict[str, Leaf]
+    source: Source
+
+
+TREE = Tree(
+    leaves=(Leaf(bytes=2**62, name="weights"), Leaf(bytes=None, name="größer")),
+    by_name={"weights": Leaf(bytes=1, name="weights")},
+    source=Source.ANALYTIC,
+)
+
+
+def max_batch(gpu: str) -> MaxBatch:
+    tried = Try(
+        batch_size=8,
+        status=Status.OK,
+        peak_allocated_bytes=1_000,
+        peak_reserved_bytes=None,
+        device_bytes=None,
+        seconds=0.25,
+        stop=None,
+    )
+    return MaxBatch(
+        gpu=gpu,
+        source=Source.EMULATED,
+        model="mnist_mlp",
+        optimizer=None,
+        gpu_total_bytes=2**40,
+        memory_limit_bytes=None,
+        multiple_of=1,
+        largest_batch_size=8,
+        proven=False,
+        stopped_by=Stop.MAX,
+        batch_size_at_80_percent_memory=None,
+        confirmed=Status.OOM,
+        fit=MemoryFit(fixed_bytes=1, bytes_per_sample=2, residual_bytes=0),
+        free_bytes=None,
+        smallest_footprint_bytes=None,
+        tries=(tried,),
+        more_tries=(),
+    )
+
+
+@pytest.fixture
+def saved(tmp_path: Path, make_manifest: MakeManifest) -> Path:
+    return save_answer(tmp_path, make_manifest(kind=Kind.EXPLAIN), TREE)
+
+
+def test_a_document_is_read_as_it_was_saved(tmp_path: Path, saved: Path) -> None:
+    assert saved == tmp_path / "mnist_mlp" / "20261122-014200"
+    assert load_answer(saved, Tree) == TREE
+    manifest = load(saved, kinds=(Kind.EXPLAIN,)).manifest
+    assert (manifest.kind, manifest.complete, manifest.finished is None) == (Kind.EXPLAIN, True, False)
+
+
+def test_a_list_of_answers_is_a_document_too(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    answers = [max_batch("t4"), max_batch("l4")]
+    path = save_answer(tmp_path, make_manifest(kind=Kind.MAX_BATCH), answers)
+    assert load_answer(path, list[MaxBatch]) == answers
+
+
+def test_a_document_of_another_type_is_refused_by_its_first_wrong_key(saved: Path) -> None:
+    with pytest.raises(ResultError, match=r"answer\.json: not a result of memprof: answer: ") as refusal:
+        load_answer(saved, list[MaxBatch])
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace("4611686018427387904", '"4611686018427387904"'), r"answer\.leaves\.0\.bytes: "),
+        (lambda text: text.replace('"analytic"', '"guessed"'), r"answer\.source: "),
+        (lambda text: text[: len(text) // 2], "not a result of memprof$"),
+        (lambda _: "[]", "not a result of memprof$"),
+        (
+            lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
+            r"a newer memprof wrote this \(schema 2",
+        ),
+    ],
+)
+def test_a_damaged_or_newer_document_is_refused_in_one_line(
+    saved: Path, change: Callable[[str], str], says: str
+) -> None:
+    file = saved / "answer.json"
+    file.write_text(change(file.read_text()))
+    with pytest.raises(ResultError, match=rf"answer\.json: .*{says}") as refusal:
+        load_answer(saved, Tree)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_folder_without_its_document_is_refused(saved: Path) -> None:
+    (saved / "answer.json").unlink()
+    with pytest.raises(ResultError, match=r"is not complete: it has no answer\.json"):
+        load_answer(saved, Tree)
+
+
+def test_the_manifest_comes_last_so_that_no_half_answer_looks_whole(
+    tmp_path: Path, make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rename of the manifest fails, as where the machine stops between the two files."""
+    rename = Path.replace
+
+    def stop_at_the_manifest(self: Path, target: Path) -> Path:
+        if target.name == "manifest.json":
+            raise OSError(5, "Input/output error", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", stop_at_the_manifest)
+    with pytest.raises(ResultError, match=r"cannot write .*manifest\.json: Input/output error"):
+        save_answer(tmp_path, make_manifest(kind=Kind.EXPLAIN), TREE)
+    assert [file.name for file in tmp_path.glob("*/*/answer.json")] == ["answer.json"]
+    with pytest.raises(ResultError, match="no result mnist_mlp"):
+        load("mnist_mlp", tmp_path, (Kind.EXPLAIN,))
+
+
+def test_a_part_that_json_cannot_hold_leaves_no_folder(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    with pytest.raises(TypeError):
+        save_answer(tmp_path, make_manifest(kind=Kind.EXPLAIN), {"no": {1, 2}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_is_a_file_is_refused_in_one_line(tmp_path: Path, make_manifest: MakeManifest) -> None:
+    in_the_way = tmp_path / "results"
+    in_the_way.write_text("")
+    with pytest.raises(ResultError, match=r"cannot write .*results.*; choose another folder"):
+        save_answer(in_the_way, make_manifest(kind=Kind.EXPLAIN), TREE)
+
+
+def test_the_document_carries_the_version_of_its_schema(saved: Path) -> None:
+    assert list(json.loads((saved / "answer.json").read_text())) == ["schema_version", "answer"]
