@@ -10,8 +10,11 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from benchmarks.commands import GPU
+from benchmarks.results import Figure
+from benchmarks.timing import interleaved, seconds_of
 from memprof.allocator import Action, Event, Trace
-from memprof.breakdown.attribution import Mark, Notes, account_for
+from memprof.breakdown.attribution import Annotations, PhaseMarker, account_for
 from memprof.breakdown.attribution.explain import DeviceFigures
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
@@ -20,10 +23,6 @@ from memprof.records import Phase
 from memprof.units import GIB, MIB, format_bytes
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
-
-from benchmarks.commands import GPU
-from benchmarks.results import Figure
-from benchmarks.timing import interleaved, seconds_of
 
 _POINTS = (("resnet50", 32, 3.0), ("vit_b_16", 32, 3.0), ("mnist_mlp", 64, None))  # with the goal
 _EVENTS = 1_000_000
@@ -81,18 +80,18 @@ def _account_for_a_million() -> tuple[float, int]:
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _history() -> tuple[Trace, Notes]:
+def _history() -> tuple[Trace, Annotations]:
     """Random allocations and frees in one large segment, marked as a step of four phases a thousand times."""
-    numbers, trace, notes = random.Random(1), Trace(), Notes()
+    numbers, trace, notes = random.Random(1), Trace(), Annotations()
     trace.append(Event(Action.SEGMENT_ALLOC, 0, 2 * _ALIVE * MIB, -1))
     free, alive = list(range(_ALIVE)), list[int]()
-    moves = 0
+    requests = 0
     phases = (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.OPTIMIZER)
     while len(trace) < _EVENTS:
-        if moves % 80 == 0:
-            place = moves // 80
+        if requests % 80 == 0:
+            place = requests // 80
             notes.marks.append(
-                Mark(position=moves, step=1 + place // 4, phase=phases[place % 4], module=f"m{place % 97}")
+                PhaseMarker(position=requests, step=1 + place // 4, phase=phases[place % 4], module=f"m{place % 97}")
             )
         if free and (not alive or numbers.random() < 0.5):
             slot = free.pop(numbers.randrange(len(free)))
@@ -103,5 +102,5 @@ def _history() -> tuple[Trace, Notes]:
             free.append(slot)
             trace.append(Event(Action.FREE_REQUESTED, slot * 2 * MIB, 0, -1))
             trace.append(Event(Action.FREE_COMPLETED, slot * 2 * MIB, 0, -1))
-        moves += 1
+        requests += 1
     return trace, notes

@@ -10,10 +10,9 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from memprof.gpus.select import choose_device
-
 from benchmarks.results import Search
 from benchmarks.timing import IMPORTS, Finished, run_python
+from memprof.gpus.select import choose_device
 
 _MOST_REPEATS = 3
 
@@ -27,7 +26,7 @@ class Peer:
     start: int
 
 
-# Lightning goes up from its default; accelerate only goes down, so its tries depend on how far off the start is.
+# Lightning goes up from its default; accelerate only goes down, so its trials depend on how far off the start is.
 PEERS = (
     Peer(finder="lightning", title="Lightning, binsearch from 2", start=2),
     Peer(finder="accelerate", title="accelerate from 1024", start=1024),
@@ -52,7 +51,7 @@ QUESTIONS = (Question(model="resnet18", gpu="t4"),)
 
 
 def batch_finders(repeats: int) -> Iterator[Search]:
-    """What each finder answers, in how many tries and seconds, and whether that then trains in a new process."""
+    """What each finder answers, in how many trials and seconds, and whether that then trains in a new process."""
     for question in QUESTIONS:
         rounds = [_round(question) for _ in range(min(repeats, _MOST_REPEATS))]
         yield _ours(question, [memprof for memprof, _, _ in rounds], [imports for _, imports, _ in rounds])
@@ -75,7 +74,7 @@ def _ours(question: Question, runs: list[Finished], imports: list[Finished]) -> 
     return Search(
         question=question.title,
         finder="memprof max-batch",
-        tries=len(found["tries"]),
+        trials=len(found["trials"]),
         answer=answer,
         trains=_trains(question, answer),
         next_trains=_trains(question, answer + 1),
@@ -95,7 +94,7 @@ def _theirs(question: Question, peer: Peer, runs: list[Finished]) -> Search:
     return Search(
         question=question.title,
         finder=peer.title,
-        tries=len(found["tries"]),
+        trials=len(found["trials"]),
         answer=answer,
         trains=_trains(question, answer),
         next_trains=_trains(question, answer + 1),

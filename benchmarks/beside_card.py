@@ -10,12 +10,11 @@ import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from benchmarks.campaign import Answer, server
+from benchmarks.campaign_child import BATCH, family
 from memprof.errors import DeviceError
 from memprof.experiments.verify import phantom_of
 from memprof.gpus.select import choose_device
-
-from benchmarks.campaign import Answer, server
-from benchmarks.campaign_child import BATCH, family
 
 COLUMNS = (
     "family", "model", "batch_size", "measured_requested_bytes", "emulated_requested_bytes",

@@ -17,12 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.machine import describe_machine
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.units import format_bytes
-
-from benchmarks.machine import describe_machine
 
 GPU = "h100-80gb"
 REPORT = Path("docs", "campaign.md")

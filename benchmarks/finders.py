@@ -24,7 +24,7 @@ _STEPS_PER_TRY = 3  # Lightning's default
 _STEPS = 10
 _MOST_TRIES = 25  # Lightning's default
 _SAMPLES = 1 << 16  # a dataset that no batch size exhausts
-Found = dict[str, Any]  # answer: None where it failed; tries: the batch sizes in order
+Found = dict[str, Any]  # answer: None where it failed; trials: the batch sizes in order
 
 
 def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
@@ -57,26 +57,26 @@ def run_steps(model_name: str, batch_size: int) -> Found:
     try:
         train(model_name, batch_size, _STEPS)
     except torch.OutOfMemoryError:
-        return {"answer": None, "tries": [batch_size]}
-    return {"answer": batch_size, "tries": [batch_size]}
+        return {"answer": None, "trials": [batch_size]}
+    return {"answer": batch_size, "trials": [batch_size]}
 
 
 def ask_accelerate(model_name: str, start: int) -> Found:
     """find_executable_batch_size around the training loop, with its own way of making the batch smaller."""
     accelerate_utils = importlib.import_module("accelerate.utils")
-    tries: list[int] = []
+    trials: list[int] = []
 
     def search() -> int:
         @accelerate_utils.find_executable_batch_size(starting_batch_size=start)  # type: ignore[untyped-decorator]
         def attempt(batch_size: int) -> int:
-            tries.append(batch_size)
+            trials.append(batch_size)
             train(model_name, batch_size, _STEPS_PER_TRY)
             return batch_size
 
         answer: int = attempt()
         return answer
 
-    return {"answer": search(), "tries": tries}
+    return {"answer": search(), "trials": trials}
 
 
 def ask_lightning(model_name: str, start: int) -> Found:
@@ -84,7 +84,7 @@ def ask_lightning(model_name: str, start: int) -> Found:
     lightning = importlib.import_module("lightning.pytorch")
     tuner = importlib.import_module("lightning.pytorch.tuner").Tuner
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    tries: list[int] = []
+    trials: list[int] = []
 
     class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -94,8 +94,8 @@ def ask_lightning(model_name: str, start: int) -> Found:
 
         def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
             images, classes = batch
-            if not tries or tries[-1] != len(images):
-                tries.append(len(images))
+            if not trials or trials[-1] != len(images):
+                trials.append(len(images))
             return nn.functional.cross_entropy(self.model(images), classes)
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -111,7 +111,7 @@ def ask_lightning(model_name: str, start: int) -> Found:
         answer = tuner(trainer).scale_batch_size(
             Module(), mode="binsearch", init_val=start, steps_per_trial=_STEPS_PER_TRY, max_trials=_MOST_TRIES
         )
-    return {"answer": answer, "tries": tries}
+    return {"answer": answer, "trials": trials}
 
 
 FINDERS: Mapping[str, Callable[[str, int], Found]] = {
@@ -133,7 +133,7 @@ def main(finder: str, model_name: str, batch_size: str) -> None:
     try:
         found = FINDERS[finder](model_name, int(batch_size))
     except RuntimeError as error:
-        found = {"answer": None, "tries": [], "error": f"{type(error).__name__}: {error}"}
+        found = {"answer": None, "trials": [], "error": f"{type(error).__name__}: {error}"}
     print(json.dumps({"installed": True, **found, "seconds": time.perf_counter() - started}))
 
 

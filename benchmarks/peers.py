@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from memprof.gpus.select import choose_device
-
 from benchmarks.results import Answer, Figure
 from benchmarks.timing import Finished, run_python
+from memprof.gpus.select import choose_device
 
 # Since 2.15 PyTorch frees cuBLAS workspaces after each call; with this it keeps them, as 2.6 did.
 _ENVIRONMENT = {"TORCH_CUBLAS_WORKSPACE_CACHE": "1"}

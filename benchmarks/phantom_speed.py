@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterator
 from statistics import median
 
-from memprof.gpus.catalog import find_gpu
-from memprof.gpus.phantom.build import build_phantom
-from memprof.gpus.phantom.environment import phantom_environment
-
 from benchmarks.commands import GPU
 from benchmarks.results import Figure
 from benchmarks.timing import Finished, run_python
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.environment import phantom_environment
 
 _BATCH, _TOKENS, _WARM_UP = 32, 512, 2
 

@@ -9,7 +9,7 @@ from memprof.units import format_bytes, format_percent
 FIGURE_HEADINGS: tuple[str, ...] = ("benchmark", "memprof", "against", "result", "goal", "met")
 SEARCH_HEADINGS: tuple[str, ...] = (
     "finder",
-    "tries",
+    "trials",
     "answer",
     "answer trains",
     "answer + 1 trains",
@@ -77,7 +77,7 @@ class Search:
     question: str
     finder: str
     note: str | None = None
-    tries: int | None = None
+    trials: int | None = None
     answer: int | None = None
     trains: bool | None = None
     next_trains: bool | None = None
@@ -88,7 +88,7 @@ class Search:
         """The row of a table under `SEARCH_HEADINGS`."""
         answer = self.note or _text(self.answer)
         trains = _yes_or_no(self.trains), _yes_or_no(self.next_trains)
-        return self.finder, _text(self.tries), answer, *trains, _seconds(self.seconds), _seconds(self.process_seconds)
+        return self.finder, _text(self.trials), answer, *trains, _seconds(self.seconds), _seconds(self.process_seconds)
 
 
 def _text(value: int | None) -> str:

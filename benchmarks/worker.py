@@ -11,16 +11,15 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from benchmarks.commands import GPU
+from benchmarks.results import Figure
+from benchmarks.timing import IMPORTS, interleaved, run_python, seconds_of
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.gpus.select import choose_device
 from memprof.units import KIB, format_bytes
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Point
-
-from benchmarks.commands import GPU
-from benchmarks.results import Figure
-from benchmarks.timing import IMPORTS, interleaved, run_python, seconds_of
 
 SMALL, LARGE = 64, 4096
 _POINTS_A_REPEAT = 10  # a point takes tens of milliseconds

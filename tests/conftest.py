@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
+
 from memprof.errors import DeviceError
 from memprof.gpus import select as devices
 from memprof.gpus.catalog import find_gpu
@@ -19,6 +21,9 @@ from memprof.gpus.select import Device
 
 # What the user has calibrated is no part of the tests: the catalog is the shipped one alone.
 os.environ["MEMPROF_CONFIG_DIR"] = os.path.join(os.path.dirname(__file__), "no-such-folder")
+
+# A test run in the background of a shell ignores Ctrl-C, and so would the commands that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 

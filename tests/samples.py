@@ -16,7 +16,7 @@ from memprof.breakdown.explanation import (
     Explained,
     Explanation,
     ModuleRow,
-    Moment,
+    PeakContext,
     PhaseSpan,
     Timeline,
 )
@@ -178,8 +178,10 @@ def _modules(blocks: Sequence[Block], batch_size: int) -> tuple[ModuleRow, ...]:
     )
 
 
-def _moment(allocated_bytes: int, phase: Phase, parts: Mapping[str, int]) -> Moment:
-    return Moment(allocated_bytes=allocated_bytes, step=2, phase=phase, module="1", operator="mm", parts=dict(parts))
+def _moment(allocated_bytes: int, phase: Phase, parts: Mapping[str, int]) -> PeakContext:
+    return PeakContext(
+        allocated_bytes=allocated_bytes, step=2, phase=phase, module="1", operator="mm", parts=dict(parts)
+    )
 
 
 def _timeline(peak_parts: Mapping[str, int]) -> Timeline:

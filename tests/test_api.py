@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import memprof
 import pytest
-from memprof.errors import ConfigError, ResultError
 
+import memprof
+from memprof.errors import ConfigError, ResultError
 from tests.paths import CONFIGS
 
 

@@ -1,4 +1,5 @@
 import pytest
+
 from memprof.errors import did_you_mean, nearest
 
 

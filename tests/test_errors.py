@@ -1,4 +1,5 @@
 import pytest
+
 from memprof.errors import ConfigError, DeviceError, ExitCode, MemprofError, ResultError, WorkloadError
 
 KINDS = {

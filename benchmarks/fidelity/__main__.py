@@ -11,15 +11,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from memprof.errors import ResultError
-from memprof.experiments.verify import Verification, load_verification
-from memprof.records import Source
 from pydantic import TypeAdapter
 
 from benchmarks.fidelity.collect import Collected, collect, say_on_stderr
 from benchmarks.fidelity.page import page
 from benchmarks.fidelity.stacks import Stack
 from benchmarks.fidelity.truth import FOLDER, read_attention
+from memprof.errors import ResultError
+from memprof.experiments.verify import Verification, load_verification
+from memprof.records import Source
 
 LATEST = Path(__file__).with_name("latest.json")
 

@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from memprof.gpus.select import choose_device
-
 from benchmarks.fidelity.arithmetic import Prediction
 from benchmarks.fidelity.stacks import ROOT, Asked, Stack, opened
 from benchmarks.fidelity.truth import Convolution, Run, read_convolutions, read_runs
 from benchmarks.machine import describe_machine
 from benchmarks.timing import run_python
+from memprof.gpus.select import choose_device
 
 _ATTENTION = ROOT / "tests" / "phantom" / "workloads" / "attention.py"
 _ATTENTION_GPU = "a100-40gb"  # of the published run it is known that it is older than Hopper

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from memprof.experiments.verify import FIGURES, Row, Verification
-from memprof.units import MIB, UNKNOWN, format_bytes, format_percent
 
 from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
 from benchmarks.fidelity.cards import families, read_largest, read_models
 from benchmarks.fidelity.collect import Collected
 from benchmarks.fidelity.truth import TOOLS, Run
+from memprof.experiments.verify import FIGURES, Row, Verification
+from memprof.units import MIB, UNKNOWN, format_bytes, format_percent
 
 _FIGURES = {  # of the attention: what the truth's file calls it, and what the program does
     "max_memory_allocated": "allocated",

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fidelity.truth import Convolution, Run
 from memprof.gpus.catalog import GpuSpec, find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
-
-from benchmarks.fidelity.truth import Convolution, Run
 
 ROOT = Path(__file__).parents[2]
 _KEPT_WORKSPACES = {"TORCH_CUBLAS_WORKSPACE_CACHE": "1"}  # from PyTorch 2.15 on they live for one call else
@@ -38,7 +37,12 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a process on a phantom of this stack."""
-        own = {**os.environ, "PYTHONPATH": str(ROOT), "TORCH_CPP_LOG_LEVEL": "ERROR", **_KEPT_WORKSPACES}
+        own = {
+            **os.environ,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT}/profiler",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+            **_KEPT_WORKSPACES,
+        }
         told = subprocess.run(
             [self.python, "-c", _ENVIRONMENT], env=own, cwd=ROOT, capture_output=True, text=True, check=True
         )

@@ -24,7 +24,7 @@ from memprof.experiments.explain import open_explainer
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
 from memprof.experiments.sweep import open_sweep
 from memprof.gpus.select import Device, choose_device
-from memprof.records import Environment, MaxBatch, RunRecord, Source, Try
+from memprof.records import Environment, MaxBatch, RunRecord, Source, Trial
 from memprof.report.terminal.explain import explain_report, peak_report
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel
 from memprof.report.terminal.sweep import sweep_table
@@ -61,7 +61,7 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SweepAnswer(Shown):
+class SweepResult(Shown):
     """A sweep's records, in the order of the config's points."""
 
     records: tuple[RunRecord, ...]
@@ -79,7 +79,7 @@ class SweepAnswer(Shown):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ExplainAnswer(Shown):
+class ExplainResult(Shown):
     """One point's record and its peak taken apart."""
 
     explained: Explained
@@ -99,8 +99,8 @@ class ExplainAnswer(Shown):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class MaxBatchAnswer(Shown):
-    """The largest batch that trains, and the tries that prove it."""
+class MaxBatchResult(Shown):
+    """The largest batch that trains, and the trials that prove it."""
 
     answer: MaxBatch
 
@@ -119,14 +119,14 @@ class MaxBatchAnswer(Shown):
         """One row a try, in order."""
         from memprof.results.dataframe import plain_frame
 
-        return plain_frame(Try, (*self.answer.tries, *self.answer.more_tries))
+        return plain_frame(Trial, (*self.answer.trials, *self.answer.more_trials))
 
     def rendered(self, width: int) -> RenderableType:
         return max_batch_panel(self.answer, width) if self.largest_batch_size else does_not_fit(self.answer)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class TrackAnswer(Shown):
+class TrackResult(Shown):
     """The peak of a tracked region, taken apart."""
 
     explanation: Explanation
@@ -149,7 +149,7 @@ def sweep(
     batch_sizes: Sequence[int] = (),
     optimizers: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
-) -> SweepAnswer:
+) -> SweepResult:
     """Measure each optimizer at each batch size of a config file, as `memprof sweep` does.
 
     Args:
@@ -164,7 +164,7 @@ def sweep(
     """
     loaded = _load(config, gpu, batch_sizes, optimizers, settings)
     with open_sweep(loaded, choose_device(loaded.config.gpu)) as running:
-        return SweepAnswer(records=tuple(running.records()), environment=running.environment)
+        return SweepResult(records=tuple(running.records()), environment=running.environment)
 
 
 def explain(
@@ -175,7 +175,7 @@ def explain(
     gpu: str | None = None,
     settings: Mapping[str, Any] | None = None,
     snapshot: str | Path | None = None,
-) -> ExplainAnswer:
+) -> ExplainResult:
     """Run one point and name every byte of its peak, as `memprof explain` does; the arguments are those of `sweep`.
 
     With `snapshot`, a snapshot for pytorch.org/memory_viz is written there.
@@ -188,7 +188,7 @@ def explain(
     if file is not None:
         check_writable(file)
     with open_explainer(loaded, _gpu(loaded, "explain")) as explainer:
-        return ExplainAnswer(explained=explainer.explain(loaded.config.points()[0], file))
+        return ExplainResult(explained=explainer.explain(loaded.config.points()[0], file))
 
 
 def max_batch(
@@ -198,7 +198,7 @@ def max_batch(
     gpu: str | None = None,
     memory: str | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> MaxBatchAnswer:
+) -> MaxBatchResult:
     """Find the largest batch that trains, as `memprof max-batch` does; `memory` caps it, e.g. ``"16GiB"``.
 
     Raises:
@@ -212,7 +212,7 @@ def max_batch(
     with WorkerClient(loaded, device) as client:
         client.environment()
         (answer,) = find_max_batches(client, [Target(config=loaded.config, optimizer=chosen, device=device)], limits)
-    return MaxBatchAnswer(answer=answer)
+    return MaxBatchResult(answer=answer)
 
 
 class track:  # noqa: N801  used as a function is
@@ -240,15 +240,15 @@ class track:  # noqa: N801  used as a function is
         self._model = model
         self._optimizers = tuple(optimizer) if isinstance(optimizer, Sequence) else _maybe(optimizer)
         self._snapshot = None if snapshot is None else Path(snapshot)
-        self._answer: TrackAnswer | None = None
+        self._answer: TrackResult | None = None
 
     def __enter__(self) -> Self:
-        from memprof.measure.track import Region, device_of
+        from memprof.measure.track import TrackedRegion, device_of
 
         if self._snapshot is not None:
             check_writable(self._snapshot)
         self._device = device_of(self._model)
-        self._region = Region(self._model, self._optimizers, self._device, whole=self._snapshot is not None)
+        self._region = TrackedRegion(self._model, self._optimizers, self._device, whole=self._snapshot is not None)
         self._region.start()
         return self
 
@@ -262,13 +262,13 @@ class track:  # noqa: N801  used as a function is
         gpu = torch.cuda.get_device_name(self._device)
         phantom = " (phantom)" if source is Source.EMULATED else ""
         named = [type(self._model).__name__] if self._model is not None else []
-        self._answer = TrackAnswer(
+        self._answer = TrackResult(
             explanation=explanation,
             title=" · ".join([*named, *(type(o).__name__ for o in self._optimizers), gpu + phantom, source.value]),
             source=source,
         )
 
-    def explain(self) -> TrackAnswer:
+    def explain(self) -> TrackResult:
         """Return the peak of the region, taken apart.
 
         Raises:

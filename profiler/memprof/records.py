@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: the keys of the first release; 1: before the names of the field were taken over
 
 
 class Source(StrEnum):
@@ -139,13 +139,14 @@ class Outcome:
     """How one point ended and what was read until then; a child process sends it to its parent.
 
     `error` is one line, and ``None`` exactly where `status` is ok. `reading` is ``None`` where nothing was
-    read. `moves` are what the run asked of the allocator, where that was to be noted.
+    read. `allocator_requests` are the
+    run's allocations and frees, if they were recorded.
     """
 
     status: Status
     reading: Reading | None = None
     error: str | None = None
-    moves: tuple[int, ...] | None = None
+    allocator_requests: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +202,7 @@ class RunRecord:
         return 100.0 * difference / total if difference is not None and total else None
 
 
-class Stop(StrEnum):
+class StopReason(StrEnum):
     """What keeps the next batch size from training."""
 
     MEMORY = "memory"  # of the GPU
@@ -212,11 +213,11 @@ class Stop(StrEnum):
     POINT_TIMEOUT = "timeout_seconds"  # the config's time limit of one point
     ERROR = "error"  # anything else; the try has the text
     MAX = "max"  # nothing: the search was not to go further
-    TIME = "timeout"  # nothing: the search had no more time, and its edge is not proven
+    TIME = "timeout"  # nothing: the search had no more time, and its edge is not verified
 
 
 @dataclass(frozen=True, kw_only=True)
-class Try:
+class Trial:
     """One batch size that was tried, each in a process of its own. Peaks are those until it ended."""
 
     batch_size: int
@@ -225,7 +226,7 @@ class Try:
     peak_reserved_bytes: int | None
     device_bytes: int | None  # reserved and the CUDA context: what NVML counts of this process
     seconds: float  # of wall time, the start of the process included
-    stop: Stop | None  # None where it trains
+    stop: StopReason | None  # None where it trains
     error: str | None = None
 
     @property
@@ -236,7 +237,7 @@ class Try:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFit:
-    """The least-squares line of peak allocated against batch size, over the tries that trained."""
+    """The least-squares line of peak allocated against batch size, over the trials that trained."""
 
     fixed_bytes: int
     bytes_per_sample: int
@@ -255,7 +256,7 @@ class Accumulation:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxBatch:
-    """How far one config goes on one GPU, and the tries that prove it."""
+    """How far one config goes on one GPU, and the trials that prove it."""
 
     gpu: str
     source: Source
@@ -265,15 +266,15 @@ class MaxBatch:
     memory_limit_bytes: int | None
     multiple_of: int
     largest_batch_size: int  # 0: not even one sample trains
-    proven: bool  # the largest trains and the next one does not
-    stopped_by: Stop
+    verified: bool  # the largest trains and the next one does not
+    stopped_by: StopReason
     batch_size_at_80_percent_memory: int | None
     confirmed: Status | None  # of the run at the safe batch size, an evaluation pass included; None: not run
     fit: MemoryFit | None
     free_bytes: int | None  # of the limit or the GPU, beside what the largest holds
     smallest_footprint_bytes: int | None  # device memory of the smallest batch, where that does not fit
-    tries: tuple[Try, ...]
-    more_tries: tuple[Try, ...]  # for the batch at 80 per cent
+    trials: tuple[Trial, ...]
+    more_trials: tuple[Trial, ...]  # for the batch at 80 per cent
     target_batch: Accumulation | None = None  # None where nobody asked, or no batch trains
 
     @property

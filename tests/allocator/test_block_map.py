@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.allocator import AllocatorRules
 from memprof.allocator.block_map import Blocks
 from memprof.units import MIB
@@ -51,11 +52,11 @@ class Cells:
     ),
 )
 def test_a_block_is_as_long_as_the_free_cells_and_the_rules_make_it(
-    splits: bool, moves: list[tuple[str, int, int]]
+    splits: bool, requests: list[tuple[str, int, int]]
 ) -> None:
     rules = AllocatorRules(max_split_bytes=None if splits else 3 * UNIT)
     blocks, cells = Blocks(rules), Cells(rules)
-    for action, place, number in moves:
+    for action, place, number in requests:
         address, segment = place * UNIT, place * UNIT // SEGMENT * SEGMENT
         free = cells.free_bytes(address)
         if action == "add" and segment not in cells.segments:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memprof.allocator.extrapolate import Rehearsal, extrapolated, is_telling
+
+from memprof.allocator.extrapolate import BatchExtrapolator, extrapolated, is_informative
 from memprof.allocator.simulator import peak_requested, simulate
 
 MIB = 1024**2
@@ -17,16 +18,16 @@ SAMPLE = [150_528 * 4, 64 * 112 * 112 * 4, 512 * 7 * 7 * 4]
 def moves_of(batch_size: int, workspace_bytes: int = 0) -> list[int]:
     """Two steps of a model: weights and batch are kept, activations and gradients come and go."""
     kept = [*WEIGHTS, SAMPLE[0] * batch_size]
-    moves = list(kept)
+    requests = list(kept)
     requests = len(kept)
     for _ in range(2):
         activations = [size * batch_size for size in SAMPLE]
         workspace = [workspace_bytes + 1000 * batch_size] if workspace_bytes else []
         sizes = [*activations, *workspace, *WEIGHTS]
-        moves += sizes
-        moves += [~(requests + place) for place in range(len(sizes))]
+        requests += sizes
+        requests += [~(requests + place) for place in range(len(sizes))]
         requests += len(sizes)
-    return moves
+    return requests
 
 
 def true_edge(available_bytes: int, workspace_bytes: int = 0) -> int:
@@ -38,13 +39,13 @@ def true_edge(available_bytes: int, workspace_bytes: int = 0) -> int:
 
 @pytest.mark.parametrize("available_bytes", [GIB, 3 * GIB + 12345, 7 * GIB])
 def test_one_run_of_a_prime_says_exactly_how_far_tensors_go(available_bytes: int) -> None:
-    rehearsal = Rehearsal()
+    rehearsal = BatchExtrapolator()
     rehearsal.add(37, moves_of(37))
     assert rehearsal.largest_that_fits(available_bytes) == true_edge(available_bytes)
 
 
 def test_two_runs_say_it_of_workspaces_too() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = BatchExtrapolator()
     rehearsal.add(37, moves_of(37, workspace_bytes=9 * MIB))
     assert rehearsal.largest_that_fits(3 * GIB) != true_edge(3 * GIB, workspace_bytes=9 * MIB)
     rehearsal.add(300, moves_of(300, workspace_bytes=9 * MIB))
@@ -52,19 +53,19 @@ def test_two_runs_say_it_of_workspaces_too() -> None:
 
 
 def test_one_run_that_is_no_prime_says_nothing() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = BatchExtrapolator()
     rehearsal.add(64, moves_of(64))
     assert rehearsal.largest_that_fits(GIB) is None
 
 
 def test_batch_sizes_of_a_unit_are_primes_of_units() -> None:
-    rehearsal = Rehearsal(unit=8)
+    rehearsal = BatchExtrapolator(unit=8)
     rehearsal.add(8 * 13, moves_of(8 * 13))
     assert rehearsal.largest_that_fits(3 * GIB) == true_edge(3 * GIB) // 8 * 8
 
 
 def test_held_memory_is_a_bound_of_its_own() -> None:
-    rehearsal = Rehearsal()
+    rehearsal = BatchExtrapolator()
     rehearsal.add(37, moves_of(37))
     found = rehearsal.largest_that_fits(8 * GIB, held_bytes=2 * GIB)
     assert found is not None
@@ -82,11 +83,11 @@ def test_two_runs_lie_on_the_line_that_they_draw(one: int, other: int, wanted: i
 @given(st.lists(st.integers(0, GIB), min_size=1), st.data())
 def test_no_allocator_does_with_less_than_what_is_in_use_at_a_time(sizes: list[int], data: st.DataObject) -> None:
     freed = data.draw(st.permutations(range(len(sizes))))
-    moves = [*sizes, *(~place for place in freed[::2]), *sizes]
-    run = simulate(moves, None)
-    assert max(sum(sizes), 2 * sum(sizes) - sum(sizes[place] for place in freed[::2])) == peak_requested(moves)
-    assert peak_requested(moves) <= run.peak_allocated_bytes <= run.peak_reserved_bytes
+    requests = [*sizes, *(~place for place in freed[::2]), *sizes]
+    run = simulate(requests, None)
+    assert max(sum(sizes), 2 * sum(sizes) - sum(sizes[place] for place in freed[::2])) == peak_requested(requests)
+    assert peak_requested(requests) <= run.peak_allocated_bytes <= run.peak_reserved_bytes
 
 
 def test_small_primes_and_other_numbers_do_not_tell() -> None:
-    assert [number for number in range(40) if is_telling(number)] == [11, 13, 17, 19, 23, 29, 31, 37]
+    assert [number for number in range(40) if is_informative(number)] == [11, 13, 17, 19, 23, 29, 31, 37]

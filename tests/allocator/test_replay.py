@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memprof.allocator import UNBORN, Action, AllocatorRules, Event, Replay, SnapshotError, Trace, replay
+
+from memprof.allocator import PREEXISTING, Action, AllocatorRules, Event, Replay, SnapshotError, Trace, replay
 from memprof.allocator.simulator import simulate
 from memprof.units import KIB, MIB
 
@@ -22,14 +23,14 @@ def history(*events: tuple[Action, int, int]) -> Trace:
 
 
 def allocated(found: Replay) -> list[int]:
-    return [found.instant(position).allocated_bytes for position in range(len(found.moves) + 1)]
+    return [found.instant(position).allocated_bytes for position in range(len(found.requests) + 1)]
 
 
 def alive(found: Replay) -> list[int]:
     """The same from the lifetimes."""
     return [
         sum(found.allocations[index].block_bytes for index in found.alive_at(position))
-        for position in range(len(found.moves) + 1)
+        for position in range(len(found.requests) + 1)
     ]
 
 
@@ -47,8 +48,12 @@ def test_lifetimes_and_totals_of_a_short_history() -> None:
         )
     )
     assert allocated(found) == alive(found) == [0, 1024, 1536, 512, 1536, 1024]
-    assert [(a.born, a.died, a.block_bytes) for a in found.allocations] == [(0, 2, 1024), (1, 4, 512), (3, None, 1024)]
-    assert list(found.moves) == [0, 1, ~0, 2, ~1]
+    assert [(a.allocated_at, a.freed_at, a.block_bytes) for a in found.allocations] == [
+        (0, 2, 1024),
+        (1, 4, 512),
+        (3, None, 1024),
+    ]
+    assert list(found.requests) == [0, 1, ~0, 2, ~1]
     assert found.peak.position == 2  # the first of the two
     assert found.peak_reserved_bytes == 2 * MIB
 
@@ -111,7 +116,7 @@ def test_what_a_history_began_with_is_there_from_the_start() -> None:
     }
     found = replay(history((Action.ALLOC, A + 2 * KIB, 1), (Action.FREE_REQUESTED, A, 1000)), [segment])
     assert allocated(found) == alive(found) == [1024, 1536, 512]
-    assert [(a.born, a.died) for a in found.allocations] == [(UNBORN, 1), (0, None)]
+    assert [(a.allocated_at, a.freed_at) for a in found.allocations] == [(PREEXISTING, 1), (0, None)]
     assert found.reserved_peak.reserved_bytes == found.peak_reserved_bytes == 2 * MIB
 
 
@@ -164,21 +169,21 @@ def test_an_empty_history_has_an_empty_peak() -> None:
 @given(st.lists(st.tuples(st.integers(1, 60 * MIB), st.booleans(), st.integers(0, 50)), max_size=60))
 def test_replayed_peaks_are_those_of_the_allocator_acted_out(requests: list[tuple[int, bool, int]]) -> None:
     """One request a segment, which is never used again: then the totals follow from the sizes alone."""
-    trace, moves, kept = Trace(), list[int](), list[int]()
+    trace, given, kept = Trace(), list[int](), list[int]()
     for place, (size, frees, choice) in enumerate(requests):
-        moves.append(size)
+        given.append(size)
         kept.append(place)
         trace.append(Event(Action.SEGMENT_ALLOC, place * 128 * MIB, 128 * MIB, -1))
         trace.append(Event(Action.ALLOC, place * 128 * MIB, size, -1))
         if frees:
             gone = kept.pop(choice % len(kept))
-            moves.append(~gone)
+            given.append(~gone)
             trace.append(Event(Action.FREE_REQUESTED, gone * 128 * MIB, requests[gone][0], -1))
     found = replay(trace)
     assert allocated(found) == alive(found)
-    assert len(found.moves) == len(moves)
+    assert len(found.requests) == len(given)
     # A segment of 128 MiB always leaves enough to be split off; the allocator's own may leave up to 1 MiB in a block.
-    acted = simulate(moves, None).peak_allocated_bytes
+    acted = simulate(given, None).peak_allocated_bytes
     assert found.peak.allocated_bytes <= acted <= found.peak.allocated_bytes + MIB * len(requests)
 
 

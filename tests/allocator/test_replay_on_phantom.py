@@ -90,12 +90,12 @@ def run(seed, moves_before, whole):
     stats = torch.cuda.memory_stats()
     found = replay(history.trace, history.segments)
     instants = [found.instant(position) for position, _, _ in seen]
-    alive = [found.allocations[index] for index in found.alive_at(len(found.moves))]
+    alive = [found.allocations[index] for index in found.alive_at(len(found.requests))]
     return {
         "rules": [history.trace.rules.expandable_segments, history.trace.rules.max_split_bytes],
         "before": len(history.segments),
         "retries": stats["num_ooms"],
-        "moves": len(found.moves),
+        "requests": len(found.requests),
         "position": history.position(),
         "seen": seen,
         "replayed": [[i.position, i.allocated_bytes, i.reserved_bytes] for i in instants],
@@ -143,14 +143,14 @@ def runs(run_on_phantom: Run) -> list[dict[str, Any]]:
 def test_the_work_is_what_it_is_meant_to_be(runs: list[dict[str, Any]]) -> None:
     assert {run["setting"] for run in runs if run["rules"][0]} == {"expandable_segments:True"}
     assert {run["setting"] for run in runs if run["rules"][1] is not None} == {"max_split_size_mb:24"}
-    assert all(run["retries"] > 0 and run["moves"] > 700 for run in runs)
+    assert all(run["retries"] > 0 and run["requests"] > 700 for run in runs)
     assert [bool(run["before"]) for run in runs] == [False, True, True] * len(SETTINGS)
 
 
 def test_allocated_and_reserved_are_the_counters_at_every_moment(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         assert run["replayed"] == run["seen"], run["setting"]
-        assert run["moves"] == run["position"]
+        assert run["requests"] == run["position"]
 
 
 def test_the_peaks_are_the_counters(runs: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.allocator import AllocatorRules
 from memprof.units import GIB, MIB
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.allocator.address_order import AddressPolicy
-from memprof.allocator.simulator import order_of_ties, simulate
+from memprof.allocator.simulator import address_order_for, simulate
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.gpus.catalog import find_gpu
@@ -17,7 +18,6 @@ from memprof.gpus.select import Device, phantom_device
 from memprof.records import Outcome, Status
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
-
 from tests.conftest import torch_is_at_least
 from tests.paths import CONFIGS
 
@@ -35,7 +35,7 @@ def run(resnet18: LoadedConfig, phantom_device_h100: Device) -> Iterator[Callabl
     with WorkerClient(resnet18, phantom_device_h100) as client:
 
         def outcome(batch_size: int, gpu: str) -> Outcome:
-            job = Job(optimizer=resnet18.config.optimizers[0], batch_size=batch_size, steps=2, note_moves=True)
+            job = Job(optimizer=resnet18.config.optimizers[0], batch_size=batch_size, steps=2, record_requests=True)
             environment = dict(phantom_device(find_gpu(gpu)).environment)
             (ended,) = client.outcomes([replace(job, environment=environment)], 1)
             return ended
@@ -55,10 +55,10 @@ def test_with_plenty_of_memory_it_reserves_what_the_allocator_does(
 ) -> None:
     real = run(batch_size, "h100-80gb")
     assert real.reading is not None
-    assert real.moves is not None
+    assert real.allocator_requests is not None
     # Before torch 2.12 the addresses that the phantom's driver gives decided between free blocks of one size.
     addresses = AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
-    acted = simulate(real.moves, available_bytes(real, "h100-80gb"), addresses=addresses)
+    acted = simulate(real.allocator_requests, available_bytes(real, "h100-80gb"), addresses=addresses)
     assert acted.fits
     assert acted.peak_allocated_bytes == real.reading.peak_allocated_bytes
     assert acted.peak_reserved_bytes == real.reading.peak_reserved_bytes
@@ -70,32 +70,32 @@ def test_short_of_memory_it_gives_cached_segments_back_as_the_allocator_does(
     real = run(680, "t4")  # a few samples below the edge
     assert real.status is Status.OK
     assert real.reading is not None
-    assert real.moves is not None
+    assert real.allocator_requests is not None
     assert real.reading.allocation_retries > 0
-    acted = simulate(real.moves, available_bytes(real, "t4"))
+    acted = simulate(real.allocator_requests, available_bytes(real, "t4"))
     assert (acted.fits, acted.peak_reserved_bytes) == (True, real.reading.peak_reserved_bytes)
-    assert not simulate(real.moves, acted.peak_allocated_bytes - MIB).fits
+    assert not simulate(real.allocator_requests, acted.peak_allocated_bytes - MIB).fits
 
 
 def test_a_run_that_failed_has_no_moves(run: Callable[[int, str], Outcome]) -> None:
-    assert run(5000, "t4").moves is None
+    assert run(5000, "t4").allocator_requests is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 60 * MIB), st.integers(0, 30)), max_size=60))
 def test_what_is_given_back_can_be_had_again(requests: list[tuple[int, int]]) -> None:
-    moves: list[int] = []
+    requests: list[int] = []
     alive: list[int] = []
     for place, (size, choice) in enumerate(requests):
-        moves.append(size)
+        requests.append(size)
         alive.append(place)
         if choice < len(alive):
-            moves.append(~alive.pop(choice))
-    ample = simulate(moves, None)
+            requests.append(~alive.pop(choice))
+    ample = simulate(requests, None)
     assert ample.fits
     assert ample.peak_allocated_bytes <= ample.peak_reserved_bytes
-    assert simulate(moves, ample.peak_reserved_bytes) == ample
+    assert simulate(requests, ample.peak_reserved_bytes) == ample
     if ample.peak_allocated_bytes:
-        assert not simulate(moves, ample.peak_allocated_bytes - 1).fits
+        assert not simulate(requests, ample.peak_allocated_bytes - 1).fits
 
 
 def test_segments_are_as_long_as_the_allocator_makes_them() -> None:
@@ -117,4 +117,4 @@ def test_segments_are_as_long_as_the_allocator_makes_them() -> None:
     [("2.9.1+cu128", "driver"), ("2.11.0", "driver"), ("2.12.0", "ascending"), ("2.14.1+cu130", "ascending")],
 )
 def test_ties_go_by_address_before_torch_2_12_and_by_age_since(torch_version: str, order: str) -> None:
-    assert order_of_ties(torch_version) == order
+    assert address_order_for(torch_version) == order

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memprof.allocator.stacks import UNKNOWN_SITE, Origin, Site, SiteTable, read_site
 
+from memprof.allocator.stacks import UNKNOWN_SITE, Origin, Site, SiteTable, read_site
 from tests.paths import PACKAGE
 
 STACKS: dict[str, list[dict[str, Any]]] = json.loads(Path(__file__).with_name("stacks.json").read_text())

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from memprof.gpus.select import Device
 
 from benchmarks.beside_card import COLUMNS, beside
 from benchmarks.campaign import OUTLIER, Row, campaign, markdown
 from benchmarks.fidelity.truth import FOLDER
+from memprof.gpus.select import Device
 from tests.conftest import torch_is_at_least
 
 SAMPLE = ("resnet18", "lraspp_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn")

@@ -7,10 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from memprof.errors import ResultError
-from memprof.experiments.verify import to_json
-from memprof.gpus.catalog import find_gpu
-from memprof.records import Source
 
 from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
@@ -19,6 +15,10 @@ from benchmarks.fidelity.collect import Collected, OnStack, Taken
 from benchmarks.fidelity.page import page, predictions_by_tool, table
 from benchmarks.fidelity.stacks import Stack, opened
 from benchmarks.fidelity.truth import FOLDER, Run, read_attention, read_convolutions, read_runs
+from memprof.errors import ResultError
+from memprof.experiments.verify import to_json
+from memprof.gpus.catalog import find_gpu
+from memprof.records import Source
 from tests.samples import sample_environment, sample_verification
 
 GIB = 1 << 30

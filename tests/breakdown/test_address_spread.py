@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+
 from memprof.allocator.address_order import AddressPolicy
 from memprof.allocator.simulator import simulate
-from memprof.breakdown.address_spread import FIGURES, AddressRun, ErrorBar, act_out
+from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread, act_out
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.experiments.explain import open_explainer
@@ -16,12 +17,11 @@ from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
 from memprof.records import Status
 from memprof.units import MIB
-
 from tests.conftest import torch_is_at_least
 from tests.paths import CONFIGS
 
 # Two free blocks of one size in two segments: which of them is taken decides whether the neighbours of the other grow
-# together again. The numbers are MiB, as in `moves`.
+# together again. The numbers are MiB, as in `requests`.
 MODEL = """
 import torch
 
@@ -49,8 +49,8 @@ def build():
 """
 
 
-def moves(*steps: float | str, names: Sequence[str]) -> list[int]:
-    """The moves of so many MiB by name, and of a name alone: it is freed."""
+def requests(*steps: float | str, names: Sequence[str]) -> list[int]:
+    """The requests of so many MiB by name, and of a name alone: it is freed."""
     places: dict[str, int] = {}
     found = []
     for step, name in zip(steps, names, strict=True):
@@ -62,11 +62,11 @@ def moves(*steps: float | str, names: Sequence[str]) -> list[int]:
     return found
 
 
-RESERVED = moves(
+RESERVED = requests(
     *(48, 96, "free", 48, "free", 48, "free", 96),
     names=("alone", "wide", "wide", "half", "alone", "tie", "half", "again"),
 )
-ALLOCATED = moves(
+ALLOCATED = requests(
     *(12, 24, "free", 12, "free", 12, "free", 160, 11.5),
     names=("alone", "wide", "wide", "half", "alone", "tie", "half", "large", "short"),
 )
@@ -92,7 +92,7 @@ def test_the_lower_address_decides_what_is_allocated() -> None:
 
 def test_the_spread_is_between_the_lowest_and_the_highest() -> None:
     runs = act_out(RESERVED, None)
-    spread = ErrorBar(runs=runs, acted_out=()).spread("reserved")
+    spread = AddressSpread(runs=runs, acted_out=()).spread("reserved")
     assert spread is not None
     assert (spread.lowest_bytes, spread.highest_bytes, spread.bytes) == (144 * MIB, 240 * MIB, 96 * MIB)
 
@@ -100,7 +100,7 @@ def test_the_spread_is_between_the_lowest_and_the_highest() -> None:
 def test_a_run_that_ended_otherwise_is_named_and_not_counted() -> None:
     runs = act_out(RESERVED, 150 * MIB)
     assert runs[0].status is Status.OK
-    bar = ErrorBar(runs=runs[:1], acted_out=runs)
+    bar = AddressSpread(runs=runs[:1], acted_out=runs)
     assert {run.policy for run in bar.ended_otherwise} >= {AddressPolicy.DESCENDING}
     spread = bar.acted_out_spread("reserved")
     assert spread is not None
@@ -115,11 +115,11 @@ def test_nothing_read_is_no_spread() -> None:
         allocated_bytes=None,
         reserved_bytes=None,
     )
-    assert ErrorBar(runs=(nothing,), acted_out=()).spread("reserved") is None
+    assert AddressSpread(runs=(nothing,), acted_out=()).spread("reserved") is None
 
 
 @pytest.fixture(scope="module")
-def bars(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ErrorBar]:
+def bars(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AddressSpread]:
     del phantom_device_h100  # where no phantom can be had, these tests are skipped
     folder = tmp_path_factory.mktemp("ties")
     (folder / "ties.py").write_text(MODEL)
@@ -132,7 +132,7 @@ def bars(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) 
         with open_explainer(loaded, phantom_device(find_gpu("t4"))) as explainer:
             point = loaded.config.points()[0]
             explained = explainer.explain(point)
-            found[loaded.config.name] = explainer.error_bar(point, explained.record)
+            found[loaded.config.name] = explainer.address_spread(point, explained.record)
             reading = explained.record.reading
             assert reading is not None
             plain = found[loaded.config.name].runs[0]
@@ -145,7 +145,7 @@ def bars(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("name", ["ties", "resnet18"])
 @pytest.mark.parametrize("figure", FIGURES)
-def test_the_spread_contains_the_plain_figure(name: str, figure: str, bars: dict[str, ErrorBar]) -> None:
+def test_the_spread_contains_the_plain_figure(name: str, figure: str, bars: dict[str, AddressSpread]) -> None:
     bar = bars[name]
     spread, acted_out, plain = bar.spread(figure), bar.acted_out_spread(figure), getattr(bar.runs[0], f"{figure}_bytes")
     assert spread is not None
@@ -156,12 +156,12 @@ def test_the_spread_contains_the_plain_figure(name: str, figure: str, bars: dict
 
 
 @pytest.mark.parametrize("name", ["ties", "resnet18"])
-def test_requested_is_one_number(name: str, bars: dict[str, ErrorBar]) -> None:
+def test_requested_is_one_number(name: str, bars: dict[str, AddressSpread]) -> None:
     bar = bars[name]
     assert len({run.requested_bytes for run in (*bar.runs, *bar.acted_out)}) == 1
 
 
-def test_the_installed_torch_spreads_as_its_rule_for_ties_says(bars: dict[str, ErrorBar]) -> None:
+def test_the_installed_torch_spreads_as_its_rule_for_ties_says(bars: dict[str, AddressSpread]) -> None:
     """From 2.12 on the oldest segment wins, wherever it lies; before, the lowest address."""
     bar = bars["ties"]
     spreads = {figure: bar.spread(figure) for figure in FIGURES}
@@ -174,7 +174,7 @@ def test_the_installed_torch_spreads_as_its_rule_for_ties_says(bars: dict[str, E
     assert 76 * MIB <= acted_out["reserved"].bytes <= 96 * MIB  # a workspace may take what is left free of 96
 
 
-def test_acting_out_the_order_that_torch_keeps_to_is_the_plain_run(bars: dict[str, ErrorBar]) -> None:
+def test_acting_out_the_order_that_torch_keeps_to_is_the_plain_run(bars: dict[str, AddressSpread]) -> None:
     """Where ties go to the oldest segment, that is the order of ascending addresses."""
     kept = AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
     for bar in bars.values():

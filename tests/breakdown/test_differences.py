@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from memprof.breakdown.attribution import find_differences
 from memprof.breakdown.explanation import Explanation
 from memprof.records import Breakdown, Phase
-
 from tests.samples import sample_explained
 
 ANALYTIC = Breakdown(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from memprof.breakdown.snapshot import explain_snapshot
 from memprof.errors import ResultError
 

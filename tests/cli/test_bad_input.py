@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from memprof.errors import ExitCode
 
+from memprof.errors import ExitCode
 from tests.cli.conftest import Memprof
 from tests.paths import ROOT
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from memprof.gpus.real import list_real_gpus
 from memprof.gpus.select import Device
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
 from memprof.records import Breakdown, Environment, Reading, RunRecord, Source, Status
 from memprof.results import Manifest, ResultFolder
 from memprof.units import MIB
-
 from tests.cli.conftest import stop_midway, write_slow_config
 from tests.samples import sample_environment
 

@@ -115,7 +115,7 @@ def test_a_model_that_fails_is_shown_with_its_reason(memprof: Memprof, tmp_path:
 def test_the_error_bar_is_saved_with_the_answer(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("explain", str(CONFIG), "--gpu", "t4", "--error-bar", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    bar = json.loads(done.stdout)["error_bar"]
+    bar = json.loads(done.stdout)["address_spread"]
     assert [run["policy"] for run in bar["runs"]] == ["driver", "ascending", "descending", "mixed"]
     assert {run["requested_bytes"] for run in (*bar["runs"], *bar["acted_out"])} == {bar["runs"][0]["requested_bytes"]}
     again = memprof("show", "mnist_mlp", cwd=tmp_path)

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ExitCode
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device
 from memprof.units import MIB
-
 from tests.cli.conftest import ROOT, Memprof
 
 T4 = find_gpu("t4")

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ExitCode
 from memprof.records import Status
 from memprof.results import Kind, Manifest, load, save_answer
-
 from tests.cli.conftest import ROOT, Memprof
 from tests.report.plots.explained import sample_explained
 from tests.samples import sample_environment

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+
 from memprof.config.load import load
 from memprof.errors import ExitCode
 from memprof.gpus.phantom.torch_install import find_torch
 from memprof.gpus.select import Device
-
 from tests.cli.conftest import Memprof
 from tests.paths import ROOT
 

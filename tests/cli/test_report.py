@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
 from memprof.results import Kind, Manifest, save_answer
-
 from tests.samples import sample_environment, sample_explained
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from memprof.errors import ExitCode
 
+from memprof.errors import ExitCode
 from tests.cli.conftest import Memprof
 
 RESNET = "configs/resnet18.yaml"

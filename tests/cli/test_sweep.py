@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
 from memprof.results import COLUMNS
-
 from tests.cli.conftest import Memprof, stop_midway, write_slow_config
 
 MLP = "configs/mnist_mlp.yaml"

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from memprof.experiments.verify import battery, load_verification
+
+from memprof.experiments.verify import load_verification, verify_cases
 from memprof.gpus.real import list_real_gpus
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -22,7 +23,7 @@ def test_without_a_gpu_it_says_so_in_one_line_and_lists_the_battery(memprof: Mem
     assert done.stderr.splitlines() == [
         "memprof: verify needs a real GPU, and there is none here; listed is what it would run on both sides"
     ]
-    assert done.stdout.splitlines() == [entry.name for entry in battery()]
+    assert done.stdout.splitlines() == [entry.name for entry in verify_cases()]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -30,7 +31,7 @@ def test_without_a_gpu_it_says_so_in_one_line_and_lists_the_battery(memprof: Mem
 def test_the_battery_as_json(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("verify", "--json", cwd=tmp_path)
     assert done.returncode == 4
-    assert json.loads(done.stdout) == {"battery": [entry.name for entry in battery()]}
+    assert json.loads(done.stdout) == {"verify_cases": [entry.name for entry in verify_cases()]}
 
 
 # cuDNN may tell another workspace without a device; of these, only a ViT and a Swin begin with one convolution.

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from memprof.config.load import json_schema, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import LossConfig, SweepConfig, TensorConfig
 from memprof.errors import ConfigError, ExitCode
-
 from tests.paths import CONFIGS
 
 KEYS = ", ".join(SweepConfig.model_fields)
@@ -385,6 +385,7 @@ def test_the_first_sweep_has_fifteen_points() -> None:
 
 def test_the_shipped_own_model_tags_every_token() -> None:
     import torch
+
     from memprof.workload import build_loss, build_model, make_batch
 
     loaded = load(CONFIGS / "own_model.yaml", [Override(flag=Flag.SET, text="model.kwargs.layers=1")])

@@ -2,6 +2,7 @@ import inspect
 from pathlib import PurePath
 
 import pytest
+
 from memprof.config.names import BUILT_IN, OPTIMIZERS, OwnModel, defaults_of, own_model
 from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
 
@@ -16,6 +17,7 @@ def test_the_known_optimizers_are_those_of_the_installed_torch() -> None:
 
 def test_each_built_in_model_runs_on_the_input_that_its_name_implies() -> None:
     import torch
+
     from memprof.workload.builtin_models import FACTORIES
 
     assert set(FACTORIES) == set(BUILT_IN)

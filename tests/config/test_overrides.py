@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from memprof.config.overrides import Flag, Override, Settings, apply
 from memprof.errors import ConfigError
 

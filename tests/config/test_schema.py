@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memprof.config.schema import BatchRange, Mode, OptimizerConfig, Precision, SweepConfig, TensorConfig
 from pydantic import ValidationError
+
+from memprof.config.schema import BatchRange, Mode, OptimizerConfig, Precision, SweepConfig, TensorConfig
 
 SMALLEST = {"name": "one", "model": "mnist_mlp", "input": {"shape": [1, 28, 28]}}
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Precision
 from memprof.config.variants import Setting, load_variant, parse_knob, plan_variants

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.config.yaml_lines import YamlError, parse
 
 # YAML takes a key of up to 1024 characters, and only printable ones unescaped.

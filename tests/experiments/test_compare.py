@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from memprof.config.variants import Variant, plan_variants
 from memprof.experiments.compare import VariantRuns, open_variant_runs
 from memprof.gpus.select import Device

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from memprof.breakdown.explanation import CACHED, CONTEXT, Explanation
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
@@ -17,7 +18,6 @@ from memprof.records import Outcome, Phase, Status
 from memprof.units import MIB
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
-
 from tests.conftest import torch_is_at_least
 from tests.paths import CONFIGS
 
@@ -80,7 +80,7 @@ def assert_true_to(explanation: Explanation, plain: Outcome) -> None:
     totals = [sum(point) for point in zip(*timeline.series.values(), strict=True)]
     assert max(totals) == explanation.peak_allocated_bytes
     assert totals[timeline.positions.index(timeline.peak_position)] == max(totals)
-    assert sum(rung.added_bytes for rung in explanation.ladder) == explanation.nvml_used_bytes
+    assert sum(level.added_bytes for level in explanation.memory_levels) == explanation.nvml_used_bytes
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,9 +154,9 @@ def test_the_parent_gets_record_and_reasons(phantom_device_h100: Device) -> None
     assert {row.name for row in explained.differences} >= {"parameters", "gradients", "activations", "workspace"}
     assert all(row.reason for row in explained.differences if row.difference_bytes)
     assert sum(row.bytes for row in explained.differences) == explained.explanation.peak_allocated_bytes
-    ladder = explained.explanation.ladder
-    assert [rung.name for rung in ladder] == ["requested", "allocated", "reserved", "device"]
-    assert [rung.added_name for rung in ladder[2:]] == [CACHED, CONTEXT]
+    memory_levels = explained.explanation.memory_levels
+    assert [level.name for level in memory_levels] == ["requested", "allocated", "reserved", "device"]
+    assert [level.added_name for level in memory_levels[2:]] == [CACHED, CONTEXT]
 
 
 def test_a_cuda_malloc_async_run_is_refused_in_a_line(phantom_device_h100: Device) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from memprof.config.schema import SweepConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import WorkloadError
-from memprof.experiments.compare import Room, VariantRuns, open_variant_runs
-from memprof.experiments.fit import Asked, Fit, Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import build_ladder, laid_out
+from memprof.experiments.compare import MemoryBudget, VariantRuns, open_variant_runs
+from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.memory_savers import laid_out, list_memory_savers
 from memprof.gpus.select import Device
 from memprof.records import Status
 from memprof.units import MIB
@@ -55,8 +56,8 @@ def config_of(path: Path) -> Callable[[Sequence[Setting]], SweepConfig]:
 @pytest.fixture(scope="module")
 def search(runs: VariantRuns, config_of: Callable[[Sequence[Setting]], SweepConfig]) -> Search:
     def fit(memory_bytes: int | None, config_of: Callable[[Sequence[Setting]], SweepConfig] = config_of) -> list[Step]:
-        ladder = build_ladder(config_of(()), bf16=True)
-        return list(Fit(runs, Asked(config_of=config_of, ladder=ladder, memory_bytes=memory_bytes)).steps())
+        savers = list_memory_savers(config_of(()), bf16=True)
+        return list(Fit(runs, FitRequest(config_of=config_of, savers=savers, memory_bytes=memory_bytes)).steps())
 
     return fit
 
@@ -72,7 +73,7 @@ def steps(search: Search) -> list[Step]:
 
 def test_a_config_that_fits_needs_no_knob(search: Search) -> None:
     (step,) = search(None)
-    assert (step.added, step.fits, step.rungs) == ("as configured", True, ())
+    assert (step.added, step.fits, step.savers) == ("as configured", True, ())
     assert cheapest_of([step]) is step
 
 
@@ -101,7 +102,7 @@ def test_the_set_at_the_end_ran_to_its_end_within_the_memory(
     reserved = peak_bytes(best.within, "reserved")
     assert reserved is not None
     assert reserved <= 160 * MIB
-    (again,) = runs.records([config_of(laid_out(best.rungs))], Room(limit_bytes=160 * MIB))
+    (again,) = runs.records([config_of(laid_out(best.savers))], MemoryBudget(limit_bytes=160 * MIB))
     assert again.status is Status.OK
 
 
@@ -110,11 +111,11 @@ def test_no_knob_of_the_set_at_the_end_can_be_left_out(
 ) -> None:
     best = cheapest_of(steps)
     assert best is not None
-    standing = [rung for rung in best.rungs if rung.settings[0] in laid_out(best.rungs)]
+    standing = [saver for saver in best.savers if saver.settings[0] in laid_out(best.savers)]
     assert standing
-    for rung in standing:
-        fewer = laid_out([other for other in best.rungs if other is not rung])
-        (record,) = runs.records([config_of(fewer)], Room(limit_bytes=160 * MIB))
+    for saver in standing:
+        fewer = laid_out([other for other in best.savers if other is not saver])
+        (record,) = runs.records([config_of(fewer)], MemoryBudget(limit_bytes=160 * MIB))
         assert record.status is Status.OOM
 
 
@@ -135,7 +136,7 @@ def test_what_a_run_would_take_is_known_where_the_phantom_is_too_small(
     runs: VariantRuns, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     huge = config_of((Setting(key="batch_size", value=str(2**25)),))
-    bounded, unbounded = (next(runs.records([huge], Room(unbounded=unbounded))) for unbounded in (False, True))
+    bounded, unbounded = (next(runs.records([huge], MemoryBudget(unbounded=unbounded))) for unbounded in (False, True))
     assert bounded.status is Status.OOM
     peak = peak_bytes(unbounded)
     total = runs.environment.gpu_total_bytes

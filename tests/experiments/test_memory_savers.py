@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from memprof.config.schema import SweepConfig
-from memprof.experiments.memory_savers import build_ladder, laid_out
+from memprof.experiments.memory_savers import laid_out, list_memory_savers
 
 
 def config(**changes: Any) -> SweepConfig:
@@ -19,7 +20,7 @@ def config(**changes: Any) -> SweepConfig:
 
 
 def names(bf16: bool = True, **changes: Any) -> list[str]:
-    return [rung.name for rung in build_ladder(config(**changes), bf16)]
+    return [saver.name for saver in list_memory_savers(config(**changes), bf16)]
 
 
 def test_knobs_come_in_the_order_of_what_they_cost_in_speed() -> None:
@@ -36,7 +37,7 @@ def test_knobs_come_in_the_order_of_what_they_cost_in_speed() -> None:
         "accumulate 16 passes of 2",
         "accumulate 32 passes of 1",
     ]
-    costs = [rung.cost.split(":")[0].split()[0] for rung in build_ladder(config(), bf16=True)]
+    costs = [saver.cost.split(":")[0].split()[0] for saver in list_memory_savers(config(), bf16=True)]
     assert costs == ["none"] * 3 + ["little"] + ["some"] * 3 + ["more"] * 2 + ["some"] * 2
 
 
@@ -86,14 +87,16 @@ def test_inference_has_only_the_knobs_that_do_not_train() -> None:
     ],
 )
 def test_a_batch_is_only_split_into_equal_parts(batch_size: int, parts: list[int]) -> None:
-    rungs = build_ladder(config(batch_sizes=[batch_size], gradient_accumulation=3), bf16=True)
-    settings = [{s.key: int(s.value) for s in rung.settings} for rung in rungs if rung.name.startswith("accumulate")]
+    savers = list_memory_savers(config(batch_sizes=[batch_size], gradient_accumulation=3), bf16=True)
+    settings = [
+        {s.key: int(s.value) for s in saver.settings} for saver in savers if saver.name.startswith("accumulate")
+    ]
     assert [found["gradient_accumulation"] for found in settings] == [3 * part for part in parts]
     assert all(found["gradient_accumulation"] * found["batch_size"] == 3 * batch_size for found in settings)
 
 
 def test_of_one_key_the_last_rung_counts_and_what_it_rules_out_goes() -> None:
-    by_name = {rung.name: rung for rung in build_ladder(config(), bf16=True)}
+    by_name = {saver.name: saver for saver in list_memory_savers(config(), bf16=True)}
     chosen = ("amp-bf16", "optimizer in backward", "accumulate 2 passes of 16", "accumulate 4 passes of 8")
     assert [str(setting) for setting in laid_out([by_name[name] for name in chosen])] == [
         "precision=amp-bf16",

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError

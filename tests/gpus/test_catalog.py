@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from memprof.errors import ConfigError, DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu, load_catalog, own_catalog
 from memprof.units import GIB, KIB, MIB

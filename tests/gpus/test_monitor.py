@@ -7,18 +7,18 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import find_gpu
-from memprof.gpus.monitor import Monitor, Wanted, open_monitor, process_name
+from memprof.gpus.monitor import Monitor, MonitorSelection, open_monitor, process_name
 from memprof.gpus.phantom.build import PhantomLibraries, build_phantom
 from memprof.gpus.phantom.ledger import new_ledger, running_ledgers
 from memprof.gpus.real import RealGpu, RealUse
 from memprof.records import Source
 from memprof.units import GIB
-
 from tests.gpus.phantom.sharing import CARD, CONTEXT, Sharer
 
-EVERYTHING = Wanted(real=None, phantoms=None)
+EVERYTHING = MonitorSelection(real=None, phantoms=None)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_the_peak_of_a_real_gpu_is_the_highest_sample_and_unknown_stays_unknown(
 
 def test_phantoms_are_numbered_behind_the_real_gpus(libraries: PhantomLibraries) -> None:
     use = RealUse(used_bytes=0, processes={})
-    second_alone = Wanted(real=frozenset({1}), phantoms=None)
+    second_alone = MonitorSelection(real=frozenset({1}), phantoms=None)
     monitor = Monitor(lambda: [(card, use) for card in CARDS], running_ledgers, second_alone)
     with Sharer(libraries) as sharer:
         sharer.take(GIB)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ResultError
 from memprof.gpus.monitor import GpuUse, ProcessUse
 from memprof.gpus.monitor_log import COLUMNS, open_log

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+
 from memprof.gpus.real import RealGpu, list_real_gpus, visible_gpus
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -15,11 +15,11 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+
 from memprof.experiments.verify import phantom_of
-from memprof.experiments.verify.device import read_card
+from memprof.experiments.verify.device import read_gpu
 from memprof.gpus.catalog import GpuSpec, find_gpu
 from memprof.gpus.select import Device, choose_device
-
 from tests.paths import WORKLOADS
 
 HOPPER, BLACKWELL = 9.0, 10.0
@@ -53,13 +53,13 @@ def test_a_card_is_read_completely(phantom_device: Device) -> None:
     """Shown on a phantom, whose entry is known."""
     expected = find_gpu(phantom_device.name)
     known = {field.name for field in fields(GpuSpec)} - NOT_READ
-    assert read_card(phantom_device) == {name: getattr(expected, name) for name in known}
+    assert read_gpu(phantom_device) == {name: getattr(expected, name) for name in known}
 
 
 @pytest.mark.gpu
 def test_the_phantom_of_the_card_is_the_card() -> None:
     card = choose_device("cuda:0")
-    assert read_card(phantom_of(card)) == read_card(card)
+    assert read_gpu(phantom_of(card)) == read_gpu(card)
 
 
 @pytest.mark.gpu
@@ -98,6 +98,6 @@ def test_a_convolution_has_the_same_workspace_on_the_card_and_on_its_phantom(
     measured = run("convolutions.py", json.dumps(cases), environment={})
     emulated = run("convolutions.py", json.dumps(cases), environment=phantom_of_the_card)
     assert measured["unknown"] is None
-    if HOPPER <= float(read_card(choose_device("cuda:0"))["compute_capability"]) < BLACKWELL:
+    if HOPPER <= float(read_gpu(choose_device("cuda:0"))["compute_capability"]) < BLACKWELL:
         pytest.xfail("of some plans for Hopper cuDNN says another workspace without a device: docs/fidelity.md")
     assert emulated["workspaces"] == measured["workspaces"]

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
 from memprof.gpus.real import list_real_gpus
 from memprof.gpus.select import Device, analytic_device, choose_device
 from memprof.records import Source
-
 from tests.paths import ROOT
 
 without_a_real_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="there is a real GPU here")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from memprof.errors import WorkloadError
 from memprof.measure.failures import classify, describe, is_out_of_memory
 from memprof.records import Status

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 
 import pytest
+
 from memprof.gpus.select import Device
 from memprof.records import Outcome, Phase, PhaseReading, Reading, Status
 from memprof.worker.protocol import reply_decoder

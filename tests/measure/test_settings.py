@@ -1,4 +1,4 @@
-"""Each knob on a phantom: it moves the memory that it is known to move, and no other."""
+"""Each knob on a phantom: it requests the memory that it is known to move, and no other."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.gpus.select import Device
 from memprof.records import Outcome, Phase, PhaseReading, Reading, Status
 from memprof.worker.protocol import reply_decoder

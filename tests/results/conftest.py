@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from memprof.records import (
     Breakdown,
     Environment,
@@ -14,7 +15,6 @@ from memprof.records import (
     StepReading,
 )
 from memprof.results import Manifest
-
 from tests.samples import sample_environment
 
 

@@ -1,5 +1,6 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from memprof.records import Breakdown, Reading, RunRecord
 from memprof.results import COLUMNS, VARIANT_COLUMNS, row
 from memprof.results.dataframe import frame

@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.errors import ConfigError, ResultError
 from memprof.records import Breakdown, Phase, PhaseReading, Reading, RunRecord, Source, Status, StepReading
 from memprof.results import Kind, Manifest, Result, VariantPlan
-from memprof.results.comparison import Answer, optimizer_states, saved_answers, state_read_bytes, textbook_factor
+from memprof.results.comparison import (
+    VariantResult,
+    optimizer_states,
+    saved_variants,
+    state_read_bytes,
+    textbook_factor,
+)
 from memprof.results.diff import Change, compare_results, find_unlikeness, pair_records
 from memprof.results.regression import Limit, check_results, parse_limit
-
 from tests.samples import sample_environment
 
 ENVIRONMENT = sample_environment()
@@ -202,10 +208,10 @@ def config_of(optimizer: str, **changes: Any) -> SweepConfig:
     )
 
 
-def answer(optimizer: str, **changes: Any) -> Answer:
+def answer(optimizer: str, **changes: Any) -> VariantResult:
     settings = {"optimizer": optimizer}
     config, made = config_of(optimizer, **changes), record(optimizer, 16, 1)
-    return Answer(group="", name=optimizer, settings=settings, config=config, record=made)
+    return VariantResult(group="", name=optimizer, settings=settings, config=config, record=made)
 
 
 def compared(*records: RunRecord, path: str = "a") -> Result:
@@ -227,7 +233,7 @@ def compared(*records: RunRecord, path: str = "a") -> Result:
 
 def test_the_answers_of_a_saved_comparison_are_those_that_were_measured() -> None:
     records = record("sgd", 16, 1, variant="base"), record("adam", 16, 2, variant="optimizer=adam")
-    base, adam = saved_answers(compared(*records))
+    base, adam = saved_variants(compared(*records))
     assert (base.name, adam.name, adam.settings) == ("sgd", "adam", {"optimizer": "adam"})
     assert (base.record, adam.record) == records
     assert adam.config == config_of("adam")
@@ -237,7 +243,7 @@ def test_the_answers_of_a_saved_comparison_are_those_that_were_measured() -> Non
 def test_records_that_are_not_of_the_planned_variants_are_refused(labels: tuple[str | None, ...]) -> None:
     records = [record("sgd", 16, 1, variant=label) for label in labels]
     with pytest.raises(ResultError) as refusal:
-        saved_answers(compared(*records))
+        saved_variants(compared(*records))
     assert str(refusal.value) == "a is damaged: its records are not of the variants that its manifest lists"
 
 
@@ -246,7 +252,7 @@ def test_a_variant_s_config_that_cannot_be_read_is_refused_by_its_key() -> None:
     first, *others = saved.manifest.variants
     broken = replace(first, config={**first.config, "steps": "many"})
     with pytest.raises(ResultError, match=r"^a: the config of a variant cannot be read: steps: "):
-        saved_answers(replace(saved, manifest=replace(saved.manifest, variants=(broken, *others))))
+        saved_variants(replace(saved, manifest=replace(saved.manifest, variants=(broken, *others))))
 
 
 def test_comparisons_are_paired_by_variant_too() -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ResultError
-from memprof.records import MaxBatch, MemoryFit, Source, Status, Stop, Try
+from memprof.records import MaxBatch, MemoryFit, Source, Status, StopReason, Trial
 from memprof.results import Kind, Manifest, load, load_answer, save_answer
 
 MakeManifest = Callable[..., Manifest]
@@ -38,7 +39,7 @@ TREE = Tree(
 
 
 def max_batch(gpu: str) -> MaxBatch:
-    tried = Try(
+    tried = Trial(
         batch_size=8,
         status=Status.OK,
         peak_allocated_bytes=1_000,
@@ -56,15 +57,15 @@ def max_batch(gpu: str) -> MaxBatch:
         memory_limit_bytes=None,
         multiple_of=1,
         largest_batch_size=8,
-        proven=False,
-        stopped_by=Stop.MAX,
+        verified=False,
+        stopped_by=StopReason.MAX,
         batch_size_at_80_percent_memory=None,
         confirmed=Status.OOM,
         fit=MemoryFit(fixed_bytes=1, bytes_per_sample=2, residual_bytes=0),
         free_bytes=None,
         smallest_footprint_bytes=None,
-        tries=(tried,),
-        more_tries=(),
+        trials=(tried,),
+        more_trials=(),
     )
 
 
@@ -100,12 +101,16 @@ def test_a_document_of_another_type_is_refused_by_its_first_wrong_key(saved: Pat
         (lambda text: text[: len(text) // 2], "not a result of memprof$"),
         (lambda _: "[]", "not a result of memprof$"),
         (
-            lambda text: text.replace('"schema_version": 1', '"schema_version": 2'),
-            r"a newer memprof wrote this \(schema 2",
+            lambda text: text.replace('"schema_version": 2', '"schema_version": 3'),
+            r"a newer memprof wrote this \(schema 3",
+        ),
+        (
+            lambda text: text.replace('"schema_version": 2', '"schema_version": 1'),
+            r"an older memprof wrote this \(schema 1, this one reads 2\); run the command again$",
         ),
     ],
 )
-def test_a_damaged_or_newer_document_is_refused_in_one_line(
+def test_a_damaged_or_unlike_document_is_refused_in_one_line(
     saved: Path, change: Callable[[str], str], says: str
 ) -> None:
     file = saved / "answer.json"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ResultError
 from memprof.records import RunRecord
 from memprof.results import Kind, Manifest, ResultFolder, find_unfinished, load, to_csv, to_line

@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ResultError
 from memprof.records import RunRecord
 from memprof.results import Kind, Manifest, ResultFolder, load, save_answer
@@ -103,10 +104,11 @@ def test_a_damaged_line_is_refused_with_its_number(run: Path) -> None:
         load(run)
 
 
-def test_a_newer_manifest_is_refused_by_its_version(run: Path) -> None:
+@pytest.mark.parametrize(("version", "age"), [(1, "an older"), (3, "a newer")])
+def test_a_manifest_of_another_schema_is_refused(run: Path, version: int, age: str) -> None:
     file = run / "manifest.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": 2}))
-    with pytest.raises(ResultError, match=r"manifest\.json: a newer memprof wrote this \(schema 2"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema_version": version}))
+    with pytest.raises(ResultError, match=rf"manifest\.json: {age} memprof wrote this \(schema {version}"):
         load(run)
 
 

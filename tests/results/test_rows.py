@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.records import Breakdown, Environment, PhaseReading, Reading, RunRecord, Status, StepReading
 from memprof.results import COLUMNS, VARIANT_COLUMNS, row, to_csv, to_json
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION, Environment, Reading, RunRecord, StepReading
 from memprof.results import fingerprint, from_line, to_line

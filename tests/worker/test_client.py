@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.errors import ConfigError, DeviceError, WorkloadError
@@ -38,7 +39,7 @@ HOSTILE = f"""
             real = type(x) is torch.Tensor and x.is_cuda
             size = len(x) if real else 0
             if size == {PRINTS}:
-                print('{{"kind": "ready"}}')
+                print('{{"type": "ready"}}')
                 os.write(1, b"a line of its own\\n")
             if size == {HANGS}:
                 time.sleep(1000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.gpus.catalog import find_gpu

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from memprof.worker.process import WorkerDiedError, WorkerProcess
 
 PARENT = """

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import pytest
+
 from memprof.config.schema import OptimizerConfig
 from memprof.records import Outcome, Status
-from memprof.worker.protocol import BreakDown, Measured, encode, reply_decoder, request_decoder
+from memprof.worker.protocol import BreakdownRequest, MeasureReply, encode, reply_decoder, request_decoder
 
 
 def test_a_request_keeps_infinities_and_missing_values() -> None:
     optimizer = OptimizerConfig(name="sgd", kwargs={"lr": float("inf"), "foreach": None}, label="wild")
-    request = BreakDown(number=4, points=((optimizer, 8), (None, 16)))
+    request = BreakdownRequest(number=4, points=((optimizer, 8), (None, 16)))
     assert request_decoder()(encode(request)) == request
 
 
 def test_a_reply_with_a_line_break_in_its_text_is_one_line() -> None:
-    reply = Measured(number=4, outcome=Outcome(status=Status.ERROR, error="with\na line break"))
+    reply = MeasureReply(number=4, outcome=Outcome(status=Status.ERROR, error="with\na line break"))
     line = encode(reply)
     assert line.count(b"\n") == 1
     assert reply_decoder()(line) == reply
 
 
 def test_what_is_no_message_is_refused() -> None:
-    with pytest.raises(ValueError, match="kind"):
-        reply_decoder()(b'{"kind": "gossip", "number": 1}')
+    with pytest.raises(ValueError, match="type"):
+        reply_decoder()(b'{"type": "gossip", "number": 1}')

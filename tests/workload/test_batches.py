@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from memprof.config.schema import SweepConfig
 from memprof.workload import Batch, make_batch
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from memprof.errors import WorkloadError
-from memprof.workload.checkpointing import checkpoint_blocks, checkpointed, find_blocks
 from torch import nn
 from torchvision import models
+
+from memprof.errors import WorkloadError
+from memprof.workload.checkpointing import checkpoint_blocks, checkpointed, find_blocks
 
 
 @pytest.mark.parametrize(

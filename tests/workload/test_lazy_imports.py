@@ -3,8 +3,9 @@
 import subprocess
 import sys
 
-import memprof.workload
 import pytest
+
+import memprof.workload
 
 
 def test_names_are_imported_without_torch() -> None:

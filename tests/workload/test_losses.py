@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional
+
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload import Loss, build_loss
-from torch import Tensor
-from torch.nn import functional
 
 LOGITS = torch.arange(12.0).reshape(3, 4).sin()
 LABELS = torch.tensor([0, 3, 2])

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from memprof.config.names import BUILT_IN
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload import build_model
 from memprof.workload.builtin_models import FACTORIES
-from torch import Tensor, nn
 
 
 def config(model: Any, **keys: Any) -> SweepConfig:

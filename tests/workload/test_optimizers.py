@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import Parameter
+
 from memprof.config.schema import OptimizerConfig
 from memprof.errors import WorkloadError
 from memprof.workload import build_optimizer
-from torch.nn import Parameter
 
 
 def optimizer(name: str, shape: tuple[int, ...] = (3, 2), **kwargs: Any) -> torch.optim.Optimizer:

@@ -5,12 +5,12 @@ The source is the allocator's own history, `torch.cuda.memory._record_memory_his
 """
 
 from memprof.allocator.history import Action, Event, SnapshotError, Trace
-from memprof.allocator.replay import UNBORN, Allocation, Instant, Replay, replay
+from memprof.allocator.replay import PREEXISTING, Allocation, Instant, Replay, replay
 from memprof.allocator.rules import AllocatorRules
 from memprof.allocator.stacks import Origin, Site
 
 __all__ = [
-    "UNBORN",
+    "PREEXISTING",
     "Action",
     "Allocation",
     "AllocatorRules",

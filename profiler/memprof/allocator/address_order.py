@@ -1,7 +1,7 @@
 """The orders in which a driver may hand out addresses.
 
 They matter where PyTorch's caching allocator breaks ties between free blocks of one size by address, as it did until a
-version that `error_bar` names; requested bytes depend on nothing of the kind.
+version that `address_spread` names; requested bytes depend on nothing of the kind.
 """
 
 from __future__ import annotations

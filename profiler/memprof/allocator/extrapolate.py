@@ -20,29 +20,29 @@ _APART, _LOOKS = 0.005, 50  # how far apart, in shares of an edge, and how often
 _LOOKS_AGAIN = 6  # where runs that were fewer have been looked at so before
 
 
-class Rehearsal:
-    """The runs of one model at several batch sizes, each as the moves that `simulate` takes."""
+class BatchExtrapolator:
+    """The runs of one model at several batch sizes, each as the requests that `simulate` takes."""
 
     def __init__(self, unit: int = 1, addresses: AddressPolicy = AddressPolicy.ASCENDING) -> None:
         """Know nothing yet; batch sizes are multiples of `unit`, and a prime is one of so many units.
 
-        `addresses`: as `simulate` takes it; `order_of_ties` tells which one acts out a PyTorch.
+        `addresses`: as `simulate` takes it; `address_order_for` tells which one acts out a PyTorch.
         """
         self._unit, self._addresses = unit, addresses
         self._runs: dict[int, Sequence[int]] = {}
         self._fixed: set[int] = set()
         self._knows = False
 
-    def add(self, batch_size: int, moves: Sequence[int]) -> None:
+    def add(self, batch_size: int, requests: Sequence[int]) -> None:
         """Add a run that came to its end."""
-        sizes = _requested(moves)
+        sizes = _requested(requests)
         for other in self._runs.values():
             self._fixed |= sizes & _requested(other)
             self._knows = True
-        if is_telling(batch_size // self._unit):
-            self._fixed |= {size for size in _kept(moves) if size % batch_size}
+        if is_informative(batch_size // self._unit):
+            self._fixed |= {size for size in _kept(requests) if size % batch_size}
             self._knows = True
-        self._runs[batch_size] = moves
+        self._runs[batch_size] = requests
 
     def largest_that_fits(
         self, available_bytes: int, held_bytes: int | None = None, near: int | None = None
@@ -78,81 +78,81 @@ class Rehearsal:
     def _question(self, batch_size: int, available_bytes: int, held_bytes: int | None) -> _Question:
         grow, unit = self._growth(batch_size), self._unit
         return _Question(
-            moves_at=lambda units: grow(units * unit),
+            requests_at=lambda units: grow(units * unit),
             available_bytes=available_bytes,
             held_bytes=held_bytes,
             addresses=self._addresses,
         )
 
     def _growth(self, batch_size: int) -> Callable[[int], list[int]]:
-        """Return the moves at any batch size, as they follow from the run with `batch_size` and one like it."""
-        moves = self._runs[batch_size]
-        like = [size for size in self._runs if size != batch_size and _pattern(self._runs[size]) == _pattern(moves)]
+        """Return the requests at any batch size, as they follow from the run with `batch_size` and one like it."""
+        requests = self._runs[batch_size]
+        like = [size for size in self._runs if size != batch_size and _pattern(self._runs[size]) == _pattern(requests)]
         if not like:
-            return lambda wanted: scaled(moves, batch_size, wanted, self._fixed)
+            return lambda wanted: scaled(requests, batch_size, wanted, self._fixed)
         other = min(like, key=lambda size: abs(size - batch_size))
-        return lambda wanted: extrapolated((batch_size, moves), (other, self._runs[other]), wanted)
+        return lambda wanted: extrapolated((batch_size, requests), (other, self._runs[other]), wanted)
 
 
 def extrapolated(one: tuple[int, Sequence[int]], other: tuple[int, Sequence[int]], wanted: int) -> list[int]:
-    """Return the moves of two runs of one pattern, each with its batch size, as they would be with `wanted`."""
-    (size, moves), (other_size, other_moves) = one, other
+    """Return the requests of two runs of one pattern, each with its batch size, as they would be with `wanted`."""
+    (size, requests), (other_size, other_requests) = one, other
     share = (wanted - size) / (size - other_size)
     return [
         first if first == second or first < 0 else max(0, round(first + (first - second) * share))
-        for first, second in zip(moves, other_moves, strict=True)
+        for first, second in zip(requests, other_requests, strict=True)
     ]
 
 
-def scaled(moves: Sequence[int], batch_size: int, wanted: int, fixed: Collection[int]) -> list[int]:
-    """Return the moves of a run with `batch_size` samples as they would be with `wanted`; sizes in `fixed` stay."""
-    return [move if move < 0 or move in fixed else round(move * wanted / batch_size) for move in moves]
+def scaled(requests: Sequence[int], batch_size: int, wanted: int, fixed: Collection[int]) -> list[int]:
+    """Return the requests of a run with `batch_size` samples as they would be with `wanted`; sizes in `fixed` stay."""
+    return [move if move < 0 or move in fixed else round(move * wanted / batch_size) for move in requests]
 
 
-def is_telling(number: int) -> bool:
+def is_informative(number: int) -> bool:
     """Say whether `number` is a prime that is a factor of hardly any layer's width."""
     return number >= _LEAST_TELLING and all(number % factor for factor in range(2, math.isqrt(number) + 1))
 
 
-def _pattern(moves: Sequence[int]) -> list[int]:
+def _pattern(requests: Sequence[int]) -> list[int]:
     """What is asked for and freed in which order, whatever the sizes."""
-    return [min(move, 0) for move in moves]
+    return [min(move, 0) for move in requests]
 
 
-def _requested(moves: Sequence[int]) -> set[int]:
-    return {move for move in moves if move >= 0}
+def _requested(requests: Sequence[int]) -> set[int]:
+    return {move for move in requests if move >= 0}
 
 
-def _kept(moves: Sequence[int]) -> set[int]:
+def _kept(requests: Sequence[int]) -> set[int]:
     """The sizes of the requests that nothing freed."""
-    freed = {~move for move in moves if move < 0}
-    requests = (move for move in moves if move >= 0)
-    return {size for place, size in enumerate(requests) if place not in freed}
+    freed = {~move for move in requests if move < 0}
+    sizes = (move for move in requests if move >= 0)
+    return {size for place, size in enumerate(sizes) if place not in freed}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Question:
     """Whether so many units fit."""
 
-    moves_at: Callable[[int], list[int]]
+    requests_at: Callable[[int], list[int]]
     available_bytes: int
     held_bytes: int | None
     addresses: AddressPolicy
 
     def fits(self, units: int) -> bool:
-        moves = self.moves_at(units)
-        if not self._may_fit(moves):
+        requests = self.requests_at(units)
+        if not self._may_fit(requests):
             return False
-        run = simulate(moves, self.available_bytes, addresses=self.addresses)
+        run = simulate(requests, self.available_bytes, addresses=self.addresses)
         return run.fits and (self.held_bytes is None or run.peak_reserved_bytes <= self.held_bytes)
 
     def may_fit(self, units: int) -> bool:
         """Whether what is in use at a time does not rule it out, which takes a tenth of the time that `fits` does."""
-        return self._may_fit(self.moves_at(units))
+        return self._may_fit(self.requests_at(units))
 
-    def _may_fit(self, moves: Sequence[int]) -> bool:
+    def _may_fit(self, requests: Sequence[int]) -> bool:
         most = self.available_bytes if self.held_bytes is None else min(self.available_bytes, self.held_bytes)
-        return peak_requested(moves) <= most
+        return peak_requested(requests) <= most
 
 
 def _highest(question: _Question, start: int, step: int, looks: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from memprof.allocator.block_map import Blocks
 from memprof.allocator.history import Action, Trace
 
-UNBORN = -1  # the position of what was there before the history began
+PREEXISTING = -1  # the position of what was there before the history began
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,13 +21,13 @@ class Allocation:
     requested_bytes: int
     block_bytes: int
     site: int  # an index into the trace's sites; -1 where no stack was kept
-    born: int  # the position of the allocation; UNBORN where it is older than the history
-    died: int | None = None  # the position of the free; None where it outlives the history
+    allocated_at: int  # the position of the allocation; PREEXISTING where it is older than the history
+    freed_at: int | None = None  # the position of the free; None where it outlives the history
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instant:
-    """One moment of the history. `position` counts the moves before it, the last of which made it what it is."""
+    """One moment of the history. `position` counts the requests before it, the last of which made it what it is."""
 
     position: int
     allocated_bytes: int
@@ -38,17 +38,17 @@ class Instant:
 class Replay:
     """What follows from a history: lifetimes and totals. A *move* is an allocation or a free.
 
-    `moves[p]` is the allocation that move `p` made (its index), or freed (its complement, ``~index``);
+    `requests[p]` is the allocation that move `p` made (its index), or freed (its complement, ``~index``);
     `allocated_bytes[p]` and `reserved_bytes[p]` are the totals right after it.
     """
 
     allocations: list[Allocation] = field(default_factory=list)
-    moves: array[int] = field(default_factory=lambda: array("l"))
+    requests: array[int] = field(default_factory=lambda: array("l"))
     allocated_bytes: array[int] = field(default_factory=lambda: array("q"))
     reserved_bytes: array[int] = field(default_factory=lambda: array("q"))
     start_allocated_bytes: int = 0  # of what was there before the first move
     start_reserved_bytes: int = 0
-    peak_reserved_bytes: int = 0  # also between two moves
+    peak_reserved_bytes: int = 0  # also between two requests
 
     @property
     def peak(self) -> Instant:
@@ -61,11 +61,11 @@ class Replay:
         highest = max(self.reserved_bytes, default=0)
         if highest <= self.start_reserved_bytes:
             return self.instant(0)
-        moves = (move for move, reserved in enumerate(self.reserved_bytes) if reserved == highest)
-        return self.instant(max(moves, key=self.allocated_bytes.__getitem__) + 1)
+        requests = (move for move, reserved in enumerate(self.reserved_bytes) if reserved == highest)
+        return self.instant(max(requests, key=self.allocated_bytes.__getitem__) + 1)
 
     def instant(self, position: int) -> Instant:
-        """Return the moment after `position` moves."""
+        """Return the moment after `position` requests."""
         if position == 0:
             return Instant(
                 position=0, allocated_bytes=self.start_allocated_bytes, reserved_bytes=self.start_reserved_bytes
@@ -77,9 +77,9 @@ class Replay:
         )
 
     def alive_at(self, position: int) -> Iterator[int]:
-        """Yield the indices of the allocations that were there after `position` moves."""
+        """Yield the indices of the allocations that were there after `position` requests."""
         for index, allocation in enumerate(self.allocations):
-            if allocation.born < position and (allocation.died is None or allocation.died >= position):
+            if allocation.allocated_at < position and (allocation.freed_at is None or allocation.freed_at >= position):
                 yield index
 
 
@@ -149,19 +149,25 @@ class _Replaying:
                 continue
             self._blocks.take_known(address)
             if block["state"] == "active_allocated":
-                self._add(address, block.get("requested_size", block["size"]), block["size"], UNBORN, -1)
+                self._add(address, block.get("requested_size", block["size"]), block["size"], PREEXISTING, -1)
         self._blocks.add_segment(segment["address"], segment["total_size"])
         self._reserved_bytes += segment["total_size"]
 
     def _allocate(self, address: int, requested_bytes: int, site: int) -> None:
         length = self._blocks.take(address, requested_bytes)
-        self._add(address, requested_bytes, length, len(self._result.moves), site)
+        self._add(address, requested_bytes, length, len(self._result.requests), site)
         self._moved(len(self._result.allocations) - 1)
 
-    def _add(self, address: int, requested_bytes: int, length: int, born: int, site: int) -> None:
+    def _add(self, address: int, requested_bytes: int, length: int, allocated_at: int, site: int) -> None:
         self._alive[address] = len(self._result.allocations)
         self._result.allocations.append(
-            Allocation(address=address, requested_bytes=requested_bytes, block_bytes=length, site=site, born=born)
+            Allocation(
+                address=address,
+                requested_bytes=requested_bytes,
+                block_bytes=length,
+                site=site,
+                allocated_at=allocated_at,
+            )
         )
         self._allocated_bytes += length
 
@@ -170,20 +176,20 @@ class _Replaying:
         if index is None:  # older than a history that nobody gave the begin of
             index = self._add_older(address, requested_bytes)
         allocation = self._result.allocations[index]
-        allocation.died = len(self._result.moves)
+        allocation.freed_at = len(self._result.requests)
         self._allocated_bytes -= allocation.block_bytes
         self._moved(~index)
 
     def _add_older(self, address: int, requested_bytes: int) -> int:
         length = self._trace.rules.round_size(requested_bytes)
-        self._add(address, requested_bytes, length, UNBORN, -1)
+        self._add(address, requested_bytes, length, PREEXISTING, -1)
         del self._alive[address]
         self._allocated_bytes -= length  # counted under all totals in the end
         self._older_bytes += length
         return len(self._result.allocations) - 1
 
     def _moved(self, move: int) -> None:
-        self._result.moves.append(move)
+        self._result.requests.append(move)
         self._result.allocated_bytes.append(self._allocated_bytes)
         self._result.reserved_bytes.append(self._reserved_bytes)
 

@@ -1,4 +1,4 @@
-"""PyTorch's caching allocator acted out on a list of moves: what it would reserve, and whether the memory would do.
+"""PyTorch's caching allocator acted out on a list of requests: what it would reserve, and whether the memory would do.
 
 Source of the rules: c10/cuda/CUDACachingAllocator.cpp (`get_free_block`, `alloc_block`, `release_cached_blocks`,
 `try_merge_blocks`, `get_allocation_size`) as of torch 2.14, without `max_split_size_mb`, expandable segments and
@@ -42,7 +42,7 @@ class _Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """What came of the moves. `fits` is False where a request could not be served; the peaks are those until then."""
+    """The result of the requests. `fits` is False if one could not be served; the peaks are those up to it."""
 
     fits: bool
     peak_allocated_bytes: int
@@ -88,35 +88,35 @@ class _Addresses:
         return start
 
 
-def order_of_ties(torch_version: str) -> AddressPolicy:
+def address_order_for(torch_version: str) -> AddressPolicy:
     """Return the order of addresses that acts out how this PyTorch breaks ties between free blocks of one size."""
     by_age = tuple(map(int, torch_version.split(".")[:2])) >= _FIRST_BY_AGE
     return AddressPolicy.ASCENDING if by_age else AddressPolicy.DRIVER
 
 
 def simulate(
-    moves: Sequence[int],
+    requests: Sequence[int],
     available_bytes: int | None,
     rules: AllocatorRules | None = None,
     addresses: AddressPolicy = AddressPolicy.ASCENDING,
 ) -> Simulated:
-    """Act the moves out on an empty allocator.
+    """Act the requests out on an empty allocator.
 
     Args:
-        moves: a positive number is a request of so many bytes; a negative one, ``~index``, frees the request with that
-            place among the requests.
+        requests: a positive number asks for that many bytes; a negative one, ``~index``, frees the allocation with
+            that index.
         available_bytes: what CUDA gives at most; ``None`` for any amount.
         rules: rounding and splitting; by default PyTorch's own.
         addresses: the order in which CUDA hands them out, of which the lowest is taken among free blocks of one size.
     """
-    return _Allocator(available_bytes, rules or AllocatorRules(), addresses).run(moves)
+    return _Allocator(available_bytes, rules or AllocatorRules(), addresses).run(requests)
 
 
-def peak_requested(moves: Sequence[int]) -> int:
-    """Return the most that the moves have in use at a time: no allocator can do with less."""
+def peak_requested(requests: Sequence[int]) -> int:
+    """Return the most that the requests have in use at a time: no allocator can do with less."""
     sizes: list[int] = []
     now = peak = 0
-    for move in moves:
+    for move in requests:
         if move < 0:
             now -= sizes[~move]
         else:
@@ -134,9 +134,9 @@ class _Allocator:
         self._blocks: dict[int, _Block] = {}  # the free ones, by address
         self._reserved = self._allocated = self._peak_reserved = self._peak_allocated = 0
 
-    def run(self, moves: Sequence[int]) -> Simulated:
+    def run(self, requests: Sequence[int]) -> Simulated:
         given: list[_Block] = []
-        for move in moves:
+        for move in requests:
             if move < 0:
                 self._give_back(given[~move])
                 continue

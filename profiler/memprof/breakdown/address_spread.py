@@ -43,11 +43,11 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ErrorBar:
-    """The runs on phantoms, the plain one first, and the plain run's moves acted out with ties broken by address.
+class AddressSpread:
+    """The runs on phantoms, the plain one first, and the plain run's requests acted out with ties broken by address.
 
-    `acted_out` says what PyTorch before 2.12 would do, whatever version ran; it is empty where the moves are not known,
-    as after a run that failed, or cannot be acted out, as under expandable segments.
+    `acted_out` says what PyTorch before 2.12 would do, whatever version ran; it is empty if the requests are unknown
+    (the run failed) or cannot be simulated (expandable segments).
     """
 
     runs: tuple[AddressRun, ...]
@@ -78,16 +78,16 @@ def address_run(policy: AddressPolicy, status: Status, reading: Reading | None) 
     )
 
 
-def act_out(moves: Sequence[int], available_bytes: int | None) -> tuple[AddressRun, ...]:
-    """Return what `moves` take under each order where ties between free blocks are broken by address.
+def act_out(requests: Sequence[int], available_bytes: int | None) -> tuple[AddressRun, ...]:
+    """Return what `requests` take under each order where ties between free blocks are broken by address.
 
     Args:
-        moves: as `memprof.allocator.simulator.simulate` takes them.
+        requests: as `memprof.allocator.simulator.simulate` takes them.
         available_bytes: what CUDA gives at most; ``None`` for any amount.
     """
-    requested_bytes, runs = peak_requested(moves), []
+    requested_bytes, runs = peak_requested(requests), []
     for policy in AddressPolicy:
-        found = simulate(moves, available_bytes, addresses=policy)
+        found = simulate(requests, available_bytes, addresses=policy)
         run = AddressRun(
             policy=policy,
             status=Status.OK if found.fits else Status.OOM,

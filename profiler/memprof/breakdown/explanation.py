@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from memprof.breakdown.address_spread import ErrorBar
+from memprof.breakdown.address_spread import AddressSpread
 from memprof.records import Phase, RunRecord, Source
 
 
@@ -53,7 +53,7 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class PeakContext:
     """The highest point of one stretch: a module's forward or backward within a phase of a step."""
 
     allocated_bytes: int
@@ -105,8 +105,8 @@ class Timeline:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
-    """One figure of the ladder from what was asked for to what the driver counts, and what it adds to the one below."""
+class MemoryLevel:
+    """One level of memory, from requested bytes to the driver's figure; `added` is relative to the level below."""
 
     name: str
     bytes: int
@@ -132,9 +132,9 @@ class Explanation:
     device_parts: Parts | None
     highest_parts: Parts  # by category, the most that was there at any instant
     named: Parts  # workspaces and temporaries at the peak, under their own names
-    peak: Moment
-    next_moments: tuple[Moment, ...]
-    steps: tuple[Moment, ...]  # the highest point of each step
+    peak: PeakContext
+    next_moments: tuple[PeakContext, ...]
+    steps: tuple[PeakContext, ...]  # the highest point of each step
     blocks: tuple[Block, ...]  # at the peak, the largest first; all of them, so that they sum up
     modules: tuple[ModuleRow, ...]
     outside_parts: Parts  # what belongs to no module
@@ -143,8 +143,8 @@ class Explanation:
     unknown_reason: str | None = None  # why a part is unknown
 
     @property
-    def ladder(self) -> tuple[Rung, ...]:
-        """From the bytes that the program asked for to those that NVML counts; without NVML one rung fewer."""
+    def memory_levels(self) -> tuple[MemoryLevel, ...]:
+        """From the bytes that the program asked for to those that NVML counts; without NVML one level fewer."""
         heights = [("requested", self.peak_requested_bytes, "")]
         heights.append(("allocated", self.peak_allocated_bytes, ROUNDING))
         heights.append(("reserved", self.peak_reserved_bytes, CACHED))
@@ -156,7 +156,7 @@ class Explanation:
             heights.append(("device", self.nvml_used_bytes, added))
         below = [0, *(height for _, height, _ in heights)]
         return tuple(
-            Rung(name=name, bytes=height, added_name=added, added_bytes=height - below[place])
+            MemoryLevel(name=name, bytes=height, added_name=added, added_bytes=height - below[place])
             for place, (name, height, added) in enumerate(heights)
         )
 
@@ -180,13 +180,14 @@ class Difference:
 class Explained:
     """What `memprof explain` answers: the run as a sweep records it, and its peak taken apart.
 
-    `explanation` is ``None`` where nothing ran; `record` then has the reason. `error_bar` is ``None`` unless asked for.
+    `explanation` is ``None`` where nothing ran; `record` then has the reason. `address_spread` is ``None`` unless
+    it was asked for.
     """
 
     record: RunRecord
     explanation: Explanation | None
     differences: tuple[Difference, ...]
-    error_bar: ErrorBar | None = None
+    address_spread: AddressSpread | None = None
 
     @property
     def source(self) -> Source:

@@ -12,7 +12,7 @@ from typing import Any
 
 from memprof.allocator import SnapshotError, Trace
 from memprof.allocator.initial_state import segments_before
-from memprof.breakdown.attribution import DeviceFigures, Mark, Notes, account_for
+from memprof.breakdown.attribution import Annotations, DeviceFigures, PhaseMarker, account_for
 from memprof.breakdown.explanation import Explanation
 from memprof.errors import ResultError
 from memprof.records import Phase
@@ -57,7 +57,7 @@ def _explain(snapshot: dict[str, Any], index: int) -> Explanation:
     trace.extend(snapshot, index)
     segments = segments_before(snapshot, trace, index)
     end = sum(segment["allocated_size"] for segment in snapshot["segments"] if segment["device"] == index)
-    notes = Notes(marks=[Mark(position=0, phase=Phase.FORWARD)])
+    notes = Annotations(marks=[PhaseMarker(position=0, phase=Phase.FORWARD)])
     figures = DeviceFigures(end_allocated_bytes=end)
     return account_for(trace, notes, figures, segments, infer_backward=True).explanation()
 

@@ -139,7 +139,7 @@ def compare(
     from memprof.cli.sweep import overrides
 
     sizes = [] if batch_size is None else [str(batch_size)]
-    wanted = command.Wanted(vary=vary or [], grid=grid, max_batch=max_batch)
+    wanted = command.CompareOptions(vary=vary or [], grid=grid, max_batch=max_batch)
     output = Output(folder=output_dir, force=force, json=json)
     return command.run(config, overrides(gpu, sizes, [], set_ or []), wanted, output)
 
@@ -166,7 +166,7 @@ def plot(
     """Draw a saved sweep, comparison or explanation; an older picture of the same name is replaced."""
     from memprof.cli import plot as command
 
-    wanted = command.Wanted(kind=kind, output=output, format=format_, theme=theme, terminal=terminal, json=json)
+    wanted = command.PlotOptions(kind=kind, output=output, format=format_, theme=theme, terminal=terminal, json=json)
     return command.run(result, output_dir, wanted)
 
 
@@ -214,7 +214,7 @@ def explain(
     snapshot: Annotated[
         Optional[Path], typer.Option(help="Also write a snapshot for pytorch.org/memory_viz here.")  # noqa: UP045
     ] = None,
-    error_bar: Annotated[
+    address_spread: Annotated[
         bool, typer.Option("--error-bar", help="Also run it with the driver's addresses in other orders; phantoms.")
     ] = False,
     output_dir: OutputDir = Path("results"),
@@ -226,8 +226,8 @@ def explain(
 
     sizes = [] if batch_size is None else [str(batch_size)]
     chosen = overrides(gpu, sizes, [optimizer] if optimizer else [], set_ or [])
-    wanted = command.Wanted(
-        depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json, error_bar=error_bar
+    wanted = command.ExplainOptions(
+        depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json, address_spread=address_spread
     )
     if config.suffix in (".pickle", ".pkl"):
         return command.run_snapshot(config, chosen, wanted)
@@ -252,7 +252,7 @@ def fit(
     from memprof.cli.sweep import overrides
 
     sizes = [] if batch_size is None else [str(batch_size)]
-    question = command.Question(path=config, overrides=overrides(gpu, sizes, [], set_ or []), memory=memory)
+    question = command.FitOptions(path=config, overrides=overrides(gpu, sizes, [], set_ or []), memory=memory)
     return command.run(question, json)
 
 
@@ -287,7 +287,7 @@ def max_batch(
     from memprof.cli import max_batch as command
     from memprof.cli.sweep import overrides
 
-    wanted = command.Wanted(
+    wanted = command.MaxBatchOptions(
         gpus=gpu or [],
         memory=memory,
         start=start,
@@ -325,7 +325,7 @@ def monitor(
     """Watch the GPUs in use, real and phantom, and who uses how much. Ctrl-C ends it."""
     from memprof.cli import monitor as command
 
-    options = command.Options(gpus=gpu or [], interval_seconds=interval, log=log, once=once, json=json)
+    options = command.MonitorOptions(gpus=gpu or [], interval_seconds=interval, log=log, once=once, json=json)
     return command.run(options)
 
 

@@ -12,7 +12,7 @@ from memprof.records import SCHEMA_VERSION
 from memprof.report.terminal.compare import check_report
 from memprof.results import load_alike
 from memprof.results.diff import compare_results
-from memprof.results.regression import Finding, Verdict, check_results, parse_limit
+from memprof.results.regression import Regression, Verdict, check_results, parse_limit
 
 
 def run(result: str, baseline: str, max_increase: str, root: Path, json: bool) -> ExitCode:
@@ -39,7 +39,7 @@ def _json(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _row(finding: Finding, figure: str) -> dict[str, Any]:
+def _row(finding: Regression, figure: str) -> dict[str, Any]:
     change = finding.pair.change(figure)
     growth = {"bytes": change.bytes, "percent": change.percent}
     return {**finding.pair.name._asdict(), "reason": finding.reason, **asdict(change), **growth}

@@ -16,12 +16,12 @@ from memprof.experiments.compare import VariantRuns, open_variant_runs
 from memprof.records import SCHEMA_VERSION, Environment, RunRecord, Source, Status
 from memprof.report.terminal.compare import compare_table
 from memprof.results import Kind, Manifest, Result, VariantPlan, fingerprint, row
-from memprof.results.comparison import Answer, State, against_base, optimizer_states, saved_answers
+from memprof.results.comparison import State, VariantResult, against_base, optimizer_states, saved_variants
 from memprof.results.diff import FIGURES
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class CompareOptions:
     """What is varied and how, and whether the largest batch is searched for too."""
 
     vary: Sequence[str]
@@ -29,7 +29,7 @@ class Wanted:
     max_batch: bool
 
 
-def run(config: Path, chosen: Sequence[Override], wanted: Wanted, output: Output) -> ExitCode:
+def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output: Output) -> ExitCode:
     """Measure the base and its variants, or what is left of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
     with progress_bar("starting PyTorch", len(variants)) as progress, open_variant_runs(variants[0].loaded) as runs:
@@ -45,7 +45,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: Wanted, output: Output
 
 def show(saved: Result, json: bool) -> None:
     """Print a saved comparison, finished or not."""
-    answers = saved_answers(saved)
+    answers = saved_variants(saved)
     states = optimizer_states(answers)
     if json:
         print_json(_json(saved.manifest, answers, states))
@@ -67,7 +67,7 @@ def _records(runs: VariantRuns, variants: Sequence[Variant], max_batch: bool) ->
         yield replace(record, variant=variant.label, largest_batch_size=largest)
 
 
-def _manifest(variants: Sequence[Variant], environment: Environment, wanted: Wanted) -> Manifest:
+def _manifest(variants: Sequence[Variant], environment: Environment, wanted: CompareOptions) -> Manifest:
     plans = tuple(_plan(variant, wanted.grid) for variant in variants)
     asked = {"variants": [asdict(plan) for plan in plans], "max_batch": wanted.max_batch}
     sources = "".join(model_source(variant.loaded) for variant in variants)
@@ -95,7 +95,7 @@ def _place(variant: Variant, settings: dict[str, str], grid: bool) -> tuple[str,
     return variant.changed[0].key, variant.changed[0].shown
 
 
-def _json(manifest: Manifest, answers: Sequence[Answer], states: Sequence[State]) -> dict[str, Any]:
+def _json(manifest: Manifest, answers: Sequence[VariantResult], states: Sequence[State]) -> dict[str, Any]:
     rows = [
         {
             "variant": answer.record.variant,

@@ -22,7 +22,7 @@ from memprof.results import load as load_result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ExplainOptions:
     """The options of the command. `depth` of the module tree is ``None`` for all of it."""
 
     depth: int | None
@@ -30,24 +30,24 @@ class Wanted:
     snapshot: Path | None
     folder: Path
     json: bool
-    error_bar: bool = False
+    address_spread: bool = False
 
 
-def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> ExitCode:
     """Explain the config's first point, save and print the answer; 6 where it failed for another reason than memory."""
     _check(wanted)
     loaded = load(config, chosen)
     device = _gpu(loaded.config.gpu)
-    if wanted.error_bar and device.source is Source.MEASURED:
+    if wanted.address_spread and device.source is Source.MEASURED:
         raise ConfigError("--error-bar needs a phantom (--gpu t4, say): a real GPU has the addresses of its driver")
     (stderr() if wanted.json else stdout()).print(device.explanation, soft_wrap=True)
     with progress_bar("starting PyTorch", None) as progress, open_explainer(loaded, device) as explainer:
         progress.update(progress.tasks[0].id, description="running with the allocator's history kept")
         point = loaded.config.points()[0]
         explained = explainer.explain(point, wanted.snapshot)
-        if wanted.error_bar:
+        if wanted.address_spread:
             progress.update(progress.tasks[0].id, description="the same with addresses in other orders")
-            explained = replace(explained, error_bar=explainer.error_bar(point, explained.record))
+            explained = replace(explained, address_spread=explainer.address_spread(point, explained.record))
         manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
     saved = load_result(save_answer(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
     show(saved, wanted.json, wanted.depth, wanted.blocks)
@@ -56,9 +56,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
     return ExitCode.OK if explained.record.status in (Status.OK, Status.OOM) else ExitCode.FAILED_ROWS
 
 
-def run_snapshot(file: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> ExitCode:
     """Explain somebody's own snapshot: nothing is run, and nothing saved."""
-    if chosen or wanted.snapshot is not None or wanted.error_bar:
+    if chosen or wanted.snapshot is not None or wanted.address_spread:
         raise ConfigError(f"{file} is a snapshot: only --blocks and --json go with it, since nothing is run")
     _check(wanted)
     explanations = explain_snapshot(file)
@@ -91,9 +91,9 @@ def _json(explained: Explained) -> dict[str, object]:
         "schema_version": SCHEMA_VERSION,
         "source": explained.source.value,
         **(asdict(explanation) if explanation else {}),
-        "ladder": [asdict(rung) for rung in explanation.ladder] if explanation else None,
+        "memory_levels": [asdict(level) for level in explanation.memory_levels] if explanation else None,
         "differences": [asdict(row) for row in explained.differences],
-        "error_bar": asdict(explained.error_bar) if explained.error_bar else None,
+        "address_spread": asdict(explained.address_spread) if explained.address_spread else None,
         "record": asdict(explained.record),
     }
 
@@ -105,7 +105,7 @@ def _gpu(name: str) -> Device:
     return device
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: ExplainOptions) -> None:
     for option, value, least in (("--depth", wanted.depth, 0), ("--blocks", wanted.blocks, 1)):
         if value is not None and value < least:
             raise ConfigError(f"{option} {value}: must be at least {least}")

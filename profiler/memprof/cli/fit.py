@@ -15,8 +15,8 @@ from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import ConfigError, DeviceError, ExitCode
 from memprof.experiments.compare import VariantRuns, open_variant_runs
-from memprof.experiments.fit import Asked, Fit, Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import build_ladder, laid_out
+from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.memory_savers import laid_out, list_memory_savers
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.real import list_real_gpus
 from memprof.records import SCHEMA_VERSION, Source
@@ -27,7 +27,7 @@ _BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class FitOptions:
     """What is to fit: a config file, the options laid over it, and the memory as it was typed."""
 
     path: Path
@@ -46,15 +46,15 @@ class Question:
         return self.loaded(settings).config
 
 
-def run(question: Question, json: bool) -> ExitCode:
+def run(question: FitOptions, json: bool) -> ExitCode:
     """Try the knobs, print each step and the set that fits; return `ExitCode.DOES_NOT_FIT` where none does."""
     base = question.loaded()
     limit_bytes = _parsed(question.memory)
     with progress_bar("starting PyTorch", None) as progress, open_variant_runs(base) as runs:
         (stderr() if json else stdout()).print(runs.device.explanation, soft_wrap=True)
         memory = _checked(runs, limit_bytes)
-        ladder = build_ladder(base.config, _multiplies_bf16(runs))
-        asked = Asked(config_of=question.config, ladder=ladder, memory_bytes=limit_bytes)
+        savers = list_memory_savers(base.config, _multiplies_bf16(runs))
+        asked = FitRequest(config_of=question.config, savers=savers, memory_bytes=limit_bytes)
         steps = []
         for step in Fit(runs, asked).steps():
             steps.append(step)
@@ -104,11 +104,11 @@ def _multiplies_bf16(runs: VariantRuns) -> bool:
     return int(list_real_gpus()[runs.device.index].compute_capability.partition(".")[0]) >= _BF16_SINCE
 
 
-def _command(question: Question, best: Step, config: SweepConfig) -> str:
+def _command(question: FitOptions, best: Step, config: SweepConfig) -> str:
     """Return the command that runs the set that fits."""
     typed = [item for item in question.overrides if item.flag in (Flag.SET, Flag.GPU)]
     kept = [item for item in typed if not item.text.startswith(("batch_size=", "batch_sizes="))]
-    settings = {setting.key: setting.value for setting in laid_out(best.rungs)}
+    settings = {setting.key: setting.value for setting in laid_out(best.savers)}
     size = settings.pop("batch_size", str(config.sizes()[0]))
     words = ["memprof", "sweep", str(question.path), *(word for item in kept for word in (item.flag.value, item.text))]
     if config.mode is Mode.TRAIN:
@@ -127,7 +127,7 @@ def _json(steps: Sequence[Step], limit_bytes: int | None, command: str | None) -
         "environment": asdict(first.environment),
         "memory_limit_bytes": limit_bytes,
         "fits": best is not None,
-        "settings": {setting.key: setting.value for setting in laid_out(best.rungs)} if best else None,
+        "settings": {setting.key: setting.value for setting in laid_out(best.savers)} if best else None,
         "command": command,
         "peak_allocated_bytes": peak_bytes(best.within) if best else None,
         "peak_reserved_bytes": peak_bytes(best.within, "reserved") if best else None,
@@ -144,7 +144,7 @@ def _step(step: Step) -> dict[str, Any]:
         "kept": step.kept,
         "fits": step.fits,
         "cost": step.cost,
-        "settings": {setting.key: setting.value for setting in laid_out(step.rungs)},
+        "settings": {setting.key: setting.value for setting in laid_out(step.savers)},
         "peak_allocated_bytes": peak_bytes(step.free),
         "peak_reserved_bytes": peak_bytes(step.free, "reserved"),
         "saved_bytes": step.saved_bytes,

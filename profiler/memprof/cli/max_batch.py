@@ -28,7 +28,7 @@ from memprof.worker.client import WorkerClient
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class MaxBatchOptions:
     """The options of the command, as they were written."""
 
     gpus: Sequence[str]
@@ -42,7 +42,7 @@ class Wanted:
     json: bool
 
 
-def run(config: Path, chosen: Sequence[Override], wanted: Wanted) -> ExitCode:
+def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> ExitCode:
     """Search, save and print the answer, and return the exit status: 7 where not even the smallest batch fits."""
     limits = _limits(wanted)
     loaded = load(config, chosen)
@@ -77,7 +77,7 @@ def show(saved: Result, json: bool) -> None:
         print_place(saved)
 
 
-def _limits(wanted: Wanted) -> Limits:
+def _limits(wanted: MaxBatchOptions) -> Limits:
     for option, value in (
         ("--start", wanted.start),
         ("--max", wanted.most),
@@ -145,7 +145,7 @@ def _targets(loaded: LoadedConfig, devices: Sequence[Device]) -> list[Target]:
 
 
 def _search(
-    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: Wanted, progress: Progress
+    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: MaxBatchOptions, progress: Progress
 ) -> list[MaxBatch]:
     """The answer of each target, in their order."""
     found = {}

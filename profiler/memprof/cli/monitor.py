@@ -29,7 +29,7 @@ _SHORTEST_INTERVAL = 0.1  # seconds: asking takes a few milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class MonitorOptions:
     """What the command line asks for."""
 
     gpus: Sequence[str]
@@ -57,7 +57,7 @@ class Sample:
         return f"{self.time:%Y-%m-%d %H:%M:%S} UTC · {self.number} samples in {minutes}:{seconds:02} min"
 
 
-def run(options: Options) -> ExitCode:
+def run(options: MonitorOptions) -> ExitCode:
     """Watch until Ctrl-C, which is the way to end it, or take one sample; print the last one with the peaks."""
     if not options.interval_seconds >= _SHORTEST_INTERVAL:
         raise ConfigError(f"--interval {options.interval_seconds:g}: must be at least {_SHORTEST_INTERVAL} seconds")
@@ -106,7 +106,7 @@ def _ended() -> Iterator[None]:
 
 
 @contextmanager
-def _shown(options: Options) -> Iterator[Callable[[Sample], None]]:
+def _shown(options: MonitorOptions) -> Iterator[Callable[[Sample], None]]:
     """Yield what shows a sample while the watching goes on: a view in place, or a line of JSON."""
     if options.once:
         yield lambda _: None

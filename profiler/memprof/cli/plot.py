@@ -22,7 +22,7 @@ _BOTH = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PlotOptions:
     """Which picture, in which form, as typed; ``None`` where the option was left out."""
 
     kind: str | None
@@ -50,7 +50,7 @@ class Target:
         return {format_: (self.folder or result.path) / f"{name}.{format_}" for format_ in self.formats}
 
 
-def run(place: str, root: Path, wanted: Wanted) -> ExitCode:
+def run(place: str, root: Path, wanted: PlotOptions) -> ExitCode:
     """Draw the saved result that `place` names: to files, whose paths are printed, or to the terminal."""
     kind = None if wanted.kind is None else _one_of(PictureKind, "--kind", wanted.kind)
     theme = _one_of(ThemeName, "--theme", wanted.theme)
@@ -78,7 +78,7 @@ def _one_of(kind: type[E], option: str, text: str) -> E:
         raise ConfigError(f"{option} {text}: no such {option.removeprefix('--')}{hint}") from None
 
 
-def _target(wanted: Wanted) -> Target:
+def _target(wanted: PlotOptions) -> Target:
     chosen = _formats(wanted.format)
     output = wanted.output
     path = None if output is None else Path(output)

@@ -7,30 +7,30 @@ from pathlib import Path
 
 from memprof.cli.console import stderr, stdout
 from memprof.errors import ExitCode, ResultError
-from memprof.report.page import Gathered, gather, to_html, to_markdown
+from memprof.report.page import ReportInputs, collect, to_html, to_markdown
 from memprof.units import format_bytes
 
 
 def run(place: str, root: Path, output: Path | None, markdown: bool) -> ExitCode:
     """Write the page about `place` to `output`; Markdown goes to stdout where none is given."""
-    gathered = gather(place, root)
-    _say_left_out(gathered)
+    inputs = collect(place, root)
+    _say_left_out(inputs)
     if markdown:
-        text = to_markdown(gathered)
+        text = to_markdown(inputs)
         if output is None or str(output) == "-":
             print(text, end="")
             return ExitCode.OK
     else:
-        output, text = output or Path("report.html"), to_html(gathered)
+        output, text = output or Path("report.html"), to_html(inputs)
     _write(output, text)
-    made_of = ", ".join(saved.manifest.kind.noun for saved in gathered.results)
+    made_of = ", ".join(saved.manifest.kind.noun for saved in inputs.results)
     size = format_bytes(len(text.encode()))
     stdout().print(f"{output}: {size}, of {made_of}", soft_wrap=True, markup=False)
     return ExitCode.OK
 
 
-def _say_left_out(gathered: Gathered) -> None:
-    for item in gathered.left_out:
+def _say_left_out(inputs: ReportInputs) -> None:
+    for item in inputs.skipped:
         stderr().print(f"left out: {item.path}, {item.what}: {item.reason}", soft_wrap=True, markup=False)
 
 

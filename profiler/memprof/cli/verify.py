@@ -8,7 +8,7 @@ from pathlib import Path
 from memprof.cli.console import print_json, progress_bar, stderr, stdout
 from memprof.config.schema import Precision
 from memprof.errors import DeviceError, ExitCode, ResultError
-from memprof.experiments.verify import Entry, Verification, battery, file_name, phantom_of, to_json, verify
+from memprof.experiments.verify import Entry, Verification, file_name, phantom_of, to_json, verify, verify_cases
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Status
@@ -19,7 +19,7 @@ _FIRST_WITH_BFLOAT16 = (8, 0)  # Ampere; CUDA Programming Guide, Compute Capabil
 
 
 def run(output: Path, json: bool) -> ExitCode:
-    """Run the battery on card and phantom, print and save both; 6 where a point failed for another reason than memory.
+    """Run the test cases on the GPU and on its phantom; return 6 if one failed for another reason than memory.
 
     Raises:
         DeviceError: there is no real GPU here; what would be run has been listed.
@@ -27,11 +27,11 @@ def run(output: Path, json: bool) -> ExitCode:
     """
     gpus = list_real_gpus()
     if not gpus:
-        _list(battery(), json)
+        _list(verify_cases(), json)
         raise DeviceError("verify needs a real GPU, and there is none here; listed is what it would run on both sides")
     _check_writable(output)
     card = choose_device("cuda:0")
-    found = _verify(card, battery(_autocast(gpus[0])), json)
+    found = _verify(card, verify_cases(_autocast(gpus[0])), json)
     file = _save(found, output)
     if json:
         print_json(to_json(found))
@@ -62,7 +62,7 @@ def _autocast(gpu: RealGpu) -> Precision:
 
 def _list(entries: tuple[Entry, ...], json: bool) -> None:
     if json:
-        print_json({"battery": [entry.name for entry in entries]})
+        print_json({"cases": [entry.name for entry in entries]})
         return
     for entry in entries:
         print(entry.name)

@@ -14,7 +14,7 @@ from tomlkit.items import Table
 
 from memprof.errors import DeviceError, ResultError
 from memprof.gpus.catalog import ArchitectureLimits, GpuSpec, load_catalog
-from memprof.gpus.probe import ask_card
+from memprof.gpus.probe import ask_gpu
 from memprof.gpus.real import RealGpu
 from memprof.gpus.select import Device
 from memprof.records import Source
@@ -62,7 +62,7 @@ def measure_calibration(card: Device, real: RealGpu | None = None) -> Calibratio
     Raises:
         DeviceError: the card cannot be read, or the two do not agree.
     """
-    first, second = (ask_card(card, "memprof.gpus.probe_context") for _ in range(2))
+    first, second = (ask_gpu(card, "memprof.gpus.probe_context") for _ in range(2))
     apart = [name for name in PARTS if abs(first["card"][name] - second["card"][name]) > _ALIKE_BYTES]
     if apart:
         name = apart[0]

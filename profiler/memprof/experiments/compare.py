@@ -20,7 +20,7 @@ from memprof.worker.protocol import Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class MemoryBudget:
     """How much memory a run has: all of its GPU's unless said otherwise.
 
     `limit_bytes` is what `torch.cuda.set_per_process_memory_fraction` leaves to PyTorch's allocator. `unbounded` gives
@@ -40,7 +40,7 @@ class _Run:
     reason: str | None  # why there is no breakdown
 
 
-_ALL = Room()
+_ALL = MemoryBudget()
 _UNBOUNDED_BYTES = 16 * 1024**4  # a phantom's memory is addresses; this is far above any GPU's
 
 
@@ -55,7 +55,7 @@ class VariantRuns:
         self._devices = {device.name: device}
 
     def records(
-        self, configs: Sequence[SweepConfig], room: Room = _ALL, breakdowns: bool = True
+        self, configs: Sequence[SweepConfig], room: MemoryBudget = _ALL, breakdowns: bool = True
     ) -> Iterator[RunRecord]:
         """Yield the record of each config's only point, in their order; the analytic breakdown may be left out.
 
@@ -101,7 +101,7 @@ class VariantRuns:
             raise ConfigError(f"gpu={config.gpu}: {sources}; compare real GPUs with real ones, phantoms with phantoms")
         return device
 
-    def _outcomes(self, runs: Sequence[_Run], room: Room) -> Generator[Outcome, None, None]:
+    def _outcomes(self, runs: Sequence[_Run], room: MemoryBudget) -> Generator[Outcome, None, None]:
         if self.device.source is Source.ANALYTIC:
             ended = {True: Status.OK, False: Status.ERROR}
             yield from (Outcome(status=ended[run.reason is None], error=run.reason) for run in runs)
@@ -109,7 +109,7 @@ class VariantRuns:
         jobs = [self._job(run, room) for run in runs]
         yield from self._client.outcomes(jobs, default_jobs(self.device.source))
 
-    def _job(self, run: _Run, room: Room) -> Job:
+    def _job(self, run: _Run, room: MemoryBudget) -> Job:
         optimizer, batch_size = run.config.points()[0]
         return Job(
             optimizer=optimizer,
@@ -120,7 +120,7 @@ class VariantRuns:
             memory_limit_bytes=room.limit_bytes,
         )
 
-    def _variables(self, device: Device, room: Room) -> dict[str, str | None]:
+    def _variables(self, device: Device, room: MemoryBudget) -> dict[str, str | None]:
         variables: dict[str, str | None] = {} if device == self.device else {**device.environment}
         if room.unbounded and device.source is Source.EMULATED:
             variables["MEMPROF_PHANTOM"] = describe_gpu(replace(find_gpu(device.name), total_bytes=_UNBOUNDED_BYTES))

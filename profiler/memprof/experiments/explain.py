@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.allocator.address_order import AddressPolicy
-from memprof.breakdown.address_spread import AddressRun, ErrorBar, act_out, address_run
+from memprof.breakdown.address_spread import AddressRun, AddressSpread, act_out, address_run
 from memprof.breakdown.attribution import find_differences
 from memprof.breakdown.explanation import Explained
 from memprof.config.load import LoadedConfig
@@ -45,7 +45,7 @@ class Explainer:
             differences=find_differences(explanation, breakdown) if explanation else (),
         )
 
-    def error_bar(self, point: Point, plain: RunRecord) -> ErrorBar:
+    def address_spread(self, point: Point, plain: RunRecord) -> AddressSpread:
         """Run the point that ended as `plain` on phantoms that hand out addresses in the other orders.
 
         Raises:
@@ -55,23 +55,28 @@ class Explainer:
         own = address_policy()
         others = [policy for policy in AddressPolicy if policy is not own]
         jobs = [
-            Job(optimizer=optimizer, batch_size=batch_size, environment=address_environment(policy), note_moves=True)
+            Job(
+                optimizer=optimizer,
+                batch_size=batch_size,
+                environment=address_environment(policy),
+                record_requests=True,
+            )
             for policy in others
         ]
         outcomes = list(self.client.outcomes(jobs, default_jobs(self.environment.source)))
         runs = [
             address_run(policy, ended.status, ended.reading) for policy, ended in zip(others, outcomes, strict=True)
         ]
-        return ErrorBar(
+        return AddressSpread(
             runs=(address_run(own, plain.status, plain.reading), *runs),
             acted_out=self._act_out(outcomes),
         )
 
     def _act_out(self, outcomes: Sequence[Outcome]) -> tuple[AddressRun, ...]:
         for ended in outcomes:
-            if ended.moves is not None and ended.reading is not None:
+            if ended.allocator_requests is not None and ended.reading is not None:
                 total, context = self.environment.gpu_total_bytes, ended.reading.context_bytes
-                return act_out(ended.moves, None if total is None or context is None else total - context)
+                return act_out(ended.allocator_requests, None if total is None or context is None else total - context)
         return ()
 
 

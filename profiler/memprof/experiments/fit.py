@@ -1,4 +1,4 @@
-"""Which knobs make a batch fit into so much memory: climbing the ladder, then leaving out what was not needed.
+"""Which knobs make a batch fit into so much memory: climbing the savers, then leaving out what was not needed.
 
 Every step is a run, and its figures are what that run took. The set at the end has run within the memory.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from memprof.config.schema import SweepConfig
 from memprof.config.variants import Setting
 from memprof.errors import ConfigError, WorkloadError
-from memprof.experiments.compare import Room, VariantRuns
-from memprof.experiments.memory_savers import Rung, laid_out
+from memprof.experiments.compare import MemoryBudget, VariantRuns
+from memprof.experiments.memory_savers import MemorySaver, laid_out
 from memprof.records import Reading, RunRecord, Status
 
 ConfigOf = Callable[[Sequence[Setting]], SweepConfig]
@@ -27,7 +27,7 @@ class Step:
 
     added: str  # the knob that was tried, or left out again
     cost: str
-    rungs: tuple[Rung, ...]
+    savers: tuple[MemorySaver, ...]
     free: RunRecord | None
     within: RunRecord | None
     saved_bytes: int | None
@@ -43,26 +43,26 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class FitRequest:
     """What is to fit, and into how much. `memory_bytes` is ``None`` for all that the GPU has."""
 
     config_of: ConfigOf
-    ladder: tuple[Rung, ...]
+    savers: tuple[MemorySaver, ...]
     memory_bytes: int | None
 
 
 class Fit:
     """The search for one config on one GPU; its steps come as they are run."""
 
-    def __init__(self, runs: VariantRuns, asked: Asked) -> None:
+    def __init__(self, runs: VariantRuns, asked: FitRequest) -> None:
         self._runs = runs
         self._asked = asked
 
     def steps(self) -> Iterator[Step]:
-        """Yield the config as it is, then each rung of the ladder until one fits, then what could be left out.
+        """Yield the config as it is, then each saver of the savers until one fits, then what could be left out.
 
         The last step that fits has the cheapest set: without its most costly knob nothing cheaper fits, and so on
-        down. Where none fits, the ladder was climbed to its end.
+        down. Where none fits, the savers was climbed to its end.
 
         Raises:
             WorkloadError: the config itself fails for another reason than memory.
@@ -72,29 +72,31 @@ class Fit:
             raise WorkloadError(f"{step.free.model}, batch {step.free.batch_size}: {step.free.error}")
         yield step
         best = step
-        for rung in self._asked.ladder:
+        for saver in self._asked.savers:
             if best.fits:
                 break
-            step = self._try(rung.name, rung.cost, (*best.rungs, rung), best)
+            step = self._try(saver.name, saver.cost, (*best.savers, saver), best)
             best = step if step.kept else best
             yield step
         if best.fits:
             yield from self._without_the_needless(best)
 
     def _without_the_needless(self, best: Step) -> Iterator[Step]:
-        tried: list[Rung] = []
-        while rungs := [rung for rung in _standing(best.rungs)[:-1] if rung not in tried]:
-            tried.append(rungs[-1])  # the most costly first
-            fewer = tuple(rung for rung in best.rungs if rung != rungs[-1])
-            step = self._try(rungs[-1].name, rungs[-1].cost, fewer, best, left_out=True)
+        tried: list[MemorySaver] = []
+        while savers := [saver for saver in _standing(best.savers)[:-1] if saver not in tried]:
+            tried.append(savers[-1])  # the most costly first
+            fewer = tuple(saver for saver in best.savers if saver != savers[-1])
+            step = self._try(savers[-1].name, savers[-1].cost, fewer, best, left_out=True)
             best = step if step.kept else best
             yield step
 
-    def _try(self, added: str, cost: str, rungs: tuple[Rung, ...], best: Step | None, left_out: bool = False) -> Step:
+    def _try(
+        self, added: str, cost: str, savers: tuple[MemorySaver, ...], best: Step | None, left_out: bool = False
+    ) -> Step:
         free = within = reason = None
         try:
-            config = self._asked.config_of(laid_out(rungs))
-            (free,) = self._runs.records([config], Room(unbounded=True), breakdowns=False)
+            config = self._asked.config_of(laid_out(savers))
+            (free,) = self._runs.records([config], MemoryBudget(unbounded=True), breakdowns=False)
             within = self._within(config, free)
         except ConfigError as error:
             reason = str(error).removeprefix("--vary ")
@@ -107,7 +109,7 @@ class Fit:
         return Step(
             added=added,
             cost=cost,
-            rungs=rungs,
+            savers=savers,
             free=free,
             within=within,
             saved_bytes=saved,
@@ -124,7 +126,7 @@ class Fit:
         available = limit or self._runs.environment.gpu_total_bytes
         if free.status is not Status.OK or (peak is not None and available is not None and peak > available):
             return None
-        (record,) = self._runs.records([config], Room(limit_bytes=limit), breakdowns=False)
+        (record,) = self._runs.records([config], MemoryBudget(limit_bytes=limit), breakdowns=False)
         return record
 
 
@@ -153,7 +155,7 @@ def _saved(before: RunRecord | None, after: RunRecord | None, name: str) -> int 
     return None if peaks[0] is None or peaks[1] is None else peaks[0] - peaks[1]
 
 
-def _standing(rungs: Sequence[Rung]) -> list[Rung]:
-    """The rungs of which something is left when they are laid out, the later ones being the more costly."""
-    left = laid_out(rungs)
-    return [rung for rung in rungs if any(setting in left for setting in rung.settings)]
+def _standing(savers: Sequence[MemorySaver]) -> list[MemorySaver]:
+    """The savers of which something is left when they are laid out, the later ones being the more costly."""
+    left = laid_out(savers)
+    return [saver for saver in savers if any(setting in left for setting in saver.settings)]

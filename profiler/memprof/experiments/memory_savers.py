@@ -1,6 +1,6 @@
 """The knobs that save memory, from the one that costs least speed to the one that costs most.
 
-No rung changes what is trained beyond the rounding of arithmetic and, where the batch is split, the statistics of
+No saver changes what is trained beyond the rounding of arithmetic and, where the batch is split, the statistics of
 batch normalization: pure bf16 weights or another optimizer would, so they are the user's to choose.
 """
 
@@ -19,7 +19,7 @@ _CHEAP_SPLIT = 8  # into more parts than this, passes are likely to be too small
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rung:
+class MemorySaver:
     """One way to save memory: what to set, what it costs in speed and why, and the keys that it rules out."""
 
     name: str
@@ -28,69 +28,69 @@ class Rung:
     rules_out: tuple[str, ...] = ()
 
 
-def build_ladder(config: SweepConfig, bf16: bool) -> tuple[Rung, ...]:
-    """Return the rungs that `config`, of one optimizer and one batch size, leaves open; cheapest first.
+def list_memory_savers(config: SweepConfig, bf16: bool) -> tuple[MemorySaver, ...]:
+    """Return the savers that `config`, of one optimizer and one batch size, leaves open; cheapest first.
 
     Args:
         config: what is to fit; knobs that it sets itself are left as they are.
         bf16: whether the GPU multiplies in bfloat16, from compute capability 8.0 on; else float16 is tried.
     """
-    rungs = [*_free(config, bf16)]
+    savers = [*_free(config, bf16)]
     if config.mode is Mode.TRAIN:
-        rungs += [*_steps(config), *_split(config, most=_CHEAP_SPLIT)]
-        rungs += [*_checkpoints(config), *_split(config, least=_CHEAP_SPLIT)]
-    return tuple(rungs)
+        savers += [*_steps(config), *_split(config, most=_CHEAP_SPLIT)]
+        savers += [*_checkpoints(config), *_split(config, least=_CHEAP_SPLIT)]
+    return tuple(savers)
 
 
-def laid_out(rungs: Sequence[Rung]) -> tuple[Setting, ...]:
-    """Return the settings of `rungs` together: of one key the last counts, and what a later rung rules out goes."""
+def laid_out(savers: Sequence[MemorySaver]) -> tuple[Setting, ...]:
+    """Return the settings of `savers` together: of one key the last counts, and what a later saver rules out goes."""
     settings: dict[str, Setting] = {}
-    for rung in rungs:
-        for key in rung.rules_out:
+    for saver in savers:
+        for key in saver.rules_out:
             settings.pop(key, None)
-        settings |= {setting.key: setting for setting in rung.settings}
+        settings |= {setting.key: setting for setting in saver.settings}
     return tuple(settings.values())
 
 
-def _free(config: SweepConfig, bf16: bool) -> list[Rung]:
+def _free(config: SweepConfig, bf16: bool) -> list[MemorySaver]:
     """What takes no time, or less than before."""
-    rungs = []
+    savers = []
     if config.mode is Mode.TRAIN and not config.set_to_none:
-        rungs.append(
-            _rung("zero_grad to none", "set_to_none=true", "none: gradients are written, not cleared and added to")
+        savers.append(
+            _saver("zero_grad to none", "set_to_none=true", "none: gradients are written, not cleared and added to")
         )
     if config.allocator is None:
         cost = "none: kernels are the same, memory is cut up less"
-        rungs.append(_rung("expandable segments", "allocator=expandable_segments:True", cost))
+        savers.append(_saver("expandable segments", "allocator=expandable_segments:True", cost))
     optimizer = config.optimizers[0] if config.mode is Mode.TRAIN else None
     if optimizer and optimizer.name.lower() in _FUSED and not {"fused", "foreach"} & {*optimizer.kwargs}:
         cost = "none: one kernel, without foreach's temporaries"
-        rungs.append(_rung("fused optimizer", "optimizer.kwargs.fused=true", cost))
+        savers.append(_saver("fused optimizer", "optimizer.kwargs.fused=true", cost))
     if config.precision is Precision.FP32:
         precision = Precision.AMP_BF16 if bf16 else Precision.AMP_FP16
-        rungs.append(
-            _rung(precision.value, f"precision={precision.value}", "none on tensor cores; products round to 16 bits")
+        savers.append(
+            _saver(precision.value, f"precision={precision.value}", "none on tensor cores; products round to 16 bits")
         )
-    return rungs
+    return savers
 
 
-def _steps(config: SweepConfig) -> list[Rung]:
+def _steps(config: SweepConfig) -> list[MemorySaver]:
     """How the optimizer steps: the same kernels in smaller portions, so more launches."""
-    rungs = []
+    savers = []
     if not config.optimizer_in_backward and config.gradient_accumulation == 1:
         cost = "little: an update as each gradient comes"
-        rungs.append(_rung("optimizer in backward", "optimizer_in_backward=true", cost))
+        savers.append(_saver("optimizer in backward", "optimizer_in_backward=true", cost))
     optimizer = config.optimizers[0]
     if optimizer.name.lower() not in _FUSED and "foreach" not in optimizer.kwargs and ":" not in optimizer.name:
         cost = "little: kernels for one parameter at a time"
-        rungs.append(_rung("optimizer without foreach", "optimizer.kwargs.foreach=false", cost))
-    return rungs
+        savers.append(_saver("optimizer without foreach", "optimizer.kwargs.foreach=false", cost))
+    return savers
 
 
-def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list[Rung]:
+def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list[MemorySaver]:
     """Smaller passes with the same effective batch: kernels fill the GPU less, the more parts the less."""
     size = config.sizes()[0]
-    rungs, last = [], 1
+    savers, last = [], 1
     for parts in range(2, min(size, _MOST_PARTS) + 1):
         if size % parts or parts < 2 * last:
             continue
@@ -103,11 +103,11 @@ def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list
             )
             cost = "some: smaller kernels; BatchNorm sees fewer samples"
             name = f"accumulate {parts} passes of {size // parts}"
-            rungs.append(Rung(name=name, settings=settings, cost=cost, rules_out=("optimizer_in_backward",)))
-    return rungs
+            savers.append(MemorySaver(name=name, settings=settings, cost=cost, rules_out=("optimizer_in_backward",)))
+    return savers
 
 
-def _checkpoints(config: SweepConfig) -> list[Rung]:
+def _checkpoints(config: SweepConfig) -> list[MemorySaver]:
     """Forward again in backward: a third of a step's work where every block is, since backward is twice forward.
 
     Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": one more forward pass.
@@ -116,11 +116,11 @@ def _checkpoints(config: SweepConfig) -> list[Rung]:
         return []
     cost = "more: up to {} more work, {} of forward is redone"
     return [
-        _rung("checkpoint half the blocks", "activation_checkpointing=2", cost.format("1/6", "half")),
-        _rung("checkpoint all blocks", "activation_checkpointing=1", cost.format("1/3", "all")),
+        _saver("checkpoint half the blocks", "activation_checkpointing=2", cost.format("1/6", "half")),
+        _saver("checkpoint all blocks", "activation_checkpointing=1", cost.format("1/3", "all")),
     ]
 
 
-def _rung(name: str, setting: str, cost: str) -> Rung:
+def _saver(name: str, setting: str, cost: str) -> MemorySaver:
     key, _, value = setting.partition("=")
-    return Rung(name=name, settings=(Setting(key=key, value=value),), cost=cost)
+    return MemorySaver(name=name, settings=(Setting(key=key, value=value),), cost=cost)

@@ -57,23 +57,23 @@ def open_monitor(names: Sequence[str] = ()) -> Iterator[Monitor]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class MonitorSelection:
     """Which GPUs are watched: indices of real ones and phantoms of the catalog; ``None`` for all."""
 
     real: frozenset[int] | None
     phantoms: tuple[GpuSpec, ...] | None
 
 
-def _wanted(names: Sequence[str]) -> Wanted:
+def _wanted(names: Sequence[str]) -> MonitorSelection:
     if not names:
-        return Wanted(real=None, phantoms=None)
+        return MonitorSelection(real=None, phantoms=None)
     real = [int(match[1] or 0) for name in names if (match := _REAL.fullmatch(name))]
     count = len(list_real_gpus()) if real else 0
     for index in real:
         if index >= count:
             raise DeviceError(f"there is no real GPU cuda:{index} here ({count or 'none'} found)")
     phantoms = tuple(find_gpu(name) for name in names if not _REAL.fullmatch(name))
-    return Wanted(real=frozenset(real), phantoms=phantoms)
+    return MonitorSelection(real=frozenset(real), phantoms=phantoms)
 
 
 Place = tuple[Path, int]  # a device of a ledger
@@ -114,7 +114,7 @@ class Monitor:
         self,
         read_real: Callable[[], list[tuple[RealGpu, RealUse]]],
         read_phantoms: Callable[[], Mapping[Path, Ledger]],
-        wanted: Wanted,
+        wanted: MonitorSelection,
     ) -> None:
         self._read_real, self._read_phantoms, self._wanted = read_real, read_phantoms, wanted
         self._real_peaks: dict[tuple[int, int | None], _Peak] = {}

@@ -15,7 +15,7 @@ from memprof.gpus.select import Device
 _LIMIT_SECONDS = 300
 
 
-def ask_card(card: Device, module: str) -> dict[str, Any]:
+def ask_gpu(card: Device, module: str) -> dict[str, Any]:
     """Return what `module` prints when it is run with the index of `card`, real or phantom.
 
     Raises:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from memprof.gpus.nvml import Nvml, open_nvml, used_by_uuid
-from memprof.gpus.probe_device import read_card
+from memprof.gpus.probe_device import read_gpu
 
 
 def measure_context(index: int) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def measure_context(index: int) -> dict[str, Any]:
             raise RuntimeError("the memory in use fell while kernels were loaded: something else uses the GPU")
         figures[name], taken = now - taken, now
     del kept
-    read = read_card(index)
+    read = read_gpu(index)
     return {
         "card": {**read, "context_bytes": context_bytes, **figures},
         "of_process": nvml is not None and nvml.own_bytes() is not None,

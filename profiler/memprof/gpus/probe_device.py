@@ -34,7 +34,7 @@ _ATTRIBUTES: Mapping[str, int] = MappingProxyType(
 )
 
 
-def read_card(index: int) -> dict[str, Any]:
+def read_gpu(index: int) -> dict[str, Any]:
     """Return the figures of `memprof.gpus.catalog.GpuSpec` that a card tells; this makes a CUDA context.
 
     Raises:
@@ -88,4 +88,4 @@ def _loaded() -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(read_card(int(sys.argv[1]))))
+    print(json.dumps(read_gpu(int(sys.argv[1]))))

@@ -13,7 +13,7 @@ import torch
 from memprof.allocator import Trace
 from memprof.errors import WorkloadError
 
-# So many moves a piece: a snapshot is a dictionary an event, which a long run would not fit into.
+# So many requests a piece: a snapshot is a dictionary an event, which a long run would not fit into.
 _PIECE = 200_000
 _ENTRIES = 4 * _PIECE + 100_000  # a move has up to four entries
 
@@ -78,8 +78,8 @@ class History:
 
     def _moves(self) -> int:
         counts = torch._C._cuda_memoryStats(self.index)["allocation"]["all"]
-        moves: int = counts["allocated"] + counts["freed"]
-        return moves
+        requests: int = counts["allocated"] + counts["freed"]
+        return requests
 
 
 def write_snapshot(snapshot: dict[str, Any], index: int, names: Iterable[str], path: Path) -> None:

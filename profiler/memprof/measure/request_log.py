@@ -9,7 +9,7 @@ from memprof.measure.allocator_history import History
 from memprof.measure.recorder import Listener
 
 
-class Moves(Listener):
+class RequestLog(Listener):
     """Keeps the requests and frees of the run that it listens to; without stacks, which costs next to nothing."""
 
     def __init__(self, device: torch.device) -> None:
@@ -21,7 +21,7 @@ class Moves(Listener):
             self._history.start()
 
     def read(self) -> tuple[int, ...] | None:
-        """Return the moves as `memprof.allocator.simulator.simulate` takes them.
+        """Return the requests as `memprof.allocator.simulator.simulate` takes them.
 
         ``None`` where it cannot act them out: under other settings of the allocator than PyTorch's own.
         """
@@ -34,12 +34,12 @@ class Moves(Listener):
         if settings.get("garbage_collection_threshold"):
             return None
         places: dict[int, int] = {}
-        moves: list[int] = []
-        requests = 0
+        requests: list[int] = []
+        allocations = 0
         for action, address, size, _ in trace.rows():
             if action == Action.ALLOC:
-                places[address], requests = requests, requests + 1
-                moves.append(size)
+                places[address], allocations = allocations, allocations + 1
+                requests.append(size)
             elif action == Action.FREE_COMPLETED and address in places:
-                moves.append(~places.pop(address))
-        return tuple(moves)
+                requests.append(~places.pop(address))
+        return tuple(requests)

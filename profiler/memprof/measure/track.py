@@ -24,10 +24,10 @@ from memprof.measure.allocator_history import History, write_snapshot
 from memprof.measure.tracker import Tracker
 from memprof.records import Phase
 
-_running: list[Region] = []  # the allocator keeps one history a process
+_running: list[TrackedRegion] = []  # the allocator keeps one history a process
 
 
-class Region:
+class TrackedRegion:
     """Follows what happens on one device from `start` to `stop`."""
 
     def __init__(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from memprof.breakdown.attribution import Label, Mark, ModuleNote, Notes
+from memprof.breakdown.attribution import Annotations, Label, ModuleNote, PhaseMarker
 from memprof.breakdown.explanation import Category
 from memprof.measure.allocator_history import History
 from memprof.records import Phase
@@ -37,7 +37,7 @@ class Tracker:
 
     def __init__(self, model: nn.Module, history: History) -> None:
         """Follow `model`, which may be without anything in it."""
-        self.notes = Notes()
+        self.notes = Annotations()
         self.model, self.index = model, history.index
         self._history = history
         self._step: int | None = None
@@ -137,7 +137,9 @@ class Tracker:
     def _mark(self, module: str | None, **kind: bool) -> None:
         position = self._history.position()
         self._note_saved(position)
-        self.notes.marks.append(Mark(position=position, step=self._step, phase=self._phase, module=module, **kind))
+        self.notes.marks.append(
+            PhaseMarker(position=position, step=self._step, phase=self._phase, module=module, **kind)
+        )
 
     def _note_saved(self, position: int) -> None:
         """Note what autograd has saved since the last mark; asking where the history stands costs more than this."""

@@ -15,7 +15,7 @@ from memprof.results.diff import Pair, name_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class VariantResult:
     """What one variant took. `group` and `name` are where and how it stands in a table, the base being first."""
 
     group: str
@@ -25,7 +25,7 @@ class Answer:
     record: RunRecord
 
 
-def saved_answers(saved: Result) -> list[Answer]:
+def saved_variants(saved: Result) -> list[VariantResult]:
     """Return the answers of a saved comparison, finished or not, the base first.
 
     Raises:
@@ -42,12 +42,12 @@ def saved_answers(saved: Result) -> list[Answer]:
         place = ".".join(str(part) for part in first["loc"])
         raise ResultError(f"{saved.path}: the config of a variant cannot be read: {place}: {first['msg']}") from None
     return [
-        Answer(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
+        VariantResult(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
         for plan, config, record in zip(plans, configs, saved.records, strict=False)
     ]
 
 
-def against_base(answers: Sequence[Answer]) -> list[Pair]:
+def against_base(answers: Sequence[VariantResult]) -> list[Pair]:
     """Return each answer paired with the first one's, that of the base itself with itself."""
     base = answers[0].record
     return [Pair(name=name_of(answer.record), before=base, after=answer.record) for answer in answers]
@@ -69,7 +69,7 @@ class State:
         return self.bytes / self.parameters_bytes
 
 
-def optimizer_states(answers: Sequence[Answer]) -> list[State]:
+def optimizer_states(answers: Sequence[VariantResult]) -> list[State]:
     """Return the state of each optimizer among the answers, each once."""
     states: dict[tuple[str | None, int], State] = {}
     for answer in answers:

@@ -44,7 +44,7 @@ class RowName(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unlikeness:
+class Mismatch:
     """Something in which two runs differ that must be the same, or a config key that was changed."""
 
     name: str
@@ -106,8 +106,8 @@ class Comparison:
     before: Result
     after: Result
     pairs: tuple[Pair, ...]
-    unlike: tuple[Unlikeness, ...]  # empty unless the comparison was forced
-    changed: tuple[Unlikeness, ...]  # config keys
+    unlike: tuple[Mismatch, ...]  # empty unless the comparison was forced
+    changed: tuple[Mismatch, ...]  # config keys
 
 
 def figure_of(record: RunRecord | None, figure: str) -> int | None:
@@ -118,14 +118,14 @@ def figure_of(record: RunRecord | None, figure: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def find_unlikeness(before: Environment, after: Environment) -> tuple[Unlikeness, ...]:
+def find_unlikeness(before: Environment, after: Environment) -> tuple[Mismatch, ...]:
     """Return in what two runs differ that must be the same for their figures to be compared."""
     found = []
     for name, field in _ALIKE.items():
         values = getattr(before, field), getattr(after, field)
         if values[0] != values[1]:
             first, second = (_text(name, value) for value in values)
-            found.append(Unlikeness(name=name, before=first, after=second))
+            found.append(Mismatch(name=name, before=first, after=second))
     return tuple(found)
 
 
@@ -160,18 +160,18 @@ def name_of(record: RunRecord) -> RowName:
     return RowName(optimizer=record.optimizer, batch_size=record.batch_size, variant=record.variant)
 
 
-def _other_model(pairs: Sequence[Pair]) -> list[Unlikeness]:
+def _other_model(pairs: Sequence[Pair]) -> list[Mismatch]:
     common = [(pair.before, pair.after) for pair in pairs if pair.before and pair.after]
     models = [", ".join(dict.fromkeys(record.model for record in side)) for side in zip(*common, strict=True)]
-    return [] if not models or models[0] == models[1] else [Unlikeness(name="model", before=models[0], after=models[1])]
+    return [] if not models or models[0] == models[1] else [Mismatch(name="model", before=models[0], after=models[1])]
 
 
-def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Unlikeness]:
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Mismatch]:
     """Return the config keys that differ, those left out that pick rows or the device alone."""
     left_out = ("name", "optimizers", "batch_sizes", "gpu", "timeout_seconds")
     keys = [key for key in {**before, **after} if key not in left_out]
     return [
-        Unlikeness(name=key, before=str(before.get(key)), after=str(after.get(key)))
+        Mismatch(name=key, before=str(before.get(key)), after=str(after.get(key)))
         for key in keys
         if before.get(key) != after.get(key)
     ]

@@ -50,7 +50,7 @@ def parse_limit(text: str) -> Limit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Regression:
     """A row that a check refuses, and why in a few words."""
 
     pair: Pair
@@ -63,8 +63,8 @@ class Verdict:
 
     figure: str
     limit: Limit
-    grew: tuple[Finding, ...]
-    missing: tuple[Finding, ...]
+    grew: tuple[Regression, ...]
+    missing: tuple[Regression, ...]
     new: tuple[Pair, ...]
     held: tuple[Pair, ...]
 
@@ -85,14 +85,14 @@ def check_results(comparison: Comparison, limit: Limit) -> Verdict:
     for pair in comparison.pairs:
         change = pair.change(figure)
         if pair.after is None:
-            missing.append(Finding(pair=pair, reason="missing"))
+            missing.append(Regression(pair=pair, reason="missing"))
         elif change.before_bytes is None:
             new.append(pair)
         elif change.after_bytes is None:
-            grew.append(Finding(pair=pair, reason=f"{Status.OK.value} before, now {pair.after.status.value}"))
+            grew.append(Regression(pair=pair, reason=f"{Status.OK.value} before, now {pair.after.status.value}"))
         elif limit.allows(change):
             held.append(pair)
         else:
-            grew.append(Finding(pair=pair, reason="grew"))
+            grew.append(Regression(pair=pair, reason="grew"))
     kinds = {"grew": tuple(grew), "missing": tuple(missing)}
     return Verdict(figure=figure, limit=limit, new=tuple(new), held=tuple(held), **kinds)

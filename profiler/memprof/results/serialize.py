@@ -1,4 +1,4 @@
-"""Records and manifests as JSON, each with the version of its schema; a newer schema is refused by name."""
+"""Records and manifests as JSON, each with the version of its schema; another schema is refused by name."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION, Environment, RunRecord
 
 T = TypeVar("T")
+_UPGRADE = "upgrade with: pip install --upgrade memprof-gpu"
 
 
 @cache
@@ -104,7 +105,7 @@ def from_line(line: str, where: str = "record") -> RunRecord:
     """Return the record in a line that `to_line` wrote; `where` names the line in a refusal.
 
     Raises:
-        ResultError: the line is no record, or a newer memprof wrote it.
+        ResultError: the line is no record, or it has another schema.
     """
     return parse(line, RunRecord, where)
 
@@ -114,8 +115,7 @@ def parse(text: str, kind: type[T], where: str) -> T:
     try:
         fields = json.loads(text)
         version = fields["schema_version"]
-        newer = isinstance(version, int) and version > SCHEMA_VERSION
-        if not newer:
+        if version == SCHEMA_VERSION or not isinstance(version, int):
             key: Any = kind  # mypy holds that type[T] cannot be hashed
             parsed: T = _adapter(key).validate_json(text, strict=True)
             return parsed
@@ -125,7 +125,7 @@ def parse(text: str, kind: type[T], where: str) -> T:
         raise ResultError(f"{where}: not a result of memprof: {place}: {first['msg']}") from None
     except (ValueError, TypeError, KeyError):
         raise ResultError(f"{where}: not a result of memprof") from None
+    age, remedy = ("a newer", _UPGRADE) if version > SCHEMA_VERSION else ("an older", "run the command again")
     raise ResultError(
-        f"{where}: a newer memprof wrote this (schema {version}, this one reads {SCHEMA_VERSION}); "
-        "upgrade with: pip install --upgrade memprof-gpu"
+        f"{where}: {age} memprof wrote this (schema {version}, this one reads {SCHEMA_VERSION}); {remedy}"
     )

@@ -7,7 +7,7 @@ import socket
 import sys
 
 from memprof.worker.exit_status import die_with
-from memprof.worker.protocol import SETUP, Refused, Setup, encode, setup_decoder
+from memprof.worker.protocol import SETUP, RequestError, Setup, encode, setup_decoder
 
 
 def main(arguments: list[str]) -> None:
@@ -31,7 +31,7 @@ def _serve(connection: socket.socket, setup: Setup) -> None:
         from memprof.worker.server import Server  # torch: seconds, and perhaps broken
     except (ImportError, OSError) as error:
         text = f"PyTorch cannot be imported: {error}"
-        connection.sendall(encode(Refused(number=SETUP, fault="device", text=text)))
+        connection.sendall(encode(RequestError(number=SETUP, kind="device", text=text)))
         return
     Server(connection, setup).serve()
 

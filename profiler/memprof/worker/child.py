@@ -20,29 +20,29 @@ from memprof.errors import WorkloadError
 from memprof.gpus.phantom.runtime import unknown_workspaces
 from memprof.measure.explaining import measure_and_explain
 from memprof.measure.failures import describe
-from memprof.measure.request_log import Moves
+from memprof.measure.request_log import RequestLog
 from memprof.measure.run import measure, measure_with_evaluation
 from memprof.records import Outcome, Reading, Source, Status
 from memprof.worker.environment import ALLOCATOR_VARIABLES, describe_environment
 from memprof.worker.exit_status import die_with
 from memprof.worker.model_cache import ModelSource
 from memprof.worker.protocol import (
-    BreakDown,
-    BrokenDown,
-    CudaTouched,
-    Describe,
-    Described,
-    Explain,
+    BreakdownReply,
+    BreakdownRequest,
+    CudaInitialized,
+    DescribeReply,
+    DescribeRequest,
+    ExplainReply,
+    ExplainRequest,
     Job,
-    Measure,
-    Measured,
-    Refused,
+    MeasureReply,
+    MeasureRequest,
     Reply,
     Request,
+    RequestError,
     Setup,
-    Summarize,
-    Summarized,
-    TakenApart,
+    SummarizeReply,
+    SummarizeRequest,
     encode,
 )
 
@@ -66,19 +66,19 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
     """Return the reply to one request; every failure becomes one."""
     number = request.number
     if setup.source is not Source.ANALYTIC and torch.cuda._is_in_bad_fork():
-        return CudaTouched(number=number)
+        return CudaInitialized(number=number)
     try:
         match request:
-            case Describe():
-                return Described(number=number, environment=describe_environment(setup))
-            case BreakDown():
+            case DescribeRequest():
+                return DescribeReply(number=number, environment=describe_environment(setup))
+            case BreakdownRequest():
                 found = break_down(model(), request.config or setup.config, request.points)
-                return BrokenDown(number=number, breakdowns=tuple(found))
-            case Summarize():
-                return Summarized(number=number, summary=summarize_modules(model(), setup.config, *request.point))
-            case Measure():
-                return Measured(number=number, outcome=_measure(request.job, setup, model))
-            case Explain():
+                return BreakdownReply(number=number, breakdowns=tuple(found))
+            case SummarizeRequest():
+                return SummarizeReply(number=number, summary=summarize_modules(model(), setup.config, *request.point))
+            case MeasureRequest():
+                return MeasureReply(number=number, outcome=_measure(request.job, setup, model))
+            case ExplainRequest():
                 return _explain(request, setup, model)
     except BaseException as error:  # SystemExit from the user's code too
         return _failed(request, setup, describe(error))
@@ -89,19 +89,19 @@ def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
     point = (model(), config, job.optimizer, job.batch_size, device)
     if job.evaluate:
         return _marked(measure_with_evaluation(*point))
-    if not job.note_moves:
+    if not job.record_requests:
         return _marked(measure(*point))
-    moves = Moves(device)
-    outcome = measure(*point, moves)
-    return replace(_marked(outcome), moves=moves.read() if outcome.status is Status.OK else None)
+    log = RequestLog(device)
+    outcome = measure(*point, log)
+    return replace(_marked(outcome), allocator_requests=log.read() if outcome.status is Status.OK else None)
 
 
-def _explain(request: Explain, setup: Setup, model: ModelSource) -> TakenApart:
+def _explain(request: ExplainRequest, setup: Setup, model: ModelSource) -> ExplainReply:
     job = request.job
     config, device = _prepare(job, setup)
     file = Path(request.snapshot_file) if request.snapshot_file else None
     outcome, explanation = measure_and_explain(model(), config, job.optimizer, job.batch_size, device, file)
-    return TakenApart(number=request.number, outcome=_marked(outcome), explanation=explanation)
+    return ExplainReply(number=request.number, outcome=_marked(outcome), explanation=explanation)
 
 
 def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
@@ -156,14 +156,14 @@ def _emulated(reading: Reading, unknown: int) -> Reading:
 
 def _failed(request: Request, setup: Setup, text: str) -> Reply:
     match request:
-        case Describe():
+        case DescribeRequest():
             if setup.config.allocator is not None and "alloc" in text.lower():
-                return Refused(number=request.number, fault="config", text=f"allocator: {text}")
-            return Refused(number=request.number, fault="device", text=f"the GPU cannot be used: {text}")
-        case BreakDown() | Summarize():
-            return Refused(number=request.number, fault="workload", text=text)
-        case Measure():
-            return Measured(number=request.number, outcome=Outcome(status=Status.ERROR, error=text))
-        case Explain():
+                return RequestError(number=request.number, kind="config", text=f"allocator: {text}")
+            return RequestError(number=request.number, kind="device", text=f"the GPU cannot be used: {text}")
+        case BreakdownRequest() | SummarizeRequest():
+            return RequestError(number=request.number, kind="workload", text=text)
+        case MeasureRequest():
+            return MeasureReply(number=request.number, outcome=Outcome(status=Status.ERROR, error=text))
+        case ExplainRequest():
             failed = Outcome(status=Status.ERROR, error=text)
-            return TakenApart(number=request.number, outcome=failed, explanation=None)
+            return ExplainReply(number=request.number, outcome=failed, explanation=None)

@@ -20,26 +20,26 @@ from memprof.gpus.select import Device
 from memprof.records import Breakdown, Environment, Outcome, Status
 from memprof.worker.process import WorkerDiedError, WorkerProcess
 from memprof.worker.protocol import (
-    BreakDown,
-    BrokenDown,
-    CudaTouched,
-    Describe,
-    Described,
-    Ended,
-    Explain,
+    BreakdownReply,
+    BreakdownRequest,
+    ChildExited,
+    CudaInitialized,
+    DescribeReply,
+    DescribeRequest,
+    ExplainReply,
+    ExplainRequest,
     Job,
     Loaded,
-    Measure,
-    Measured,
+    MeasureReply,
+    MeasureRequest,
     Point,
     Ready,
-    Refused,
     Reply,
     Request,
+    RequestError,
     Setup,
-    Summarize,
-    Summarized,
-    TakenApart,
+    SummarizeReply,
+    SummarizeRequest,
 )
 
 _FAULTS = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
@@ -82,8 +82,8 @@ class WorkerClient:
             DeviceError: PyTorch cannot be imported, or the device cannot be used.
             WorkloadError: the model cannot be built.
         """
-        reply = self._answer(Describe())
-        if isinstance(reply, Described):
+        reply = self._answer(DescribeRequest())
+        if isinstance(reply, DescribeReply):
             return reply.environment
         raise TypeError(f"no answer to a question for the environment: {reply}")
 
@@ -93,8 +93,8 @@ class WorkerClient:
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        reply = self._answer(BreakDown(points=tuple(points), config=config))
-        if isinstance(reply, BrokenDown):
+        reply = self._answer(BreakdownRequest(points=tuple(points), config=config))
+        if isinstance(reply, BreakdownReply):
             return reply.breakdowns
         raise TypeError(f"no answer to a question for breakdowns: {reply}")
 
@@ -104,8 +104,8 @@ class WorkerClient:
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        reply = self._answer(Summarize(point=point))
-        if isinstance(reply, Summarized):
+        reply = self._answer(SummarizeRequest(point=point))
+        if isinstance(reply, SummarizeReply):
             return reply.summary
         raise TypeError(f"no answer to a question for the modules: {reply}")
 
@@ -130,7 +130,7 @@ class WorkerClient:
             while waiting and len(under_way) < jobs:
                 if not under_way:
                     self._replace_dead()
-                under_way.append(self._ask(Measure(job=self._job(waiting.popleft()))))
+                under_way.append(self._ask(MeasureRequest(job=self._job(waiting.popleft()))))
                 asked[under_way[-1]] = time.monotonic()
             for number, outcome in self._results(under_way).items():
                 if number in asked:  # else of questions that were given up
@@ -148,19 +148,19 @@ class WorkerClient:
             WorkloadError, DeviceError: the server could not be started.
         """
         path = None if snapshot_file is None else str(snapshot_file)
-        request = Explain(job=self._job(job), snapshot_file=path)
+        request = ExplainRequest(job=self._job(job), snapshot_file=path)
         try:
             reply = self._exchange(request)
-            if isinstance(reply, CudaTouched):
+            if isinstance(reply, CudaInitialized):
                 self._build_in_children()
                 reply = self._exchange(request)
         except WorkerDiedError as death:
             self.close()
             return Outcome(status=death.status, error=f"the worker server: {death}"), None
         match reply:
-            case TakenApart():
+            case ExplainReply():
                 return reply.outcome, reply.explanation
-            case Ended():
+            case ChildExited():
                 return Outcome(status=reply.status, error=reply.text), None
         raise TypeError(f"no answer to a question for an explanation: {reply}")
 
@@ -173,15 +173,15 @@ class WorkerClient:
     def _answer(self, request: Request) -> Reply:
         try:
             reply = self._exchange(request)
-            if isinstance(reply, CudaTouched):
+            if isinstance(reply, CudaInitialized):
                 self._build_in_children()
                 reply = self._exchange(request)
         except WorkerDiedError as death:
             self.close()
             raise WorkloadError(f"the worker server: {death}") from None
-        if isinstance(reply, Refused):
-            raise _FAULTS[reply.fault](reply.text)
-        if isinstance(reply, Ended):
+        if isinstance(reply, RequestError):
+            raise _FAULTS[reply.kind](reply.text)
+        if isinstance(reply, ChildExited):
             raise WorkloadError(f"model {self._loaded.config.model.name}, before its first point: {reply.text}")
         return reply
 
@@ -197,11 +197,11 @@ class WorkerClient:
             lost = Outcome(status=death.status, error=f"the worker server: {death}")
             return dict.fromkeys(under_way, lost)
         match reply:
-            case Measured():
+            case MeasureReply():
                 return {reply.number: reply.outcome}
-            case Ended():
+            case ChildExited():
                 return {reply.number: Outcome(status=reply.status, error=reply.text)}
-            case CudaTouched():
+            case CudaInitialized():
                 text = "CUDA was initialised before the fork, so it cannot be used after it"
                 return {reply.number: Outcome(status=Status.ERROR, error=text)}
         raise TypeError(f"no answer to a measurement: {reply}")
@@ -230,8 +230,8 @@ class WorkerClient:
             reply = process.receive()
             if isinstance(reply, Loaded):
                 reply = process.receive(self._loaded.config.timeout_seconds)
-            if isinstance(reply, Refused):
-                raise _FAULTS[reply.fault](reply.text)
+            if isinstance(reply, RequestError):
+                raise _FAULTS[reply.kind](reply.text)
         except BaseException:
             process.close()
             raise

@@ -1,7 +1,7 @@
 """What parent, worker server and children say to each other: one JSON object a line, free of torch.
 
-The parent opens with a `Setup`, which the server answers with `Loaded` and then `Ready`, `Refused` or
-`CudaTouched`. Then each request has a number, and each gets one reply with that number; several may be under
+The parent opens with a `Setup`, which the server answers with `Loaded` and then `Ready`, `RequestError` or
+`CudaInitialized`. Then each request has a number, and each gets one reply with that number; several may be under
 way at once.
 """
 
@@ -40,7 +40,7 @@ class Job:
     memory_limit_bytes: int | None = None
     steps: int | None = None  # may be fewer than a config may say
     evaluate: bool = False  # one pass in eval mode behind the steps
-    note_moves: bool = False  # of the allocator, for `Outcome.moves`
+    record_requests: bool = False  # keep them as `Outcome.allocator_requests`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,46 +57,46 @@ class Setup:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Describe:
+class DescribeRequest:
     """Ask for the `Environment`."""
 
-    kind: Literal["describe"] = "describe"
+    type: Literal["describe"] = "describe"
     number: int = SETUP
 
 
 @dataclass(frozen=True, kw_only=True)
-class BreakDown:
+class BreakdownRequest:
     """Ask for the analytic breakdown of all `points`."""
 
-    kind: Literal["break_down"] = "break_down"
+    type: Literal["breakdown"] = "breakdown"
     number: int = SETUP
     points: tuple[Point, ...]
     config: SweepConfig | None = None  # the server's own
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summarize:
+class SummarizeRequest:
     """Ask for the summary of the model's modules at one point."""
 
-    kind: Literal["summarize"] = "summarize"
+    type: Literal["summarize"] = "summarize"
     number: int = SETUP
     point: Point
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class MeasureRequest:
     """Ask for one point on the device."""
 
-    kind: Literal["measure"] = "measure"
+    type: Literal["measure"] = "measure"
     number: int = SETUP
     job: Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain:
+class ExplainRequest:
     """Ask for one point on the device, its peak taken apart; `snapshot_file` gets the allocator's snapshot."""
 
-    kind: Literal["explain"] = "explain"
+    type: Literal["explain"] = "explain"
     number: int = SETUP
     job: Job
     snapshot_file: str | None = None
@@ -106,7 +106,7 @@ class Explain:
 class Loaded:
     """The server has imported torch; from here on the user's code runs, and the time limit counts."""
 
-    kind: Literal["loaded"] = "loaded"
+    type: Literal["loaded"] = "loaded"
     number: int = SETUP
 
 
@@ -114,86 +114,97 @@ class Loaded:
 class Ready:
     """The server has the model, if it was to build it, and takes requests."""
 
-    kind: Literal["ready"] = "ready"
+    type: Literal["ready"] = "ready"
     number: int = SETUP
 
 
 @dataclass(frozen=True, kw_only=True)
-class CudaTouched:
+class CudaInitialized:
     """CUDA was initialised before the fork, after which no child can use it."""
 
-    kind: Literal["cuda_touched"] = "cuda_touched"
+    type: Literal["cuda_initialized"] = "cuda_initialized"
     number: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """The user can mend it: `fault` says which kind of `MemprofError` it is."""
+class RequestError:
+    """The user can mend it: `kind` says which kind of `MemprofError` it is."""
 
-    kind: Literal["refused"] = "refused"
+    type: Literal["request_error"] = "request_error"
     number: int
-    fault: Literal["config", "workload", "device"]
+    kind: Literal["config", "workload", "device"]
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """The answer to `Describe`."""
+class DescribeReply:
+    """The answer to `DescribeRequest`."""
 
-    kind: Literal["described"] = "described"
+    type: Literal["describe_reply"] = "describe_reply"
     number: int
     environment: Environment
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrokenDown:
-    """The answer to `BreakDown`: one breakdown a point, in the order of the points."""
+class BreakdownReply:
+    """The answer to `BreakdownRequest`: one breakdown a point, in the order of the points."""
 
-    kind: Literal["broken_down"] = "broken_down"
+    type: Literal["breakdown_reply"] = "breakdown_reply"
     number: int
     breakdowns: tuple[Breakdown, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summarized:
-    """The answer to `Summarize`."""
+class SummarizeReply:
+    """The answer to `SummarizeRequest`."""
 
-    kind: Literal["summarized"] = "summarized"
+    type: Literal["summarize_reply"] = "summarize_reply"
     number: int
     summary: ModuleSummary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The answer to `Measure`."""
+class MeasureReply:
+    """The answer to `MeasureRequest`."""
 
-    kind: Literal["measured"] = "measured"
+    type: Literal["measure_reply"] = "measure_reply"
     number: int
     outcome: Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class TakenApart:
-    """The answer to `Explain`; no explanation where nothing was read."""
+class ExplainReply:
+    """The answer to `ExplainRequest`; no explanation where nothing was read."""
 
-    kind: Literal["taken_apart"] = "taken_apart"
+    type: Literal["explain_reply"] = "explain_reply"
     number: int
     outcome: Outcome
     explanation: Explanation | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class ChildExited:
     """A child ended without an answer of its own: killed, crashed or too slow."""
 
-    kind: Literal["ended"] = "ended"
+    type: Literal["child_exited"] = "child_exited"
     number: int
     status: Status
     text: str
 
 
-Request = Describe | BreakDown | Summarize | Measure | Explain
-Reply = Loaded | Ready | CudaTouched | Refused | Described | BrokenDown | Summarized | Measured | TakenApart | Ended
+Request = DescribeRequest | BreakdownRequest | SummarizeRequest | MeasureRequest | ExplainRequest
+Reply = (
+    Loaded
+    | Ready
+    | CudaInitialized
+    | RequestError
+    | DescribeReply
+    | BreakdownReply
+    | SummarizeReply
+    | MeasureReply
+    | ExplainReply
+    | ChildExited
+)
 
 
 def encode(message: Setup | Request | Reply) -> bytes:
@@ -225,9 +236,9 @@ def setup_decoder() -> Decoder:
 
 def request_decoder() -> Decoder:
     """Return the decoder of the server's other lines."""
-    return Decoder(Annotated[Request, Field(discriminator="kind")])
+    return Decoder(Annotated[Request, Field(discriminator="type")])
 
 
 def reply_decoder() -> Decoder:
     """Return the decoder of the parent's lines."""
-    return Decoder(Annotated[Reply, Field(discriminator="kind")])
+    return Decoder(Annotated[Reply, Field(discriminator="type")])

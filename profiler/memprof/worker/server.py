@@ -27,16 +27,16 @@ from memprof.worker.exit_status import explain_exit
 from memprof.worker.model_cache import Models
 from memprof.worker.protocol import (
     SETUP,
-    BreakDown,
-    CudaTouched,
-    Ended,
-    Explain,
+    BreakdownRequest,
+    ChildExited,
+    CudaInitialized,
+    ExplainRequest,
     Loaded,
-    Measure,
+    MeasureRequest,
     Ready,
-    Refused,
     Reply,
     Request,
+    RequestError,
     Setup,
     encode,
     request_decoder,
@@ -94,10 +94,10 @@ class Server:
             if self._setup.build_in_server:
                 self._models.build()
         except BaseException as error:
-            return Refused(number=SETUP, fault="workload", text=describe(error))
+            return RequestError(number=SETUP, kind="workload", text=describe(error))
         touched: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if touched and self._setup.source is not Source.ANALYTIC:
-            return CudaTouched(number=SETUP)
+            return CudaInitialized(number=SETUP)
         gc.collect()
         gc.freeze()  # a collection in a child would write to, and so copy, every page with an object
         return Ready()
@@ -135,7 +135,7 @@ class Server:
             os.close(pipe)
             os.close(childs_pipe)
             text = f"no process could be started: {error.strerror}"
-            self._send(encode(Ended(number=request.number, status=Status.ERROR, text=text)))
+            self._send(encode(ChildExited(number=request.number, status=Status.ERROR, text=text)))
             return
         if pid == 0:
             os.close(pipe)
@@ -165,7 +165,7 @@ class Server:
             self._send(bytes(child.answer))
             return
         kind, text = explain_exit(os.waitstatus_to_exitcode(status))
-        self._send(encode(Ended(number=child.number, status=kind, text=text)))
+        self._send(encode(ChildExited(number=child.number, status=kind, text=text)))
 
     def _kill_late(self) -> None:
         now = time.monotonic()
@@ -174,7 +174,7 @@ class Server:
             os.waitpid(child.pid, 0)
             self._forget(child)
             text = f"not done after {child.limit_seconds:g} s (timeout_seconds)"
-            self._send(encode(Ended(number=child.number, status=Status.TIMEOUT, text=text)))
+            self._send(encode(ChildExited(number=child.number, status=Status.TIMEOUT, text=text)))
 
     def _kill(self, child: _Running) -> None:
         for kill in (os.killpg, os.kill):  # its group is its own from its first moments on
@@ -200,9 +200,9 @@ class Server:
 def _config_of(request: Request) -> SweepConfig | None:
     """The config that a request brings along, ``None`` where it is the server's own."""
     match request:
-        case Measure() | Explain():
+        case MeasureRequest() | ExplainRequest():
             return request.job.config
-        case BreakDown():
+        case BreakdownRequest():
             return request.config
     return None
 

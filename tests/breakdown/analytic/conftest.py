@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.breakdown.analytic import break_down
 from memprof.config.names import BUILT_IN
 from memprof.config.schema import SweepConfig

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import memprof.units
 import pytest
 import torch
+from torch import Tensor, nn
+
+import memprof.units
 from memprof.breakdown.analytic.activations import activations_bytes
-from memprof.breakdown.analytic.fake_cuda import StandInModel
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.config.schema import SweepConfig
 from memprof.workload import autocast, build_loss, build_model, make_batch
-from torch import Tensor, nn
 
 Sweep = Callable[..., SweepConfig]
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -20,7 +21,7 @@ IMAGENET: dict[str, Any] = {"input": [{"shape": [3, 224, 224]}]}
 
 
 def analytic(config: SweepConfig, batch_size: int) -> int | None:
-    model = StandInModel(build_model(config, Path()))
+    model = FakeCudaModel(build_model(config, Path()))
     return activations_bytes(model, config, make_batch(config, batch_size, META), build_loss(config))
 
 
@@ -141,7 +142,7 @@ def test_recurrent_layers_keep_their_gates_at_every_time_step(sweep: Sweep) -> N
     loss, found = build_loss(config), []
     for size in (2, 4):
         batch = make_batch(config, size, META)
-        found.append(activations_bytes(StandInModel(Last()), config, batch, loss))
+        found.append(activations_bytes(FakeCudaModel(Last()), config, batch, loss))
     assert None not in found
     four_gates = 2 * 10 * 4 * 16 * 4
     assert found[1] - found[0] > four_gates  # type: ignore[operator]
@@ -188,5 +189,5 @@ def test_checkpointed_blocks_keep_their_inputs_and_one_block_at_a_time(
     keys = {"input": [{"shape": [16]}], "loss": "sum", "activation_checkpointing": every}
     config = sweep("own.py:build", **keys)
     batch = make_batch(config, 4, META)
-    found = activations_bytes(StandInModel(build_model(config, tmp_path)), config, batch, build_loss(config))
+    found = activations_bytes(FakeCudaModel(build_model(config, tmp_path)), config, batch, build_loss(config))
     assert found == kept * 4 * 16 * 4

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.errors import WorkloadError
 from memprof.records import Breakdown
 

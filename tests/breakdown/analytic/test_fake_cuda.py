@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import torch
-from memprof.breakdown.analytic.fake_cuda import StandInModel
 from torch import nn
+
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 
 TOUCHES_NOTHING = """
 import torch
@@ -30,7 +31,7 @@ def test_parameters_and_buffers_keep_all_but_their_data() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4))
     module[0].bias.requires_grad_(False)  # type: ignore[union-attr]
     before = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in module.state_dict(keep_vars=True).values()]
-    StandInModel(module)
+    FakeCudaModel(module)
     after = module.state_dict(keep_vars=True).values()
     assert [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in after] == before
     assert {t.device.type for t in after} == {"cuda"}
@@ -40,7 +41,7 @@ def test_parameters_and_buffers_keep_all_but_their_data() -> None:
 def test_the_real_values_come_back_for_a_while() -> None:
     module = nn.Linear(2, 2)
     weight = module.weight
-    stand_in = StandInModel(module)
+    stand_in = FakeCudaModel(module)
     assert module.weight is not weight
     with stand_in.real_values() as real:
         assert real.weight is weight
@@ -49,5 +50,5 @@ def test_the_real_values_come_back_for_a_while() -> None:
 
 def test_a_recurrent_layer_uses_its_stand_ins() -> None:
     module = nn.LSTM(2, 3)
-    StandInModel(module)
+    FakeCudaModel(module)
     assert {weight.device.type for weight in module._flat_weights} == {"cuda"}

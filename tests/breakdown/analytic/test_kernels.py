@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from memprof.breakdown.analytic.fake_cuda import StandInModel, device_storages
-from memprof.breakdown.analytic.kernels import cuda_kernels
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel, device_storages
+from memprof.breakdown.analytic.kernels import cuda_kernels
 
 
 def saved(dtype: torch.dtype, size: int, keys: int, heads: int = 4, mask: torch.dtype | None = None, **how: Any) -> int:
@@ -18,7 +19,7 @@ def saved(dtype: torch.dtype, size: int, keys: int, heads: int = 4, mask: torch.
         storages.update(device_storages((tensor,)))
         return tensor
 
-    with StandInModel(torch.nn.Identity()).active(), cuda_kernels(torch.nn.Identity()):
+    with FakeCudaModel(torch.nn.Identity()).active(), cuda_kernels(torch.nn.Identity()):
         shapes = [(2, 4, 37, size), (2, heads, keys, size), (2, heads, keys, size)]
         parts = [torch.empty(shape, device="cuda", dtype=dtype, requires_grad=True) for shape in shapes]
         attn_mask = None if mask is None else torch.empty(37, keys, device="cuda", dtype=mask)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 import torchinfo
+from torch import nn
+
 from memprof.breakdown.analytic import break_down, summarize_modules
 from memprof.breakdown.module_summary import ModuleSummary, SummaryRow
 from memprof.config.load import load
@@ -17,8 +19,6 @@ from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.records import Breakdown
 from memprof.workload import build_model
-from torch import nn
-
 from tests.paths import CONFIGS
 
 Sweep = Callable[..., SweepConfig]

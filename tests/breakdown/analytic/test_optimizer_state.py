@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from memprof.breakdown.analytic.fake_cuda import StandInModel
+from torch import Tensor, nn
+
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.breakdown.analytic.optimizer_state import optimizer_state_bytes
 from memprof.config.schema import OptimizerConfig
 from memprof.workload import build_optimizer
-from torch import Tensor, nn
 
 COUNT = 40 * 30 + 30 * 20
 
@@ -20,7 +21,7 @@ def model(dtype: torch.dtype = torch.float32) -> nn.Module:
 
 
 def state_bytes(name: str, dtype: torch.dtype = torch.float32, **kwargs: Any) -> int | None:
-    return optimizer_state_bytes(StandInModel(model(dtype)), OptimizerConfig(name=name, kwargs=kwargs))
+    return optimizer_state_bytes(FakeCudaModel(model(dtype)), OptimizerConfig(name=name, kwargs=kwargs))
 
 
 def real_state_bytes(name: str, **kwargs: Any) -> int:
@@ -97,7 +98,7 @@ def test_an_optimizer_that_cannot_step_on_dense_gradients_has_unknown_state() ->
 
 
 def test_the_model_keeps_no_gradients() -> None:
-    stand_in = StandInModel(model())
+    stand_in = FakeCudaModel(model())
     optimizer_state_bytes(stand_in, OptimizerConfig(name="adam"))
     assert all(parameter.grad is None for parameter in stand_in.module.parameters())
 

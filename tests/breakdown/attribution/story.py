@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from memprof.allocator import Action, Event, Trace
-from memprof.breakdown.attribution import Account, DeviceFigures, Label, Mark, ModuleNote, Notes, account_for
+from memprof.breakdown.attribution import (
+    Account,
+    Annotations,
+    DeviceFigures,
+    Label,
+    ModuleNote,
+    PhaseMarker,
+    account_for,
+)
 from memprof.breakdown.explanation import Category, Explanation
 from memprof.records import Phase
 from memprof.units import GIB, MIB
@@ -31,14 +39,14 @@ class Story:
     """Addresses are given one after the other, 2 MiB apart, in one large segment; those in `again` are used again."""
 
     def __init__(self, *modules: str) -> None:
-        self.trace, self.notes, self.moves = Trace(), Notes(), 0
+        self.trace, self.notes, self.requests = Trace(), Annotations(), 0
         self.notes.modules.extend(ModuleNote(path=path, type="Linear", parameters=1) for path in modules)
         self.trace.append(Event(Action.SEGMENT_ALLOC, 0, 64 * GIB, -1))
         self._next = 0
         self._sizes: dict[int, int] = {}
 
     def at(self, step: int | None, phase: Phase | None, module: str | None = None, *, recomputes: bool = False) -> None:
-        mark = Mark(position=self.moves, step=step, phase=phase, module=module, recomputes=recomputes)
+        mark = PhaseMarker(position=self.requests, step=step, phase=phase, module=module, recomputes=recomputes)
         self.notes.marks.append(mark)
 
     def take(self, size: int, stack: str | None = "tensor", again: int | None = None) -> int:
@@ -48,17 +56,17 @@ class Story:
         frames = FRAMES[stack] if stack else None
         self.trace.append(Event(Action.ALLOC, again, size, self.trace.sites.index_of(frames)))
         self._sizes[again] = size
-        self.moves += 1
+        self.requests += 1
         return again
 
     def free(self, *addresses: int) -> None:
         for address in addresses:
             for action in (Action.FREE_REQUESTED, Action.FREE_COMPLETED):
                 self.trace.append(Event(action, address, self._sizes[address], -1))
-            self.moves += 1
+            self.requests += 1
 
     def label(self, address: int, category: Category, name: str | None = None, module: str | None = None) -> None:
-        label = Label(position=self.moves, address=address, category=category, name=name, module=module)
+        label = Label(position=self.requests, address=address, category=category, name=name, module=module)
         self.notes.labels.append(label)
 
     def account(self, **figures: Any) -> Account:

@@ -8,10 +8,10 @@ from itertools import cycle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.breakdown.explanation import ROUNDING, Category, Explanation
 from memprof.records import Phase
 from memprof.units import MIB
-
 from tests.breakdown.attribution.story import STACKS, Story
 
 PHASES = (Phase.ZERO_GRAD, Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.OPTIMIZER)
@@ -102,7 +102,7 @@ def test_the_device_s_parts_have_context_and_other_processes() -> None:
     story = Story()
     story.at(1, Phase.FORWARD)
     block = story.take(1024)
-    story.notes.device_position, story.notes.device_reserved_bytes = story.moves, 4 * MIB
+    story.notes.device_position, story.notes.device_reserved_bytes = story.requests, 4 * MIB
     story.free(block)
     explained = story.explained(nvml_used_bytes=100 * MIB, context_bytes=90 * MIB)
     assert explained.device_parts is not None

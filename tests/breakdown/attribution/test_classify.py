@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from memprof.breakdown.attribution import names_module
 from memprof.breakdown.explanation import Category
 from memprof.records import Phase
-
 from tests.breakdown.attribution.story import Story
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memprof.allocator import Replay
-from memprof.breakdown.attribution.annotations import Itinerary, Mark
+from memprof.breakdown.attribution.annotations import PhaseMarker, PhaseTimeline
 from memprof.breakdown.attribution.peaks import by_step, drawn_positions, next_highest, phase_spans, stretches
 from memprof.records import Phase
 
@@ -11,14 +11,16 @@ from memprof.records import Phase
 def a_replay(*totals: int) -> Replay:
     """A history of which only the totals matter."""
     found = Replay()
-    found.moves.extend(range(len(totals)))
+    found.requests.extend(range(len(totals)))
     found.allocated_bytes.extend(totals)
     found.reserved_bytes.extend(totals)
     return found
 
 
-def marks(*places: tuple[int, str]) -> Itinerary:
-    return Itinerary([Mark(position=position, step=1, phase=Phase.FORWARD, module=name) for position, name in places])
+def marks(*places: tuple[int, str]) -> PhaseTimeline:
+    return PhaseTimeline(
+        [PhaseMarker(position=position, step=1, phase=Phase.FORWARD, module=name) for position, name in places]
+    )
 
 
 def test_a_run_is_cut_at_its_marks_and_empty_ones_are_left_out() -> None:
@@ -38,12 +40,12 @@ def test_summits_come_before_the_slopes_of_the_peak() -> None:
 
 
 def test_steps_and_phases_are_told_apart() -> None:
-    itinerary = Itinerary(
+    itinerary = PhaseTimeline(
         [
-            Mark(position=0, step=1, phase=Phase.FORWARD, module="a"),
-            Mark(position=1, step=1, phase=Phase.FORWARD, module="b"),
-            Mark(position=2, step=1, phase=Phase.BACKWARD),
-            Mark(position=3, step=2, phase=Phase.FORWARD),
+            PhaseMarker(position=0, step=1, phase=Phase.FORWARD, module="a"),
+            PhaseMarker(position=1, step=1, phase=Phase.FORWARD, module="b"),
+            PhaseMarker(position=2, step=1, phase=Phase.BACKWARD),
+            PhaseMarker(position=3, step=2, phase=Phase.FORWARD),
         ]
     )
     places = stretches(a_replay(1, 2, 3, 4), itinerary)

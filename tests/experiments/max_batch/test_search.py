@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
 from memprof import cli
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
@@ -17,7 +18,7 @@ from memprof.errors import ExitCode, WorkloadError
 from memprof.experiments.max_batch.search import STEPS, Limits, Target, find_max_batches
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
-from memprof.records import MaxBatch, Source, Status, Stop
+from memprof.records import MaxBatch, Source, Status, StopReason
 from memprof.units import MIB
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
@@ -45,7 +46,7 @@ CAP = 320 * MIB
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model, and the memory and the multiple that keep its batches, and so the tries, few."""
+    """A model, and the memory and the multiple that keep its batches, and so the trials, few."""
 
     model: str
     shape: tuple[int, ...]
@@ -148,21 +149,23 @@ def test_doubling_and_halving_finds_the_same_batch_for_at_least_twelve_pairs(cli
         limits = Limits(memory_limit_bytes=case.cap_bytes, multiple_of=case.multiple_of)
         answers = {answer.gpu: answer for answer in find_max_batches(client, targets, limits)}
         found = [answers[gpu].largest_batch_size for gpu in GPUS]
-        tried = [{done.batch_size: done.trains for done in answers[gpu].tries} for gpu in GPUS]
+        tried = [{done.batch_size: done.trains for done in answers[gpu].trials} for gpu in GPUS]
         wanted = brute_force(client, targets, case, tried)
         same += sum(ours == theirs for ours, theirs in zip(found, wanted, strict=True))
-        assert {(answer.proven, answer.stopped_by) for answer in answers.values()} == {(True, Stop.MEMORY_LIMIT)}
+        assert {(answer.verified, answer.stopped_by) for answer in answers.values()} == {
+            (True, StopReason.MEMORY_LIMIT)
+        }
     assert same >= 12  # of 15: with little memory the allocator's rounding can leave several edges, close together
 
 
 def test_the_answer_is_proven_by_the_tries_it_carries(client: WorkerClient) -> None:
     answer = find(client, target(RESNET, (3, 64, 64), extras=True), memory_limit_bytes=CAP)
-    by_size = {done.batch_size: done for done in answer.tries}
+    by_size = {done.batch_size: done for done in answer.trials}
     assert by_size[answer.largest_batch_size].trains
     assert by_size[answer.largest_batch_size + 1].status is Status.OOM
     assert answer.source is Source.EMULATED
-    assert max(done.peak_reserved_bytes or 0 for done in answer.tries) <= CAP
-    assert all(done.seconds > 0 for done in answer.tries)
+    assert max(done.peak_reserved_bytes or 0 for done in answer.trials) <= CAP
+    assert all(done.seconds > 0 for done in answer.trials)
     assert answer.safe_batch_size == int(0.8 * answer.largest_batch_size)
     assert answer.confirmed is Status.OK
     assert answer.fit is not None
@@ -171,7 +174,7 @@ def test_the_answer_is_proven_by_the_tries_it_carries(client: WorkerClient) -> N
 
 def test_the_batch_at_80_per_cent_is_an_edge_of_what_the_device_holds(client: WorkerClient) -> None:
     answer = find(client, target(RESNET, (3, 64, 64), "rtx-4060", extras=True))
-    held = {done.batch_size: done.device_bytes or 0 for done in (*answer.tries, *answer.more_tries) if done.trains}
+    held = {done.batch_size: done.device_bytes or 0 for done in (*answer.trials, *answer.more_trials) if done.trains}
     largest, total = answer.batch_size_at_80_percent_memory, answer.gpu_total_bytes
     assert largest is not None
     assert total is not None
@@ -181,16 +184,16 @@ def test_the_batch_at_80_per_cent_is_an_edge_of_what_the_device_holds(client: Wo
 @pytest.mark.parametrize(
     ("text", "stop"),
     [
-        ("Expected canUse32BitIndexMath(input) to be true, but got false.", Stop.INDEXING),
-        ("CUDA error: invalid configuration argument", Stop.GRID),
-        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.", Stop.HOST_MEMORY),
-        ("the user's own reason", Stop.ERROR),
+        ("Expected canUse32BitIndexMath(input) to be true, but got false.", StopReason.INDEXING),
+        ("CUDA error: invalid configuration argument", StopReason.GRID),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.", StopReason.HOST_MEMORY),
+        ("the user's own reason", StopReason.ERROR),
     ],
 )
-def test_a_limit_that_is_not_memory_is_named(client: WorkerClient, text: str, stop: Stop) -> None:
+def test_a_limit_that_is_not_memory_is_named(client: WorkerClient, text: str, stop: StopReason) -> None:
     answer = find(client, limited(37, text))
-    assert (answer.largest_batch_size, answer.stopped_by, answer.proven) == (37, stop, True)
-    failed = next(done for done in answer.tries if done.batch_size == 38)
+    assert (answer.largest_batch_size, answer.stopped_by, answer.verified) == (37, stop, True)
+    failed = next(done for done in answer.trials if done.batch_size == 38)
     assert text in str(failed.error)
 
 
@@ -201,23 +204,23 @@ def test_a_first_batch_that_fails_for_another_reason_is_an_error_and_not_out_of_
 
 def test_the_bound_stops_the_search_without_a_proof(client: WorkerClient) -> None:
     answer = find(client, limited(1000, "never"), most=50)
-    assert (answer.largest_batch_size, answer.stopped_by, answer.proven) == (50, Stop.MAX, False)
+    assert (answer.largest_batch_size, answer.stopped_by, answer.verified) == (50, StopReason.MAX, False)
 
 
 def test_only_multiples_are_tried(client: WorkerClient) -> None:
     answer = find(client, limited(37, "too many"), multiple_of=8)
-    assert (answer.largest_batch_size, answer.proven) == (32, True)
-    assert {done.batch_size % 8 for done in answer.tries} == {0}
+    assert (answer.largest_batch_size, answer.verified) == (32, True)
+    assert {done.batch_size % 8 for done in answer.trials} == {0}
 
 
 def test_a_search_out_of_time_says_what_it_has(client: WorkerClient) -> None:
     answer = find(client, limited(1000, "too many"), start=1, timeout_seconds=0.001)
-    assert (answer.largest_batch_size, answer.stopped_by, answer.proven) == (1, Stop.TIME, False)
+    assert (answer.largest_batch_size, answer.stopped_by, answer.verified) == (1, StopReason.TIME, False)
 
 
 def test_where_one_sample_is_too_much_its_footprint_is_known(client: WorkerClient) -> None:
     answer = find(client, target(RESNET, (3, 64, 64)), memory_limit_bytes=50 * MIB)
-    assert (answer.largest_batch_size, answer.stopped_by) == (0, Stop.MEMORY_LIMIT)
+    assert (answer.largest_batch_size, answer.stopped_by) == (0, StopReason.MEMORY_LIMIT)
     assert answer.smallest_footprint_bytes is not None
     assert answer.smallest_footprint_bytes > 4 * 11_000_000 * 4 + find_gpu("t4").context_bytes
 
@@ -242,10 +245,10 @@ def test_the_json_has_the_answer_its_proof_and_its_circumstances(command: Callab
     assert status == ExitCode.OK
     answer = json.loads(out)
     largest = answer["largest_batch_size"]
-    tried = {done["batch_size"]: done["status"] for done in answer["tries"]}
+    tried = {done["batch_size"]: done["status"] for done in answer["trials"]}
     assert (tried[largest], tried[largest + 64]) == ("ok", "oom")
     assert answer["safe_batch_size"] == int(0.8 * largest)
-    assert (answer["stopped_by"], answer["proven"], answer["source"]) == ("memory_limit", True, "emulated")
+    assert (answer["stopped_by"], answer["verified"], answer["source"]) == ("memory_limit", True, "emulated")
     assert (answer["gpu"], answer["optimizer"], answer["confirmed"]) == ("t4", "adam", "ok")
     assert answer["environment"]["gpu_total_bytes"] == find_gpu("t4").total_bytes
     assert {"fixed_bytes", "bytes_per_sample", "fit_residual_bytes", "free_bytes"} <= answer.keys()
@@ -269,7 +272,7 @@ def test_several_gpus_get_what_one_gets(command: Callable[..., tuple[int, str, s
     answers = json.loads(out)["gpus"]
     assert {answer["gpu"] for answer in answers} == {"t4", "rtx-4060"}
     for answer in answers:
-        held = {done["batch_size"]: done["device_bytes"] for done in (*answer["tries"], *answer["more_tries"])}
+        held = {done["batch_size"]: done["device_bytes"] for done in (*answer["trials"], *answer["more_trials"])}
         at_80 = answer["batch_size_at_80_percent_memory"]
         memory = 512 * MIB + find_gpu(answer["gpu"]).context_bytes
         assert held[at_80] <= 0.8 * memory
@@ -338,4 +341,4 @@ def test_a_searches_answer_does_not_hang_on_what_else_is_searched(client: Worker
 
 
 def without_seconds(answer: MaxBatch) -> MaxBatch:
-    return replace(answer, tries=tuple(replace(done, seconds=0.0) for done in answer.tries))
+    return replace(answer, trials=tuple(replace(done, seconds=0.0) for done in answer.trials))

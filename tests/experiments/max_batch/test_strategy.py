@@ -1,4 +1,4 @@
-"""The search for the edge: exact on lines, within bounds, and at a proven edge whatever the memory does."""
+"""The search for the edge: exact on lines, within bounds, and at a verified edge whatever the memory does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memprof.experiments.max_batch.strategy import Bounds, Edge, Sample, find_edge, fit_line, next_batch_size
+
+from memprof.experiments.max_batch.strategy import (
+    BatchBoundary,
+    Bounds,
+    TrialFigures,
+    find_boundary,
+    fit_line,
+    next_batch_size,
+)
 
 GIB = 1024**3
 
@@ -22,15 +30,15 @@ class World:
     held: Callable[[int], int]
 
 
-def search(world: World, bounds: Bounds, most_tries: int = 200) -> tuple[Edge, list[int]]:
-    samples: list[Sample] = []
+def search(world: World, bounds: Bounds, most_tries: int = 200) -> tuple[BatchBoundary, list[int]]:
+    samples: list[TrialFigures] = []
     while (size := next_batch_size(samples, bounds)) is not None:
         assert size not in [sample.batch_size for sample in samples], "tried twice"
         trains = world.trains(size)
         needs, held = (world.needs(size), world.held(size)) if trains else ({}, None)
-        samples.append(Sample(batch_size=size, trains=trains, needs_bytes=needs, held_bytes=held))
+        samples.append(TrialFigures(batch_size=size, trains=trains, needs_bytes=needs, held_bytes=held))
         assert len(samples) <= most_tries
-    return find_edge(samples), [sample.batch_size for sample in samples]
+    return find_boundary(samples), [sample.batch_size for sample in samples]
 
 
 def linear(fixed: int, slope: int, available: int) -> World:
@@ -42,10 +50,10 @@ def linear(fixed: int, slope: int, available: int) -> World:
 
 @given(st.integers(0, 8 * GIB), st.integers(1, GIB), st.integers(9 * GIB, 200 * GIB))
 def test_a_line_is_followed_to_its_end_in_at_most_five_tries(fixed: int, slope: int, available: int) -> None:
-    edge, tries = search(linear(fixed, slope, available), Bounds(available_bytes=available))
+    edge, trials = search(linear(fixed, slope, available), Bounds(available_bytes=available))
     largest = (available - fixed) // slope
-    assert edge == Edge(trains=largest, fails=largest + 1)
-    assert len(tries) <= 5
+    assert edge == BatchBoundary(trains=largest, fails=largest + 1)
+    assert len(trials) <= 5
 
 
 @given(
@@ -61,9 +69,9 @@ def test_every_edge_is_found_and_proven_however_wrong_the_lines_are(
         return noise[size % len(noise)]
 
     world = World(trains=lambda size: size <= largest, needs=lambda size: {"a": anything(size)}, held=anything)
-    edge, tries = search(world, Bounds(available_bytes=10**11, start=start, multiple_of=unit), most_tries=8 + 60)
-    assert edge == Edge(trains=largest // unit * unit, fails=largest // unit * unit + unit)
-    assert all(size % unit == 0 for size in tries)
+    edge, trials = search(world, Bounds(available_bytes=10**11, start=start, multiple_of=unit), most_tries=8 + 60)
+    assert edge == BatchBoundary(trains=largest // unit * unit, fails=largest // unit * unit + unit)
+    assert all(size % unit == 0 for size in trials)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(1, 40), st.integers(0, 10_000))
@@ -71,8 +79,8 @@ def test_nothing_beyond_the_bound_is_tried(largest: int, start: int, unit: int, 
     most = max(start, unit) + more
     bounds = Bounds(available_bytes=GIB, start=start, most=most, multiple_of=unit)
     world = World(trains=lambda size: size <= largest, needs=lambda size: {"a": 1000 * size}, held=lambda size: size)
-    edge, tries = search(world, bounds)
-    assert max(tries) <= most
+    edge, trials = search(world, bounds)
+    assert max(trials) <= most
     assert edge.trains == min(largest, most) // unit * unit
     assert (edge.fails is None) == (min(largest, most) // unit == most // unit)
 
@@ -86,9 +94,9 @@ def test_memory_lost_in_half_used_segments_costs_few_tries(largest: int, percent
         needs=lambda size: {"backward": fixed + slope * size},
         held=lambda size: min(available, fixed + slope * size * 5 // 4),
     )
-    edge, tries = search(world, Bounds(available_bytes=available))
-    assert edge == Edge(trains=largest, fails=largest + 1)
-    assert len(tries) <= 4 + 2 * max(largest // 8, 1).bit_length()
+    edge, trials = search(world, Bounds(available_bytes=available))
+    assert edge == BatchBoundary(trains=largest, fails=largest + 1)
+    assert len(trials) <= 4 + 2 * max(largest // 8, 1).bit_length()
 
 
 def test_a_step_in_the_need_still_ends_at_its_edge() -> None:
@@ -96,7 +104,7 @@ def test_a_step_in_the_need_still_ends_at_its_edge() -> None:
         return size * GIB // 100 + (4 * GIB if size >= 900 else 0)  # another convolution algorithm
 
     world = World(trains=lambda size: needs(size) <= 12 * GIB, needs=lambda size: {"forward": needs(size)}, held=needs)
-    assert search(world, Bounds(available_bytes=12 * GIB))[0] == Edge(trains=899, fails=900)
+    assert search(world, Bounds(available_bytes=12 * GIB))[0] == BatchBoundary(trains=899, fails=900)
 
 
 def test_the_steepest_phase_decides_although_another_is_higher_at_first() -> None:
@@ -107,26 +115,26 @@ def test_the_steepest_phase_decides_although_another_is_higher_at_first() -> Non
         return max(phases(size).values())
 
     world = World(trains=lambda size: held(size) <= 20 * GIB, needs=phases, held=held)
-    edge, tries = search(world, Bounds(available_bytes=20 * GIB))
-    assert edge == Edge(trains=152, fails=153)
-    assert len(tries) <= 5
+    edge, trials = search(world, Bounds(available_bytes=20 * GIB))
+    assert edge == BatchBoundary(trains=152, fails=153)
+    assert len(trials) <= 5
 
 
 def test_a_first_batch_that_is_too_large_leads_down() -> None:
-    edge, tries = search(linear(GIB, GIB, 12 * GIB), Bounds(available_bytes=12 * GIB, start=512))
-    assert tries[0] == 512
-    assert edge == Edge(trains=11, fails=12)
+    edge, trials = search(linear(GIB, GIB, 12 * GIB), Bounds(available_bytes=12 * GIB, start=512))
+    assert trials[0] == 512
+    assert edge == BatchBoundary(trains=11, fails=12)
 
 
 def test_where_nothing_trains_the_smallest_batch_was_tried() -> None:
     world = linear(2 * GIB, 1, GIB)
-    assert search(world, Bounds(available_bytes=GIB, multiple_of=8)) == (Edge(trains=0, fails=8), [8])
+    assert search(world, Bounds(available_bytes=GIB, multiple_of=8)) == (BatchBoundary(trains=0, fails=8), [8])
 
 
 def test_a_failure_that_ran_to_its_end_is_used_to_draw_the_line() -> None:
-    def sample(size: int) -> Sample:
+    def sample(size: int) -> TrialFigures:
         held = GIB + size * GIB // 100
-        return Sample(batch_size=size, trains=held <= 5 * GIB, needs_bytes={"held": held}, held_bytes=held)
+        return TrialFigures(batch_size=size, trains=held <= 5 * GIB, needs_bytes={"held": held}, held_bytes=held)
 
     samples, bounds = [sample(8), sample(2000)], Bounds(available_bytes=5 * GIB)
     assert next_batch_size(samples, bounds) == 400

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+
 from memprof.errors import ResultError
 from memprof.experiments.verify import Figures, file_name, load_verification, to_json
 from memprof.records import Outcome, Status
-
 from tests.samples import sample_environment, sample_explained, sample_verification
 
 

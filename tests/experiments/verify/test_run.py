@@ -1,11 +1,12 @@
-"""The battery on two phantoms, which stand for a card and its phantom; neither is ever called measured."""
+"""The verify_cases on two phantoms, which stand for a card and its phantom; neither is ever called measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
-from memprof.experiments.verify import Entry, Verification, battery, phantom_of, to_json, verify
+
+from memprof.experiments.verify import Entry, Verification, phantom_of, to_json, verify, verify_cases
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
 from memprof.records import Source, Status
@@ -15,7 +16,7 @@ Verify = Callable[[str, str | None], Verification]
 
 
 def entries() -> tuple[Entry, ...]:
-    return tuple(entry for entry in battery() if entry.config.name in MODELS)
+    return tuple(entry for entry in verify_cases() if entry.config.name in MODELS)
 
 
 @pytest.fixture(scope="module")

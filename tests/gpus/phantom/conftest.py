@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import pytest
+
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import GpuSpec, find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries, build_phantom
 from memprof.gpus.phantom.environment import phantom_environment
-
 from tests.paths import WORKLOADS
 
 

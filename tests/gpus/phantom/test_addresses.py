@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.allocator.address_order import AddressPolicy
 from memprof.gpus.phantom.environment import address_environment, address_policy
 from memprof.units import MIB
@@ -44,10 +45,10 @@ def test_segments_lie_one_below_the_other(handed_out: Mapping[AddressPolicy, Map
 @pytest.mark.parametrize("process", range(len(DRIVER["processes"])))
 def test_addresses_are_those_that_a_real_driver_gave(process: int, figures: Figures) -> None:
     """Allocations and frees of 2 MiB to 1 GiB, in order and at random, as one H200's driver answered them."""
-    moves = DRIVER["processes"][process]
-    found = figures("driver.py", json.dumps([move[0] for move in moves]))
-    first = moves[0][1] - found["addresses"][0] // MIB  # the rest is relative to it
-    assert [address // MIB + first for address in found["addresses"]] == [move[1] for move in moves if len(move) > 1]
+    requests = DRIVER["processes"][process]
+    found = figures("driver.py", json.dumps([move[0] for move in requests]))
+    first = requests[0][1] - found["addresses"][0] // MIB  # the rest is relative to it
+    assert [address // MIB + first for address in found["addresses"]] == [move[1] for move in requests if len(move) > 1]
 
 
 def test_mixed_addresses_go_both_ways_and_each_time_the_same(

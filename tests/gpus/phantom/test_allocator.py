@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 from memprof.units import GIB, MIB
-
 from tests.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries, build_phantom, cache_folder, find_compiler, require_platform
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.self_test import run_self_test
-
 from tests.paths import PACKAGE
 
 BUILD = "from memprof.gpus.phantom.build import build_phantom; print(build_phantom().folder)"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import GpuSpec, find_gpu, load_catalog
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 
 Figures = Callable[..., Mapping[str, Any]]

@@ -6,8 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import memprof.gpus.phantom
 import pytest
+
+import memprof.gpus.phantom
 from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_driver
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu, load_catalog
 from memprof.gpus.select import runnable_gpus
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.units import GIB
-
 from tests.paths import WORKLOADS
 
 Figures = Callable[..., Mapping[str, Any]]

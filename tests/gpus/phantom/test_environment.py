@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu, load_catalog
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.environment import describe_gpu, phantom_environment

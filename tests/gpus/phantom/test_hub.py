@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.gpus.select import Device
 from memprof.records import Status
 from memprof.worker.client import WorkerClient
-
 from tests.paths import CONFIGS
 
 Figures = Callable[..., Mapping[str, Any]]

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.ledger import forget_ledger, ledger_folder, new_ledger, read_ledger, running_ledgers
 from memprof.units import GIB, MIB
-
 from tests.gpus.phantom.sharing import CARD, CONTEXT, SHARE, Sharer
 
 

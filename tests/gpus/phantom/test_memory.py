@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 from memprof.units import GIB, MIB, format_bytes
 

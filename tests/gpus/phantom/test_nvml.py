@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
 from memprof.gpus.phantom.torch_install import find_torch

@@ -13,11 +13,11 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.run import run_command
 from memprof.units import GIB, MIB, format_bytes
-
 from tests.paths import WORKLOADS
 
 NO_MEMORY = "memprof: Tesla T4 (t4, phantom): no device memory was used\n"

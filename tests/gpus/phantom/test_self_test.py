@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.environment import phantom_environment

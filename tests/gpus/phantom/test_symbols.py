@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from memprof.gpus.phantom import symbols as module
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.symbols import Symbol, Treatment, generate_c, load_symbols, rest_of_driver, rest_of_nvml

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
+from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from tests.paths import ROOT
 
 FIND = "from memprof.gpus.phantom.torch_install import find_torch; print(find_torch())"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from memprof.units import MIB
 
+from memprof.units import MIB
 from tests.conftest import torch_is_at_least
 
 Figures = Callable[..., Mapping[str, Any]]

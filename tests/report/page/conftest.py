@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.breakdown.explanation import Explained
-from memprof.records import MaxBatch, MemoryFit, RunRecord, Source, Status, Stop, Try
+from memprof.records import MaxBatch, MemoryFit, RunRecord, Source, Status, StopReason, Trial
 from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_answer
 from memprof.units import GIB, MIB
-
 from tests.samples import sample_explained
 
 Save = Callable[..., Path]
@@ -55,15 +55,15 @@ def records() -> list[RunRecord]:
 @pytest.fixture
 def max_batch(explained: Explained) -> MaxBatch:
     environment = explained.record.environment
-    tries = tuple(
-        Try(
+    trials = tuple(
+        Trial(
             batch_size=size,
             status=Status.OK if size <= 600 else Status.OOM,
             peak_allocated_bytes=size * 100 * MIB,
             peak_reserved_bytes=size * 101 * MIB,
             device_bytes=size * 101 * MIB + GIB,
             seconds=0.2,
-            stop=None if size <= 600 else Stop.MEMORY,
+            stop=None if size <= 600 else StopReason.MEMORY,
             error=None if size <= 600 else "CUDA out of memory.",
         )
         for size in (300, 600, 601)
@@ -77,15 +77,15 @@ def max_batch(explained: Explained) -> MaxBatch:
         memory_limit_bytes=None,
         multiple_of=1,
         largest_batch_size=600,
-        proven=True,
-        stopped_by=Stop.MEMORY,
+        verified=True,
+        stopped_by=StopReason.MEMORY,
         batch_size_at_80_percent_memory=480,
         confirmed=Status.OK,
         fit=MemoryFit(fixed_bytes=GIB, bytes_per_sample=100 * MIB, residual_bytes=0),
         free_bytes=MIB,
         smallest_footprint_bytes=None,
-        tries=tries,
-        more_tries=(),
+        trials=trials,
+        more_trials=(),
     )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from memprof.breakdown.explanation import Explained
-from memprof.report.page import gather, to_html
+from memprof.report.page import collect, to_html
 from memprof.units import format_bytes
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def browser() -> Iterator[Browser]:
 def open_page(browser: Browser, saved: Path, tmp_path: Path) -> Iterator[Open]:
     """Open the page of every kind of result; whatever the console says or the network is asked is a failure."""
     file = tmp_path / "report.html"
-    file.write_text(to_html(gather("sample", saved)), "utf-8")
+    file.write_text(to_html(collect("sample", saved)), "utf-8")
     said: list[str] = []
     contexts = []
 
@@ -157,25 +158,25 @@ def labels(shown: Page, chart: str) -> list[str]:
 
 def test_a_drag_zooms_and_a_button_shows_all_again(open_page: Open) -> None:
     shown = open_page()
-    before = labels(shown, "#tries-chart")
+    before = labels(shown, "#trials-chart")
     assert before == ["0", "300", "601"]
-    everything = shown.locator("#tries-chart .all")
+    everything = shown.locator("#trials-chart .all")
     assert everything.is_disabled()
-    hover(shown, "#tries-chart", 0.4)
+    hover(shown, "#trials-chart", 0.4)
     shown.mouse.down()
-    hover(shown, "#tries-chart", 0.9)
+    hover(shown, "#trials-chart", 0.9)
     shown.mouse.up()
-    assert labels(shown, "#tries-chart") == ["300"]
-    hover(shown, "#tries-chart", 0.01)
+    assert labels(shown, "#trials-chart") == ["300"]
+    hover(shown, "#trials-chart", 0.01)
     assert tip(shown)[0] == "batch size 300"  # of what is shown, the nearest
     everything.click()
-    assert labels(shown, "#tries-chart") == before
+    assert labels(shown, "#trials-chart") == before
     assert everything.is_disabled()
 
 
 def test_labels_after_zooming_back_are_those_that_were_written(open_page: Open) -> None:
     shown = open_page()
-    for chart in ("#tries-chart", "#batch-chart", "#timeline-chart"):
+    for chart in ("#trials-chart", "#batch-chart", "#timeline-chart"):
         written = shown.locator(f"{chart} .x-ticks").evaluate(
             "e => [...e.children].map(c => [c.innerText, c.className])"
         )

@@ -8,12 +8,13 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.records import MaxBatch, RunRecord
 from memprof.report.page.chart_data import batch_chart, timeline_chart, tries_chart
 from memprof.report.page.charts import Chart, Line
 from memprof.report.page.elements import Branch
-from memprof.report.page.explain_section import blocks_table, differences_table, ladder, module_tree
+from memprof.report.page.explain_section import blocks_table, differences_table, memory_levels, module_tree
 from memprof.report.page.scales import SPAN, batch_scale, byte_scale, line_scale
 from memprof.report.plots.axes import byte_axis
 from memprof.report.plots.build import batch_picture, timeline_picture
@@ -101,7 +102,7 @@ def test_a_curve_has_its_analytic_total_beside_it(records: list[RunRecord]) -> N
 
 def test_each_rung_of_the_ladder_sums_to_its_figure(explained: Explained) -> None:
     assert explained.explanation is not None
-    bars = ladder(explained.explanation, explained.record)
+    bars = memory_levels(explained.explanation, explained.record)
     assert [bar.name for bar in bars.bars] == ["requested", "allocated", "reserved", "device"]
     for bar in bars.bars:
         assert sum(segment.bytes for segment in bar.segments) == bar.total_bytes

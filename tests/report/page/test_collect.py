@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.errors import ResultError
 from memprof.records import MaxBatch, RunRecord
-from memprof.report.page import gather
+from memprof.report.page import collect
 from memprof.results import Kind, Manifest, save_answer
-
 from tests.report.page.conftest import save_sweep
 
 MakeManifest = Callable[..., Manifest]
@@ -21,25 +21,25 @@ LATER = "2026-11-25T14:00:00Z"
 
 
 def kinds(root: Path) -> list[Kind]:
-    return [result.manifest.kind for result in gather("sample", root).results]
+    return [result.manifest.kind for result in collect("sample", root).results]
 
 
 def test_a_name_takes_the_newest_of_each_kind(saved: Path, manifest: MakeManifest, records: list[RunRecord]) -> None:
     newest = save_sweep(saved, manifest(Kind.SWEEP, started=LATER), records[:1])
-    gathered = gather("sample", saved)
+    inputs = collect("sample", saved)
     assert kinds(saved) == [Kind.MAX_BATCH, Kind.EXPLAIN, Kind.SWEEP, Kind.COMPARE]
-    assert gathered.sweep is not None
-    assert gathered.sweep.path == newest
-    assert gathered.older == 1
-    assert gathered.left_out == ()
+    assert inputs.sweep is not None
+    assert inputs.sweep.path == newest
+    assert inputs.older == 1
+    assert inputs.skipped == ()
 
 
 def test_a_folder_stands_alone(saved: Path) -> None:
     assert len(list((saved / "sample").iterdir())) == 4
     for folder in (saved / "sample").iterdir():
-        gathered = gather(folder, saved)
-        assert [result.path for result in gathered.results] == [folder]
-        assert gather(folder / "manifest.json", saved) == gathered
+        inputs = collect(folder, saved)
+        assert [result.path for result in inputs.results] == [folder]
+        assert collect(folder / "manifest.json", saved) == inputs
 
 
 def test_unlike_results_are_left_out_with_the_reason(
@@ -48,10 +48,10 @@ def test_unlike_results_are_left_out_with_the_reason(
     other = replace(explained.record.environment, gpu="t4", gpu_total_bytes=15_828_254_720)
     newer = manifest(Kind.EXPLAIN, environment=other, started="2026-11-25T14:00:00Z")
     save_answer(saved, newer, replace(explained, record=replace(explained.record, environment=other)))
-    gathered = gather("sample", saved)
-    assert gathered.environment.gpu == "t4"
-    assert {item.what for item in gathered.left_out} == {"a sweep", "a max-batch answer", "a comparison"}
-    assert all("t4" in item.reason for item in gathered.left_out)
+    inputs = collect("sample", saved)
+    assert inputs.environment.gpu == "t4"
+    assert {item.what for item in inputs.skipped} == {"a sweep", "a max-batch answer", "a comparison"}
+    assert all("t4" in item.reason for item in inputs.skipped)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "answer": []}', '{"schema_version": 1}'])
@@ -60,15 +60,15 @@ def test_a_damaged_answer_is_left_out_and_alone_refused(saved: Path, content: st
         path for path in saved.rglob("answer.json") if "max-batch" in (path.parent / "manifest.json").read_text()
     )
     answer.write_text(content)
-    assert [item.path for item in gather("sample", saved).left_out] == [answer.parent]
+    assert [item.path for item in collect("sample", saved).skipped] == [answer.parent]
     with pytest.raises(ResultError, match=re.escape(str(answer))) as refusal:
-        gather(answer.parent, saved)
+        collect(answer.parent, saved)
     assert "\n" not in str(refusal.value)
 
 
 def test_nothing_of_that_name_is_refused_with_what_there_is(saved: Path) -> None:
     with pytest.raises(ResultError, match="sample"):
-        gather("smaple", saved)
+        collect("smaple", saved)
 
 
 def test_another_config_under_the_same_name_is_not_alike(
@@ -76,9 +76,9 @@ def test_another_config_under_the_same_name_is_not_alike(
 ) -> None:
     config = {**manifest(Kind.SWEEP).config, "precision": "amp-bf16"}
     save_sweep(saved, manifest(Kind.SWEEP, started=LATER, config=config), records)
-    gathered = gather("sample", saved)
-    assert [type(result.content) for result in gathered.results] == [tuple]
-    assert {item.reason for item in gathered.left_out} == {"precision is fp32, not amp-bf16"}
+    inputs = collect("sample", saved)
+    assert [type(result.content) for result in inputs.results] == [tuple]
+    assert {item.reason for item in inputs.skipped} == {"precision is fp32, not amp-bf16"}
 
 
 def test_keys_that_only_pick_rows_do_not_tell_results_apart(
@@ -86,7 +86,7 @@ def test_keys_that_only_pick_rows_do_not_tell_results_apart(
 ) -> None:
     config = {**manifest(Kind.SWEEP).config, "batch_sizes": [7], "gpu": "h100"}
     save_sweep(saved, manifest(Kind.SWEEP, started=LATER, config=config), records)
-    assert gather("sample", saved).left_out == ()
+    assert collect("sample", saved).skipped == ()
 
 
 def test_an_answer_for_several_gpus_is_alike_with_what_ran_on_one_of_them(
@@ -97,27 +97,27 @@ def test_an_answer_for_several_gpus_is_alike_with_what_ran_on_one_of_them(
     several = save_answer(
         saved, manifest(Kind.MAX_BATCH, started=LATER, environment=environment), [t4, replace(max_batch)]
     )
-    gathered = gather("sample", saved)
-    assert gathered.left_out == ()
-    assert gathered.max_batch is not None
-    assert gathered.max_batch.path == several
-    assert gathered.gpus == ("h100-80gb",)
-    assert gather(several, saved).gpus == ("t4", "h100-80gb")
+    inputs = collect("sample", saved)
+    assert inputs.skipped == ()
+    assert inputs.max_batch is not None
+    assert inputs.max_batch.path == several
+    assert inputs.gpus == ("h100-80gb",)
+    assert collect(several, saved).gpus == ("t4", "h100-80gb")
 
 
 def test_a_sweep_without_a_row_is_left_out_and_alone_refused(saved: Path, manifest: MakeManifest) -> None:
     empty = save_sweep(saved, manifest(Kind.SWEEP, started=LATER), [])
-    gathered = gather("sample", saved)
-    assert [item.path for item in gathered.left_out] == [empty]
-    assert gathered.sweep is not None  # the older one, which has rows
+    inputs = collect("sample", saved)
+    assert [item.path for item in inputs.skipped] == [empty]
+    assert inputs.sweep is not None  # the older one, which has rows
     with pytest.raises(ResultError, match="without a single row"):
-        gather(empty, saved)
+        collect(empty, saved)
 
 
 def test_a_damaged_manifest_is_left_out(saved: Path, manifest: MakeManifest, explained: Explained) -> None:
     newest = save_answer(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
     (newest / "manifest.json").write_text('{"name": ')
-    assert [item.path for item in gather("sample", saved).left_out] == [newest]
+    assert [item.path for item in collect("sample", saved).skipped] == [newest]
 
 
 def test_where_all_are_damaged_the_newest_is_refused(saved: Path) -> None:
@@ -125,4 +125,4 @@ def test_where_all_are_damaged_the_newest_is_refused(saved: Path) -> None:
         path.write_text("")
     newest = max(saved.rglob("manifest.json"))
     with pytest.raises(ResultError, match=re.escape(str(newest))):
-        gather("sample", saved)
+        collect("sample", saved)

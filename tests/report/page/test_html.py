@@ -9,22 +9,21 @@ from pathlib import Path
 
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
-from memprof.report.page import gather, to_html
+from memprof.report.page import collect, to_html
 from memprof.results import Kind, Manifest, save_answer
 from memprof.units import format_bytes
-
 from tests.report.page.conftest import save_sweep
 
 
 def test_it_asks_the_network_for_nothing(saved: Path) -> None:
-    html = to_html(gather("sample", saved))
+    html = to_html(collect("sample", saved))
     assert "default-src 'none'" in html
     assert re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", html) == []
     assert re.findall(r"https?://(?!www\.w3\.org)", html) == []
 
 
 def test_the_verdict_comes_first_and_says_what_was_proven(saved: Path) -> None:
-    html = to_html(gather("sample", saved))
+    html = to_html(collect("sample", saved))
     verdict = html[html.index('class="verdict') : html.index("</section>", html.index('class="verdict'))]
     assert "the largest batch that trains is 600" in verdict
     assert "480" in verdict  # floor(0.8 x 600)
@@ -32,7 +31,7 @@ def test_the_verdict_comes_first_and_says_what_was_proven(saved: Path) -> None:
 
 
 def test_every_figure_of_the_explanation_is_there(saved: Path, explained: Explained) -> None:
-    html = to_html(gather("sample", saved))
+    html = to_html(collect("sample", saved))
     assert explained.explanation is not None
     for part, size in explained.explanation.allocated_parts.items():
         if size:
@@ -51,6 +50,6 @@ def test_no_text_of_the_users_becomes_markup(
     block = replace(explained.explanation.blocks[0], name=evil, module=evil, line=evil)
     explanation = replace(explained.explanation, blocks=(block, *explained.explanation.blocks[1:]))
     save_answer(root, manifest(Kind.EXPLAIN), replace(explained, explanation=explanation))
-    html = to_html(gather("sample", root))
+    html = to_html(collect("sample", root))
     assert "<script>alert" not in html
     assert html.count("</script>") == len(re.findall(r"<script[ >]", html))

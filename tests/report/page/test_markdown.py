@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from markdown_it import MarkdownIt
-from memprof.breakdown.explanation import Explained
-from memprof.records import RunRecord
-from memprof.report.page import gather, to_markdown
-from memprof.report.page.markdown import escape
-from memprof.results import Kind, Manifest, save_answer
 from syrupy.assertion import SnapshotAssertion
 
+from memprof.breakdown.explanation import Explained
+from memprof.records import RunRecord
+from memprof.report.page import collect, to_markdown
+from memprof.report.page.markdown import escape
+from memprof.results import Kind, Manifest, save_answer
 from tests.report.page.conftest import save_sweep
 
 EVIL = "<script>alert('x')</script> | **bold** `code` [link](https://example.org) @someone #1\nnext ```"
 
 
 def test_markdown_has_the_same_answer(saved: Path) -> None:
-    text = to_markdown(gather("sample", saved))
+    text = to_markdown(collect("sample", saved))
     assert text.startswith("## sample: GPU memory")
     assert "| Largest batch | **600** |" in text
     assert "| Safe batch | **480** |" in text
@@ -29,13 +29,13 @@ def test_markdown_has_the_same_answer(saved: Path) -> None:
 
 
 def test_it_looks_as_agreed(saved: Path, snapshot: SnapshotAssertion) -> None:
-    text = to_markdown(gather("sample", saved)).replace(escape(str(saved)), "results")
+    text = to_markdown(collect("sample", saved)).replace(escape(str(saved)), "results")
     assert len(text) < 10_000
     assert text == snapshot
 
 
 def test_each_row_has_as_many_cells_as_its_head(saved: Path) -> None:
-    tables = re.findall(r"(?:^\|.*\n)+", to_markdown(gather("sample", saved)), re.MULTILINE)
+    tables = re.findall(r"(?:^\|.*\n)+", to_markdown(collect("sample", saved)), re.MULTILINE)
     assert len(tables) >= 6
     for table in tables:
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
@@ -52,7 +52,7 @@ def test_what_users_named_stays_text(
     blocks = tuple(replace(block, name=EVIL, module=EVIL) for block in explained.explanation.blocks)
     explanation = replace(explained.explanation, blocks=blocks)
     save_answer(tmp_path, manifest(Kind.EXPLAIN, **named), replace(explained, explanation=explanation))
-    shown = MarkdownIt("gfm-like", {"linkify": False}).render(to_markdown(gather("evil", tmp_path)))
+    shown = MarkdownIt("gfm-like", {"linkify": False}).render(to_markdown(collect("evil", tmp_path)))
     assert "<script" not in shown
     assert "<a " not in shown
     assert "<em>" not in shown

@@ -1,4 +1,4 @@
-"""The verdict says what was proven, what is a lower bound, and what nobody tried."""
+"""The verdict says what was verified, what is a lower bound, and what nobody tried."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from memprof.records import MaxBatch, RunRecord, Source, Status, Stop
-from memprof.report.page.collect import Gathered, Records, Saved
+
+from memprof.records import MaxBatch, RunRecord, Source, Status, StopReason
+from memprof.report.page.collect import Records, ReportInputs, Saved
 from memprof.report.page.summary_section import Fits, Verdict, judge
 from memprof.results import Kind, Manifest
 
@@ -17,7 +18,7 @@ def of_sweep(manifest: Callable[..., Manifest]) -> Callable[[Sequence[RunRecord]
     def make(records: Sequence[RunRecord]) -> Verdict:
         made = manifest(Kind.SWEEP, environment=records[0].environment)
         saved: Saved[Records] = Saved(path=None, manifest=made, content=tuple(records))  # type: ignore[arg-type]
-        return judge(Gathered(name="sample", environment=made.environment, sweep=saved))
+        return judge(ReportInputs(name="sample", environment=made.environment, sweep=saved))
 
     return make
 
@@ -27,7 +28,7 @@ def of_search(manifest: Callable[..., Manifest]) -> Callable[..., Verdict]:
     def make(*answers: MaxBatch) -> Verdict:
         made = manifest(Kind.MAX_BATCH)
         saved = Saved(path=None, manifest=made, content=list(answers))  # type: ignore[arg-type]
-        return judge(Gathered(name="sample", environment=made.environment, max_batch=saved))
+        return judge(ReportInputs(name="sample", environment=made.environment, max_batch=saved))
 
     return make
 
@@ -54,12 +55,12 @@ def test_the_safe_batch_is_rounded_down(
 def test_an_edge_that_is_not_proven_is_not_called_the_largest(
     of_search: Callable[..., Verdict], max_batch: MaxBatch
 ) -> None:
-    verdict = of_search(replace(max_batch, proven=False, stopped_by=Stop.MAX))
+    verdict = of_search(replace(max_batch, verified=False, stopped_by=StopReason.MAX))
     assert verdict.headline == "It fits: batch 600 trains, and larger ones may."
 
 
 def test_what_does_not_fit_is_told_with_what_it_takes(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
-    verdict = of_search(replace(max_batch, largest_batch_size=0, smallest_footprint_bytes=100 * 1024**3, tries=()))
+    verdict = of_search(replace(max_batch, largest_batch_size=0, smallest_footprint_bytes=100 * 1024**3, trials=()))
     assert verdict.fits is Fits.NO
     assert "batch 1 takes 100.00 GiB" in verdict.headline
     assert "Safe batch" not in values(verdict)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.records import Breakdown, Reading, RunRecord, Source, Status
 from memprof.results import Kind, Manifest, Result, VariantPlan
 from memprof.units import GIB, MIB
-
 from tests.report.plots.explained import sample_explained
 from tests.samples import sample_environment
 

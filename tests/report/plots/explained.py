@@ -12,12 +12,11 @@ from memprof.breakdown.explanation import (
     Category,
     Explained,
     Explanation,
-    Moment,
+    PeakContext,
     PhaseSpan,
     Timeline,
 )
 from memprof.records import Breakdown, Phase, Reading, RunRecord, Source, Status
-
 from tests.samples import sample_environment
 
 MIB = 1024**2
@@ -96,7 +95,7 @@ def sample_explained(status: Status = Status.OK) -> Explained:
         device_parts={**reserved, CONTEXT: context},
         highest_parts={name: max(seen.get(name, 0) for seen in step.seen) for name in names},
         named={"cuDNN workspace of convolution_backward": 2 * WORKSPACE},
-        peak=Moment(
+        peak=PeakContext(
             allocated_bytes=totals[peak],
             step=2,
             phase=Phase.BACKWARD,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from memprof.report.plots.axes import batch_axis, byte_axis
 from memprof.units import GIB, KIB, MIB
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.errors import ConfigError, ResultError
 from memprof.records import RunRecord, Source, Status
@@ -18,7 +19,6 @@ from memprof.report.plots.build import (
 from memprof.report.plots.figures import BatchPicture, CategoriesPicture, PictureKind
 from memprof.results import Result
 from memprof.units import GIB, MIB
-
 from tests.report.plots.conftest import GPU_BYTES, MakeRecord, saved
 from tests.report.plots.explained import sample_explained
 

@@ -6,6 +6,7 @@ from itertools import combinations, pairwise
 
 import pytest
 from coloraide import Color
+
 from memprof.breakdown.explanation import CACHED, CONTEXT, OTHER_PROCESSES, Category
 from memprof.report.plots.colors import STACK_ORDER, THEMES, ThemeName, in_stack_order, relative_luminance, text_on
 

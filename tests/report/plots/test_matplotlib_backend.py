@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord, Source, Status
 from memprof.report.plots.build import batch_picture, categories_of_explanation, categories_of_sweep, timeline_picture
@@ -23,7 +24,6 @@ from memprof.report.plots.matplotlib_backend.batch import draw_batch
 from memprof.report.plots.matplotlib_backend.categories import draw_categories
 from memprof.report.plots.matplotlib_backend.timeline import draw_timeline
 from memprof.units import MIB
-
 from tests.paths import ROOT
 from tests.report.plots.conftest import MakeRecord
 

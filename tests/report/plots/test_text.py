@@ -6,16 +6,16 @@ import os
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
+from rich.text import Text
+from syrupy.assertion import SnapshotAssertion
+
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
 from memprof.report.plots.build import batch_picture, categories_of_explanation, categories_of_sweep, timeline_picture
 from memprof.report.plots.colors import STACK_ORDER, THEMES, ThemeName
 from memprof.report.plots.figures import Picture
 from memprof.report.plots.text import draw_in_terminal
-from rich.console import Console
-from rich.text import Text
-from syrupy.assertion import SnapshotAssertion
-
 from tests.report.plots.conftest import MakeRecord
 
 PICTURES: dict[str, Callable[[list[RunRecord], Explained], Picture]] = {

@@ -3,6 +3,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
+
 from memprof.records import (
     Breakdown,
     Environment,
@@ -14,8 +16,6 @@ from memprof.records import (
     Status,
     StepReading,
 )
-from rich.console import Console, RenderableType
-
 from tests.samples import sample_environment
 
 MIB = 1024**2

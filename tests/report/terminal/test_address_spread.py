@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from memprof.allocator.address_order import AddressPolicy
-from memprof.breakdown.address_spread import AddressRun, ErrorBar
-from memprof.records import Status
-from memprof.report.terminal.explain import explain_report
-from memprof.units import MIB
 from rich.console import RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from memprof.allocator.address_order import AddressPolicy
+from memprof.breakdown.address_spread import AddressRun, AddressSpread
+from memprof.records import Status
+from memprof.report.terminal.explain import explain_report
+from memprof.units import MIB
 from tests.samples import sample_explained
 
 Show = Callable[[RenderableType, int], str]
@@ -29,7 +29,7 @@ def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = S
     )
 
 
-BAR = ErrorBar(
+BAR = AddressSpread(
     runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
     acted_out=(
         run(AddressPolicy.DRIVER, 101, 120),
@@ -40,8 +40,8 @@ BAR = ErrorBar(
 )
 
 
-def shown(bar: ErrorBar, show: Show, width: int) -> str:
-    report = show(explain_report(replace(sample_explained(), error_bar=bar), 0, 1, width), width)
+def shown(bar: AddressSpread, show: Show, width: int) -> str:
+    report = show(explain_report(replace(sample_explained(), address_spread=bar), 0, 1, width), width)
     return report[report.index("Error bar") :]
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from rich.console import RenderableType
+from syrupy.assertion import SnapshotAssertion
+
 from memprof.experiments.calibrate import Calibration
 from memprof.records import Source
 from memprof.report.terminal.calibrate import calibration_table
 from memprof.units import MIB
-from rich.console import RenderableType
-from syrupy.assertion import SnapshotAssertion
 
 Show = Callable[..., str]
 

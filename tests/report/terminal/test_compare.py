@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import RenderableType
+from syrupy.assertion import SnapshotAssertion
+
 from memprof.config.schema import SweepConfig
 from memprof.experiments.fit import Step
-from memprof.experiments.memory_savers import Rung, build_ladder
+from memprof.experiments.memory_savers import MemorySaver, list_memory_savers
 from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal.compare import check_report, compare_table, diff_table
 from memprof.report.terminal.fit import fit_table
 from memprof.results import Manifest, Result
-from memprof.results.comparison import Answer, optimizer_states
+from memprof.results.comparison import VariantResult, optimizer_states
 from memprof.results.diff import Comparison, RowName, compare_results
 from memprof.results.regression import Limit, check_results
-from rich.console import RenderableType
-from syrupy.assertion import SnapshotAssertion
 
 Show = Callable[[RenderableType, int], str]
 MakeRecord = Callable[..., RunRecord]
@@ -34,26 +35,26 @@ def with_optimizer(name: str) -> SweepConfig:
 
 
 @pytest.fixture
-def answers(make_record: MakeRecord) -> list[Answer]:
+def answers(make_record: MakeRecord) -> list[VariantResult]:
     settings = {"optimizer": "sgd", "precision": "fp32"}
     broken = make_record("sgd", 0, 64, status=Status.ERROR, reading=None, error="no kernel for this")
     changed = {**settings, "optimizer": "adam"}
     return [
-        Answer(
+        VariantResult(
             group="base: optimizer=sgd, precision=fp32",
             name="base",
             settings=settings,
             config=with_optimizer("sgd"),
             record=make_record("sgd", 0, 64, largest_batch_size=23_456),
         ),
-        Answer(
+        VariantResult(
             group="optimizer",
             name="adam",
             settings=changed,
             config=with_optimizer("adam"),
             record=make_record("adam", 2, 64, largest_batch_size=9),
         ),
-        Answer(
+        VariantResult(
             group="precision",
             name="fp64",
             settings={**settings, "precision": "fp64"},
@@ -64,18 +65,20 @@ def answers(make_record: MakeRecord) -> list[Answer]:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_variants_look_as_agreed(answers: list[Answer], show: Show, snapshot: SnapshotAssertion, width: int) -> None:
+def test_variants_look_as_agreed(
+    answers: list[VariantResult], show: Show, snapshot: SnapshotAssertion, width: int
+) -> None:
     assert show(compare_table(answers, optimizer_states(answers), width), width) == snapshot
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_no_line_is_wider_than_the_terminal(answers: list[Answer], show: Show, width: int) -> None:
+def test_no_line_is_wider_than_the_terminal(answers: list[VariantResult], show: Show, width: int) -> None:
     shown = show(compare_table(answers, optimizer_states(answers), width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     assert [text for text in ("814,160", "+814,160", "+795.08 KiB", "23,456", "error") if text not in shown] == []
 
 
-def test_seconds_stand_only_where_a_real_gpu_measured_them(answers: list[Answer], show: Show) -> None:
+def test_seconds_stand_only_where_a_real_gpu_measured_them(answers: list[VariantResult], show: Show) -> None:
     assert "s/step" not in show(compare_table(answers, (), 120), 120)
     timed = [replace(answer, record=_timed(answer.record)) for answer in answers[:2]]
     assert "0.0125" in show(compare_table(timed, (), 120), 120)
@@ -148,15 +151,17 @@ def test_a_check_names_each_row_that_grew_or_is_missing(
 
 @pytest.fixture
 def steps(make_record: MakeRecord) -> list[Step]:
-    rungs = build_ladder(CONFIG, bf16=True)
+    savers = list_memory_savers(CONFIG, bf16=True)
     peaks = (900, 890, 890, 480, None, 250)
-    tried = (None, *rungs[: len(peaks) - 1])
-    made = [_step(make_record, *step, rungs[:place]) for place, step in enumerate(zip(tried, peaks, strict=True))]
+    tried = (None, *savers[: len(peaks) - 1])
+    made = [_step(make_record, *step, savers[:place]) for place, step in enumerate(zip(tried, peaks, strict=True))]
     left_out = replace(made[5], added="amp-bf16", left_out=True, kept=False, within=None, saved_bytes=-200 * MIB)
     return [*made, left_out]
 
 
-def _step(make_record: MakeRecord, rung: Rung | None, peak_mib: int | None, rungs: Sequence[Rung]) -> Step:
+def _step(
+    make_record: MakeRecord, saver: MemorySaver | None, peak_mib: int | None, savers: Sequence[MemorySaver]
+) -> Step:
     record = make_record("adam", 2, 64)
     assert record.reading is not None
     free = None
@@ -166,13 +171,13 @@ def _step(make_record: MakeRecord, rung: Rung | None, peak_mib: int | None, rung
         )
         free = replace(record, reading=reading)
     return Step(
-        added=rung.name if rung else "as configured",
-        cost=rung.cost if rung else "",
-        rungs=tuple(rungs),
+        added=saver.name if saver else "as configured",
+        cost=saver.cost if saver else "",
+        savers=tuple(savers),
         free=free,
         within=free if peak_mib == 250 else None,
-        saved_bytes=10 * MIB if rung and free else None,
-        saved_reserved_bytes=20 * MIB if rung and free else None,
+        saved_bytes=10 * MIB if saver and free else None,
+        saved_reserved_bytes=20 * MIB if saver and free else None,
         kept=free is not None,
         left_out=False,
         reason=None if free else "precision: amp-fp16 has a GradScaler",

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from memprof.records import Status
-from memprof.report.terminal.explain import explain_report, peak_report, short_lines
 from rich.console import RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from memprof.records import Status
+from memprof.report.terminal.explain import explain_report, peak_report, short_lines
 from tests.samples import sample_explained
 
 Show = Callable[[RenderableType, int], str]

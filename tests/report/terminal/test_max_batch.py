@@ -6,24 +6,25 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from memprof.records import Accumulation, MaxBatch, MemoryFit, Source, Status, Stop, Try
+from rich.console import RenderableType
+
+from memprof.records import Accumulation, MaxBatch, MemoryFit, Source, Status, StopReason, Trial
 from memprof.report.terminal.max_batch import STOPS, does_not_fit, max_batch_panel, max_batch_table
 from memprof.units import GIB, MIB
-from rich.console import RenderableType
 
 Show = Callable[[RenderableType, int], str]
 WAY = Accumulation(target_batch_size=4096, micro_batch_size=128, steps=32, status=Status.OK)
 
 
-def tried(size: int, held_bytes: int, error: str | None = None) -> Try:
-    return Try(
+def tried(size: int, held_bytes: int, error: str | None = None) -> Trial:
+    return Trial(
         batch_size=size,
         status=Status.OOM if error else Status.OK,
         peak_allocated_bytes=held_bytes - GIB,
         peak_reserved_bytes=held_bytes - GIB // 2,
         device_bytes=held_bytes,
         seconds=0.25,
-        stop=Stop.MEMORY if error else None,
+        stop=StopReason.MEMORY if error else None,
         error=error,
     )
 
@@ -39,19 +40,19 @@ def answer() -> MaxBatch:
         memory_limit_bytes=None,
         multiple_of=1,
         largest_batch_size=282,
-        proven=True,
-        stopped_by=Stop.MEMORY,
+        verified=True,
+        stopped_by=StopReason.MEMORY,
         batch_size_at_80_percent_memory=186,
         confirmed=Status.OK,
         fit=MemoryFit(fixed_bytes=300 * MIB, bytes_per_sample=80 * MIB, residual_bytes=9 * MIB),
         free_bytes=40 * MIB,
         smallest_footprint_bytes=None,
-        tries=(
+        trials=(
             tried(1, 2 * GIB),
             tried(282, 23 * GIB),
             tried(283, 24 * GIB, "backward of step 2: CUDA out of memory."),
         ),
-        more_tries=(tried(186, 19 * GIB),),
+        more_trials=(tried(186, 19 * GIB),),
     )
 
 
@@ -75,23 +76,23 @@ def test_the_panel_has_the_whole_answer_at_every_width(answer: MaxBatch, show: S
 
 
 def test_a_limit_is_labelled_as_such(answer: MaxBatch, show: Show) -> None:
-    limited = replace(answer, memory_limit_bytes=16 * GIB, stopped_by=Stop.MEMORY_LIMIT)
+    limited = replace(answer, memory_limit_bytes=16 * GIB, stopped_by=StopReason.MEMORY_LIMIT)
     assert "16.00 GiB of 24.00 GiB (set_per_process_memory_fraction)" in show(max_batch_panel(limited, 120), 120)
     assert "at most 16.00 GiB (set_per_process_memory_fraction)" in show(max_batch_table([limited], 120), 120)
 
 
-@pytest.mark.parametrize("stop", Stop)
-def test_every_stop_has_words_that_tell_memory_from_the_rest(answer: MaxBatch, show: Show, stop: Stop) -> None:
+@pytest.mark.parametrize("stop", StopReason)
+def test_every_stop_has_words_that_tell_memory_from_the_rest(answer: MaxBatch, show: Show, stop: StopReason) -> None:
     shown = show(max_batch_panel(replace(answer, stopped_by=stop), 120), 120)
     assert STOPS[stop] in shown
 
 
 def test_what_was_not_proven_is_not_said_to_be(answer: MaxBatch, show: Show) -> None:
-    bounded = replace(answer, proven=False, stopped_by=Stop.MAX, tries=answer.tries[:2])
+    bounded = replace(answer, verified=False, stopped_by=StopReason.MAX, trials=answer.trials[:2])
     assert "282 trains; nothing larger was tried" in show(max_batch_panel(bounded, 120), 120)
-    late = replace(answer, proven=False, stopped_by=Stop.TIME, confirmed=None)
+    late = replace(answer, verified=False, stopped_by=StopReason.TIME, confirmed=None)
     shown = show(max_batch_panel(late, 120), 120)
-    assert "not proven" in shown
+    assert "not verified" in shown
     assert "evaluation pass" not in shown
 
 
@@ -106,7 +107,7 @@ def test_the_table_ranks_by_the_largest_batch_and_keeps_what_does_not_fit(answer
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_table_has_all_that_the_panel_says_in_numbers(answer: MaxBatch, show: Show, width: int) -> None:
-    late = replace(answer, gpu="t4", batch_size_at_80_percent_memory=None, confirmed=None, stopped_by=Stop.TIME)
+    late = replace(answer, gpu="t4", batch_size_at_80_percent_memory=None, confirmed=None, stopped_by=StopReason.TIME)
     shown = show(max_batch_table([replace(answer, target_batch=WAY), late], width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     flat = " ".join(shown.split())
@@ -120,7 +121,7 @@ def test_the_table_has_all_that_the_panel_says_in_numbers(answer: MaxBatch, show
 
 def test_a_table_of_80_cells_leaves_out_the_tries_rather_than_a_figure(answer: MaxBatch, show: Show) -> None:
     narrow, wide = (show(max_batch_table([answer, answer], width), width) for width in (70, 120))
-    assert ("tries" in narrow, "tries" in wide) == (False, True)
+    assert ("trials" in narrow, "trials" in wide) == (False, True)
     assert narrow.splitlines()[0].split() == [
         *("GPU", "memory", "largest", "safe", "at", "80", "%", "fixed", "a", "sample", "left", "free")
     ]
@@ -139,6 +140,6 @@ def test_a_model_that_does_not_fit_is_said_with_its_footprint_and_the_memory(ans
         "torchvision:resnet50 does not fit rtx-4090: batch 1 takes 30.00 GiB of device memory "
         "(emulated, with the CUDA context), and it has 24.00 GiB"
     )
-    unknown = replace(none, smallest_footprint_bytes=None, memory_limit_bytes=GIB, tries=answer.tries[-1:])
+    unknown = replace(none, smallest_footprint_bytes=None, memory_limit_bytes=GIB, trials=answer.trials[-1:])
     assert "takes more than 24.00 GiB" in does_not_fit(unknown)
     assert "the memory limit is 1.00 GiB" in does_not_fit(unknown)

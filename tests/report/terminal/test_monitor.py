@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from rich.console import RenderableType
+from syrupy.assertion import SnapshotAssertion
+
 from memprof.gpus.monitor import GpuUse, ProcessUse
 from memprof.records import Source
 from memprof.report.terminal.monitor import monitor_table
 from memprof.units import GIB, MIB
-from rich.console import RenderableType
-from syrupy.assertion import SnapshotAssertion
 
 Show = Callable[[RenderableType, int], str]
 TRAINING = "python train.py --data /data/imagenet/train --epochs 90 --batch-size 256"

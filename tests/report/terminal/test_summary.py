@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Group, RenderableType
+from syrupy.assertion import SnapshotAssertion
+
 from memprof.breakdown.explanation import Category, ModuleRow
 from memprof.breakdown.module_summary import ModuleSummary, SummaryRow
 from memprof.report.terminal.layout import lay_out
 from memprof.report.terminal.summary import down_to, format_shapes, module_grid, summary_tree
 from memprof.units import parse_bytes
-from rich.console import Group, RenderableType
-from syrupy.assertion import SnapshotAssertion
 
 Show = Callable[[RenderableType, int], str]
 

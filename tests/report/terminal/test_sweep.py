@@ -3,11 +3,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from rich.console import Console, RenderableType
+from syrupy.assertion import SnapshotAssertion
+
 from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal.sweep import CheckRow, GpuRow, breakdown_table, doctor_table, gpus_table, sweep_table
 from memprof.units import parse_bytes
-from rich.console import Console, RenderableType
-from syrupy.assertion import SnapshotAssertion
 
 Show = Callable[[RenderableType, int], str]
 MakeRecord = Callable[..., RunRecord]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from memprof.records import Source
-from memprof.report.terminal.verify import verification_table
 from rich.console import RenderableType
 from syrupy.assertion import SnapshotAssertion
 
+from memprof.records import Source
+from memprof.report.terminal.verify import verification_table
 from tests.samples import sample_environment, sample_verification
 
 Show = Callable[[RenderableType, int], str]

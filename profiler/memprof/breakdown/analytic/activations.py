@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 
-from memprof.breakdown.analytic.fake_cuda import StandInModel, device_storages
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel, device_storages
 from memprof.breakdown.analytic.kernels import cuda_autocast, cuda_kernels
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
@@ -29,7 +29,7 @@ from memprof.workload.reason import reason
 Place = Callable[[], str | None]
 
 
-def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
+def activations_bytes(model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
     """Return the bytes of the storages that autograd saves, each once, less parameters, buffers and batch.
 
     Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` hands over. Of checkpointed blocks these are
@@ -44,7 +44,7 @@ def activations_bytes(model: StandInModel, config: SweepConfig, batch: Batch, lo
 
 
 def activations_by_place(
-    model: StandInModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
+    model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
 ) -> Mapping[str | None, int] | None:
     """Return the bytes of `activations_bytes` by what `place` answers when autograd saves a storage first.
 
@@ -125,7 +125,7 @@ def _as_it_is(tensor: Any) -> Any:
     return tensor
 
 
-def _raise_if_wrong(model: StandInModel, config: SweepConfig, loss: Loss, error: Exception) -> None:
+def _raise_if_wrong(model: FakeCudaModel, config: SweepConfig, loss: Loss, error: Exception) -> None:
     """Raise `WorkloadError` if two samples fail with real values too.
 
     A stand-in may fail where a real tensor does not (a model that looks at data, an extension without

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from memprof.breakdown.analytic.activations import activations_bytes
-from memprof.breakdown.analytic.fake_cuda import StandInModel
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.breakdown.analytic.optimizer_state import optimizer_state_bytes
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.records import Breakdown
@@ -29,7 +29,7 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -
     Raises:
         WorkloadError: an optimizer or the loss cannot be built, or the model refuses the config's input.
     """
-    stand_in = StandInModel(model)
+    stand_in = FakeCudaModel(model)
     states = {_key(spec): _state_bytes(stand_in, spec) for spec in _distinct(points)}
     batches = {size: _batch_bytes(stand_in, config, size) for size in dict.fromkeys(size for _, size in points)}
     gradients_bytes = _gradients_bytes(model, config)
@@ -54,11 +54,11 @@ def _gradients_bytes(model: nn.Module, config: SweepConfig) -> int:
     return max(each, default=0) if config.optimizer_in_backward else sum(each)
 
 
-def _state_bytes(model: StandInModel, spec: OptimizerConfig | None) -> int | None:
+def _state_bytes(model: FakeCudaModel, spec: OptimizerConfig | None) -> int | None:
     return 0 if spec is None else optimizer_state_bytes(model, spec)
 
 
-def _batch_bytes(model: StandInModel, config: SweepConfig, batch_size: int) -> tuple[int, int | None]:
+def _batch_bytes(model: FakeCudaModel, config: SweepConfig, batch_size: int) -> tuple[int, int | None]:
     """Return the bytes of the batch, target included, and of the activations that it leads to."""
     batch = make_batch(config, batch_size, torch.device("meta"))
     if config.mode is Mode.INFERENCE:

@@ -23,7 +23,7 @@ from memprof.workload.batches import Batch
 DEVICE_TYPE = "cuda"
 
 
-class StandInModel:
+class FakeCudaModel:
     """A model whose parameters and buffers have given way to stand-ins. Tied ones stay tied."""
 
     def __init__(self, module: nn.Module) -> None:

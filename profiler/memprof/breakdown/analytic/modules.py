@@ -14,7 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from memprof.breakdown.analytic.activations import activations_by_place
 from memprof.breakdown.analytic.breakdown import bytes_of, no_loss
-from memprof.breakdown.analytic.fake_cuda import StandInModel
+from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.breakdown.analytic.optimizer_state import optimizer_state_by_parameter
 from memprof.breakdown.explanation import Category
 from memprof.breakdown.module_summary import ModuleSummary, Shape, SummaryRow
@@ -36,7 +36,7 @@ def summarize_modules(
     Raises:
         WorkloadError: as `break_down`.
     """
-    stand_in = StandInModel(model)
+    stand_in = FakeCudaModel(model)
     nodes, batch = list(_walk(model, "", {}, {})), make_batch(config, batch_size, torch.device("meta"))
     running = RunningModules({node.module: node.path for node in nodes if node.same_as is None})
     amounts: dict[Category, Amounts | None] = {
@@ -143,7 +143,7 @@ def _shapes(output: Any) -> Iterator[Shape]:
         yield from (shape for field in fields(output) for shape in _shapes(getattr(output, field.name)))
 
 
-def _activations(model: StandInModel, config: SweepConfig, batch: Batch, running: RunningModules) -> Amounts | None:
+def _activations(model: FakeCudaModel, config: SweepConfig, batch: Batch, running: RunningModules) -> Amounts | None:
     training = config.mode is Mode.TRAIN
     with running.watched(), nullcontext() if training else torch.no_grad():
         loss = build_loss(config) if training else no_loss
@@ -168,7 +168,7 @@ def _gradients(module: nn.Module, config: SweepConfig) -> dict[str, int]:
     return {} if largest is None else {largest: trained[largest]}
 
 
-def _optimizer_state(model: StandInModel, spec: OptimizerConfig | None) -> Amounts | None:
+def _optimizer_state(model: FakeCudaModel, spec: OptimizerConfig | None) -> Amounts | None:
     found = {} if spec is None else optimizer_state_by_parameter(model, spec)
     return None if found is None else _by_module(found)
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from memprof.breakdown.analytic.fake_cuda import (
-    StandInModel,
+    FakeCudaModel,
     device_storages,
     only_writes,
     quick_empty_like,
@@ -28,7 +28,7 @@ Storages = dict[int, torch.UntypedStorage]
 State = dict[str | None, Storages]  # by the parameter's name
 
 
-def optimizer_state_bytes(model: StandInModel, spec: OptimizerConfig) -> int | None:
+def optimizer_state_bytes(model: FakeCudaModel, spec: OptimizerConfig) -> int | None:
     """Return the bytes that the state takes on the device after a step with a dense gradient a parameter.
 
     State on the host is not counted: Adam's `step` is a CPU tensor unless the optimizer is fused or
@@ -42,7 +42,7 @@ def optimizer_state_bytes(model: StandInModel, spec: OptimizerConfig) -> int | N
     return None if by_parameter is None else sum(by_parameter.values())
 
 
-def optimizer_state_by_parameter(model: StandInModel, spec: OptimizerConfig) -> Mapping[str | None, int] | None:
+def optimizer_state_by_parameter(model: FakeCudaModel, spec: OptimizerConfig) -> Mapping[str | None, int] | None:
     """Return the bytes of `optimizer_state_bytes` by the parameter's name; under ``None`` those of no parameter.
 
     Raises:
@@ -57,7 +57,7 @@ def optimizer_state_by_parameter(model: StandInModel, spec: OptimizerConfig) -> 
     return {name: sum(storage.nbytes() for storage in storages.values()) for name, storages in state.items()}
 
 
-def _state_of_stand_ins(model: StandInModel, spec: OptimizerConfig) -> State | None:
+def _state_of_stand_ins(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
     parameters = list(model.module.parameters())
     with model.active():
         try:
@@ -76,7 +76,7 @@ def _state_of_stand_ins(model: StandInModel, spec: OptimizerConfig) -> State | N
     return _by_parameter(optimizer, model.module, device_storages)
 
 
-def _state_on_cpu(model: StandInModel, spec: OptimizerConfig) -> State | None:
+def _state_on_cpu(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
     with model.real_values() as module:
         optimizer = build_optimizer(spec, module.parameters())
         for parameter in module.parameters():

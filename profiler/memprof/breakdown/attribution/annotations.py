@@ -16,7 +16,7 @@ from memprof.records import Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class PhaseMarker:
     """From `position` on the program is here, until the next mark."""
 
     position: int
@@ -47,21 +47,21 @@ class ModuleNote:
 
 
 @dataclass(kw_only=True)
-class Notes:
+class Annotations:
     """The notes of one run, in the order in which they were made."""
 
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[PhaseMarker] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     modules: list[ModuleNote] = field(default_factory=list)
     output_shapes: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)  # by the module's path
     device_position: int | None = None  # when NVML said what `nvml_used_bytes` is
     device_reserved_bytes: int | None = None  # by the allocator's counter at that moment
 
-    def itinerary(self) -> Itinerary:
+    def itinerary(self) -> PhaseTimeline:
         """Return the marks as places to look positions up in."""
-        return Itinerary(self.marks)
+        return PhaseTimeline(self.marks)
 
-    def with_backward_passes(self, positions: Iterable[tuple[int, bool]]) -> Notes:
+    def with_backward_passes(self, positions: Iterable[tuple[int, bool]]) -> Annotations:
         """Return notes whose marks also say where a backward pass begins and ends, for a loop that did not.
 
         `positions` are those of the allocations in order, each with whether a backward pass asked for it.
@@ -78,18 +78,18 @@ class Notes:
         return replace(self, marks=sorted(marks, key=attrgetter("position")))
 
 
-class Itinerary:
+class PhaseTimeline:
     """Where the program was at each position."""
 
-    def __init__(self, marks: Sequence[Mark]) -> None:
-        self._marks = [Mark(position=-1), *marks]
+    def __init__(self, marks: Sequence[PhaseMarker]) -> None:
+        self._marks = [PhaseMarker(position=-1), *marks]
         self._positions = [mark.position for mark in self._marks]
 
     def number_at(self, position: int) -> int:
         """Return the number of the mark under which move `position` was made."""
         return bisect_right(self._positions, position) - 1
 
-    def __getitem__(self, number: int) -> Mark:
+    def __getitem__(self, number: int) -> PhaseMarker:
         return self._marks[number]
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class Itinerary:
         """For each mark, the position at which the next backward pass of its step begins; None if there is none."""
         begins: list[int | None] = [None] * len(self._marks)
         begin: int | None = None
-        following: Mark | None = None
+        following: PhaseMarker | None = None
         for number in range(len(self._marks) - 1, -1, -1):
             mark = self._marks[number]
             if following is not None and following.step != mark.step:
@@ -129,7 +129,7 @@ class Itinerary:
             following = mark
         return begins
 
-    def _ends(self, key: Callable[[Mark], object]) -> list[int | None]:
+    def _ends(self, key: Callable[[PhaseMarker], object]) -> list[int | None]:
         ends: list[int | None] = [None] * len(self._marks)
         for number in range(len(self._marks) - 2, -1, -1):
             following = self._marks[number + 1]

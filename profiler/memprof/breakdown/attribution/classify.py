@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from memprof.allocator import UNBORN, Allocation, Origin, Replay, Site
-from memprof.breakdown.attribution.annotations import Itinerary, Label, Mark, Notes
+from memprof.allocator import PREEXISTING, Allocation, Origin, Replay, Site
+from memprof.breakdown.attribution.annotations import Annotations, Label, PhaseMarker, PhaseTimeline
 from memprof.breakdown.explanation import Category
 from memprof.records import Phase
 
@@ -30,32 +30,32 @@ _STRENGTH = (
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class AllocationInfo:
     """What one allocation held, and where it was asked for."""
 
     category: Category
     name: str
     module: str | None
-    mark: Mark
+    mark: PhaseMarker
     site: Site
 
 
-def find_holdings(replay: Replay, sites: Sequence[Site], notes: Notes) -> list[Holding]:
+def find_holdings(replay: Replay, sites: Sequence[Site], notes: Annotations) -> list[AllocationInfo]:
     """Return what each allocation of `replay` held, in their order."""
     itinerary = notes.itinerary()
     labels = _labels_by_allocation(replay, notes.labels)
-    judge = _Judge(itinerary)
+    judge = _Classifier(itinerary)
     holdings = []
     for index, allocation in enumerate(replay.allocations):
         site = sites[allocation.site]
-        number = 0 if allocation.born == UNBORN else itinerary.number_at(allocation.born)
+        number = 0 if allocation.allocated_at == PREEXISTING else itinerary.number_at(allocation.allocated_at)
         mark, label = itinerary[number], labels.get(index)
         if label is not None:
             category, name, module = label.category, label.name or _made_by(label.category, site), label.module
         else:
             category, name = judge.decide(allocation, site, number)
             module = None
-        holdings.append(Holding(category, name, mark.module if module is None else module, mark, site))
+        holdings.append(AllocationInfo(category, name, mark.module if module is None else module, mark, site))
     return holdings
 
 
@@ -67,7 +67,7 @@ def names_module(name: str, module: str) -> bool:
 def _labels_by_allocation(replay: Replay, labels: Sequence[Label]) -> dict[int, Label]:
     """Return the strongest label of each allocation that has one."""
     found: dict[int, Label] = {}
-    alive = {a.address: index for index, a in enumerate(replay.allocations) if a.born == UNBORN}
+    alive = {a.address: index for index, a in enumerate(replay.allocations) if a.allocated_at == PREEXISTING}
     for label in _in_step(replay, alive, sorted(labels, key=attrgetter("position"))):
         index = alive.get(label.address)
         if index is not None and _is_stronger(label, found.get(index)):
@@ -79,7 +79,7 @@ def _in_step(replay: Replay, alive: dict[int, int], labels: Sequence[Label]) -> 
     """Yield each label while `alive` is what there was at its position."""
     waiting = iter(labels)
     label = next(waiting, None)
-    for position, move in enumerate(replay.moves):
+    for position, move in enumerate(replay.requests):
         while label is not None and label.position <= position:
             yield label
             label = next(waiting, None)
@@ -98,10 +98,10 @@ def _is_stronger(label: Label, other: Label | None) -> bool:
     return other is None or _STRENGTH.index(label.category) < _STRENGTH.index(other.category)
 
 
-class _Judge:
+class _Classifier:
     """Decides what was not noted, by who asked for it, when, and how long it lived."""
 
-    def __init__(self, itinerary: Itinerary) -> None:
+    def __init__(self, itinerary: PhaseTimeline) -> None:
         self._itinerary = itinerary
 
     def decide(self, allocation: Allocation, site: Site, number: int) -> tuple[Category, str]:
@@ -122,7 +122,7 @@ class _Judge:
         return Category.UNKNOWN, _made_by(Category.UNKNOWN, site)
 
     def _of_forward(self, allocation: Allocation, site: Site, number: int) -> tuple[Category, str]:
-        if allocation.died is None and self._itinerary[number].step is None:  # nobody counts the steps
+        if allocation.freed_at is None and self._itinerary[number].step is None:  # nobody counts the steps
             return Category.UNKNOWN, f"kept by {_maker(site)}"
         backward = self._itinerary.backward_begins[number]
         if backward is not None and not _dies_by(allocation, backward):
@@ -147,9 +147,9 @@ class _Judge:
 
 def _dies_by(allocation: Allocation, position: int | None) -> bool:
     """Whether it is gone when `position` is reached; None is the end, which only what was freed does not see."""
-    if allocation.died is None:
+    if allocation.freed_at is None:
         return False
-    return position is None or allocation.died < position
+    return position is None or allocation.freed_at < position
 
 
 def _workspace_name(site: Site) -> str:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from memprof.allocator import UNBORN, Instant, Replay, Trace, replay
-from memprof.breakdown.attribution.annotations import Notes
-from memprof.breakdown.attribution.classify import Holding, find_holdings, names_module
+from memprof.allocator import PREEXISTING, Instant, Replay, Trace, replay
+from memprof.breakdown.attribution.annotations import Annotations
+from memprof.breakdown.attribution.classify import AllocationInfo, find_holdings, names_module
 from memprof.breakdown.attribution.modules import module_rows
-from memprof.breakdown.attribution.peaks import Stretch, by_step, drawn_positions, next_highest, phase_spans, stretches
+from memprof.breakdown.attribution.peaks import Interval, by_step, drawn_positions, next_highest, phase_spans, stretches
 from memprof.breakdown.attribution.totals import ALLOCATED_PARTS, Totals, walk
 from memprof.breakdown.explanation import (
     CACHED,
@@ -19,8 +19,8 @@ from memprof.breakdown.explanation import (
     Block,
     Category,
     Explanation,
-    Moment,
     Parts,
+    PeakContext,
     PhaseSpan,
     Timeline,
 )
@@ -40,7 +40,7 @@ class DeviceFigures:
 
 def account_for(
     trace: Trace,
-    notes: Notes,
+    notes: Annotations,
     figures: DeviceFigures,
     segments: Sequence[Mapping[str, object]] = (),
     *,
@@ -59,15 +59,19 @@ def account_for(
     """
     replayed = replay(trace, segments)
     if infer_backward:
-        born = ((a.born, trace.sites[a.site].in_backward) for a in replayed.allocations if a.born != UNBORN)
-        notes = notes.with_backward_passes(born)
+        allocated_at = (
+            (a.allocated_at, trace.sites[a.site].in_backward)
+            for a in replayed.allocations
+            if a.allocated_at != PREEXISTING
+        )
+        notes = notes.with_backward_passes(allocated_at)
     return Account(replayed, trace, notes, figures)
 
 
 class Account:
     """What a run's history says, once each allocation has its category and its name."""
 
-    def __init__(self, replayed: Replay, trace: Trace, notes: Notes, figures: DeviceFigures) -> None:
+    def __init__(self, replayed: Replay, trace: Trace, notes: Annotations, figures: DeviceFigures) -> None:
         self._replay, self._trace, self._notes, self._figures = replayed, trace, notes, figures
         self._holdings = find_holdings(replayed, trace.sites, notes)
         self._itinerary = notes.itinerary()
@@ -82,7 +86,7 @@ class Account:
     def names(self) -> Iterator[str]:
         """Yield what each allocation of the history held, in order: ``activations: conv2d output in layer1``."""
         for allocation, holding in zip(self._replay.allocations, self._holdings, strict=True):
-            if allocation.born != UNBORN:
+            if allocation.allocated_at != PREEXISTING:
                 told = not holding.module or names_module(holding.name, holding.module)
                 inside = "" if told else f" in {holding.module}"
                 yield f"{holding.category.value}: {holding.name}{inside}"
@@ -121,7 +125,7 @@ class Account:
         peak, end = self._figures.peak_allocated_bytes, self._figures.end_allocated_bytes
         if peak is not None or end is None:
             return peak
-        return self._peak.allocated_bytes + end - self._replay.instant(len(self._replay.moves)).allocated_bytes
+        return self._peak.allocated_bytes + end - self._replay.instant(len(self._replay.requests)).allocated_bytes
 
     def _walk(self) -> Totals:
         instants = (self._peak, self._reserved_peak, self._device)
@@ -177,12 +181,12 @@ class Account:
             line=holding.site.line,
         )
 
-    def _moment(self, position: int) -> Moment:
+    def _moment(self, position: int) -> PeakContext:
         parts = self._totals.at[position]
-        index = self._replay.moves[position - 1] if position else -1
+        index = self._replay.requests[position - 1] if position else -1
         holding = self._holdings[index] if index >= 0 else None
         mark = self._itinerary[self._itinerary.number_at(position - 1)]
-        return Moment(
+        return PeakContext(
             allocated_bytes=self._replay.instant(position).allocated_bytes,
             step=mark.step,
             phase=_phase(holding) if holding else mark.phase,
@@ -191,7 +195,7 @@ class Account:
             parts=parts,
         )
 
-    def _step_of_peak(self) -> list[Stretch]:
+    def _step_of_peak(self) -> list[Interval]:
         groups = by_step(self._places)
         around = (group for group in groups.values() if group[0].start < self._peak.position <= group[-1].end)
         return next(around, [])
@@ -216,16 +220,16 @@ class Account:
         )
 
 
-def _summit(group: Sequence[Stretch]) -> Stretch:
+def _summit(group: Sequence[Interval]) -> Interval:
     return max(group, key=lambda place: place.allocated_bytes)
 
 
-def _is_step(group: Sequence[Stretch]) -> bool:
+def _is_step(group: Sequence[Interval]) -> bool:
     """Whether anything was run: behind the last optimizer step a loop only lets go."""
     return any(place.mark.phase not in (None, Phase.ZERO_GRAD) for place in group)
 
 
-def _phase(holding: Holding) -> Phase | None:
+def _phase(holding: AllocationInfo) -> Phase | None:
     """The phase in which it was asked for; the backward pass shows in the stack before the first mark of it."""
     return Phase.BACKWARD if holding.site.in_backward else holding.mark.phase
 

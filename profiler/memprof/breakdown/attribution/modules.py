@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from memprof.breakdown.attribution.annotations import ModuleNote, Notes
+from memprof.breakdown.attribution.annotations import Annotations, ModuleNote
 from memprof.breakdown.explanation import ROUNDING, Block, ModuleRow, Parts
 
 
-def module_rows(blocks: Iterable[Block], notes: Notes) -> tuple[tuple[ModuleRow, ...], Parts]:
+def module_rows(blocks: Iterable[Block], notes: Annotations) -> tuple[tuple[ModuleRow, ...], Parts]:
     """Return a row for each module, its submodules included, and the parts of the blocks that belong to none."""
     sums: dict[str, Counter[str]] = {module.path: Counter() for module in notes.modules}
     outside: Counter[str] = Counter()
@@ -21,7 +21,7 @@ def module_rows(blocks: Iterable[Block], notes: Notes) -> tuple[tuple[ModuleRow,
     return tuple(_row(module, sums[module.path], notes) for module in notes.modules), dict(outside)
 
 
-def _row(module: ModuleNote, parts: Counter[str], notes: Notes) -> ModuleRow:
+def _row(module: ModuleNote, parts: Counter[str], notes: Annotations) -> ModuleRow:
     return ModuleRow(
         path=module.path,
         type=module.type,

@@ -7,37 +7,37 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from memprof.allocator import Replay
-from memprof.breakdown.attribution.annotations import Itinerary, Mark
+from memprof.breakdown.attribution.annotations import PhaseMarker, PhaseTimeline
 from memprof.records import Phase
 
 _TIMELINE_POINTS = 1200  # more than a plot has pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A run of moves in one place, and the first of its highest moments."""
+class Interval:
+    """A run of requests in one place, and the first of its highest moments."""
 
-    mark: Mark
-    start: int  # the positions of its moves, the end left out
+    mark: PhaseMarker
+    start: int  # the positions of its requests, the end left out
     end: int
-    highest: int  # after as many moves
+    highest: int  # after as many requests
     allocated_bytes: int
 
 
-def stretches(replay: Replay, itinerary: Itinerary) -> list[Stretch]:
+def stretches(replay: Replay, itinerary: PhaseTimeline) -> list[Interval]:
     """Return the run cut at its marks, in order; marks without a move between them are left out."""
     return list(_cut(replay, itinerary))
 
 
-def _cut(replay: Replay, itinerary: Itinerary) -> Iterator[Stretch]:
+def _cut(replay: Replay, itinerary: PhaseTimeline) -> Iterator[Interval]:
     starts = [itinerary[number].position for number in range(len(itinerary))]
-    ends = [*starts[1:], len(replay.moves)]
+    ends = [*starts[1:], len(replay.requests)]
     for number, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        first, last = max(start, 0), min(end, len(replay.moves))
+        first, last = max(start, 0), min(end, len(replay.requests))
         if first < last:
             allocated = replay.allocated_bytes[first:last]
             highest = max(allocated)
-            yield Stretch(
+            yield Interval(
                 mark=itinerary[number],
                 start=first,
                 end=last,
@@ -46,7 +46,7 @@ def _cut(replay: Replay, itinerary: Itinerary) -> Iterator[Stretch]:
             )
 
 
-def next_highest(places: Sequence[Stretch], peak: int, count: int = 5) -> list[Stretch]:
+def next_highest(places: Sequence[Interval], peak: int, count: int = 5) -> list[Interval]:
     """Return the highest stretches beside the one of the peak: one a phase and module, summits before slopes.
 
     A summit is higher than the stretches before and after it; the slope of the peak itself says nothing new.
@@ -54,7 +54,7 @@ def next_highest(places: Sequence[Stretch], peak: int, count: int = 5) -> list[S
     heights = [0, *(place.allocated_bytes for place in places), 0]
     summits = [p for i, p in enumerate(places) if heights[i + 1] > heights[i] and heights[i + 1] >= heights[i + 2]]
     seen = {_place(place) for place in places if place.start < peak <= place.end}
-    found: list[Stretch] = []
+    found: list[Interval] = []
     for group in (summits, places):
         for place in sorted(group, key=lambda p: -p.allocated_bytes):
             if len(found) < count and _place(place) not in seen:
@@ -63,19 +63,19 @@ def next_highest(places: Sequence[Stretch], peak: int, count: int = 5) -> list[S
     return sorted(found, key=lambda place: -place.allocated_bytes)
 
 
-def _place(stretch: Stretch) -> tuple[Phase | None, str | None]:
+def _place(stretch: Interval) -> tuple[Phase | None, str | None]:
     return stretch.mark.phase, stretch.mark.module
 
 
-def by_step(places: Sequence[Stretch]) -> dict[int | None, list[Stretch]]:
+def by_step(places: Sequence[Interval]) -> dict[int | None, list[Interval]]:
     """Return the stretches of each step, in order."""
-    steps: dict[int | None, list[Stretch]] = {}
+    steps: dict[int | None, list[Interval]] = {}
     for place in places:
         steps.setdefault(place.mark.step, []).append(place)
     return steps
 
 
-def phase_spans(places: Sequence[Stretch]) -> list[tuple[Phase | None, int, int]]:
+def phase_spans(places: Sequence[Interval]) -> list[tuple[Phase | None, int, int]]:
     """Return the phases of neighbouring stretches with their first position and the one after their last."""
     spans = []
     for phase, group in groupby(places, key=lambda place: place.mark.phase):

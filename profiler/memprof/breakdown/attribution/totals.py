@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from memprof.allocator import UNBORN, Replay
-from memprof.breakdown.attribution.classify import Holding
+from memprof.allocator import PREEXISTING, Replay
+from memprof.breakdown.attribution.classify import AllocationInfo
 from memprof.breakdown.explanation import ROUNDING, Category, Parts
 
 # The parts of what is allocated, in the order in which they are shown.
@@ -23,18 +23,18 @@ class Totals:
     highest: Parts
 
 
-def walk(replay: Replay, holdings: Sequence[Holding], positions: Iterable[int]) -> Totals:
-    """Return the parts after as many moves as each of `positions` says."""
+def walk(replay: Replay, holdings: Sequence[AllocationInfo], positions: Iterable[int]) -> Totals:
+    """Return the parts after as many requests as each of `positions` says."""
     wanted = sorted(set(positions), reverse=True)
     numbers = [_NUMBERS[holding.category] for holding in holdings]
     sums, at = [0] * len(ALLOCATED_PARTS), {}
     allocations = replay.allocations
     for number, allocation in zip(numbers, allocations, strict=True):
-        if allocation.born == UNBORN:
+        if allocation.allocated_at == PREEXISTING:
             sums[number] += allocation.requested_bytes
             sums[_ROUNDING] += allocation.block_bytes - allocation.requested_bytes
     highest = list(sums)
-    for position, move in enumerate(replay.moves):
+    for position, move in enumerate(replay.requests):
         if wanted and wanted[-1] == position:
             at[wanted.pop()] = _named(sums)
         index, sign = (move, 1) if move >= 0 else (~move, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from memprof.records import Outcome, Status, Stop
+from memprof.records import Outcome, Status, StopReason
 
 # cudaErrorInvalidConfiguration: a grid of more than 65,535 blocks in y or z, or 2**31 - 1 in x (CUDA C++ Programming
 # Guide, table "Technical Specifications per Compute Capability").
@@ -21,24 +21,28 @@ _HOST_MEMORY = re.compile(
 )
 
 
-def find_stop(outcome: Outcome, limited: bool) -> Stop | None:
+def find_stop(outcome: Outcome, limited: bool) -> StopReason | None:
     """Return what stopped a try, ``None`` where it trained. `limited`: PyTorch's allocator had a limit of its own."""
     text = outcome.error or ""
     match outcome.status:
         case Status.OK:
             return None
         case Status.OOM:
-            return Stop.MEMORY_LIMIT if limited else Stop.MEMORY
+            return StopReason.MEMORY_LIMIT if limited else StopReason.MEMORY
         case Status.TIMEOUT:
-            return Stop.POINT_TIMEOUT
+            return StopReason.POINT_TIMEOUT
         case Status.KILLED:
-            return Stop.HOST_MEMORY if "SIGKILL" in text else Stop.ERROR
+            return StopReason.HOST_MEMORY if "SIGKILL" in text else StopReason.ERROR
         case Status.ERROR:
             return _of_error(text)
 
 
-def _of_error(text: str) -> Stop:
-    for pattern, stop in ((_HOST_MEMORY, Stop.HOST_MEMORY), (_GRID, Stop.GRID), (_INDEXING, Stop.INDEXING)):
+def _of_error(text: str) -> StopReason:
+    for pattern, stop in (
+        (_HOST_MEMORY, StopReason.HOST_MEMORY),
+        (_GRID, StopReason.GRID),
+        (_INDEXING, StopReason.INDEXING),
+    ):
         if pattern.search(text):
             return stop
-    return Stop.ERROR
+    return StopReason.ERROR

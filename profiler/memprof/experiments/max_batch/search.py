@@ -8,23 +8,30 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from memprof.allocator.address_order import AddressPolicy
-from memprof.allocator.extrapolate import Rehearsal, is_telling
-from memprof.allocator.simulator import order_of_ties
+from memprof.allocator.extrapolate import BatchExtrapolator, is_informative
+from memprof.allocator.simulator import address_order_for
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.errors import WorkloadError
 from memprof.experiments.max_batch.limits import find_stop
-from memprof.experiments.max_batch.strategy import Bounds, Edge, Sample, find_edge, fit_line, next_batch_size
+from memprof.experiments.max_batch.strategy import (
+    BatchBoundary,
+    Bounds,
+    TrialFigures,
+    find_boundary,
+    fit_line,
+    next_batch_size,
+)
 from memprof.experiments.sweep import default_jobs
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
 from memprof.gpus.select import Device
-from memprof.records import MaxBatch, MemoryFit, Outcome, Phase, Reading, Source, Status, Stop, Try
+from memprof.records import MaxBatch, MemoryFit, Outcome, Phase, Reading, Source, Status, StopReason, Trial
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
 STEPS = 2  # the first has no optimizer state yet, so it alone proves nothing
 _GUIDED_AT_80 = 6
-_NOT_MEMORY = frozenset(Stop) - {Stop.MEMORY, Stop.MEMORY_LIMIT}
+_NOT_MEMORY = frozenset(StopReason) - {StopReason.MEMORY, StopReason.MEMORY_LIMIT}
 _LIKELY_FREE = 0.9  # of a GPU's memory, before its context is known
 _LARGEST_START = 10_000  # of models so small that their data would take longest
 _AMPLE_BYTES = 2**42  # of a phantom on which the smallest batch is weighed
@@ -66,7 +73,7 @@ def find_max_batches(client: WorkerClient, targets: Sequence[Target], limits: Li
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
     environment = client.environment()
     targets = [_as_cuda_counts(target, environment.gpu_total_bytes) for target in targets]
-    starts, order = _starts(client, targets, limits), order_of_ties(environment.torch_version)
+    starts, order = _starts(client, targets, limits), address_order_for(environment.torch_version)
     searches = [_Search(target, limits, start, order) for target, start in zip(targets, starts, strict=True)]
     while searches:
         for search in searches:
@@ -114,24 +121,24 @@ def _start(total_bytes: int | None, analytic_bytes: tuple[int | None, ...], limi
         return unit
     available = min(_LIKELY_FREE * total_bytes, limits.memory_limit_bytes or total_bytes)
     units = 1 + max(0, int((available - one) / max(two - one, 1)))
-    return unit * next(filter(is_telling, range(min(units // 2, _LARGEST_START), 0, -1)), 1)
+    return unit * next(filter(is_informative, range(min(units // 2, _LARGEST_START), 0, -1)), 1)
 
 
 class _Search:
-    """One target's tries, in order: the edge, the footprint where there is none, 80 per cent, the confirming run."""
+    """One target's trials, in order: the edge, the footprint where there is none, 80 per cent, the confirming run."""
 
     def __init__(self, target: Target, limits: Limits, start: int, order: AddressPolicy) -> None:
         self.late = False
         self._target, self._limits, self._start = target, limits, start
         self._least = start if limits.start is not None else limits.multiple_of
-        self._tries: dict[int, Try] = {}
-        self._more: dict[int, Try] = {}
+        self._tries: dict[int, Trial] = {}
+        self._more: dict[int, Trial] = {}
         self._phases: dict[int, Mapping[str, int]] = {}
-        self._rehearsal = Rehearsal(limits.multiple_of, order)
+        self._rehearsal = BatchExtrapolator(limits.multiple_of, order)
         self._rehearsed: dict[int | None, int | None] = {}  # by what may be held
         self._said: dict[int | None, int | None] = {}  # the same before the last try
         self._context_bytes = 0
-        self._footprint: Try | None = None
+        self._footprint: Trial | None = None
         self._confirmed: Status | None = None
 
     @property
@@ -163,7 +170,7 @@ class _Search:
             WorkloadError: it was the smallest to try, and failed for another reason than memory.
         """
         stop = find_stop(outcome, self._limits.memory_limit_bytes is not None)
-        if job.batch_size == self._least and stop not in (None, Stop.MEMORY, Stop.MEMORY_LIMIT):
+        if job.batch_size == self._least and stop not in (None, StopReason.MEMORY, StopReason.MEMORY_LIMIT):
             hint = "; --start begins with a larger batch" if job.batch_size == 1 else ""
             raise WorkloadError(f"{self._target.config.model.name}, batch {job.batch_size}: {outcome.error}{hint}")
         reading = outcome.reading
@@ -175,20 +182,20 @@ class _Search:
         elif not self._edge().trains and self._next_size() is None:
             self._footprint = done
         else:
-            tries = self._tries if self._next_size() == job.batch_size else self._more
-            tries[job.batch_size] = done
+            trials = self._tries if self._next_size() == job.batch_size else self._more
+            trials[job.batch_size] = done
             self._phases[job.batch_size] = _phase_peaks(reading)
-            self._keep_moves(job, outcome, edge_found=tries is self._more)
+            self._keep_moves(job, outcome, edge_found=trials is self._more)
 
     def _keep_moves(self, job: Job, outcome: Outcome, *, edge_found: bool) -> None:
-        if outcome.moves is not None:
-            self._rehearsal.add(job.batch_size, outcome.moves)
+        if outcome.allocator_requests is not None:
+            self._rehearsal.add(job.batch_size, outcome.allocator_requests)
             self._said |= self._rehearsed
             # An edge that is found stays: it need not be acted out again for each try at 80 per cent.
             self._rehearsed = {None: self._rehearsed.get(None)} if edge_found else {}
 
     def answer(self) -> MaxBatch:
-        """Return what the tries say so far."""
+        """Return what the trials say so far."""
         edge, total = self._edge(), self._target.device.total_bytes
         largest = self._tries.get(edge.trains)
         held = largest.device_bytes if largest and largest.trains else None
@@ -201,15 +208,15 @@ class _Search:
             memory_limit_bytes=self._limits.memory_limit_bytes,
             multiple_of=self._limits.multiple_of,
             largest_batch_size=edge.trains,
-            proven=edge.fails is not None and self._next_size() is None,
+            verified=edge.fails is not None and self._next_size() is None,
             stopped_by=self._stopped_by(edge),
             batch_size_at_80_percent_memory=self._at_80(),
             confirmed=self._confirmed,
             fit=_fit([done for done in (*self._tries.values(), *self._more.values()) if done.trains]),
             free_bytes=None if held is None else self._memory_bytes() - held,
             smallest_footprint_bytes=_footprint(self._footprint),
-            tries=tuple(self._tries.values()),
-            more_tries=tuple(self._more.values()),
+            trials=tuple(self._tries.values()),
+            more_trials=tuple(self._more.values()),
         )
 
     def _next_size(self) -> int | None:
@@ -217,8 +224,8 @@ class _Search:
             return self._least  # whether it is the size that fails, or the model
         return next_batch_size(self._samples(), self._bounds())
 
-    def _edge(self) -> Edge:
-        return find_edge(self._samples())
+    def _edge(self) -> BatchBoundary:
+        return find_boundary(self._samples())
 
     def _bounds(self) -> Bounds:
         limits = self._limits
@@ -241,9 +248,9 @@ class _Search:
             self._rehearsed[held_bytes] = self._rehearsal.largest_that_fits(self._room(), held_bytes, near)
         return self._rehearsed[held_bytes]
 
-    def _samples(self) -> list[Sample]:
+    def _samples(self) -> list[TrialFigures]:
         return [
-            Sample(
+            TrialFigures(
                 batch_size=size,
                 trains=done.trains,
                 needs_bytes=self._phases[size] if done.trains else {},
@@ -263,11 +270,11 @@ class _Search:
         rehearsed = self._rehearse(available - self._context_bytes)
         return replace(self._bounds(), available_bytes=available, most=most, guided_tries=guided, rehearsed=rehearsed)
 
-    def _samples_at_80(self) -> list[Sample]:
-        """All tries again, held against 0.8 of the memory by what they made the device hold."""
+    def _samples_at_80(self) -> list[TrialFigures]:
+        """All trials again, held against 0.8 of the memory by what they made the device hold."""
         most = self._memory_bytes() * 8 // 10
         return [
-            Sample(
+            TrialFigures(
                 batch_size=size,
                 trains=done.trains and (done.device_bytes or 0) <= most,
                 needs_bytes={"device": done.device_bytes or 0} if done.trains else {},
@@ -280,13 +287,13 @@ class _Search:
         samples = self._samples_at_80()
         if not self._target.extras or next_batch_size(samples, self._bounds_at_80()) is not None:
             return None
-        return find_edge(samples).trains
+        return find_boundary(samples).trains
 
-    def _stopped_by(self, edge: Edge) -> Stop:
+    def _stopped_by(self, edge: BatchBoundary) -> StopReason:
         if self.late and self._next_size() is not None:
-            return Stop.TIME
+            return StopReason.TIME
         failed = self._tries.get(edge.fails) if edge.fails is not None else None
-        return failed.stop or Stop.ERROR if failed else Stop.MAX
+        return failed.stop or StopReason.ERROR if failed else StopReason.MAX
 
     def _job(self, size: int) -> Job:
         device = self._target.device
@@ -298,7 +305,7 @@ class _Search:
             environment=dict(device.environment),
             memory_limit_bytes=self._limits.memory_limit_bytes,
             steps=STEPS,
-            note_moves=True,
+            record_requests=True,
         )
 
     def _ample_job(self) -> Job | None:
@@ -310,11 +317,11 @@ class _Search:
             return replace(job, environment=environment, memory_limit_bytes=None)
         return replace(job, memory_limit_bytes=None) if job.memory_limit_bytes is not None else None
 
-    def _try(self, job: Job, outcome: Outcome, seconds: float) -> Try:
+    def _try(self, job: Job, outcome: Outcome, seconds: float) -> Trial:
         reading = outcome.reading
         reserved = reading.peak_reserved_bytes if reading else None
         context = reading.context_bytes if reading else None
-        return Try(
+        return Trial(
             batch_size=job.batch_size,
             status=outcome.status,
             peak_allocated_bytes=reading.peak_allocated_bytes if reading else None,
@@ -332,11 +339,11 @@ def _phase_peaks(reading: Reading | None) -> Mapping[str, int]:
     return {name: peak for name, peak in peaks.items() if peak is not None}
 
 
-def _footprint(smallest: Try | None) -> int | None:
+def _footprint(smallest: Trial | None) -> int | None:
     return smallest.device_bytes if smallest is not None and smallest.trains else None
 
 
-def _fit(trained: Sequence[Try]) -> MemoryFit | None:
+def _fit(trained: Sequence[Trial]) -> MemoryFit | None:
     line = fit_line([(t.batch_size, t.peak_allocated_bytes) for t in trained if t.peak_allocated_bytes is not None])
     if line is None:
         return None

@@ -1,4 +1,4 @@
-"""Where to try next for the largest batch that trains: a pure function of the tries so far.
+"""Where to try next for the largest batch that trains: a pure function of the trials so far.
 
 What a step needs grows in nearly straight lines with the batch, a line for each phase, so two or three small batches
 say where memory ends. The lines of what is allocated give a bound from above: the allocator loses some memory in
@@ -24,7 +24,7 @@ _LOST = 0.012  # of the memory: what half-used segments cost ResNet-50 on three 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class TrialFigures:
     """One try: `needs_bytes` were in use at its peaks (by name; each must stay below the memory there is), and
     `held_bytes` were held for all of them. Both are of a run to the end, also where that is a failure by what it held.
     """
@@ -43,28 +43,28 @@ class Bounds:
     start: int = 1
     most: int | None = None
     multiple_of: int = 1
-    rehearsed: int | None = None  # the largest batch that trains, by acting out what the tries asked of the allocator
+    rehearsed: int | None = None  # the largest batch that trains, by acting out what the trials asked of the allocator
     guided_tries: int = 8  # after so many the lines have had their chance, and halving ends the search
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edge:
-    """What the tries prove: the largest batch that trains and the smallest above it that does not."""
+class BatchBoundary:
+    """What the trials prove: the largest batch that trains and the smallest above it that does not."""
 
     trains: int  # 0: none did
     fails: int | None  # None: none did not
 
 
-def find_edge(samples: Sequence[Sample]) -> Edge:
+def find_boundary(samples: Sequence[TrialFigures]) -> BatchBoundary:
     """Return the edge so far: above the largest batch that trained, whatever failed below it."""
     trains = max((sample.batch_size for sample in samples if sample.trains), default=0)
     fails = [sample.batch_size for sample in samples if not sample.trains and sample.batch_size > trains]
-    return Edge(trains=trains, fails=min(fails, default=None))
+    return BatchBoundary(trains=trains, fails=min(fails, default=None))
 
 
-def next_batch_size(samples: Sequence[Sample], bounds: Bounds) -> int | None:
-    """Return the batch size to try next, or ``None`` where the edge is proven or a bound is reached."""
-    unit, edge = bounds.multiple_of, find_edge(samples)
+def next_batch_size(samples: Sequence[TrialFigures], bounds: Bounds) -> int | None:
+    """Return the batch size to try next, or ``None`` where the edge is verified or a bound is reached."""
+    unit, edge = bounds.multiple_of, find_boundary(samples)
     most = None if bounds.most is None else bounds.most // unit
     if not samples:
         first = -(-bounds.start // unit)
@@ -91,7 +91,7 @@ def fit_line(points: Sequence[tuple[int, int]]) -> tuple[float, float, float] | 
     return intercept, slope, max(abs(y - intercept - slope * x) for x, y in points)
 
 
-def _beyond(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int | None:
+def _beyond(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int | None:
     """A batch size above an edge that much memory was left at: a larger batch may cut it up better, and train."""
     unit, fails = bounds.multiple_of, edge.fails or 0
     trained = sorted((s for s in samples if s.trains), key=lambda sample: sample.batch_size)
@@ -106,7 +106,7 @@ def _beyond(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int | None
     return size if fails < size < end else None
 
 
-def _guess(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int:
+def _guess(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int:
     """A batch size in units of `multiple_of`, not yet kept within the edge."""
     unit = bounds.multiple_of
     low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
@@ -125,7 +125,7 @@ def _guess(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int:
     return _near(low, high, (_edge_of(held, bounds.available_bytes) / unit, upper))
 
 
-def _rehearsed(samples: Sequence[Sample], bounds: Bounds, low: int, high: int | None) -> int:
+def _rehearsed(samples: Sequence[TrialFigures], bounds: Bounds, low: int, high: int | None) -> int:
     """What was expected to train; where that failed, a little below, and further below with each failure more.
 
     Where more trains than was expected, again and again, the steps up become longer too.
@@ -142,7 +142,7 @@ def _rehearsed(samples: Sequence[Sample], bounds: Bounds, low: int, high: int | 
     return below if below > low else _halve(low, high)
 
 
-def _between(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int | None:
+def _between(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int | None:
     """Where the line between the two sides of the edge crosses the memory, if the one that fails ran to its end."""
     held = {sample.batch_size: sample.held_bytes for sample in samples}
     below, above = held.get(edge.trains), held.get(edge.fails or 0)
@@ -164,7 +164,7 @@ def _near(low: int, high: int | None, between: tuple[float, float]) -> int:
     return (floor + top) // 2 if floor < top else (low + top) // 2
 
 
-def _unguided(samples: Sequence[Sample], bounds: Bounds, edge: Edge) -> int:
+def _unguided(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int:
     """Halving; where nothing has failed yet, the size at which the lines say that something must, if there is one."""
     unit = bounds.multiple_of
     low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
@@ -181,7 +181,7 @@ def _halve(low: int, high: int | None) -> int:
     return high // _GROWTH if not low else math.isqrt(low * high) if high > 4 * low else (low + high) // 2
 
 
-def _upper_bound(trained: Sequence[Sample], available_bytes: int) -> float:
+def _upper_bound(trained: Sequence[TrialFigures], available_bytes: int) -> float:
     """The batch size at which the first of the needs takes all memory."""
     names = {name for sample in trained for name in sample.needs_bytes}
     lines = [[(s.batch_size, s.needs_bytes[name]) for s in trained if name in s.needs_bytes] for name in names]

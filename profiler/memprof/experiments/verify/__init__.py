@@ -1,6 +1,6 @@
-"""A card against its phantom: the same battery of training steps on both, and the difference in bytes."""
+"""A card against its phantom: the same training steps on both, and the difference in bytes."""
 
-from memprof.experiments.verify.cases import Entry, battery
+from memprof.experiments.verify.cases import Entry, verify_cases
 from memprof.experiments.verify.device import phantom_of
 from memprof.experiments.verify.record import (
     FIGURES,
@@ -19,10 +19,10 @@ __all__ = [
     "Figures",
     "Row",
     "Verification",
-    "battery",
     "file_name",
     "load_verification",
     "phantom_of",
     "to_json",
     "verify",
+    "verify_cases",
 ]

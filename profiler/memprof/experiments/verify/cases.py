@@ -44,7 +44,7 @@ _WITH_AUTOCAST = ("resnet18", "resnet50", "mobilenet_v2", "vit_b_16", "encoder",
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One point of the battery. Its config has no other."""
+    """One test case. Its config has one point."""
 
     model: str  # "resnet18, batch 16"
     point: str  # "adam, fp32"
@@ -56,7 +56,7 @@ class Entry:
         return f"{self.model}, {self.point}"
 
 
-def battery(autocast: Precision = Precision.AMP_BF16) -> tuple[Entry, ...]:
+def verify_cases(autocast: Precision = Precision.AMP_BF16) -> tuple[Entry, ...]:
     """Return the points, those with `autocast` after the others of their model.
 
     Cards before Ampere have no bfloat16: give them amp-fp16.

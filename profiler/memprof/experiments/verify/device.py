@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memprof.gpus.catalog import GpuSpec
-from memprof.gpus.probe import ask_card
+from memprof.gpus.probe import ask_gpu
 from memprof.gpus.select import Device, phantom_device
 
 
@@ -17,16 +17,16 @@ def phantom_of(card: Device) -> Device:
     Raises:
         DeviceError: the card cannot be read, or this machine cannot have a phantom.
     """
-    return phantom_device(_spec(read_card(card)))
+    return phantom_device(_spec(read_gpu(card)))
 
 
-def read_card(card: Device) -> dict[str, Any]:
+def read_gpu(card: Device) -> dict[str, Any]:
     """Return what `memprof.gpus.probe_device` reads of `card`.
 
     Raises:
         DeviceError: it cannot be read.
     """
-    return ask_card(card, "memprof.gpus.probe_device")
+    return ask_gpu(card, "memprof.gpus.probe_device")
 
 
 def _spec(read: Mapping[str, Any]) -> GpuSpec:

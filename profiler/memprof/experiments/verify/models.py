@@ -1,4 +1,4 @@
-"""Two models of the battery that no library has. They are built by name, as anybody's own models are."""
+"""Two models of the test cases that no library has. They are built by name, as anybody's own models are."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION, Environment, Outcome, Status
-from memprof.results.diff import Unlikeness, find_unlikeness
+from memprof.results.diff import Mismatch, find_unlikeness
 
 FIGURES = ("requested", "allocated", "reserved")
 
@@ -46,7 +46,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One point of the battery on both sides."""
+    """One test case on both sides."""
 
     model: str  # "resnet18, batch 16"
     point: str  # "adam, fp32"
@@ -80,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A card beside its phantom: the circumstances of both, and a row for each point of the battery.
+    """A card beside its phantom: the circumstances of both, and a row for each test case.
 
     Each side's environment has its source, so that nothing is called measured that is not.
     """
@@ -90,7 +90,7 @@ class Verification:
     rows: tuple[Row, ...]
 
     @property
-    def unlike(self) -> tuple[Unlikeness, ...]:
+    def unlike(self) -> tuple[Mismatch, ...]:
         """The versions in which the two sides differ; then their figures do not compare."""
         apart = ("source", "GPU")  # as they are meant to be
         return tuple(found for found in find_unlikeness(self.card, self.phantom) if found.name not in apart)

@@ -1,4 +1,4 @@
-"""The battery on two devices, one worker each: rows as they come."""
+"""The test cases on two devices, one worker each: rows as they come."""
 
 from __future__ import annotations
 
@@ -56,4 +56,4 @@ def _job(entry: Entry) -> Job:
 
 
 def _loaded(entry: Entry) -> LoadedConfig:
-    return LoadedConfig(config=entry.config, folder=FOLDER, path=FOLDER / "battery.py")
+    return LoadedConfig(config=entry.config, folder=FOLDER, path=FOLDER / "cases.py")

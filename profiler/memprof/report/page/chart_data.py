@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from memprof.records import MaxBatch, Source, Status, Try
+from memprof.records import MaxBatch, Source, Status, Trial
 from memprof.report.page.charts import Band, Chart, Line, Mark
 from memprof.report.page.scales import Scale, batch_scale, byte_scale, line_scale, position_scale
 from memprof.report.plots.axes import byte_axis
@@ -39,12 +39,12 @@ def batch_chart(picture: BatchPicture) -> Chart:
 
 def tries_chart(answer: MaxBatch) -> Chart:
     """Return what each try held, allocated and on the device, up to the memory that there is, and the fitted line."""
-    tries = sorted({done.batch_size: done for done in (*answer.tries, *answer.more_tries)}.values(), key=_batch_size)
-    sizes = [0, *(done.batch_size for done in tries)]  # from no sample on, whose bytes are those that are fixed
+    trials = sorted({done.batch_size: done for done in (*answer.trials, *answer.more_trials)}.values(), key=_batch_size)
+    sizes = [0, *(done.batch_size for done in trials)]  # from no sample on, whose bytes are those that are fixed
     lines = [
-        Line(name="device", colour="line-0", ys=_held(tries, device=True, trained=True)),
-        Line(name="allocated", colour="line-1", ys=_held(tries, device=False, trained=True)),
-        Line(name="did not train (device)", colour="alarm", ys=_held(tries, device=True, trained=False), look="dots"),
+        Line(name="device", colour="line-0", ys=_held(trials, device=True, trained=True)),
+        Line(name="allocated", colour="line-1", ys=_held(trials, device=False, trained=True)),
+        Line(name="did not train (device)", colour="alarm", ys=_held(trials, device=True, trained=False), look="dots"),
     ]
     if answer.fit is not None:
         fitted = tuple(answer.fit.fixed_bytes + size * answer.fit.bytes_per_sample for size in sizes)
@@ -53,7 +53,7 @@ def tries_chart(answer: MaxBatch) -> Chart:
     room = answer.memory_limit_bytes or answer.gpu_total_bytes
     name = "memory limit" if answer.memory_limit_bytes else f"memory of {answer.gpu}"
     return _over_batches(
-        "tries-chart",
+        "trials-chart",
         f"What each try held ({answer.source.value})",
         (sizes, line_scale(sizes)),
         shown,
@@ -62,14 +62,14 @@ def tries_chart(answer: MaxBatch) -> Chart:
     )
 
 
-def _batch_size(done: Try) -> int:
+def _batch_size(done: Trial) -> int:
     return done.batch_size
 
 
-def _held(tries: Sequence[Try], *, device: bool, trained: bool) -> tuple[int | None, ...]:
-    """The bytes of the tries that trained, or of the others; none at batch size 0."""
-    figures = [done.device_bytes if device else done.peak_allocated_bytes for done in tries]
-    ended = [done.status is Status.OK for done in tries]
+def _held(trials: Sequence[Trial], *, device: bool, trained: bool) -> tuple[int | None, ...]:
+    """The bytes of the trials that trained, or of the others; none at batch size 0."""
+    figures = [done.device_bytes if device else done.peak_allocated_bytes for done in trials]
+    ended = [done.status is Status.OK for done in trials]
     return (None, *(figure if ok is trained else None for ok, figure in zip(ended, figures, strict=True)))
 
 

@@ -40,7 +40,7 @@ class Saved(Generic[T]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class Skipped:
     """A saved result that is not on the page, and why not."""
 
     path: Path
@@ -49,7 +49,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
+class ReportInputs:
     """What one page is made of: at most one result of each kind, all alike. ``None`` where there is none."""
 
     name: str
@@ -58,7 +58,7 @@ class Gathered:
     comparison: Saved[Records] | None = None
     max_batch: Saved[MaxBatches] | None = None
     explained: Saved[Explained] | None = None
-    left_out: tuple[LeftOut, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     older: int = 0  # results that a newer one of their kind stands for
 
     @property
@@ -79,7 +79,7 @@ class Gathered:
         return tuple(saved for saved in every if saved is not None)
 
 
-def gather(place: str | Path, root: Path = Path("results")) -> Gathered:
+def collect(place: str | Path, root: Path = Path("results")) -> ReportInputs:
     """Return what belongs on a page about `place`: a result's folder (it alone), or a config's name (all alike).
 
     Raises:
@@ -92,10 +92,10 @@ def gather(place: str | Path, root: Path = Path("results")) -> Gathered:
     return _put_together([_read(result.path, result.manifest)])
 
 
-def _gather_runs(runs: Sequence[Path]) -> Gathered:
+def _gather_runs(runs: Sequence[Path]) -> ReportInputs:
     """Take the newest run that is whole, then the newest of each other kind that is alike with those taken."""
     taken: list[Saved[object]] = []
-    left_out: list[LeftOut] = []
+    skipped: list[Skipped] = []
     older = 0
     for path in runs:
         what = "a result"
@@ -107,16 +107,16 @@ def _gather_runs(runs: Sequence[Path]) -> Gathered:
             what = manifest.kind.noun
             saved = _read(path, manifest)
         except ResultError as error:
-            left_out.append(LeftOut(path=path, what=what, reason=str(error)))
+            skipped.append(Skipped(path=path, what=what, reason=str(error)))
             continue
         reason = next((reason for other in taken if (reason := _unlike(saved, other))), None)
         if reason:
-            left_out.append(LeftOut(path=path, what=what, reason=reason))
+            skipped.append(Skipped(path=path, what=what, reason=reason))
         else:
             taken.append(saved)
     if not taken:
-        raise ResultError(left_out[0].reason)
-    return replace(_put_together(taken), left_out=tuple(left_out), older=older)
+        raise ResultError(skipped[0].reason)
+    return replace(_put_together(taken), skipped=tuple(skipped), older=older)
 
 
 def _read(path: Path, manifest: Manifest) -> Saved[object]:
@@ -142,10 +142,10 @@ def _unlike(saved: Saved[object], other: Saved[object]) -> str:
     return "; ".join(f"{item.name} is {item.before}, not {item.after}" for item in (*found, *changed))
 
 
-def _put_together(taken: Sequence[Saved[object]]) -> Gathered:
+def _put_together(taken: Sequence[Saved[object]]) -> ReportInputs:
     by_kind = {saved.manifest.kind: saved for saved in taken}
     first = next((saved for saved in taken if len(saved.gpus) == 1), taken[0])
-    return Gathered(
+    return ReportInputs(
         name=first.manifest.name,
         environment=first.manifest.environment,
         sweep=by_kind.get(Kind.SWEEP),  # type: ignore[arg-type]  # `_read` gives each kind its content

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memprof.records import Source
-from memprof.report.page.collect import Gathered
+from memprof.report.page.collect import ReportInputs
 from memprof.report.page.compare_section import knobs_section
 from memprof.report.page.elements import Section
 from memprof.report.page.explain_section import peak_section
@@ -25,35 +25,35 @@ class Page:
     sections: tuple[Section, ...]
 
 
-def make_page(gathered: Gathered) -> Page:
+def make_page(inputs: ReportInputs) -> Page:
     """Return the page: the answer first, then how far it goes, the peak, the batch sizes, the knobs and the origin."""
     sections = []
-    if gathered.max_batch is not None:
-        sections.append(max_batch_section(gathered.max_batch.content))
-    if gathered.explained is not None:
-        sections.append(peak_section(gathered.explained.content))
-    if gathered.sweep is not None:
-        sections.append(sweep_section(gathered.sweep.content))
-    if gathered.comparison is not None:
-        sections.append(knobs_section(gathered.comparison.content, gathered.comparison.manifest.variants))
+    if inputs.max_batch is not None:
+        sections.append(max_batch_section(inputs.max_batch.content))
+    if inputs.explained is not None:
+        sections.append(peak_section(inputs.explained.content))
+    if inputs.sweep is not None:
+        sections.append(sweep_section(inputs.sweep.content))
+    if inputs.comparison is not None:
+        sections.append(knobs_section(inputs.comparison.content, inputs.comparison.manifest.variants))
     return Page(
-        title=gathered.name,
-        source=gathered.source,
-        circumstances=_circumstances(gathered),
-        verdict=judge(gathered),
-        sections=(*sections, origin_section(gathered)),
+        title=inputs.name,
+        source=inputs.source,
+        circumstances=_circumstances(inputs),
+        verdict=judge(inputs),
+        sections=(*sections, origin_section(inputs)),
     )
 
 
-def _circumstances(gathered: Gathered) -> tuple[str, ...]:
-    config = gathered.results[0].manifest.config
+def _circumstances(inputs: ReportInputs) -> tuple[str, ...]:
+    config = inputs.results[0].manifest.config
     model = config.get("model", {}).get("name")
     parts = (
-        model if model != gathered.name else None,
-        gpu_text(gathered),
-        gathered.source.value,
+        model if model != inputs.name else None,
+        gpu_text(inputs),
+        inputs.source.value,
         config.get("precision"),
         config.get("mode"),
-        f"torch {gathered.environment.torch_version}",
+        f"torch {inputs.environment.torch_version}",
     )
     return tuple(str(part) for part in parts if part)

@@ -10,10 +10,10 @@ from memprof.breakdown.explanation import (
     Difference,
     Explained,
     Explanation,
+    MemoryLevel,
     ModuleRow,
-    Moment,
     Parts,
-    Rung,
+    PeakContext,
 )
 from memprof.records import RunRecord
 from memprof.report.page.chart_data import timeline_chart
@@ -35,7 +35,7 @@ from memprof.report.page.summary_section import what_ran
 from memprof.report.plots.build import timeline_picture
 from memprof.report.plots.colors import in_stack_order
 from memprof.report.terminal.columns import reason_of
-from memprof.report.terminal.explain import RUNG_MEANINGS, part_name, short_lines, where
+from memprof.report.terminal.explain import LEVEL_MEANINGS, part_name, short_lines, where
 from memprof.units import UNKNOWN, format_bytes
 
 MOST_BLOCKS = 25  # in the table; the note beneath it has the sum of the others
@@ -52,7 +52,7 @@ def peak_section(explained: Explained) -> Section:
         title="The peak, taken apart",
         lead=(*_ending(record), _where(explanation, record), *_unknown(explanation)),
         parts=(
-            ladder(explanation, record),
+            memory_levels(explanation, record),
             *_timeline(explained),
             differences_table(explained.differences, record),
             blocks_table(explanation),
@@ -90,8 +90,8 @@ def segments(parts: Parts) -> tuple[Segment, ...]:
     return tuple(Segment(category=name, name=part_name(name), bytes=parts[name]) for name in held)
 
 
-def ladder(explanation: Explanation, record: RunRecord) -> Bars:
-    """Return requested → allocated → reserved → device, each rung with what it adds to the one before."""
+def memory_levels(explanation: Explanation, record: RunRecord) -> Bars:
+    """Return requested → allocated → reserved → device, each level with what it adds to the one before."""
     parts: dict[str, Parts] = {
         "requested": {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING},
         "allocated": explanation.allocated_parts,
@@ -99,8 +99,8 @@ def ladder(explanation: Explanation, record: RunRecord) -> Bars:
         "device": explanation.device_parts or {},
     }
     bars = tuple(
-        Bar(name=rung.name, segments=segments(parts[rung.name]), total_bytes=rung.bytes, note=_meaning(rung))
-        for rung in explanation.ladder
+        Bar(name=level.name, segments=segments(parts[level.name]), total_bytes=level.bytes, note=_meaning(level))
+        for level in explanation.memory_levels
     )
     notes = ["Requested and allocated are those of the instant of the peak; reserved and device of their own highest."]
     if record.environment.gpu_total_bytes:
@@ -110,12 +110,12 @@ def ladder(explanation: Explanation, record: RunRecord) -> Bars:
     )
 
 
-def _meaning(rung: Rung) -> str:
-    """What the rung counts, and what it adds to the one below: ``torch.cuda.max_memory_reserved: 46.00 MiB more``."""
-    meaning = RUNG_MEANINGS[rung.name]
-    if not rung.added_name:
+def _meaning(level: MemoryLevel) -> str:
+    """What the level counts, and what it adds to the one below: ``torch.cuda.max_memory_reserved: 46.00 MiB more``."""
+    meaning = LEVEL_MEANINGS[level.name]
+    if not level.added_name:
         return meaning
-    return f"{meaning}: {format_bytes(rung.added_bytes, signed=True)} {part_name(rung.added_name)}"
+    return f"{meaning}: {format_bytes(level.added_bytes, signed=True)} {part_name(level.added_name)}"
 
 
 def differences_table(differences: Sequence[Difference], record: RunRecord) -> Table:
@@ -193,7 +193,7 @@ def moments_table(explanation: Explanation) -> Table:
     return Table(caption="The peak and the next highest points", headings=headings, rows=rows, brief=False)
 
 
-def _moment_row(moment: Moment) -> tuple[Cell, ...]:
+def _moment_row(moment: PeakContext) -> tuple[Cell, ...]:
     place = [part_name(moment.phase) if moment.phase else "before the first step", moment.module or ""]
     step = Cell(text=UNKNOWN if moment.step is None else str(moment.step), sort=moment.step)
     return (

@@ -12,16 +12,16 @@ from markupsafe import Markup
 
 from memprof._version import __version__
 from memprof.report.page.charts import Chart
-from memprof.report.page.collect import Gathered
+from memprof.report.page.collect import ReportInputs
 from memprof.report.page.document import make_page
 from memprof.report.plots.colors import THEMES, Theme, ThemeName, text_on
 from memprof.units import format_bytes
 
 
-def to_html(gathered: Gathered) -> str:
+def to_html(inputs: ReportInputs) -> str:
     """Return the page as HTML, complete in itself: it makes no request of the network."""
     template = _environment().get_template("page.html")
-    return template.render(page=make_page(gathered), version=__version__)
+    return template.render(page=make_page(inputs), version=__version__)
 
 
 @cache

@@ -1,11 +1,11 @@
-"""The page as Markdown for a pull request: the verdict, compact tables, the ladder, the largest blocks."""
+"""The page as Markdown for a pull request: the verdict, compact tables, the memory levels, the largest blocks."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from memprof.report.page.collect import Gathered
+from memprof.report.page.collect import ReportInputs
 from memprof.report.page.document import make_page
 from memprof.report.page.elements import Bars, Cell, Code, Listing, Part, Section, Table
 from memprof.report.terminal.layout import shorten
@@ -16,9 +16,9 @@ _WIDEST = 80  # characters of a cell
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~@&])")
 
 
-def to_markdown(gathered: Gathered) -> str:
+def to_markdown(inputs: ReportInputs) -> str:
     """Return the page in GitHub's Markdown. What users named themselves cannot break out of its place."""
-    page = make_page(gathered)
+    page = make_page(inputs)
     lines = [
         f"## {escape(page.title)}: GPU memory",
         "",

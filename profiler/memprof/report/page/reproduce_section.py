@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from memprof.report.page.collect import Gathered
+from memprof.report.page.collect import ReportInputs
 from memprof.report.page.elements import Code, Heading, Listing, Part, Section, Table, text_cell
 from memprof.report.page.summary_section import gpu_text
 
@@ -26,42 +26,42 @@ _NAMES = {
 }
 
 
-def origin_section(gathered: Gathered) -> Section:
+def origin_section(inputs: ReportInputs) -> Section:
     """Return where the page's figures come from and how to make them again."""
     parts: list[Part] = [
-        commands(gathered),
-        environment_table(gathered),
-        Code(caption="The whole config", text=config_yaml(gathered.results[0].manifest.config), folded=True),
-        Listing(caption="Made of", items=tuple(_origin(saved) for saved in gathered.results)),
+        commands(inputs),
+        environment_table(inputs),
+        Code(caption="The whole config", text=config_yaml(inputs.results[0].manifest.config), folded=True),
+        Listing(caption="Made of", items=tuple(_origin(saved) for saved in inputs.results)),
     ]
-    left_out = tuple(f"{item.path}, {item.what}: {item.reason}" for item in gathered.left_out)
-    if left_out:
-        parts.append(Listing(caption="Left out, because it is not alike or cannot be read", items=left_out))
-    older = f"{gathered.older} older results of the same kinds are not on the page."
-    lead = (older,) if gathered.older else ()
+    skipped = tuple(f"{item.path}, {item.what}: {item.reason}" for item in inputs.skipped)
+    if skipped:
+        parts.append(Listing(caption="Left out, because it is not alike or cannot be read", items=skipped))
+    older = f"{inputs.older} older results of the same kinds are not on the page."
+    lead = (older,) if inputs.older else ()
     return Section(id="origin", title="How to make it again", lead=lead, parts=tuple(parts))
 
 
-def commands(gathered: Gathered) -> Code:
+def commands(inputs: ReportInputs) -> Code:
     """Return what to type: the versions that decide the figures, then the commands that were run."""
-    environment = gathered.environment
+    environment = inputs.environment
     torch = environment.torch_version.partition("+")[0]
     packages = [f"memprof-gpu=={environment.memprof_version}", f"torch=={torch}"]
     if environment.torchvision_version:
         packages.append(f"torchvision=={environment.torchvision_version.partition('+')[0]}")
     settings = environment.allocator_settings
     before = f"PYTORCH_CUDA_ALLOC_CONF={shlex.quote(settings)} " if settings else ""
-    ran = dict.fromkeys(shlex.join(saved.manifest.command) for saved in gathered.results)
+    ran = dict.fromkeys(shlex.join(saved.manifest.command) for saved in inputs.results)
     lines = [f"pip install {' '.join(packages)}", *(f"{before}{command}" for command in ran)]
     return Code(caption="Commands", text="\n".join(lines))
 
 
-def environment_table(gathered: Gathered) -> Table:
+def environment_table(inputs: ReportInputs) -> Table:
     """Return the circumstances of the runs."""
-    known = asdict(gathered.environment)
+    known = asdict(inputs.environment)
     facts = {
-        "GPU": gpu_text(gathered),
-        "source": gathered.source.value,
+        "GPU": gpu_text(inputs),
+        "source": inputs.source.value,
         **{name: known[key] for name, key in _NAMES.items()},
     }
     rows = tuple((text_cell(name), text_cell(value)) for name, value in facts.items() if value)

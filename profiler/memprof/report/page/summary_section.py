@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from memprof.records import MaxBatch, RunRecord, Source, Status
-from memprof.report.page.collect import Gathered
+from memprof.report.page.collect import ReportInputs
 from memprof.report.terminal.max_batch import does_not_fit, proof
 from memprof.report.terminal.sweep import MEANINGS
 from memprof.units import format_bytes, format_percent
@@ -39,29 +39,29 @@ class Verdict:
     facts: tuple[Fact, ...]
 
 
-def judge(gathered: Gathered) -> Verdict:
+def judge(inputs: ReportInputs) -> Verdict:
     """Return the verdict of what is there: of a max-batch answer if there is one, else of the runs that were tried."""
-    answer, records = _answer_here(gathered), _tried_records(gathered)
-    if len(gathered.gpus) > 1 and gathered.max_batch:
-        fits, headline, reach = _across(gathered.max_batch.content)
+    answer, records = _answer_here(inputs), _tried_records(inputs)
+    if len(inputs.gpus) > 1 and inputs.max_batch:
+        fits, headline, reach = _across(inputs.max_batch.content)
     elif answer is not None:
         fits, headline, reach = _searched(answer)
-    elif gathered.source is Source.ANALYTIC:
+    elif inputs.source is Source.ANALYTIC:
         fits, headline, reach = Fits.UNKNOWN, "No GPU took part, so whether it fits was not tried.", ()
     else:
         fits, headline, reach = _tried(records)
-    explained = (gathered.explained.content.record,) if gathered.explained else ()
-    facts = (*reach, *_peak(explained or records, answer), _source(gathered.source))
+    explained = (inputs.explained.content.record,) if inputs.explained else ()
+    facts = (*reach, *_peak(explained or records, answer), _source(inputs.source))
     return Verdict(fits=fits, headline=headline, facts=facts)
 
 
-def gpu_text(gathered: Gathered) -> str:
+def gpu_text(inputs: ReportInputs) -> str:
     """Return the page's GPU and its memory, or the names of several, with the word phantom where they are ones."""
-    phantom = " (phantom)" if gathered.source is Source.EMULATED else ""
-    if len(gathered.gpus) > 1:
-        return f"{', '.join(str(gpu) for gpu in gathered.gpus)}{phantom}"
-    memory = gathered.environment.gpu_total_bytes
-    name = f"{gathered.environment.gpu}{phantom}" if gathered.environment.gpu else "no GPU"
+    phantom = " (phantom)" if inputs.source is Source.EMULATED else ""
+    if len(inputs.gpus) > 1:
+        return f"{', '.join(str(gpu) for gpu in inputs.gpus)}{phantom}"
+    memory = inputs.environment.gpu_total_bytes
+    name = f"{inputs.environment.gpu}{phantom}" if inputs.environment.gpu else "no GPU"
     return f"{name}, {format_bytes(memory)}" if memory else name
 
 
@@ -70,22 +70,22 @@ def what_ran(record: RunRecord) -> str:
     return f"{record.optimizer or record.mode}, batch {record.batch_size:,}"
 
 
-def _answer_here(gathered: Gathered) -> MaxBatch | None:
+def _answer_here(inputs: ReportInputs) -> MaxBatch | None:
     """The max-batch answer for the page's GPU; of several GPUs only where the other results say which it is."""
-    answers = gathered.max_batch.content if gathered.max_batch else []
+    answers = inputs.max_batch.content if inputs.max_batch else []
     if len(answers) == 1:
         return answers[0]
-    here = (answer for answer in answers if answer.gpu == gathered.environment.gpu)
-    return None if len(gathered.gpus) > 1 else next(here, None)
+    here = (answer for answer in answers if answer.gpu == inputs.environment.gpu)
+    return None if len(inputs.gpus) > 1 else next(here, None)
 
 
-def _tried_records(gathered: Gathered) -> tuple[RunRecord, ...]:
+def _tried_records(inputs: ReportInputs) -> tuple[RunRecord, ...]:
     """The runs of the config as it is: a sweep's, else the one that was explained, else a comparison's base."""
-    if gathered.sweep is not None:
-        return gathered.sweep.content
-    if gathered.explained is not None:
-        return (gathered.explained.content.record,)
-    return gathered.comparison.content[:1] if gathered.comparison else ()
+    if inputs.sweep is not None:
+        return inputs.sweep.content
+    if inputs.explained is not None:
+        return (inputs.explained.content.record,)
+    return inputs.comparison.content[:1] if inputs.comparison else ()
 
 
 def _searched(answer: MaxBatch) -> tuple[Fits, str, tuple[Fact, ...]]:
@@ -93,7 +93,7 @@ def _searched(answer: MaxBatch) -> tuple[Fits, str, tuple[Fact, ...]]:
         return Fits.NO, f"{does_not_fit(answer)}.", ()
     verb = "trains" if answer.optimizer else "runs"
     headline = f"It fits: the largest batch that {verb} is {answer.largest_batch_size:,}."
-    if not answer.proven:
+    if not answer.verified:
         headline = f"It fits: batch {answer.largest_batch_size:,} {verb}, and larger ones may."
     confirmed = "; two steps and an evaluation pass ran" if answer.confirmed is Status.OK else ""
     return (
@@ -164,7 +164,7 @@ def _peak(records: Sequence[RunRecord], answer: MaxBatch | None) -> tuple[Fact, 
         top = max(totals, key=lambda record: (record.breakdown and record.breakdown.total_bytes) or 0)
         total = top.breakdown.total_bytes if top.breakdown else None
         return (Fact(name="Analytic total", value=format_bytes(total), detail=f"of the textbook; {what_ran(top)}"),)
-    trained = [done for done in answer.tries if done.trains] if answer else []
+    trained = [done for done in answer.trials if done.trains] if answer else []
     if not trained or answer is None:
         return ()
     top_try = max(trained, key=lambda done: done.batch_size)

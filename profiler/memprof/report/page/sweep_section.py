@@ -69,7 +69,7 @@ def tries_table(answer: MaxBatch) -> Table:
             Cell(text=f"{done.seconds:.1f}", sort=done.seconds),
             text_cell(" ".join((done.error or "").split())),
         )
-        for done in (*answer.tries, *answer.more_tries)
+        for done in (*answer.trials, *answer.more_trials)
     )
     note = "Each try ran in a process of its own; device is what was reserved and the CUDA context."
     return Table(caption="Every try", headings=headings, rows=rows, notes=(note,))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from memprof.breakdown.explanation import Explained, Explanation, Moment, Parts
+from memprof.breakdown.explanation import Explained, Explanation, Parts, PeakContext
 from memprof.errors import ConfigError, ResultError
 from memprof.records import Breakdown, RunRecord, Source, Status
 from memprof.report.plots.axes import batch_axis, byte_axis
@@ -252,7 +252,7 @@ def _explanation(explained: Explained) -> Explanation:
     return explained.explanation
 
 
-def _place(moment: Moment) -> str:
+def _place(moment: PeakContext) -> str:
     where = "the model" if moment.module == "" else moment.module
     phase = moment.phase.value if moment.phase else None
     stretch = f"{phase} of {where}" if phase and where else phase or where

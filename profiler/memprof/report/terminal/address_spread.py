@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from memprof.breakdown.address_spread import FIGURES, AddressRun, ErrorBar, Spread
+from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread, Spread
 from memprof.report.terminal.layout import Column, Grid, lay_out
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
@@ -15,7 +15,7 @@ _OF_THIS = "ties as this PyTorch breaks them, on phantoms"
 _OF_OLDER = "ties broken by address, as before PyTorch 2.12, acted out"
 
 
-def error_bar_lines(bar: ErrorBar, width: int) -> list[Text]:
+def error_bar_lines(bar: AddressSpread, width: int) -> list[Text]:
     """Return the spread of each figure over the runs and over what was acted out, and what ended otherwise."""
     rows = [(_OF_THIS, figure, bar.spread(figure)) for figure in FIGURES]
     rows += [(_OF_OLDER, figure, bar.acted_out_spread(figure)) for figure in FIGURES if bar.acted_out]
@@ -46,11 +46,11 @@ def _percent(spread: Spread | None) -> str:
     return f"{share:.3f} %" if 0 < share < 0.05 else format_percent(share, signed=False)
 
 
-def _ended(run: AddressRun, bar: ErrorBar) -> str:
+def _ended(run: AddressRun, bar: AddressSpread) -> str:
     how = "acted out, " if run in bar.acted_out else ""
     return f"{run.policy.value}: {how}ended with {run.status.value}, so it does not count"
 
 
-def _not_acted_out(bar: ErrorBar) -> Iterator[str]:
+def _not_acted_out(bar: AddressSpread) -> Iterator[str]:
     if not bar.acted_out:
         yield "ties broken by address: not acted out, for want of a whole run under PyTorch's own allocator settings"

@@ -11,8 +11,8 @@ from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal import columns
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.report.terminal.sweep import MEANINGS
-from memprof.results.comparison import Answer, State, against_base
-from memprof.results.diff import Change, Comparison, Pair, Unlikeness, figure_of
+from memprof.results.comparison import State, VariantResult, against_base
+from memprof.results.diff import Change, Comparison, Mismatch, Pair, figure_of
 from memprof.results.regression import Verdict
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
@@ -26,7 +26,7 @@ _CATEGORIES = {
 }
 
 
-def compare_table(answers: Sequence[Answer], states: Sequence[State], width: int = 80) -> RenderableType:
+def compare_table(answers: Sequence[VariantResult], states: Sequence[State], width: int = 80) -> RenderableType:
     """Return the variants of one config against the first, the base: breakdown, peak, reserved and change.
 
     Where not all columns fit into `width` cells, the analytic ones stand in a second table below.
@@ -114,7 +114,7 @@ def _shared(records: Sequence[RunRecord], value: Callable[[RunRecord], object]) 
     return values.pop() if len(values) == 1 else None
 
 
-def _answers_grid(answers: Sequence[Answer], shown: Sequence[Column], width: int, notes: bool = True) -> Grid:
+def _answers_grid(answers: Sequence[VariantResult], shown: Sequence[Column], width: int, notes: bool = True) -> Grid:
     most = max(12, width // 3)
     stub = Column(heading="variant", cells=tuple(shorten(answer.name, most) for answer in answers))
     reasons = columns.notes([answer.record for answer in answers]) if notes else {}
@@ -137,7 +137,7 @@ def _analytic_columns(records: Sequence[RunRecord]) -> list[Column]:
     ]
 
 
-def _read_columns(answers: Sequence[Answer]) -> list[Column]:
+def _read_columns(answers: Sequence[VariantResult]) -> list[Column]:
     records = [answer.record for answer in answers]
     analytic = records[0].source is Source.ANALYTIC
     figure, name = ("analytic_total_bytes", "total") if analytic else ("peak_allocated_bytes", "peak")
@@ -214,7 +214,7 @@ def _only(title: str, pairs: Sequence[Pair]) -> list[Text]:
     return [Text(f"{title}: {'; '.join(pair.label for pair in pairs)}")] if pairs else []
 
 
-def _wrapped(title: str, items: Iterable[Unlikeness] | None = None, style: str = "dim") -> list[Text]:
+def _wrapped(title: str, items: Iterable[Mismatch] | None = None, style: str = "dim") -> list[Text]:
     if items is None:
         return [Text(title, style)]
     said = "; ".join(f"{item.name} {item.before} → {item.after}" for item in items)

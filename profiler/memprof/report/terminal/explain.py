@@ -1,4 +1,4 @@
-"""An explanation for a terminal: the ladder, the peak by category, the modules, the largest blocks, the other peaks."""
+"""An explanation for a terminal: memory levels, the peak by category, modules, largest blocks and other peaks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from memprof.breakdown.explanation import (
     Difference,
     Explained,
     Explanation,
-    Moment,
     Parts,
+    PeakContext,
 )
 from memprof.records import Source, Status
 from memprof.report.terminal.address_spread import TITLE, error_bar_lines
@@ -31,7 +31,7 @@ from memprof.report.terminal.summary import down_to, module_grid
 from memprof.report.terminal.sweep import MEANINGS, record_title
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
-RUNG_MEANINGS = {
+LEVEL_MEANINGS = {
     "requested": "what the program asked for",
     "allocated": "torch.cuda.max_memory_allocated",
     "reserved": "torch.cuda.max_memory_reserved",
@@ -71,8 +71,8 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
     if explanation is None:
         return Group(*head)
     parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
-    if explained.error_bar is not None:
-        bar = [Text(TITLE, "bold"), *error_bar_lines(explained.error_bar, width), Text()]
+    if explained.address_spread is not None:
+        bar = [Text(TITLE, "bold"), *error_bar_lines(explained.address_spread, width), Text()]
         parts = [*parts[:-1], *bar, parts[-1]]  # what the figures' source means stays last
     return Group(*head, *parts)
 
@@ -118,7 +118,7 @@ def peak_line(explanation: Explanation) -> Text:
     return line
 
 
-def where(moment: Moment) -> str:
+def where(moment: PeakContext) -> str:
     """Return a moment's place in words: ``backward of step 2, in layer4.0.conv1 (convolution_backward)``."""
     if moment.step is None and moment.phase is None:
         return "the time before the first step"
@@ -129,7 +129,7 @@ def where(moment: Moment) -> str:
     return f"{phase}{step}{module}{operator}"
 
 
-def _place(moment: Moment) -> str:
+def _place(moment: PeakContext) -> str:
     """The same without the step, which the row names."""
     return where(replace(moment, step=None)) if moment.phase else where(moment)
 
@@ -141,14 +141,14 @@ def part_name(name: str) -> str:
 
 def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
     names, sizes, meanings = [], [], []
-    for rung in explanation.ladder:
-        if rung.added_name:
-            names.append(f"+ {part_name(rung.added_name)}")
-            sizes.append(format_bytes(rung.added_bytes))
-            meanings.append(RUNG_MEANINGS.get(rung.added_name, "by the time that NVML was asked"))
-        names.append(part_name(rung.name))
-        sizes.append(format_bytes(rung.bytes))
-        meanings.append(RUNG_MEANINGS[rung.name])
+    for level in explanation.memory_levels:
+        if level.added_name:
+            names.append(f"+ {part_name(level.added_name)}")
+            sizes.append(format_bytes(level.added_bytes))
+            meanings.append(LEVEL_MEANINGS.get(level.added_name, "by the time that NVML was asked"))
+        names.append(part_name(level.name))
+        sizes.append(format_bytes(level.bytes))
+        meanings.append(LEVEL_MEANINGS[level.name])
     taken = max(map(len, names)) + max(map(len, sizes)) + 4
     grid = Grid(
         stub=Column(heading="", cells=tuple(names), left=True),

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import Rung, laid_out
+from memprof.experiments.memory_savers import MemorySaver, laid_out
 from memprof.records import RunRecord, Source
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out
 from memprof.report.terminal.sweep import MEANINGS
@@ -36,19 +36,19 @@ def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
         peaks = _peaks(best.within)
         count = len(best.within.reading.steps) if best.within.reading else 0
         shown = f"shown by a run of {count} steps in {memory}: {peaks}"
-        return [Text(f"fits: {names_of(best.rungs) or 'as it is configured'}", "bold green"), Text(shown)]
+        return [Text(f"fits: {names_of(best.savers) or 'as it is configured'}", "bold green"), Text(shown)]
     smallest = smallest_of(steps)
     if smallest is None:
         return [Text(f"does not fit into {memory}, and no run got to its end", "bold red")]
     reached = f"the smallest footprint reached is {_peaks(smallest.free)}"
-    knobs = names_of(smallest.rungs) or "the config as it is"
+    knobs = names_of(smallest.savers) or "the config as it is"
     return [Text(f"does not fit into {memory}: {reached}, with {knobs}", "bold red")]
 
 
-def names_of(rungs: Sequence[Rung]) -> str:
-    """Return the knobs that are left when `rungs` are laid out."""
-    left = laid_out(rungs)
-    return ", ".join(rung.name for rung in rungs if rung.settings[0] in left)
+def names_of(savers: Sequence[MemorySaver]) -> str:
+    """Return the knobs that are left when `savers` are laid out."""
+    left = laid_out(savers)
+    return ", ".join(saver.name for saver in savers if saver.settings[0] in left)
 
 
 def _peaks(record: RunRecord | None) -> str:

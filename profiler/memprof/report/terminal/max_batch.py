@@ -9,22 +9,22 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from memprof.records import Accumulation, MaxBatch, Source, Status, Stop
+from memprof.records import Accumulation, MaxBatch, Source, Status, StopReason
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.report.terminal.sweep import MEANINGS
 from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
 STOPS = {
-    Stop.MEMORY: "the GPU's memory",
-    Stop.MEMORY_LIMIT: "the memory limit (set_per_process_memory_fraction)",
-    Stop.GRID: "CUDA's limit of a kernel's grid, not memory",
-    Stop.INDEXING: "32-bit indexing of a kernel, not memory",
-    Stop.HOST_MEMORY: "the host's memory, not the GPU's",
-    Stop.POINT_TIMEOUT: "timeout_seconds, not memory",
-    Stop.ERROR: "an error, not memory",
-    Stop.MAX: "nothing up to the batch size asked for (--max)",
-    Stop.TIME: "the time limit of the search (--timeout)",
+    StopReason.MEMORY: "the GPU's memory",
+    StopReason.MEMORY_LIMIT: "the memory limit (set_per_process_memory_fraction)",
+    StopReason.GRID: "CUDA's limit of a kernel's grid, not memory",
+    StopReason.INDEXING: "32-bit indexing of a kernel, not memory",
+    StopReason.HOST_MEMORY: "the host's memory, not the GPU's",
+    StopReason.POINT_TIMEOUT: "timeout_seconds, not memory",
+    StopReason.ERROR: "an error, not memory",
+    StopReason.MAX: "nothing up to the batch size asked for (--max)",
+    StopReason.TIME: "the time limit of the search (--timeout)",
 }
 
 
@@ -42,7 +42,7 @@ def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
 def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableType:
     """Return the answers for several GPUs, the one with the largest batch first.
 
-    Where not all columns fit into `width` cells, the number of tries is left out first.
+    Where not all columns fit into `width` cells, the number of trials is left out first.
     """
     ranked = sorted(answers, key=lambda answer: (-answer.largest_batch_size, answer.gpu_total_bytes or 0))
     first = ranked[0]
@@ -71,7 +71,7 @@ def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
         "fixed": [format_bytes(answer.fit.fixed_bytes if answer.fit else None) for answer in ranked],
         "a sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
         "left free": [format_bytes(answer.free_bytes) for answer in ranked],
-        "tries": [str(len(answer.tries) + len(answer.more_tries)) for answer in ranked],
+        "trials": [str(len(answer.trials) + len(answer.more_trials)) for answer in ranked],
     }
     return [Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()]
 
@@ -100,8 +100,8 @@ def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
 def does_not_fit(answer: MaxBatch) -> str:
     """Return one line: what the smallest batch takes and what there is."""
     smallest, cap = answer.multiple_of, answer.memory_limit_bytes
-    needed, taken = answer.smallest_footprint_bytes, answer.tries[-1].device_bytes if answer.tries else None
-    if answer.stopped_by is Stop.TIME:
+    needed, taken = answer.smallest_footprint_bytes, answer.trials[-1].device_bytes if answer.trials else None
+    if answer.stopped_by is StopReason.TIME:
         return f"{answer.model} on {answer.gpu}: the time was up before a batch size was found that trains"
     takes = format_bytes(needed) if needed else f"more than {format_bytes(taken)}"
     room = f"the memory limit is {format_bytes(cap)}" if cap else f"it has {format_bytes(answer.gpu_total_bytes)}"
@@ -136,17 +136,17 @@ def _lines(answer: MaxBatch) -> list[tuple[str, str]]:
         )
     if answer.target_batch is not None:
         lines.append(("target batch", _accumulated(answer.target_batch)))
-    seconds = sum(done.seconds for done in answer.tries)
-    beside = f", {len(answer.more_tries)} more for the batch at 80 %" if answer.more_tries else ""
-    return [*lines, ("tries", f"{len(answer.tries)} in {seconds:.1f} s{beside}")]
+    seconds = sum(done.seconds for done in answer.trials)
+    beside = f", {len(answer.more_trials)} more for the batch at 80 %" if answer.more_trials else ""
+    return [*lines, ("trials", f"{len(answer.trials)} in {seconds:.1f} s{beside}")]
 
 
 def proof(answer: MaxBatch) -> str:
     """Return how it is known that the largest batch is the largest."""
     largest = answer.largest_batch_size
-    if answer.proven:
+    if answer.verified:
         return f"{largest} trains, {largest + answer.multiple_of} does not"
-    return f"{largest} trains; nothing larger was tried" if answer.stopped_by is Stop.MAX else "not proven"
+    return f"{largest} trains; nothing larger was tried" if answer.stopped_by is StopReason.MAX else "not verified"
 
 
 def stopped_by(answer: MaxBatch) -> str:
@@ -155,9 +155,9 @@ def stopped_by(answer: MaxBatch) -> str:
 
 
 def _error_behind(answer: MaxBatch) -> str:
-    if answer.stopped_by in (Stop.MEMORY, Stop.MEMORY_LIMIT, Stop.MAX, Stop.TIME):
+    if answer.stopped_by in (StopReason.MEMORY, StopReason.MEMORY_LIMIT, StopReason.MAX, StopReason.TIME):
         return ""
-    failed = min((done for done in answer.tries if not done.trains), key=lambda done: done.batch_size, default=None)
+    failed = min((done for done in answer.trials if not done.trains), key=lambda done: done.batch_size, default=None)
     return f": {failed.error}" if failed else ""
 
 
@@ -179,8 +179,8 @@ def _accumulated(accumulation: Accumulation) -> str:
 
 
 def _tries(answer: MaxBatch, width: int) -> Grid:
-    tries, more = answer.tries, answer.more_tries
-    everything = (*tries, *more)
+    trials, more = answer.trials, answer.more_trials
+    everything = (*trials, *more)
     shown = {
         "status": [done.status.value for done in everything],
         "allocated": [format_bytes(done.peak_allocated_bytes) for done in everything],
@@ -188,7 +188,7 @@ def _tries(answer: MaxBatch, width: int) -> Grid:
         "device": [format_bytes(done.device_bytes) for done in everything],
         "seconds": [f"{done.seconds:.1f}" for done in everything],
     }
-    sections = ["tries for the largest batch"] * len(tries) + ["tries for the batch at 80 % of memory"] * len(more)
+    sections = ["trials for the largest batch"] * len(trials) + ["trials for the batch at 80 % of memory"] * len(more)
     return Grid(
         stub=Column(heading="batch", cells=tuple(str(done.batch_size) for done in everything)),
         columns=tuple(Column(heading=heading, cells=tuple(column)) for heading, column in shown.items()),
@@ -208,9 +208,9 @@ def _notes(answer: MaxBatch) -> list[str]:
     if not answer.largest_batch_size:
         return [does_not_fit(answer)]
     said = []
-    if answer.stopped_by is Stop.MAX:
+    if answer.stopped_by is StopReason.MAX:
         said.append("nothing larger was tried (--max)")
-    elif answer.stopped_by not in (Stop.MEMORY, Stop.MEMORY_LIMIT):
+    elif answer.stopped_by not in (StopReason.MEMORY, StopReason.MEMORY_LIMIT):
         said.append(f"stopped by {STOPS[answer.stopped_by]}{_error_behind(answer)}")
     if answer.confirmed not in (None, Status.OK):
         said.append(f"safe batch{_confirmation(answer)}")

@@ -6,6 +6,7 @@ import json
 import sys
 
 import torch
+
 from memprof.gpus.phantom.runtime import unknown_workspaces
 
 

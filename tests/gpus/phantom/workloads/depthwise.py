@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import torch
-from memprof.gpus.phantom.runtime import unknown_workspaces
 from torch import nn
+
+from memprof.gpus.phantom.runtime import unknown_workspaces
 
 
 def depthwise() -> dict[str, Any]:

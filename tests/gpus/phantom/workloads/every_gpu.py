@@ -7,11 +7,12 @@ import os
 from typing import Any
 
 import torch
+from torch import nn
+
 from memprof.gpus.catalog import GpuSpec, find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
 from memprof.gpus.phantom.runtime import unknown_workspaces
 from memprof.gpus.select import runnable_gpus
-from torch import nn
 
 
 def small_cnn() -> nn.Module:

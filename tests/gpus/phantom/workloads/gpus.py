@@ -9,6 +9,7 @@ from ctypes import byref, c_int, c_size_t
 from typing import Any
 
 import pynvml
+
 from memprof.gpus.catalog import GpuSpec, load_catalog
 from memprof.gpus.phantom.environment import describe_gpu
 

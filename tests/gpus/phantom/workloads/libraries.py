@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from memprof.gpus.phantom.runtime import unknown_workspaces
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations, rnn
+
+from memprof.gpus.phantom.runtime import unknown_workspaces
 
 warnings.simplefilter("ignore")  # sparse tensors are in beta
 matrix = torch.randn(8, 8, device="cuda", requires_grad=True)

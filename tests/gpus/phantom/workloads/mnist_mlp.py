@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.measure.run import measure
 from memprof.workload import build_model

@@ -6,8 +6,9 @@ import ctypes
 import json
 
 import torch
-from memprof.gpus.phantom.runtime import unknown_workspaces
 from torch import nn
+
+from memprof.gpus.phantom.runtime import unknown_workspaces
 
 unknown = [unknown_workspaces()]
 model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3)).cuda()

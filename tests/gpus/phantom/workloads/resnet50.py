@@ -6,6 +6,7 @@ import json
 
 import torch
 import torchvision
+
 from memprof.gpus.phantom.runtime import unknown_workspaces
 
 model = torchvision.models.resnet50().cuda()

@@ -1,4 +1,4 @@
-"""A process on a phantom: for each line with a number, tries to take that many bytes, and says what came of it.
+"""A process on a phantom: for each line with a number, trials to take that many bytes, and says what came of it.
 
 A negative number gives back what was taken last.
 """

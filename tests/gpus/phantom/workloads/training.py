@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 import torchvision
-from memprof.gpus.phantom.runtime import unknown_workspaces
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
+
+from memprof.gpus.phantom.runtime import unknown_workspaces
 
 
 def small_cnn() -> nn.Module:
