@@ -19,14 +19,14 @@ def moves_of(batch_size: int, workspace_bytes: int = 0) -> list[int]:
     """Two steps of a model: weights and batch are kept, activations and gradients come and go."""
     kept = [*WEIGHTS, SAMPLE[0] * batch_size]
     requests = list(kept)
-    requests = len(kept)
+    allocations = len(kept)
     for _ in range(2):
         activations = [size * batch_size for size in SAMPLE]
         workspace = [workspace_bytes + 1000 * batch_size] if workspace_bytes else []
         sizes = [*activations, *workspace, *WEIGHTS]
         requests += sizes
-        requests += [~(requests + place) for place in range(len(sizes))]
-        requests += len(sizes)
+        requests += [~(allocations + place) for place in range(len(sizes))]
+        allocations += len(sizes)
     return requests
 
 

@@ -31,7 +31,7 @@ def test_without_a_gpu_it_says_so_in_one_line_and_lists_the_battery(memprof: Mem
 def test_the_battery_as_json(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("verify", "--json", cwd=tmp_path)
     assert done.returncode == 4
-    assert json.loads(done.stdout) == {"verify_cases": [entry.name for entry in verify_cases()]}
+    assert json.loads(done.stdout) == {"cases": [entry.name for entry in verify_cases()]}
 
 
 # cuDNN may tell another workspace without a device; of these, only a ViT and a Swin begin with one convolution.

@@ -24,7 +24,7 @@ import os, sys
 import torch
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.measure.run import measure
-from memprof.worker.protocol import Measured, encode
+from memprof.worker.protocol import MeasureReply, encode
 from memprof.workload import build_model
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def run(number, case):
     model = FillsInItsSecondStep() if "model" in case else build_model(config, Path())
     optimizer = None if config.mode == "inference" else ADAM
     outcome = measure(model, config, optimizer, {BATCH_SIZE}, torch.device("cuda", 0))
-    os.write(1, encode(Measured(number=number, outcome=outcome)))
+    os.write(1, encode(MeasureReply(number=number, outcome=outcome)))
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])

@@ -44,7 +44,7 @@ import torch
 from pathlib import Path
 from memprof.config.schema import SweepConfig
 from memprof.measure.run import measure
-from memprof.worker.protocol import Measured, encode
+from memprof.worker.protocol import MeasureReply, encode
 from memprof.workload import build_model
 
 BASE = dict(name="x", model="mnist_mlp", input=dict(shape=[1, 28, 28]), optimizers=["sgd"],
@@ -54,7 +54,7 @@ def run(case):
     config = SweepConfig.model_validate({**BASE, **case})
     model = build_model(config, Path())
     outcome = measure(model, config, config.optimizers[0], 64, torch.device("cuda", 0))
-    os.write(1, encode(Measured(number=1, outcome=outcome)))
+    os.write(1, encode(MeasureReply(number=1, outcome=outcome)))
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])

@@ -40,7 +40,7 @@ def test_a_model_of_a_hub_is_named_in_a_config_and_measured(
     chosen = [Override(flag=Flag.BATCH_SIZE, text=str(batch_size))]
     if kwargs is not None:
         chosen.append(Override(flag=Flag.SET, text=f"model.kwargs.{kwargs}"))
-    loaded = load(CONFIGS / f"{config}.yaml", chosen)
+    loaded = load(HUB_CONFIGS / f"{config}.yaml", chosen)
     points = list(loaded.config.points())
     with WorkerClient(loaded, phantom_device) as client:
         [outcome] = client.outcomes(points, jobs=1)
