@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +20,7 @@ from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.torch_install import find_torch
 from memprof.gpus.real import list_real_gpus
 from memprof.gpus.select import Device
+from memprof.worker.fork_client import running_fork_servers, stop_fork_server
 
 # What the user has calibrated is no part of the tests: the catalog is the shipped one alone.
 os.environ["MEMPROF_CONFIG_DIR"] = os.path.join(os.path.dirname(__file__), "no-such-folder")
@@ -25,7 +28,20 @@ os.environ["MEMPROF_CONFIG_DIR"] = os.path.join(os.path.dirname(__file__), "no-s
 # A test run in the background of a shell ignores Ctrl-C, and so would the commands that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Worker servers are forked from one process that has imported torch, instead of each importing it: the same figures
+# (tests/worker/test_fork_server.py) in less time. The processes of pytest-xdist share the folder of its socket.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ |= {"XDG_RUNTIME_DIR": tempfile.mkdtemp(prefix="memprof-tests-"), "MEMPROF_FORK_SERVER": "start"}
+
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the fork servers with the last process of the run."""
+    if not hasattr(session.config, "workerinput"):
+        for path in running_fork_servers():
+            stop_fork_server(path)
+        shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from memprof.errors import ExitCode
-from memprof.records import Status
+from memprof.records import SCHEMA_VERSION, Status
 from memprof.results import Kind, Manifest, load, save_answer
 from tests.cli.conftest import ROOT, Memprof
 from tests.report.plots.explained import sample_explained
@@ -167,7 +167,7 @@ def test_a_last_row_that_was_cut_short_costs_that_row_alone(memprof: Memprof, ru
 
 
 def test_a_result_of_a_newer_memprof_is_refused(memprof: Memprof, run: Path) -> None:
-    text = (run / "manifest.json").read_text().replace('"schema_version": 1', '"schema_version": 99')
+    text = (run / "manifest.json").read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99')
     (run / "manifest.json").write_text(text)
     assert "a newer memprof wrote this (schema 99" in refused(memprof, str(run))
 

@@ -9,6 +9,7 @@ import sys
 
 from memprof.records import Status
 from memprof.worker.exit_status import explain_exit
+from memprof.worker.fork_client import ForkedProcess, fork_server_socket, start_fork_server, start_forked
 from memprof.worker.protocol import Reply, Request, Setup, encode, reply_decoder
 
 _CLOSING_SECONDS = 2.0
@@ -27,15 +28,8 @@ class WorkerProcess:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._socket, theirs = socket.socketpair()
-        arguments = ["--fd", str(theirs.fileno()), str(os.getpid())]
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "memprof.worker", *arguments],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C is for the parent, which then closes the socket
-            )
+            self._process = _start_warm(environment, theirs.fileno()) or _start(environment, theirs.fileno())
         self._decode = reply_decoder()
         self._incoming = bytearray()
 
@@ -86,3 +80,26 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _start(environment: dict[str, str], descriptor: int) -> subprocess.Popen[bytes]:
+    """Start a worker server that imports torch itself."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "memprof.worker", "--fd", str(descriptor), str(os.getpid())],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        start_new_session=True,  # Ctrl-C is for the parent, which then closes the socket
+    )
+
+
+def _start_warm(environment: dict[str, str], descriptor: int) -> ForkedProcess | None:
+    """Start a worker server from this user's fork server, if one runs with the same versions and environment."""
+    path = fork_server_socket(environment)
+    if path is None:
+        return None
+    forked = start_forked(path, environment, descriptor) if path.exists() else None
+    if forked is None and os.environ.get("MEMPROF_FORK_SERVER") == "start":
+        start_fork_server(path, environment)
+        forked = start_forked(path, environment, descriptor)
+    return forked

@@ -72,7 +72,7 @@ class Server:
 
     def serve(self) -> None:
         """Build the model, say how that went, and answer requests until the parent closes its end."""
-        _import_for_children()
+        import_for_children()
         self._send(encode(Loaded()))
         reply = self._prepare()
         self._send(encode(reply))
@@ -207,7 +207,7 @@ def _config_of(request: Request) -> SweepConfig | None:
     return None
 
 
-def _import_for_children() -> None:
+def import_for_children() -> None:
     """Import here, once, what torch and the models would import late, in each child again."""
     with suppress(ImportError, OSError, RuntimeError):  # a model that needs it says so
         import torchvision  # noqa: F401

@@ -1,0 +1,201 @@
+"""How a command gets a worker server from a fork server that runs already. Free of torch.
+
+The socket's name is a hash of all that torch may have read while it was imported: the interpreter, the installed
+versions and the environment. A command with another environment finds no socket of that name and starts its worker
+server as usual, so a fork server never changes a figure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from memprof.gpus.phantom.ledger import ledger_folder
+
+# Variables that neither torch nor Python reads while it is imported. What the phantom reads, it reads at the first
+# CUDA call of a process; the rest is about terminals and shells.
+_READ_LATER = frozenset(
+    {
+        *("MEMPROF_PHANTOM", "MEMPROF_PHANTOM_LEDGER", "MEMPROF_PHANTOM_ADDRESSES", "MEMPROF_CONFIG_DIR"),
+        *("COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"),
+        *("PWD", "OLDPWD", "SHLVL", "_", "MEMPROF_TRACEBACK", "MEMPROF_FORK_SERVER"),
+        *("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID"),
+    }
+)
+_LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
+_STARTING_SECONDS = 60.0
+
+
+STOP = "stop"  # the line that ends a fork server
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartRequest:
+    """What a worker server takes over from the command that it works for."""
+
+    environment: dict[str, str]
+    folder: str
+    umask: int
+
+
+class JsonLines:
+    """One JSON object a line over a stream socket."""
+
+    def __init__(self, connection: socket.socket, data: bytes = b"") -> None:
+        self._connection, self._data = connection, data
+
+    def receive(self, timeout: float | None) -> Any:
+        """Return the next object.
+
+        Raises:
+            OSError: the other side has ended, or said nothing for `timeout` seconds.
+            ValueError: the line is not JSON.
+        """
+        self._connection.settimeout(timeout)
+        while b"\n" not in self._data:
+            more = self._connection.recv(1 << 16)
+            if not more:
+                raise ConnectionResetError
+            self._data += more
+        line, _, self._data = self._data.partition(b"\n")
+        return json.loads(line)
+
+    def send(self, message: object) -> None:
+        """Send one object; a side that has ended is noticed by `receive`."""
+        with suppress(OSError):
+            self._connection.sendall(json.dumps(message).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class ForkedProcess:
+    """A worker server that a fork server started. It has the methods of `subprocess.Popen` that memprof uses."""
+
+    def __init__(self, control: JsonLines, pid: int) -> None:
+        self._control, self.pid = control, pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, or ``None`` while the process runs."""
+        with suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status once the process has ended; if the fork server has ended too, that of SIGKILL.
+
+        Raises:
+            subprocess.TimeoutExpired: the process still runs after `timeout` seconds.
+        """
+        if self._status is None:
+            try:
+                self._status = int(self._control.receive(timeout)["exit"])
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired("memprof.worker", timeout or 0) from None
+            except (OSError, ValueError, KeyError):
+                self._status = -signal.SIGKILL
+            self._control.close()
+        return self._status
+
+    def kill(self) -> None:
+        """Kill the process."""
+        if self._status is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+def fingerprint(environment: Mapping[str, str]) -> str:
+    """Return a hash of the interpreter, the installed versions, the limits and the variables that torch may read."""
+    read = {name: value for name, value in environment.items() if name not in _READ_LATER}
+    limits = [
+        resource.getrlimit(number) for number in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
+    ]
+    parts = [sys.executable, sys.version, limits, _installed(), sorted(read.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _installed() -> list[tuple[str, int]]:
+    """Return torch's and torchvision's folders and memprof's files with the times of their last change."""
+    found: list[tuple[str, int]] = []
+    for name in ("torch", "torchvision"):
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            version = Path(spec.origin).with_name("version.py")
+            found.append((str(version), version.stat().st_mtime_ns if version.exists() else 0))
+    package = Path(__file__).parents[1]
+    found.append((str(package), max(path.stat().st_mtime_ns for path in package.rglob("*.py"))))
+    return found
+
+
+def fork_server_socket(environment: Mapping[str, str]) -> Path | None:
+    """Return where the fork server for this environment listens, if there is one; ``None`` without a folder."""
+    folder = ledger_folder()
+    return None if folder is None else folder / f"worker-{fingerprint(environment)}.sock"
+
+
+def start_forked(path: Path, environment: Mapping[str, str], descriptor: int) -> ForkedProcess | None:
+    """Return a worker server that serves the socket `descriptor`, or ``None`` if no fork server answers at `path`."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0)
+    os.umask(mask)
+    request = StartRequest(environment=dict(environment), folder=os.getcwd(), umask=mask)
+    line = json.dumps(asdict(request)).encode() + b"\n"
+    try:
+        if path.stat().st_uid != os.getuid():
+            raise PermissionError
+        connection.connect(str(path))
+        sent = socket.send_fds(connection, [line], [descriptor, 2])
+        connection.sendall(line[sent:])
+        control = JsonLines(connection)
+        return ForkedProcess(control, int(control.receive(_STARTING_SECONDS)["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):  # TypeError: it refuses, with null
+        connection.close()
+        return None
+
+
+def start_fork_server(path: Path, environment: Mapping[str, str]) -> None:
+    """Start a fork server for `environment` in the background, and return once it answers or could not be started."""
+    path.unlink(missing_ok=True)  # of a fork server that was killed
+    subprocess.run(
+        [sys.executable, "-P", "-m", "memprof.worker.fork_server", "--socket", str(path)],
+        env=dict(environment),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        check=False,  # without one, the worker server imports torch itself
+    )
+
+
+def running_fork_servers() -> list[Path]:
+    """Return the sockets of this user's fork servers, whatever their versions and environment."""
+    folder = ledger_folder()
+    return sorted(folder.glob("worker-*.sock")) if folder else []
+
+
+def stop_fork_server(path: Path) -> bool:
+    """Ask the fork server at `path` to end; return whether one answered. A socket that nobody serves is removed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+            control = JsonLines(connection)
+            control.send(STOP)
+            return bool(control.receive(_STARTING_SECONDS) == STOP)
+        except (OSError, ValueError):
+            path.unlink(missing_ok=True)
+            return False
