@@ -1,9 +1,12 @@
-"""The C sources: no warning from any compiler at hand, and one file for each library that is stood in for."""
+"""The C sources: no compiler warns, and no file depends on itself through others."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,12 @@ from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
 SOURCES = Path(memprof.gpus.phantom.__file__).with_name("csrc")
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
+COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+INCLUDE = re.compile(r'#include "(\w+)\.h"')
+CALL = re.compile(r"\b(phantom_\w+)\s*\(")
+DEFINITION = re.compile(
+    r"^[\w][\w *]*?\b(phantom_\w+)\s*\([^;{}]*?\)\s*\{", re.MULTILINE
+)  # begins a line with its type
 STRICT = ("-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null")
 
 
@@ -26,7 +35,7 @@ def install() -> TorchInstall:
 
 
 def compile_strictly(compiler: str, source: Path, install: TorchInstall) -> str:
-    includes = [f"-I{folder}" for folder in (SOURCES, *install.include_folders)]
+    includes = ["-iquote", str(SOURCES), *(f"-I{folder}" for folder in install.include_folders)]
     command = [compiler, *STRICT, *includes, str(source)]
     return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
@@ -48,16 +57,95 @@ def test_the_generated_c_compiles_without_a_warning(compiler: str, install: Torc
     assert compile_strictly(compiler, source, install) == ""
 
 
-def test_each_library_that_is_stood_in_for_has_a_file_of_its_own() -> None:
-    """The runtime and cuDNN are too long for one file each; their parts carry the library's name."""
-    names = {path.stem for path in SOURCES.glob("*.c")}
-    assert {"cudart", "driver", "cublas", "cudnn", "nvml"} <= names
-    libraries = {name for name in names if name.startswith(("cu", "driver", "nvml"))}
-    assert libraries == {
-        *("cudart", "cudart_memory", "cudart_pool", "cudart_stream", "cudart_graph"),
-        *("cudnn", "cudnn_batch_norm", "cudnn_rnn", "cudnn_ctc"),
-        *("driver", "cublas", "cufft", "cusolver", "cusparse", "nvml"),
+def dependencies(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """The files that each file needs: those whose header it includes, and those whose phantom_* functions it calls.
+
+    `sources` has the texts by stem: a C file and its header are one file.
+    """
+    texts = {stem: "\n".join(COMMENT_OR_STRING.sub(" ", text) for text in parts) for stem, parts in sources.items()}
+    defined_in = {name: stem for stem, text in texts.items() for name in DEFINITION.findall(text)}
+    return {
+        stem: (
+            {name for part in sources[stem] for name in INCLUDE.findall(part) if name in sources}
+            | {defined_in[name] for name in CALL.findall(text) if name in defined_in}
+        )
+        - {stem}
+        for stem, text in texts.items()
     }
+
+
+def cycle_in(needs: Mapping[str, set[str]]) -> list[str]:
+    """One cycle of the graph, its first file again at the end; empty if there is none."""
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+@pytest.fixture(scope="module")
+def needs() -> dict[str, set[str]]:
+    stems = sorted({path.stem for path in SOURCES.iterdir()})
+    paths = {stem: [SOURCES / f"{stem}{suffix}" for suffix in (".c", ".h")] for stem in stems}
+    return dependencies({stem: [path.read_text() for path in both if path.exists()] for stem, both in paths.items()})
+
+
+def test_csrc_has_no_cycle_of_includes_and_calls(needs: dict[str, set[str]]) -> None:
+    assert cycle_in(needs) == []
+
+
+def test_csrc_graph_contains_known_includes_and_calls(needs: dict[str, set[str]]) -> None:
+    """The graph is not empty by mistake: every file but the few that need none has an edge, the right ones too."""
+    assert {stem for stem, needed in needs.items() if not needed} == {
+        "cudnn_library",
+        "exit",
+        "handle",
+        "refuse",
+        "uuid",
+        "values",
+    }
+    assert needs["copies"] == {"arena", "values"}
+    assert needs["context"] == {"device", "ledger"}
+
+
+def test_csrc_includes_every_header_whose_functions_it_calls() -> None:
+    for path in SOURCES.glob("*.c"):
+        text = path.read_text()
+        included = {path.stem, *INCLUDE.findall(text)}
+        called = set(CALL.findall(COMMENT_OR_STRING.sub(" ", text)))
+        declared = {
+            name: header.stem
+            for header in SOURCES.glob("*.h")
+            for name in CALL.findall(COMMENT_OR_STRING.sub(" ", header.read_text()))
+        }
+        assert {declared[name] for name in called if name in declared} <= included, path.name
+
+
+@pytest.mark.parametrize(
+    ("sources", "cycle"),
+    [
+        ({"one": ['#include "two.h"'], "two": ['#include "one.h"']}, {"one", "two"}),
+        (
+            {
+                "one": ["void phantom_first(void) { phantom_second(); }"],
+                "two": ['#include "three.h"', "int phantom_second(void) {\n    return 2;\n}"],
+                "three": ["int phantom_third(int *a,\n                  int b) { phantom_first(); }"],
+            },
+            {"one", "two", "three"},
+        ),
+        (
+            {
+                "one": ['/* phantom_second() */ #include "two.h"'],
+                "two": ['void phantom_second(void) { f("phantom_first("); }'],
+            },
+            set(),
+        ),
+    ],
+    ids=["includes", "calls", "none"],
+)
+def test_csrc_graph_with_a_cycle_reports_its_files(sources: Mapping[str, Sequence[str]], cycle: set[str]) -> None:
+    assert set(cycle_in(dependencies(sources))) == cycle
 
 
 def test_every_file_says_at_its_head_what_it_is() -> None:

@@ -38,7 +38,7 @@ def test_every_word_has_a_row_and_is_explained() -> None:
 
 
 def test_the_line_that_the_page_quotes_is_the_one_that_is_written() -> None:
-    source = (PACKAGE / "gpus" / "phantom" / "csrc" / "values.c").read_text(encoding="utf-8")
+    source = (PACKAGE / "gpus" / "phantom" / "csrc" / "copies.c").read_text(encoding="utf-8")
     written = " ".join(re.sub(r'"\s+"', "", source).split())
     quoted = re.search(r"`(the program has read[^`]+)`", PAGE)
     assert quoted is not None

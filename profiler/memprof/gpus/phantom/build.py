@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import platformdirs
 
@@ -22,11 +23,7 @@ from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_drive
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
 _SOURCES = Path(__file__).with_name("csrc")
-_RUNTIME = (
-    "device", "ledger", "arena", "values", "cudart", "cudart_memory", "cudart_pool", "cudart_stream", "cudart_graph",
-    "fatbin", "cublas", "cudnn", "cudnn_batch_norm", "cudnn_rnn", "cudnn_ctc", "cusolver", "cusparse", "cufft", "nccl",
-    "exit",
-)  # fmt: skip
+_OTHER_LIBRARIES = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})  # with their C files
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
@@ -135,7 +132,7 @@ def _key(install: TorchInstall) -> str:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for source in _generated(install).values():
         digest.update(source.encode())
-    digest.update(" ".join((*_FLAGS, *_RUNTIME)).encode())
+    digest.update(" ".join((*_FLAGS, *_OTHER_LIBRARIES)).encode())
     return f"cuda{install.cudart_version}-cudnn{install.cudnn_version}-{digest.hexdigest()[:16]}"
 
 
@@ -157,18 +154,16 @@ def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> No
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as scratch:
         built = Path(scratch)
-        includes = [f"-I{path}" for path in (_SOURCES, *install.include_folders)]
+        includes = ["-iquote", str(_SOURCES), *(f"-I{path}" for path in install.include_folders)]
         command = (*compiler, *_FLAGS, *includes)
         for name, source in _generated(install).items():
             (built / name).write_text(source)
-        runtime = [str(_SOURCES / f"{name}.c") for name in _RUNTIME]
+        runtime = [str(path) for path in sorted(_SOURCES.glob("*.c")) if path.stem not in _OTHER_LIBRARIES.values()]
         _compile((*command, *runtime, str(built / "rest.c"), "-lpthread", "-ldl"), built / "libphantom.so")
         beside = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
-        for name, sources in {
-            "libcuda.so.1": (_SOURCES / "driver.c", built / "driver_rest.c"),
-            "libnvidia-ml.so.1": (_SOURCES / "nvml.c", built / "nvml_rest.c"),
-        }.items():
-            _compile((*command, f"-Wl,-soname,{name}", *map(str, sources), *beside), built / name)
+        for name, stem in _OTHER_LIBRARIES.items():
+            sources = (str(_SOURCES / f"{stem}.c"), str(built / f"{stem}_rest.c"))
+            _compile((*command, f"-Wl,-soname,{name}", *sources, *beside), built / name)
         (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
         _keep(built, folder)
 

@@ -15,9 +15,9 @@ _NEWER_FORM = re.compile(r"#define\s+cu[A-Z]\w+\s+(cu[A-Z]\w+_v\d+)\b")
 _NVML_FUNCTION = re.compile(r"_nvmlGetFunctionPointer\(['\"](nvml\w+)['\"]\)")
 _NVML_NOT_SUPPORTED = 3
 _HEADER = """/* Generated from symbols.toml. */
+#include "cudart_stream.h"
 #include "handle.h"
-void phantom_refuse(const char *function);
-void phantom_launched(const void *stream);
+#include "refuse.h"
 """
 
 

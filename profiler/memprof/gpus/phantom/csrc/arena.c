@@ -1,11 +1,15 @@
-/* Addresses without memory behind them: nothing here can be read or written, and 80 GB cost nothing. */
-#include "phantom.h"
+/* Addresses of device memory: they hold nothing and cannot be read or written, so 80 GB need no host memory. */
+#include "arena.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "device.h"
+#include "ledger.h"
+#include "values.h"
 
 typedef struct {
     char *start;
@@ -20,9 +24,9 @@ static char *arena;
 
 enum { MIB = 1 << 20, CHUNK_BYTES = 32 * MIB };
 
-/* The driver's policy for addresses. Where the caching allocator breaks ties between free blocks by address, this decides
- * which block it takes again: hence MEMPROF_PHANTOM_ADDRESSES, whose values `addresses.py` explains; the first is the
- * default. */
+/* The policy for addresses. If the caching allocator breaks ties between free blocks by address, the policy decides
+ * which block it uses again. MEMPROF_PHANTOM_ADDRESSES names it: address_order.py explains the values; the first is
+ * the default. */
 typedef enum { DRIVER, ASCENDING, DESCENDING, MIXED } policy;
 
 static policy chosen_policy(void) {
@@ -38,8 +42,8 @@ static policy chosen_policy(void) {
     return chosen;
 }
 
-/* Each device gets a window of its own, three times as large as its memory: chunks of 32 MiB may hold little more than
- * half of that, and fragmentation needs room. The base is where one published snapshot shows a first segment. */
+/* Each device gets its own window, three times as large as its memory: chunks of 32 MiB may hold little more than
+ * half of that, and fragmentation needs space. The base is the address of the first segment in a published snapshot. */
 static const uintptr_t ARENA_BASE = 0x704400000;
 
 static size_t window_bytes(void) {
@@ -83,8 +87,8 @@ static char *find_highest(char *from, char *end, size_t bytes, size_t *position)
     }
 }
 
-/* Heads or tails, in an order without any pattern that is the same in every process. */
-static bool toss(void) {
+/* A random bit; the sequence is the same in every process. */
+static bool random_bit(void) {
     static uint64_t state = 0x9e3779b97f4a7c15; /* xorshift64, https://doi.org/10.18637/jss.v008.i14 */
     state ^= state << 13;
     state ^= state >> 7;
@@ -92,7 +96,7 @@ static bool toss(void) {
     return state >> 63;
 }
 
-/* The array `items` with a place for one more at `position`, moved if need be; NULL where there is no memory. */
+/* The array `items` with a gap for one more at `position`, reallocated if needed; NULL if there is no host memory. */
 static void *with_gap(void *items, size_t *count, size_t *capacity, size_t position, size_t item_bytes) {
     if (*count == *capacity) {
         size_t larger = *capacity ? 2 * *capacity : 256;
@@ -106,22 +110,23 @@ static void *with_gap(void *items, size_t *count, size_t *capacity, size_t posit
     return items;
 }
 
-/* ---- as the driver does it: chunks of addresses, newest first, and in a chunk the smallest gap ----
+/* ---- the driver's policy: chunks of addresses, the newest first, and in a chunk the smallest gap ----
  *
- * Found on an H200 with driver 580.159, whose cudaMalloc answered 1,944 calls as these rules do, frees among them
- * (tests/phantom/driver_addresses.json). A request that no chunk has room for opens a chunk of whole 32 MiB, below the
- * others; one that is empty is closed. A hole between chunks is used again only where 32 MiB more would fit. */
+ * Found on an H200 with driver 580.159: these rules give all 1,944 addresses that its cudaMalloc gave, with frees
+ * between (tests/gpus/phantom/driver_addresses.json). A request that fits in no chunk opens a new chunk, a multiple
+ * of 32 MiB, below the others; an empty chunk is closed. A gap between chunks is used again only if 32 MiB more would
+ * fit. */
 
 typedef struct {
-    char *start, *usable, *end; /* in front of `usable` lies what the context itself has taken */
+    char *start, *usable, *end; /* the context itself has what is before `usable` */
     int device;
-    unsigned born;
-    bool first; /* it came with the context, and stays */
+    unsigned number; /* higher is newer */
+    bool first;      /* it came with the context, and is never closed */
 } chunk;
 
 static chunk *chunks; /* in the order of their addresses */
 static size_t chunk_count, chunk_capacity;
-static unsigned chunks_born;
+static unsigned chunks_opened;
 
 static bool insert_chunk(size_t position, chunk added) {
     chunk *opened = with_gap(chunks, &chunk_count, &chunk_capacity, position, sizeof *chunks);
@@ -138,7 +143,7 @@ static size_t chunk_from(const char *address) {
     return i;
 }
 
-/* What a context comes with, in MiB from an address that is 512 MiB below the top of the window here. */
+/* The chunks of a new context, in MiB from an address 512 MiB below the top of the window. */
 static const struct {
     long start, usable, end;
 } FIRST_CHUNKS[] = {{414, 490, 512}, {0, 0, 414}, {-512, -8, 0}};
@@ -149,7 +154,7 @@ static bool open_first_chunks(int device) {
     if (i < chunk_count && chunks[i].device == device) return true;
     for (size_t n = 0; n < sizeof FIRST_CHUNKS / sizeof *FIRST_CHUNKS; n++) {
         char *start = from + FIRST_CHUNKS[n].start * MIB, *usable = from + FIRST_CHUNKS[n].usable * MIB;
-        chunk first = {start, usable, from + FIRST_CHUNKS[n].end * MIB, device, chunks_born++, true};
+        chunk first = {start, usable, from + FIRST_CHUNKS[n].end * MIB, device, chunks_opened++, true};
         if (!insert_chunk(i, first)) return false;
     }
     return true;
@@ -160,7 +165,8 @@ static bool open_chunk(int device, size_t bytes) {
     size_t lowest = chunk_from(window_start(device)), i = chunk_from(window_start(device) + window_bytes()) - 1;
     for (; i > lowest && (size_t)(chunks[i].start - chunks[i - 1].end) < length + CHUNK_BYTES; i--) continue;
     if (i == lowest && (size_t)(chunks[i].start - window_start(device)) < length) return false;
-    return insert_chunk(i, (chunk){chunks[i].start - length, chunks[i].start - length, chunks[i].start, device, chunks_born++, false});
+    char *start = chunks[i].start - length;
+    return insert_chunk(i, (chunk){start, start, chunks[i].start, device, chunks_opened++, false});
 }
 
 static void close_chunk_if_empty(const char *freed) {
@@ -182,8 +188,8 @@ static char *find_in_chunks(int device, size_t bytes, size_t *position) {
         for (char *gap = c->usable; gap < c->end; b++) {
             char *limit = b < block_count && blocks[b].start < c->end ? blocks[b].start : c->end;
             size_t size = (size_t)(limit - gap);
-            if (size >= bytes && (!best || c->born > newest || (c->born == newest && size < smallest)))
-                best = gap, smallest = size, newest = c->born, *position = b;
+            if (size >= bytes && (!best || c->number > newest || (c->number == newest && size < smallest)))
+                best = gap, smallest = size, newest = c->number, *position = b;
             if (limit == c->end) break;
             gap = limit + blocks[b].bytes;
         }
@@ -191,7 +197,7 @@ static char *find_in_chunks(int device, size_t bytes, size_t *position) {
     return best;
 }
 
-static char *find_as_the_driver(int device, size_t bytes, size_t *position) {
+static char *find_as_driver(int device, size_t bytes, size_t *position) {
     if (!open_first_chunks(device)) return NULL;
     char *found = find_in_chunks(device, bytes, position);
     return found || !open_chunk(device, bytes) ? found : find_in_chunks(device, bytes, position);
@@ -200,8 +206,8 @@ static char *find_as_the_driver(int device, size_t bytes, size_t *position) {
 static char *find_gap(int device, size_t bytes, size_t *position) {
     char *from = window_start(device), *end = from + window_bytes();
     policy now = chosen_policy();
-    if (now == DRIVER) return find_as_the_driver(device, bytes, position);
-    if (now == DESCENDING || (now == MIXED && toss())) return find_highest(from, end, bytes, position);
+    if (now == DRIVER) return find_as_driver(device, bytes, position);
+    if (now == DESCENDING || (now == MIXED && random_bit())) return find_highest(from, end, bytes, position);
     return find_lowest(from, end, bytes, position);
 }
 
@@ -227,12 +233,12 @@ static block *find_block(const void *address) {
 
 void *phantom_allocate(int device, size_t bytes) {
     size_t whole = (bytes + PHANTOM_PAGE_BYTES - 1) / PHANTOM_PAGE_BYTES * PHANTOM_PAGE_BYTES, position;
-    if (whole < bytes || !phantom_take(device, whole)) return NULL;
+    if (whole < bytes || !phantom_take(phantom_gpu_index(device), whole)) return NULL;
     pthread_mutex_lock(&lock);
     char *start = open_arena() ? find_gap(device, whole, &position) : NULL;
     if (start && !insert_block(position, (block){start, whole, device})) start = NULL;
     pthread_mutex_unlock(&lock);
-    if (!start) phantom_give_back(device, whole);
+    if (!start) phantom_give_back(phantom_gpu_index(device), whole);
     return start;
 }
 
@@ -249,7 +255,7 @@ bool phantom_free(void *address) {
     pthread_mutex_unlock(&lock);
     if (!known) return false;
     phantom_forget_values(freed.start, freed.bytes);
-    phantom_give_back(freed.device, freed.bytes);
+    phantom_give_back(phantom_gpu_index(freed.device), freed.bytes);
     return true;
 }
 

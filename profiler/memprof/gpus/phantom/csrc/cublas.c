@@ -1,18 +1,21 @@
-/* cuBLAS and cuBLASLt: handles that remember their modes, and matrix products that nobody computes.
+/* cuBLAS and cuBLASLt: handles that remember their modes, and matrix products that are not computed.
  *
- * PyTorch takes their workspaces from its own caching allocator, so those are counted without any help from here.
- * cuBLASLt's descriptors are plain host memory: the real library keeps them.
+ * PyTorch allocates their workspaces with its own caching allocator, so they are counted already. cuBLASLt's
+ * descriptors are host memory: the real library keeps them.
  */
 #include <cuda_runtime_api.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cudart.h"
+#include "capture_state.h"
+#include "context.h"
+#include "cudart_stream.h"
+#include "device.h"
 #include "handle.h"
-#include "phantom.h"
 
-/* cuBLAS's own headers need one of CUDA C++'s that PyTorch does not bring along. These few types are from NVIDIA's
- * reference for cuBLAS and cuBLASLt; they have been the same from CUDA 11 to 13. */
+/* cuBLAS's own headers need a header of CUDA C++ that is not among PyTorch's dependencies. These types are from
+ * NVIDIA's reference for cuBLAS and cuBLASLt; they are the same in CUDA 11 to 13. */
 typedef enum {
     CUBLAS_STATUS_SUCCESS = 0,
     CUBLAS_STATUS_NOT_INITIALIZED = 1,
@@ -39,7 +42,7 @@ typedef struct {
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
     if (phantom_too_old(CUDART_VERSION)) return CUBLAS_STATUS_ARCH_MISMATCH;
     if (phantom_capture_forbids_unsafe_call()) return CUBLAS_STATUS_NOT_INITIALIZED; /* it would allocate */
-    if (!phantom_load(phantom_current_device(), PHANTOM_CUBLAS)) return CUBLAS_STATUS_ALLOC_FAILED;
+    if (!phantom_load_code(phantom_current_device(), PHANTOM_CUBLAS)) return CUBLAS_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
 }
@@ -74,10 +77,8 @@ cublasStatus_t cublasGetPointerMode_v2(cublasHandle_t handle, int *mode) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* One algorithm always fits. Its own workspace need is not asked for: PyTorch gives it a fixed one. */
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation,
-                                              void *a, void *b,
-                                              void *c, void *d,
+/* One algorithm always fits. Its workspace is 0: PyTorch gives every algorithm a workspace of a fixed size. */
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(void *handle, void *operation, void *a, void *b, void *c, void *d,
                                               void *preference, int requested,
                                               cublasLtMatmulHeuristicResult_t results[], int *returned) {
     (void)handle, (void)operation, (void)a, (void)b, (void)c, (void)d, (void)preference;
@@ -96,7 +97,7 @@ cublasStatus_t cublasLtMatmul(void *handle, void *operation, const void *alpha, 
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* ---- batched solvers tell the host, too, that their arguments were good ---- */
+/* ---- batched solvers also report to the host that their arguments are valid ---- */
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 

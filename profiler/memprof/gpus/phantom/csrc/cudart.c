@@ -1,9 +1,14 @@
-/* The CUDA runtime: devices, errors, kernels. Memory and streams are in files of their own. */
+/* The CUDA runtime: errors and devices. */
 #include "cudart.h"
 
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "context.h"
+#include "device.h"
+#include "uuid.h"
 
 static _Thread_local cudaError_t last_error;
 
@@ -22,19 +27,31 @@ cudaError_t cudaGetLastError(void) {
 
 /* ---- devices ---- */
 
+cudaError_t phantom_require_device(void) {
+    return phantom_device_count() ? cudaSuccess : phantom_error(cudaErrorNoDevice);
+}
+
+static cudaError_t check_device(int device) {
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
+    return device >= 0 && device < phantom_device_count() ? cudaSuccess : phantom_error(cudaErrorInvalidDevice);
+}
+
 cudaError_t cudaGetDeviceCount(int *count) {
     *count = phantom_device_count();
-    return *count ? cudaSuccess : phantom_error(cudaErrorNoDevice);
+    return phantom_require_device();
 }
 
 cudaError_t cudaGetDevice(int *device) {
     *device = phantom_current_device();
-    return cudaSuccess;
+    return phantom_require_device();
 }
 
 cudaError_t cudaSetDevice(int device) {
-    if (!phantom_set_current_device(device)) return phantom_error(cudaErrorInvalidDevice);
-    phantom_touch(device); /* since CUDA 12 this makes the context */
+    cudaError_t error = check_device(device);
+    if (error) return error;
+    phantom_set_current_device(device);
+    phantom_open_context(device); /* cudaSetDevice makes the context since CUDA 12 */
     return cudaSuccess;
 }
 
@@ -66,11 +83,12 @@ static void fill_limits(struct cudaDeviceProp *prop, const phantom_gpu *gpu) {
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device) {
-    if (device < 0 || device >= phantom_device_count()) return phantom_error(cudaErrorInvalidDevice);
+    cudaError_t error = check_device(device);
+    if (error) return error;
     const phantom_gpu *gpu = phantom_gpu_now();
     memset(prop, 0, sizeof *prop);
     memcpy(prop->name, gpu->name, sizeof prop->name);
-    phantom_uuid(device, (unsigned char *)prop->uuid.bytes);
+    phantom_uuid(phantom_gpu_index(device), (unsigned char *)prop->uuid.bytes);
     prop->totalGlobalMem = gpu->total_bytes;
     prop->major = gpu->capability_major;
     prop->minor = gpu->capability_minor;
@@ -88,7 +106,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device) {
     prop->canMapHostMemory = 1;
     prop->cooperativeLaunch = 1;
     prop->streamPrioritiesSupported = 1;
-    prop->pciBusID = device + 1;
+    prop->pciBusID = phantom_gpu_index(device) + 1;
 #if CUDART_VERSION < 13000
     prop->clockRate = gpu->clock_khz;
     prop->memoryClockRate = gpu->memory_clock_khz;
@@ -137,19 +155,21 @@ static int common_attribute(enum cudaDeviceAttr attribute) {
     case cudaDevAttrUnifiedAddressing:
     case cudaDevAttrCanMapHostMemory:
     case cudaDevAttrCooperativeLaunch: return 1;
-    default: return 0; /* a capability that is not asked for by PyTorch, or not there */
+    default: return 0; /* a capability that this GPU lacks, or that PyTorch does not ask for */
     }
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
-    if (device < 0 || device >= phantom_device_count()) return phantom_error(cudaErrorInvalidDevice);
+    cudaError_t error = check_device(device);
+    if (error) return error;
     if (!gpu_attribute(attribute, phantom_gpu_now(), value)) *value = common_attribute(attribute);
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int device) {
-    snprintf(text, (size_t)length, "0000:%02x:00.0", device + 1);
-    return cudaSuccess;
+    cudaError_t error = check_device(device);
+    if (!error) snprintf(text, (size_t)length, "0000:%02x:00.0", phantom_gpu_index(device) + 1);
+    return error;
 }
 
 cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
@@ -163,12 +183,12 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function
                                              enum cudaDriverEntryPointQueryResult *status) {
     (void)version, (void)flags;
     char second[128];
-    snprintf(second, sizeof second, "%s_v2", symbol); /* a plain name stands for the newest form of the function */
+    snprintf(second, sizeof second, "%s_v2", symbol); /* a plain name means the newest form of the function */
     void *driver = dlopen("libcuda.so.1", RTLD_NOW);
     *function = driver ? dlsym(driver, second) : NULL;
     if (driver && !*function) *function = dlsym(driver, symbol);
     if (status) *status = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
-    return cudaSuccess; /* a missing symbol is told by the status alone */
+    return cudaSuccess; /* only the status reports a missing symbol */
 }
 
 #if CUDART_VERSION < 13000
@@ -177,124 +197,3 @@ cudaError_t cudaGetDriverEntryPoint(const char *symbol, void **function, unsigne
     return cudaGetDriverEntryPointByVersion(symbol, function, CUDART_VERSION, flags, status);
 }
 #endif
-
-/* ---- kernels: registered, asked about, and never run ---- */
-
-void **__cudaRegisterFatBinary(void *fat_binary) {
-    phantom_register_code(fat_binary);
-    return fat_binary; /* a handle that is only given back */
-}
-void __cudaRegisterFatBinaryEnd(void **handle) { (void)handle; }
-void __cudaUnregisterFatBinary(void **handle) { phantom_unregister_code(handle); }
-char __cudaInitModule(void **handle) { return (void)handle, 0; }
-
-void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int limit, void *thread,
-                            void *block, void *block_dim, void *grid_dim, int *warp) {
-    (void)handle, (void)host, (void)device, (void)name, (void)limit;
-    (void)thread, (void)block, (void)block_dim, (void)grid_dim, (void)warp;
-}
-
-void __cudaRegisterVar(void **handle, char *host, char *address, const char *name, int external, size_t bytes,
-                       int constant, int global) {
-    (void)handle, (void)host, (void)address, (void)name, (void)external, (void)bytes, (void)constant, (void)global;
-}
-
-/* A launch with <<<>>> pushes its configuration and pops it again in the kernel's host stub: what was pushed must
- * come back. Launches nest when an argument's copy constructor launches, hence a stack. */
-typedef struct {
-    dim3 grid, block;
-    size_t shared_bytes;
-    void *stream;
-} launch;
-
-static _Thread_local launch launches[32];
-static _Thread_local unsigned launch_depth;
-
-unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared_bytes, void *stream) {
-    launches[launch_depth++ % 32] = (launch){grid, block, shared_bytes, stream};
-    return 0;
-}
-
-cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_bytes, void *stream) {
-    launch popped = launches[--launch_depth % 32];
-    *grid = popped.grid;
-    *block = popped.block;
-    *shared_bytes = popped.shared_bytes;
-    memcpy(stream, &popped.stream, sizeof popped.stream);
-    return cudaSuccess;
-}
-
-/* What a real device refuses, so does this one: PyTorch relies on it to find shapes that no kernel takes. */
-static cudaError_t check_launch(dim3 grid, dim3 block, const void *stream) {
-    bool fits = grid.x && grid.y && grid.z && block.x && block.y && block.z && grid.x <= 2147483647 &&
-                grid.y <= 65535 && grid.z <= 65535 && (size_t)block.x * block.y * block.z <= 1024 && block.z <= 64;
-    if (!fits) return phantom_error(cudaErrorInvalidConfiguration);
-    if (!phantom_code_architecture()) return phantom_error(cudaErrorNoKernelImageForDevice);
-    if (!phantom_load(phantom_current_device(), PHANTOM_KERNELS)) return phantom_error(cudaErrorMemoryAllocation);
-    phantom_launched(stream);
-    return cudaSuccess;
-}
-
-cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
-                             cudaStream_t stream) {
-    (void)function, (void)arguments, (void)shared_bytes;
-    return check_launch(grid, block, stream);
-}
-
-cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
-                               cudaStream_t stream) {
-    (void)kernel, (void)arguments, (void)shared_bytes;
-    return check_launch(grid, block, stream);
-}
-
-cudaError_t cudaLaunchCooperativeKernel(const void *function, dim3 grid, dim3 block, void **arguments,
-                                        size_t shared_bytes, cudaStream_t stream) {
-    (void)function, (void)arguments, (void)shared_bytes;
-    return check_launch(grid, block, stream);
-}
-
-cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *function, void **arguments) {
-    (void)function, (void)arguments;
-    return check_launch(config->gridDim, config->blockDim, config->stream);
-}
-
-cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function) {
-    memcpy(kernel, &function, sizeof function);
-    return cudaSuccess;
-}
-
-cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function) {
-    (void)function;
-    const phantom_gpu *gpu = phantom_gpu_now();
-    int architecture = phantom_code_architecture(); /* 86 on 8.9: PyTorch's wheels hold no code for Ada alone */
-    if (!architecture) return phantom_error(cudaErrorNoKernelImageForDevice);
-    memset(attributes, 0, sizeof *attributes);
-    attributes->maxThreadsPerBlock = 1024;
-    attributes->numRegs = 32; /* assumed: the true figure is in the kernel's code for that GPU */
-    attributes->ptxVersion = attributes->binaryVersion = architecture;
-    attributes->maxDynamicSharedSizeBytes = gpu->shared_memory_per_block_optin_bytes;
-    return cudaSuccess;
-}
-
-cudaError_t cudaFuncSetAttribute(const void *function, enum cudaFuncAttribute attribute, int value) {
-    (void)function, (void)attribute, (void)value;
-    return cudaSuccess;
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, const void *function, int block_size,
-                                                                   size_t shared_bytes, unsigned int flags) {
-    (void)function, (void)flags;
-    const phantom_gpu *gpu = phantom_gpu_now();
-    int most = gpu->max_blocks_per_multiprocessor;
-    int by_threads = gpu->max_threads_per_multiprocessor / (block_size > 0 ? block_size : 1);
-    if (by_threads < most) most = by_threads;
-    size_t by_shared = shared_bytes ? (size_t)gpu->shared_memory_per_multiprocessor_bytes / shared_bytes : (size_t)most;
-    if (by_shared < (size_t)most) most = (int)by_shared;
-    *blocks = most > 0 ? most : 1;
-    return cudaSuccess;
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int block_size,
-                                                          size_t shared_bytes) {
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, block_size, shared_bytes, 0);
-}

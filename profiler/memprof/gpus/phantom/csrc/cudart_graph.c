@@ -1,119 +1,16 @@
-/* The CUDA runtime: the capture of graphs, and graphs.
- *
- * Capture is a state of a stream; an event that was recorded in it carries the state to the streams that wait. What a
- * real capture forbids is forbidden here too, since code that a phantom lets through must not fail on a card: the rules
- * are those of the CUDA Programming Guide, "CUDA Graphs", prohibited and unhandled operations. A graph's nodes are
- * counted, kept, and never run.
- */
-#include "cudart.h"
-
+/* The CUDA runtime: the capture of graphs, and graphs. A graph's nodes are counted and kept, and never run. */
 #include <stdatomic.h>
 #include <stdlib.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static phantom_graph *running; /* the captures under way */
-static _Atomic int captures_running;
-static _Atomic unsigned long long next_capture = 1;
-static _Thread_local enum cudaStreamCaptureMode thread_mode = cudaStreamCaptureModeGlobal;
+#include "capture_state.h"
+#include "cudart.h"
+#include "cudart_stream.h"
+#include "stream_table.h"
 
 /* ---- capture ---- */
 
-/* Call with the lock held. */
-static phantom_graph *find_running(unsigned long long id) {
-    phantom_graph *graph = running;
-    while (graph && graph->id != id) graph = graph->next_running;
-    return id ? graph : NULL;
-}
-
-bool phantom_capture_add(phantom_stream *stream) {
-    if (!atomic_load(&captures_running)) return false;
-    phantom_graph *capture = atomic_load(&stream->capture);
-    if (!capture) return false;
-    stream->last_node = 1 + atomic_fetch_add(&capture->nodes, 1);
-    stream->unjoined = stream != capture->origin;
-    return true;
-}
-
-void phantom_capture_record(phantom_stream *stream, cudaEvent_t event) {
-    phantom_graph *capture = atomic_load(&captures_running) ? atomic_load(&stream->capture) : NULL;
-    event->capture = capture ? capture->id : 0;
-    event->node = stream->last_node;
-}
-
-static cudaError_t invalidate(phantom_graph *capture, cudaError_t error) {
-    if (capture) capture->invalid = true;
-    return phantom_error(error);
-}
-
-/* Call with the lock held. What has nodes that the capture's own stream does not know of in the end is an error. */
-static void join(phantom_stream *stream, phantom_graph *capture, cudaEvent_t event) {
-    if (atomic_exchange(&stream->capture, capture) != capture) {
-        stream->last_node = 0;
-        stream->unjoined = false;
-    }
-    phantom_stream *source = event->stream;
-    if (stream == source || !source->unjoined || event->node < source->last_node) return;
-    source->unjoined = false;
-    stream->unjoined = stream != capture->origin;
-}
-
-/* A stream that waits for an event of a capture joins it; one in a capture must wait for nothing outside. */
-cudaError_t phantom_capture_wait(phantom_stream *stream, cudaEvent_t event, unsigned int flags) {
-    if (!atomic_load(&captures_running) || !event->stream) return cudaSuccess;
-    pthread_mutex_lock(&lock);
-    phantom_graph *own = atomic_load(&stream->capture), *of_event = find_running(event->capture);
-    cudaError_t error = cudaSuccess;
-    if (own && own != of_event && !(flags & cudaEventWaitExternal))
-        error = invalidate(own, of_event ? cudaErrorStreamCaptureMerge : cudaErrorStreamCaptureIsolation);
-    else if (of_event) join(stream, of_event, event);
-    pthread_mutex_unlock(&lock);
-    return error;
-}
-
-cudaError_t phantom_capture_forbids_sync(phantom_stream *stream) {
-    if (!atomic_load(&captures_running)) return cudaSuccess;
-    phantom_graph *capture = atomic_load(&stream->capture);
-    return capture ? invalidate(capture, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
-}
-
-cudaError_t phantom_capture_forbids_event(cudaEvent_t event) {
-    if (!atomic_load(&captures_running) || !event->capture) return cudaSuccess;
-    pthread_mutex_lock(&lock);
-    phantom_graph *capture = find_running(event->capture);
-    cudaError_t error = capture ? invalidate(capture, cudaErrorCapturedEvent) : cudaSuccess;
-    pthread_mutex_unlock(&lock);
-    return error;
-}
-
-cudaError_t phantom_capture_forbids_device(void) {
-    if (!atomic_load(&captures_running)) return cudaSuccess;
-    cudaError_t error = cudaSuccess;
-    pthread_mutex_lock(&lock);
-    for (phantom_graph *capture = running; capture; capture = capture->next_running)
-        if (capture->origin->device == phantom_current_device())
-            error = invalidate(capture, cudaErrorStreamCaptureUnsupported);
-    pthread_mutex_unlock(&lock);
-    return error;
-}
-
-/* cudaMalloc, cudaEventQuery and the like are "potentially unsafe": cudaThreadExchangeStreamCaptureMode has the rules. */
-cudaError_t phantom_capture_forbids_unsafe_call(void) {
-    if (!atomic_load(&captures_running) || thread_mode == cudaStreamCaptureModeRelaxed) return cudaSuccess;
-    cudaError_t error = cudaSuccess;
-    pthread_mutex_lock(&lock);
-    for (phantom_graph *capture = running; capture; capture = capture->next_running) {
-        bool own = pthread_equal(capture->thread, pthread_self()) && capture->mode != cudaStreamCaptureModeRelaxed;
-        bool of_all = thread_mode == cudaStreamCaptureModeGlobal && capture->mode == cudaStreamCaptureModeGlobal;
-        if (own || of_all) error = invalidate(capture, cudaErrorStreamCaptureUnsupported);
-    }
-    pthread_mutex_unlock(&lock);
-    return error;
-}
-
 cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) {
-    enum cudaStreamCaptureMode asked = *mode;
-    *mode = thread_mode;
-    thread_mode = asked;
+    *mode = phantom_exchange_capture_mode(*mode);
     return cudaSuccess;
 }
 
@@ -121,36 +18,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t handle, enum cudaStreamCaptureMo
     if (!handle || handle == cudaStreamLegacy) return phantom_error(cudaErrorStreamCaptureUnsupported);
     phantom_stream *stream = phantom_stream_of(handle);
     if (atomic_load(&stream->capture)) return phantom_error(cudaErrorIllegalState);
-    phantom_graph *graph = calloc(1, sizeof *graph);
-    if (!graph) return phantom_error(cudaErrorMemoryAllocation);
-    graph->id = atomic_fetch_add(&next_capture, 1);
-    graph->holders = 1;
-    graph->origin = stream;
-    graph->mode = mode;
-    graph->thread = pthread_self();
-    pthread_mutex_lock(&lock);
-    graph->next_running = running;
-    running = graph;
-    pthread_mutex_unlock(&lock);
-    atomic_store(&stream->capture, graph);
-    atomic_fetch_add(&captures_running, 1);
-    return cudaSuccess;
-}
-
-static void release(phantom_graph *graph) {
-    if (atomic_fetch_sub(&graph->holders, 1) == 1) free(graph);
-}
-
-/* Takes the capture from all streams that are in it; true where one of them was forked and not joined again. */
-static bool leave_capture(phantom_graph *graph) {
-    bool unjoined = phantom_end_capture_of_streams(graph);
-    pthread_mutex_lock(&lock);
-    phantom_graph **link = &running;
-    while (*link != graph) link = &(*link)->next_running;
-    *link = graph->next_running;
-    pthread_mutex_unlock(&lock);
-    atomic_fetch_sub(&captures_running, 1);
-    return unjoined;
+    return phantom_begin_capture(stream, mode) ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *graph) {
@@ -158,17 +26,16 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *graph) {
     phantom_stream *stream = phantom_stream_of(handle);
     phantom_graph *captured = atomic_load(&stream->capture);
     if (!captured) return phantom_error(cudaErrorIllegalState);
-    if (stream != captured->origin) return invalidate(captured, cudaErrorStreamCaptureUnmatched);
-    bool unjoined = leave_capture(captured), invalid = captured->invalid;
+    if (stream != captured->origin) return phantom_invalidate_capture(captured, cudaErrorStreamCaptureUnmatched);
+    bool unjoined = phantom_end_capture(captured), invalid = captured->invalid;
     if (!invalid && !unjoined) return *graph = captured, cudaSuccess;
-    release(captured);
+    phantom_release_graph(captured);
     return phantom_error(invalid ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined);
 }
 
 static cudaError_t capture_status(cudaStream_t stream, enum cudaStreamCaptureStatus *status, unsigned long long *id,
                                   cudaGraph_t *graph) {
-    phantom_graph *capture = NULL;
-    if (atomic_load(&captures_running)) capture = atomic_load(&phantom_stream_of(stream)->capture);
+    phantom_graph *capture = phantom_capture_of(phantom_stream_of(stream));
     *status = !capture           ? cudaStreamCaptureStatusNone
               : capture->invalid ? cudaStreamCaptureStatusInvalidated
                                  : cudaStreamCaptureStatusActive;
@@ -236,16 +103,16 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-    release(graph);
+    phantom_release_graph(graph);
     return cudaSuccess;
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
-    release((phantom_graph *)executable);
+    phantom_release_graph((phantom_graph *)executable);
     return cudaSuccess;
 }
 
-/* A user object is something that the graph must destroy when it dies; PyTorch keeps its random state so. */
+/* A user object is destroyed together with the graph that holds it; PyTorch keeps its random state in one. */
 struct CUuserObject_st {
     cudaHostFn_t destroy;
     void *data;
@@ -269,7 +136,7 @@ cudaError_t cudaUserObjectRelease(cudaUserObject_t object, unsigned int referenc
     return cudaSuccess;
 }
 
-/* The graph's share of the object is never let go: a few bytes a graph, for as long as the process lives. */
+/* The graph's reference to the object is never released: a few bytes for each graph, until the process ends. */
 cudaError_t cudaGraphRetainUserObject(cudaGraph_t graph, cudaUserObject_t object, unsigned int references,
                                       unsigned int flags) {
     (void)graph;

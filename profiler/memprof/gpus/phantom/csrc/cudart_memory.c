@@ -1,28 +1,41 @@
 /* The CUDA runtime: memory of the device and of the host, and copies between them. */
-#include "cudart.h"
-
+#include <cuda_runtime_api.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the device's ---- */
+#include "arena.h"
+#include "capture_state.h"
+#include "context.h"
+#include "copies.h"
+#include "cudart.h"
+#include "cudart_stream.h"
+#include "device.h"
+#include "ledger.h"
+#include "stream_table.h"
+
+/* ---- memory of the device ---- */
 
 cudaError_t cudaMalloc(void **address, size_t bytes) {
     int device = phantom_current_device();
-    cudaError_t forbidden = phantom_capture_forbids_unsafe_call();
-    if (forbidden) return forbidden;
-    phantom_touch(device);
+    cudaError_t error = phantom_require_device();
+    if (!error) error = phantom_capture_forbids_unsafe_call();
+    if (error) return error;
+    phantom_open_context(device);
     *address = bytes ? phantom_allocate(device, bytes) : NULL;
     return *address || !bytes ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFree(void *address) {
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
     if (!address) { /* the usual way to make the context */
-        phantom_touch(phantom_current_device());
+        phantom_open_context(phantom_current_device());
         return cudaSuccess;
     }
-    cudaError_t forbidden = phantom_capture_forbids_unsafe_call();
-    if (forbidden) return forbidden;
+    error = phantom_capture_forbids_unsafe_call();
+    if (error) return error;
     int device = phantom_owner(address);
     if (device >= 0) phantom_wait_for_device(device); /* as the real one does before it frees */
     return phantom_free(address) ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
@@ -30,13 +43,15 @@ cudaError_t cudaFree(void *address) {
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
     int device = phantom_current_device();
-    phantom_touch(device);
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
+    phantom_open_context(device);
     *total_bytes = phantom_gpu_now()->total_bytes;
-    *free_bytes = *total_bytes - phantom_used_bytes(device);
+    *free_bytes = *total_bytes - phantom_used_bytes(phantom_gpu_index(device));
     return cudaSuccess;
 }
 
-/* ---- the host's: pinned memory is ordinary memory that answers "host" when asked ---- */
+/* ---- memory of the host: pinned memory is ordinary memory that cudaPointerGetAttributes calls "host" ---- */
 
 typedef struct host_block {
     char *start;
@@ -85,6 +100,8 @@ static bool is_host(const void *address) {
 
 cudaError_t cudaHostAlloc(void **address, size_t bytes, unsigned int flags) {
     (void)flags;
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
     size_t whole = (bytes + 4095) / 4096 * 4096;
     *address = aligned_alloc(4096, whole ? whole : 4096);
     return *address ? remember_host(*address, bytes, true) : phantom_error(cudaErrorMemoryAllocation);
@@ -116,7 +133,7 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, c
 /* ---- copies ---- */
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
-    (void)kind; /* the addresses tell, as with unified addressing */
+    (void)kind; /* the addresses say which side is the device's */
     phantom_copy(to, from, bytes);
     return cudaSuccess;
 }
@@ -150,7 +167,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
     return cudaMemset(to, value, bytes);
 }
 
-/* Variables in device code have no place here; a page stands for each of them and takes what is written to it. */
+/* Variables of device code are not emulated: they all have one page, which takes what is written to it. */
 cudaError_t cudaGetSymbolAddress(void **address, const void *symbol) {
     (void)symbol;
     static _Alignas(4096) char page[1 << 16];

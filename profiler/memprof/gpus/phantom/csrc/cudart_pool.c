@@ -1,13 +1,24 @@
 /* The CUDA runtime: the stream-ordered allocator behind PyTorch's `backend:cudaMallocAsync`.
  *
- * One pool for each device. How the driver's pools grow and choose is not documented; modelled: a pool grows by whole
- * segments of 32 MiB, the smallest free range that is wide enough is taken, neighbours merge when they are freed, and a
- * segment that is free as a whole can be given back. Freed memory can be used again at once, on every stream.
+ * One pool for each device. How the driver's pools grow and choose is not documented. The model: a pool grows by
+ * multiples of 32 MiB, an allocation gets the smallest free range that is large enough, neighbours merge when they
+ * are freed, and a segment can be given back if all of it is free. Freed memory can be used again at once, on every
+ * stream.
  */
-#include "cudart.h"
-
+#include <cuda_runtime_api.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "arena.h"
+#include "context.h"
+#include "cudart.h"
+#include "cudart_stream.h"
+#include "device.h"
+#include "stream_table.h"
+#include "values.h"
 
 enum { SEGMENT_BYTES = 32 << 20, STEP_BYTES = 512 };
 
@@ -69,7 +80,7 @@ static range *grow(cudaMemPool_t pool, size_t bytes) {
     return made;
 }
 
-/* Gives back segments that are free as a whole, while more than `keep` bytes are held. */
+/* Gives back segments that are entirely free, as long as the pool holds more than `keep` bytes. */
 static void trim(cudaMemPool_t pool, uint64_t keep) {
     for (range **link = &pool->ranges; *link && pool->reserved > keep;) {
         range *r = *link;
@@ -100,7 +111,7 @@ static void merge(cudaMemPool_t pool) {
 static void *take(cudaMemPool_t pool, size_t bytes) {
     range *found = smallest_fit(pool, bytes);
     if (!found) found = grow(pool, bytes);
-    if (!found) { /* what is cached stands in the way */
+    if (!found) { /* cached segments take the memory */
         trim(pool, 0);
         found = grow(pool, bytes);
     }
@@ -130,8 +141,10 @@ static bool give_back(cudaMemPool_t pool, const void *address) {
 /* ---- allocation ---- */
 
 cudaError_t cudaMallocAsync(void **address, size_t bytes, cudaStream_t stream) {
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
     int device = phantom_stream_of(stream)->device;
-    phantom_touch(device);
+    phantom_open_context(device);
     size_t whole = (bytes + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
     pthread_mutex_lock(&lock);
     *address = whole ? take(pool_of(device), whole) : NULL;
@@ -174,12 +187,12 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr att
     pthread_mutex_lock(&lock);
     uint64_t *field = attribute_of(pool, attribute);
     if (field) memcpy(value, field, sizeof *field);
-    else *(int *)value = 1; /* which memory may be used again: all of it */
+    else *(int *)value = 1; /* all memory may be used again */
     pthread_mutex_unlock(&lock);
     return cudaSuccess;
 }
 
-/* A high-water mark is set to zero by starting anew from what is there, as the driver does. */
+/* Setting a high-water mark resets it to the current value, as the driver does. */
 cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, enum cudaMemPoolAttr attribute, void *value) {
     pthread_mutex_lock(&lock);
     if (attribute == cudaMemPoolAttrReleaseThreshold) memcpy(&pool->threshold, value, sizeof pool->threshold);
@@ -194,7 +207,7 @@ cudaError_t cudaMemPoolSetAccess(cudaMemPool_t pool, const struct cudaMemAccessD
     return cudaSuccess;
 }
 
-/* What graphs allocate lies in the same pool, so they hold nothing of their own. */
+/* Graphs allocate in the same pool, so they have no memory of their own. */
 cudaError_t cudaDeviceGetGraphMemAttribute(int device, enum cudaGraphMemAttributeType attribute, void *value) {
     (void)device, (void)attribute;
     memset(value, 0, sizeof(uint64_t));

@@ -1,102 +1,40 @@
-/* The CUDA runtime: streams, events, and when their work is done.
- *
- * The values of a copy are there at once, and kernels do not run. What a program can see of time is whether work is
- * done, and the caching allocator asks: a block that another stream used is free once an event recorded after its use
- * is done. A phantom answers as a GPU that is always busy would: work is done when the host has waited for it, or when
- * QUEUE_DEPTH later pieces of work have been asked for, since a real launch waits where its queue is full. Each answer
- * "not done" counts as one such piece, so that a loop that asks until it is done comes to an end.
- */
-#include "cudart.h"
+/* The CUDA runtime: streams and events. */
+#include "cudart_stream.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* Assumed: launches block at about 1024 pending ones on current drivers; NVIDIA documents that there is a limit only. */
-enum { QUEUE_DEPTH = 1024 };
-
-typedef struct wait_edge {
-    phantom_stream *stream;
-    uint64_t number, made_at;
-    struct wait_edge *next;
-} wait_edge;
-
-/* The handles NULL, cudaStreamLegacy and cudaStreamPerThread name a stream of the current device. */
-enum { FIXED_HANDLES = 3 };
-
-static phantom_stream defaults[PHANTOM_MAX_DEVICES][FIXED_HANDLES];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static phantom_stream *streams; /* those of the user's */
-static _Atomic uint64_t issued;
-
-/* ---- when work is done ---- */
+#include "capture_state.h"
+#include "context.h"
+#include "cudart.h"
+#include "device.h"
+#include "stream_table.h"
 
 void phantom_launched(const void *handle) {
     phantom_stream *stream = phantom_stream_of((cudaStream_t)(uintptr_t)handle);
-    if (phantom_capture_add(stream)) return;
-    atomic_store_explicit(&stream->asked, 1 + atomic_fetch_add(&issued, 1), memory_order_relaxed);
-}
-
-static bool is_done(const phantom_stream *stream, uint64_t number) {
-    return number <= atomic_load(&stream->waited) || atomic_load(&issued) - number >= QUEUE_DEPTH;
+    if (!phantom_capture_add(stream)) phantom_request_work(stream);
 }
 
 static cudaError_t query(const phantom_stream *stream, uint64_t number) {
-    if (is_done(stream, number)) return cudaSuccess;
-    atomic_fetch_add(&issued, 1);
-    return phantom_error(cudaErrorNotReady);
-}
-
-/* Waiting for a stream is waiting for what it waited for. Call with the lock held. */
-static void waited_for(phantom_stream *stream, uint64_t number) {
-    if (number <= atomic_load(&stream->waited)) return;
-    atomic_store(&stream->waited, number);
-    for (wait_edge *edge = stream->edges; edge; edge = edge->next)
-        if (edge->made_at <= number) waited_for(edge->stream, edge->number);
-}
-
-static void wait_for(phantom_stream *stream, uint64_t number) {
-    pthread_mutex_lock(&lock);
-    waited_for(stream, number);
-    pthread_mutex_unlock(&lock);
-}
-
-void phantom_wait_for_device(int device) {
-    uint64_t now = atomic_load(&issued);
-    for (int i = 0; i < FIXED_HANDLES; i++) wait_for(&defaults[device][i], now);
-    pthread_mutex_lock(&lock);
-    for (phantom_stream *stream = streams; stream; stream = stream->next)
-        if (stream->device == device) waited_for(stream, now);
-    pthread_mutex_unlock(&lock);
+    return phantom_query_work(stream, number) ? cudaSuccess : phantom_error(cudaErrorNotReady);
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
-    cudaError_t forbidden = phantom_capture_forbids_device();
-    if (!forbidden) phantom_wait_for_device(phantom_current_device());
-    return forbidden;
+    cudaError_t error = phantom_require_device();
+    if (!error) error = phantom_capture_forbids_device();
+    if (!error) phantom_wait_for_device(phantom_current_device());
+    return error;
 }
 
 /* ---- streams ---- */
 
-phantom_stream *phantom_stream_of(cudaStream_t handle) {
-    int device = phantom_current_device();
-    if ((uintptr_t)handle >= FIXED_HANDLES) return handle;
-    phantom_stream *stream = &defaults[device][(uintptr_t)handle];
-    stream->device = device;
-    return stream;
-}
-
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *handle, unsigned int flags, int priority) {
     (void)flags;
-    phantom_touch(phantom_current_device());
-    phantom_stream *made = calloc(1, sizeof *made);
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
+    phantom_open_context(phantom_current_device());
+    phantom_stream *made = phantom_add_stream(phantom_current_device(), priority);
     if (!made) return phantom_error(cudaErrorMemoryAllocation);
-    made->device = phantom_current_device();
-    made->priority = priority;
-    pthread_mutex_lock(&lock);
-    made->next = streams;
-    streams = made;
-    pthread_mutex_unlock(&lock);
     *handle = made;
     return cudaSuccess;
 }
@@ -123,34 +61,21 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
     phantom_stream *stream = phantom_stream_of(handle);
     cudaError_t forbidden = phantom_capture_forbids_sync(stream);
-    return forbidden ? forbidden : query(stream, atomic_load(&stream->asked));
+    return forbidden ? forbidden : query(stream, atomic_load(&stream->requested));
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
     phantom_stream *stream = phantom_stream_of(handle);
     cudaError_t forbidden = phantom_capture_forbids_sync(stream);
-    if (!forbidden) wait_for(stream, atomic_load(&issued));
+    if (!forbidden) phantom_wait_for_stream(stream);
     return forbidden;
-}
-
-static void add_edge(phantom_stream *stream, phantom_stream *source, uint64_t number) {
-    pthread_mutex_lock(&lock);
-    wait_edge *edge = stream->edges;
-    while (edge && edge->stream != source) edge = edge->next;
-    if (!edge && (edge = calloc(1, sizeof *edge))) {
-        edge->next = stream->edges;
-        stream->edges = edge;
-    }
-    /* The newest stands for the older ones: what they covered is covered by it, or is done later than it could be. */
-    if (edge) edge->stream = source, edge->number = number, edge->made_at = atomic_load(&issued);
-    pthread_mutex_unlock(&lock);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned int flags) {
     phantom_stream *stream = phantom_stream_of(handle);
     cudaError_t forbidden = phantom_capture_wait(stream, event, flags);
     if (!forbidden && event->stream && !event->capture && event->stream != stream)
-        add_edge(stream, event->stream, event->number);
+        phantom_add_wait(stream, event->stream, event->number);
     return forbidden;
 }
 
@@ -167,23 +92,12 @@ cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t call
     return cudaSuccess;
 }
 
-bool phantom_end_capture_of_streams(phantom_graph *graph) {
-    bool unjoined = false;
-    pthread_mutex_lock(&lock);
-    for (phantom_stream *stream = streams; stream; stream = stream->next) {
-        if (atomic_load(&stream->capture) != graph) continue;
-        unjoined |= stream->unjoined;
-        atomic_store(&stream->capture, NULL);
-    }
-    pthread_mutex_unlock(&lock);
-    atomic_store(&graph->origin->capture, NULL); /* which may be a default stream */
-    return unjoined;
-}
-
 /* ---- events ---- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
     (void)flags;
+    cudaError_t error = phantom_require_device();
+    if (error) return error;
     *event = calloc(1, sizeof **event);
     return *event ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
 }
@@ -199,7 +113,7 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, uns
     (void)flags;
     phantom_stream *stream = phantom_stream_of(handle);
     event->stream = stream;
-    event->number = atomic_load(&stream->asked);
+    event->number = atomic_load(&stream->requested);
     phantom_capture_record(stream, event);
     return cudaSuccess;
 }
@@ -216,15 +130,15 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     cudaError_t forbidden = phantom_capture_forbids_event(event);
-    if (!forbidden && event->stream) wait_for(event->stream, event->number);
+    if (!forbidden && event->stream) phantom_wait_for_work(event->stream, event->number);
     return forbidden;
 }
 
-/* No time passes on a phantom. A constant makes cuDNN's benchmark mode take the plan that its heuristics rank first;
- * it is not 0, since programs divide by it. */
+/* No time passes on a phantom. A constant makes cuDNN's benchmark mode choose the plan that its heuristics rank
+ * first; it is not 0, since programs divide by it. */
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
     if (!start->stream || !end->stream) return phantom_error(cudaErrorInvalidResourceHandle);
-    if (!is_done(start->stream, start->number) || !is_done(end->stream, end->number))
+    if (!phantom_is_done(start->stream, start->number) || !phantom_is_done(end->stream, end->number))
         return phantom_error(cudaErrorNotReady);
     *milliseconds = 1e-3f;
     return cudaSuccess;

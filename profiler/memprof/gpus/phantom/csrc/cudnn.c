@@ -1,25 +1,27 @@
-/* cuDNN: the real library chooses the plans and says what workspace each one takes.
+/* cuDNN: the real library chooses the plans and reports the workspace of each one.
  *
- * NVIDIA documents how to build plans with no device ("deviceless ahead-of-time compilation"): a device-properties
- * descriptor made from JSON stands where a handle of a real device would. The calls of the backend API are passed on
- * with that one exchange made, and executing a plan does nothing. Where cuDNN does not take the JSON, plans are hollow
- * and each one is counted as a workspace that nobody knows.
+ * NVIDIA documents how to build plans without a device ("deviceless ahead-of-time compilation"): a device-properties
+ * descriptor made from JSON replaces the handle of a real device. The calls of the backend API are passed on with
+ * only that changed, and executing a plan does nothing. If cuDNN does not accept the JSON, plans are empty, and each
+ * one is counted as a workspace of unknown size.
  */
 #include <cudnn_adv.h>
 #include <cudnn_cnn.h>
 #include <cudnn_graph.h>
 #include <cudnn_ops.h>
-#include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cudnn_real.h"
+#include "context.h"
+#include "cudart_stream.h"
+#include "cudnn_library.h"
+#include "device.h"
 #include "handle.h"
-#include "phantom.h"
+#include "ledger.h"
 
-/* The device-properties descriptor came with cuDNN 9.8; older headers lack its names, and every cuDNN keeps the numbers. */
+/* The device-properties descriptor came with cuDNN 9.8: older headers lack the names; the numbers never change. */
 enum {
     DEVICEPROP_DESCRIPTOR = 38,
     ENGINEHEUR_DEVICEPROP = 204,
@@ -34,23 +36,11 @@ struct cudnnContext {
     phantom_handle base;
 };
 
-void *phantom_real_cudnn(const char *name) {
-    static void *library;
-    if (!library) library = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_NOLOAD);
-    if (!library) library = dlopen("libcudnn.so.9", RTLD_NOW);
-    void *function = library ? dlsym(library, name) : NULL;
-    if (!function) {
-        fprintf(stderr, "memprof phantom: libcudnn.so.9 has no %s\n", name);
-        abort();
-    }
-    return function;
-}
-
 /* ---- handles ---- */
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
     if (phantom_too_old(CUDART_VERSION)) return CUDNN_STATUS_ARCH_MISMATCH;
-    if (!phantom_load(phantom_current_device(), PHANTOM_CUDNN)) return CUDNN_STATUS_ALLOC_FAILED;
+    if (!phantom_load_code(phantom_current_device(), PHANTOM_CUDNN)) return CUDNN_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_ALLOC_FAILED;
 }
@@ -113,13 +103,11 @@ static pthread_once_t device_once = PTHREAD_ONCE_INIT;
 
 static void make_device_once(void) { device = make_device(); }
 
-/* True where cuDNN does not answer for this GPU, and plans are hollow. */
-static bool hollow(void) {
+/* Whether cuDNN reports workspaces for this GPU; if not, plans are empty. self_test.py calls it too. */
+bool phantom_cudnn_answers(void) {
     pthread_once(&device_once, make_device_once);
-    return !device;
+    return device != NULL;
 }
-
-bool phantom_cudnn_answers(void) { return !hollow(); }
 
 static cudnnStatus_t set_device(cudnnBackendDescriptor_t descriptor, int attribute) {
     REAL(cudnnBackendSetAttribute);
@@ -127,45 +115,45 @@ static cudnnStatus_t set_device(cudnnBackendDescriptor_t descriptor, int attribu
                                          CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &device);
 }
 
-/* ---- which descriptors want the device before they are finalized ---- */
+/* ---- descriptors that need the device before they are finalized ---- */
 
-typedef struct wanting {
+typedef struct needing {
     cudnnBackendDescriptor_t descriptor;
     int attribute;
-    struct wanting *next;
-} wanting;
+    struct needing *next;
+} needing;
 
-enum { WANTING_SLOTS = 1024 };
-static wanting *wanting_slots[WANTING_SLOTS];
-static pthread_mutex_t wanting_lock = PTHREAD_MUTEX_INITIALIZER;
+enum { NEEDING_SLOTS = 1024 };
+static needing *needing_slots[NEEDING_SLOTS];
+static pthread_mutex_t needing_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static wanting **wanting_slot(cudnnBackendDescriptor_t descriptor) {
-    return &wanting_slots[((uintptr_t)descriptor >> 4) % WANTING_SLOTS];
+static needing **needing_slot(cudnnBackendDescriptor_t descriptor) {
+    return &needing_slots[((uintptr_t)descriptor >> 4) % NEEDING_SLOTS];
 }
 
-static void want_device(cudnnBackendDescriptor_t descriptor, int attribute) {
-    wanting *added = malloc(sizeof *added);
+static void need_device(cudnnBackendDescriptor_t descriptor, int attribute) {
+    needing *added = malloc(sizeof *added);
     if (!added) abort();
-    pthread_mutex_lock(&wanting_lock);
-    wanting **slot = wanting_slot(descriptor);
-    *added = (wanting){descriptor, attribute, *slot};
+    pthread_mutex_lock(&needing_lock);
+    needing **slot = needing_slot(descriptor);
+    *added = (needing){descriptor, attribute, *slot};
     *slot = added;
-    pthread_mutex_unlock(&wanting_lock);
+    pthread_mutex_unlock(&needing_lock);
 }
 
 /* The attribute that takes the device, or 0; asked once for each descriptor. */
-static int wanted_device(cudnnBackendDescriptor_t descriptor) {
+static int take_needed_device(cudnnBackendDescriptor_t descriptor) {
     int attribute = 0;
-    pthread_mutex_lock(&wanting_lock);
-    for (wanting **link = wanting_slot(descriptor); *link; link = &(*link)->next) {
-        wanting *found = *link;
+    pthread_mutex_lock(&needing_lock);
+    for (needing **link = needing_slot(descriptor); *link; link = &(*link)->next) {
+        needing *found = *link;
         if (found->descriptor != descriptor) continue;
         attribute = found->attribute;
         *link = found->next;
         free(found);
         break;
     }
-    pthread_mutex_unlock(&wanting_lock);
+    pthread_mutex_unlock(&needing_lock);
     return attribute;
 }
 
@@ -173,7 +161,7 @@ static int wanted_device(cudnnBackendDescriptor_t descriptor) {
 
 cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t *descriptor) {
     REAL(cudnnBackendCreateDescriptor);
-    if (hollow()) {
+    if (!phantom_cudnn_answers()) {
         cudnnBackendDescriptorType_t *made = malloc(sizeof *made);
         if (made) *made = type;
         *descriptor = made;
@@ -181,39 +169,39 @@ cudnnStatus_t cudnnBackendCreateDescriptor(cudnnBackendDescriptorType_t type, cu
     }
     cudnnStatus_t status = real_cudnnBackendCreateDescriptor(type, descriptor);
     if (status) return status;
-    if (type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) want_device(*descriptor, ENGINEHEUR_DEVICEPROP);
-    if (type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) want_device(*descriptor, ENGINE_DEVICEPROP);
+    if (type == CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR) need_device(*descriptor, ENGINEHEUR_DEVICEPROP);
+    if (type == CUDNN_BACKEND_ENGINE_DESCRIPTOR) need_device(*descriptor, ENGINE_DEVICEPROP);
     return status;
 }
 
 cudnnStatus_t cudnnBackendDestroyDescriptor(cudnnBackendDescriptor_t descriptor) {
     REAL(cudnnBackendDestroyDescriptor);
-    if (hollow()) {
+    if (!phantom_cudnn_answers()) {
         free(descriptor);
         return CUDNN_STATUS_SUCCESS;
     }
-    wanted_device(descriptor);
+    take_needed_device(descriptor);
     return real_cudnnBackendDestroyDescriptor(descriptor);
 }
 
 cudnnStatus_t cudnnBackendSetAttribute(cudnnBackendDescriptor_t descriptor, cudnnBackendAttributeName_t name,
                                        cudnnBackendAttributeType_t type, int64_t count, const void *values) {
     REAL(cudnnBackendSetAttribute);
-    if (hollow() || name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE) return CUDNN_STATUS_SUCCESS;
+    if (!phantom_cudnn_answers() || name == CUDNN_ATTR_OPERATIONGRAPH_HANDLE) return CUDNN_STATUS_SUCCESS;
     if (name == CUDNN_ATTR_EXECUTION_PLAN_HANDLE) return set_device(descriptor, EXECUTION_PLAN_DEVICEPROP);
     return real_cudnnBackendSetAttribute(descriptor, name, type, count, values);
 }
 
 cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     REAL(cudnnBackendFinalize);
-    if (hollow()) return CUDNN_STATUS_SUCCESS;
-    int attribute = wanted_device(descriptor);
+    if (!phantom_cudnn_answers()) return CUDNN_STATUS_SUCCESS;
+    int attribute = take_needed_device(descriptor);
     if (attribute) set_device(descriptor, attribute);
     return real_cudnnBackendFinalize(descriptor);
 }
 
-/* A hollow heuristic has one result, a hollow plan needs no workspace, and the rest is empty. */
-static cudnnStatus_t get_hollow(cudnnBackendAttributeName_t name, int64_t *count, void *values) {
+/* Without an answer a heuristic has one result, a plan needs no workspace, and the rest is empty. */
+static cudnnStatus_t get_empty(cudnnBackendAttributeName_t name, int64_t *count, void *values) {
     static const int64_t nothing;
     bool one = name == CUDNN_ATTR_ENGINEHEUR_RESULTS || name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE;
     if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE) {
@@ -228,7 +216,7 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t descriptor
                                        cudnnBackendAttributeType_t type, int64_t requested, int64_t *count,
                                        void *values) {
     REAL(cudnnBackendGetAttribute);
-    if (hollow()) return get_hollow(name, count, values);
+    if (!phantom_cudnn_answers()) return get_empty(name, count, values);
     return real_cudnnBackendGetAttribute(descriptor, name, type, requested, count, values);
 }
 

@@ -1,18 +1,17 @@
-/* cuDNN's batch normalization: calls that want a handle of a real device.
+/* cuDNN's batch normalization: calls that need a handle of a real device.
  *
- * Its workspace is not documented. Modelled as on an H200 with cuDNN 9.19, where all 52 layers of MobileNetV2 in float32
- * and channels_last, forward and backward, took what these rules say: partial sums of 64 channels for each tile of rows.
- * With the channels in front none was taken.
+ * Its workspace is not documented. The model is an H200 with cuDNN 9.19: there all 52 layers of MobileNetV2 in
+ * float32 and channels_last, forward and backward, took what these rules give: partial sums of 64 channels for each
+ * tile of rows. In the default memory format no layer took a workspace.
  */
 #include <cudnn_ops.h>
 
-#include "cudnn_real.h"
-#include "phantom.h"
+#include "cudnn_library.h"
 
-enum { CHANNELS_A_GROUP = 64, MAX_RANK = 8 };
+enum { CHANNELS_PER_GROUP = 64, MAX_RANK = 8 };
 
 typedef struct {
-    size_t rows_a_tile, bytes_a_tile, bytes;
+    size_t rows_per_tile, bytes_per_tile, bytes;
 } scratch;
 
 static const scratch FORWARD = {64, 516, 1072}, BACKWARD = {96, 512, 1056};
@@ -26,9 +25,9 @@ static cudnnStatus_t need(cudnnBatchNormMode_t mode, const cudnnTensorDescriptor
     cudnnStatus_t status = real_cudnnGetTensorNdDescriptor(x, MAX_RANK, &type, &rank, shape, strides);
     *bytes = 0;
     if (status || mode != CUDNN_BATCHNORM_SPATIAL_PERSISTENT || strides[1] != 1) return status;
-    size_t groups = ceil_div((size_t)shape[1], CHANNELS_A_GROUP), rows = (size_t)shape[0];
+    size_t groups = ceil_div((size_t)shape[1], CHANNELS_PER_GROUP), rows = (size_t)shape[0];
     for (int i = 2; i < rank; i++) rows *= (size_t)shape[i];
-    *bytes = groups * (rule.bytes_a_tile * ceil_div(rows, rule.rows_a_tile) + 4) + rule.bytes;
+    *bytes = groups * (rule.bytes_per_tile * ceil_div(rows, rule.rows_per_tile) + 4) + rule.bytes;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -45,7 +44,7 @@ cudnnStatus_t cudnnGetBatchNormalizationTrainingExReserveSpaceSize(cudnnHandle_t
                                                                    const cudnnActivationDescriptor_t activation,
                                                                    const cudnnTensorDescriptor_t x, size_t *bytes) {
     (void)handle, (void)mode, (void)operations, (void)activation, (void)x;
-    *bytes = 0; /* on that card too */
+    *bytes = 0; /* as on that GPU */
     return CUDNN_STATUS_SUCCESS;
 }
 

@@ -1,15 +1,15 @@
-/* cuDNN's CTC loss: calls that want a handle of a real device.
+/* cuDNN's CTC loss: calls that need a handle of a real device.
  *
- * Its workspace is not documented: modelled as the two tables of the forward-backward algorithm, a float for each step,
- * sample and place between labels, and counted as a workspace that nobody knows.
+ * Its workspace is not documented: modelled as the two tables of the forward-backward algorithm, a float for each
+ * step, sample and position between labels, and counted as a workspace of unknown size.
  */
 #include <cudnn_adv.h>
 #include <cudnn_ops.h>
 
-#include "cudnn_real.h"
-#include "phantom.h"
+#include "cudnn_library.h"
+#include "ledger.h"
 
-/* The longest label that cuDNN takes, for calls that leave the labels on the device. */
+/* The longest label that cuDNN accepts, for calls that leave the labels on the device. */
 enum { LONGEST_LABEL = 255 };
 
 static cudnnStatus_t need(cudnnTensorDescriptor_t probabilities, int longest, size_t *bytes) {

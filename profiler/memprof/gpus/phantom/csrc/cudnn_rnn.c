@@ -1,7 +1,7 @@
-/* cuDNN's recurrent networks: calls that want a handle of a real device.
+/* cuDNN's recurrent networks: calls that need a handle of a real device.
  *
- * The layout of the weights is documented, so it is exact. What cuDNN reserves for backward and takes as workspace is
- * not: both are modelled, and each is counted as a workspace that nobody knows.
+ * The layout of the weights is documented, so it is exact. The reserve space for backward and the workspace are not:
+ * both are modelled, and each is counted as a workspace of unknown size.
  */
 #include <cudnn_adv.h>
 #include <cudnn_graph.h>
@@ -9,14 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cudnn_real.h"
-#include "phantom.h"
+#include "cudnn_library.h"
+#include "device.h"
+#include "ledger.h"
 
 struct cudnnRNNStruct {
     cudnnRNNMode_t mode;
     cudnnDataType_t type;
     int directions, layers;
-    size_t input_size, hidden_size, output_size; /* output: the projection where there is one, else hidden */
+    size_t input_size, hidden_size, output_size; /* output: the projection if there is one, else hidden */
     bool projected, biased;
 };
 
@@ -97,7 +98,7 @@ static bool matrix_shape(const struct cudnnRNNStruct *rnn, int pseudo_layer, siz
     return id < 2 * gates(rnn) + rnn->projected;
 }
 
-/* Elements in front of matrix `id` of `pseudo_layer`; past the last layer, those of all matrices. */
+/* Elements before matrix `id` of `pseudo_layer`; for a layer after the last, those of all matrices. */
 static size_t matrix_offset(const struct cudnnRNNStruct *rnn, int pseudo_layer, size_t id) {
     size_t offset = 0, rows, columns;
     for (int layer = 0; layer <= pseudo_layer && layer < rnn->layers * rnn->directions; layer++)
@@ -138,14 +139,14 @@ cudnnStatus_t cudnnGetRNNWeightParams(cudnnHandle_t handle, cudnnRNNDescriptor_t
     bool has_bias = rnn->biased && (size_t)id < 2 * gates(rnn);
     size_t matrix_at = matrix_offset(rnn, pseudo_layer, (size_t)id);
     size_t bias_at = all_matrices(rnn) + biases_of_layer(rnn) * (size_t)pseudo_layer + rnn->hidden_size * (size_t)id;
-    /* PyTorch asks for the matrix and for the bias in turn, and leaves out what it does not want. */
+    /* PyTorch asks for the matrix and for the bias in turn, with NULL for the other one. */
     if (matrix_address) *matrix_address = (void *)(base + matrix_at * element);
     if (bias_address) *bias_address = has_bias ? (void *)(base + bias_at * element) : NULL;
     cudnnStatus_t status = matrix ? describe(matrix, rnn->type, rows, columns) : CUDNN_STATUS_SUCCESS;
     return status || !bias || !has_bias ? status : describe(bias, rnn->type, rnn->hidden_size, 1);
 }
 
-/* ---- what cuDNN takes beside the weights: modelled ---- */
+/* ---- what cuDNN takes in addition to the weights: modelled ---- */
 
 /* Reserved for backward: each gate, the cell and the output of every step of every pseudo layer. Workspace: the gates
  * of one layer for all steps. A model, not cuDNN's answer. */
@@ -161,7 +162,7 @@ cudnnStatus_t cudnnGetRNNTempSpaceSizes(cudnnHandle_t handle, cudnnRNNDescriptor
     return CUDNN_STATUS_SUCCESS;
 }
 
-/* The generator's states for dropout between layers: one of 16 B for each thread that the GPU can hold. Modelled. */
+/* The generator's states for dropout between layers: modelled as 16 B for each thread that the GPU can hold. */
 cudnnStatus_t cudnnDropoutGetStatesSize(cudnnHandle_t handle, size_t *bytes) {
     (void)handle;
     const phantom_gpu *gpu = phantom_gpu_now();

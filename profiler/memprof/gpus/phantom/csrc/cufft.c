@@ -1,12 +1,16 @@
-/* cuFFT: plans that remember their stream, and transforms that nobody computes.
+/* cuFFT: plans that remember their stream, and transforms that are not computed.
  *
- * The work area of a plan is not documented and the real library tells it only to a device: it is modelled as one copy
- * of the complex data, and each is counted as a workspace that nobody knows.
+ * The work area of a plan is not documented, and the real library reports it only if there is a device: it is
+ * modelled as one copy of the complex data, and each is counted as a workspace of unknown size.
  */
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-#include "phantom.h"
+#include "context.h"
+#include "cudart_stream.h"
+#include "device.h"
+#include "ledger.h"
 
 /* From NVIDIA's reference for cuFFT; a plan is a small number. */
 enum { SUCCESS = 0, INVALID_PLAN = 1, ALLOC_FAILED = 2 };
@@ -17,7 +21,7 @@ static void **streams; /* of each plan */
 static int plan_count, plan_capacity;
 
 int cufftCreate(cufftHandle *plan) {
-    phantom_touch(phantom_current_device());
+    phantom_open_context(phantom_current_device());
     pthread_mutex_lock(&lock);
     if (plan_count == plan_capacity) {
         int capacity = plan_capacity ? 2 * plan_capacity : 64;

@@ -1,20 +1,23 @@
-/* cuSOLVER: factorizations and eigenvalues that nobody computes.
+/* cuSOLVER: factorizations and eigenvalues that are not computed.
  *
- * What each one needs as workspace is not documented and the real library tells it only to a device: it is modelled as
- * one copy of the matrices that it works on, and each is counted as a workspace that nobody knows. The results, and the
+ * The workspace of each one is not documented, and the real library reports it only if there is a device: it is
+ * modelled as one copy of the matrices, and each is counted as a workspace of unknown size. The results, and the
  * status on the device, are zeros: "success". Objects that hold parameters are the real library's.
  *
- * The signatures are from NVIDIA's reference for cuSOLVER; no header is needed, since pointers are all alike here.
+ * The signatures are from NVIDIA's reference for cuSOLVER; no header is needed, since all pointers are `void *` here.
  */
+#include <stdint.h>
 #include <stdlib.h>
 
+#include "context.h"
+#include "device.h"
 #include "handle.h"
-#include "phantom.h"
+#include "ledger.h"
 
 enum { SUCCESS = 0, ALLOC_FAILED = 2 };
 
 int cusolverDnCreate(phantom_handle **handle) {
-    phantom_touch(phantom_current_device());
+    phantom_open_context(phantom_current_device());
     *handle = calloc(1, sizeof **handle);
     return *handle ? SUCCESS : ALLOC_FAILED;
 }
@@ -81,7 +84,7 @@ SIZES_OF(gesvdaStridedBatched, gesvdaStridedBatched,
           int batch),
          m, n, batch)
 
-/* ---- workspaces of the functions for 64-bit sizes, in bytes. A cudaDataType: its low bits tell real from complex. ---- */
+/* ---- workspaces of the functions for 64-bit sizes, in bytes. The type is a cudaDataType. ---- */
 
 static int need_bytes(size_t *bytes, size_t *host_bytes, int64_t rows, int64_t columns, int64_t matrices, int type) {
     enum { R_64F = 1, C_32F = 4, C_64F = 5 };

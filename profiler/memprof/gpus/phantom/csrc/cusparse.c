@@ -1,20 +1,22 @@
-/* cuSPARSE: products and solvers of sparse matrices that nobody computes.
+/* cuSPARSE: products and solvers of sparse matrices that are not computed.
  *
- * Descriptors are host memory, kept by the real library. What a call needs as workspace is not documented and the real
- * library tells it only to a device: it is taken as 0 B, and each is counted as a workspace that nobody knows. How many
- * elements a sparse result has depends on values, which a phantom has not: it has none.
+ * Descriptors are host memory, kept by the real library. The workspace of a call is not documented, and the real
+ * library reports it only if there is a device: it is taken as 0 B, and each is counted as a workspace of unknown
+ * size. The number of elements of a sparse result depends on values, which a phantom does not have: it is 0.
  *
- * The signatures are from NVIDIA's reference for cuSPARSE; no header is needed, since pointers are all alike here.
+ * The signatures are from NVIDIA's reference for cuSPARSE; no header is needed, since all pointers are `void *` here.
  */
 #include <stdlib.h>
 
+#include "context.h"
+#include "device.h"
 #include "handle.h"
-#include "phantom.h"
+#include "ledger.h"
 
 enum { SUCCESS = 0, ALLOC_FAILED = 2 };
 
 int cusparseCreate(phantom_handle **handle) {
-    phantom_touch(phantom_current_device());
+    phantom_open_context(phantom_current_device());
     *handle = calloc(1, sizeof **handle);
     return *handle ? SUCCESS : ALLOC_FAILED;
 }
@@ -64,7 +66,7 @@ int cusparseSpSM_bufferSize(void *handle, int op_a, int op_b, void *alpha, void 
     return need(bytes);
 }
 
-/* Asked twice, first with no buffer; and so is the next one. */
+/* Called twice, first without a buffer; so is the next one. */
 int cusparseSpGEMM_workEstimation(void *handle, int op_a, int op_b, void *alpha, void *a, void *b, void *beta, void *c,
                                   int type, int algorithm, void *product, size_t *bytes, void *buffer) {
     return buffer ? SUCCESS : need(bytes);

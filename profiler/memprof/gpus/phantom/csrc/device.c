@@ -1,12 +1,19 @@
-/* Which GPU this process plays, and which of its devices is current. */
-#include "phantom.h"
+/* Which GPUs this process emulates, and which of CUDA's devices is current.
+ *
+ * The environment variable MEMPROF_PHANTOM describes the GPU. It is read at the first call that needs it and not when
+ * the library is loaded, so that a fork server that never makes such a call can serve every GPU of the catalog.
+ * CUDA_VISIBLE_DEVICES is read at the first call that needs a device, as the driver reads it in cuInit; NVML does
+ * not.
+ */
+#include "device.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "visible.h"
 
 /* MEMPROF_PHANTOM is "key=value;key=value;..." with the keys below and `devices`, the number of equal GPUs. */
 typedef struct {
@@ -37,10 +44,9 @@ static const field INT_FIELDS[] = {
 #undef FIELD
 
 static phantom_gpu the_gpu;
-static int device_count;
-static bool latched;
-static bool touched[PHANTOM_MAX_DEVICES];
-static _Atomic bool loaded[PHANTOM_MAX_DEVICES][PHANTOM_CODES];
+static int gpu_count, device_count;
+static int gpus_of_devices[PHANTOM_MAX_DEVICES];
+static _Atomic bool gpu_is_read, devices_are_read, kept;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local int current_device;
 
@@ -87,43 +93,56 @@ static int parse(const char *text, phantom_gpu *gpu) {
     return gpu->total_bytes && gpu->multiprocessors ? devices : 0;
 }
 
-/* A child forked before its parent used a device may play another GPU than its parent would have. */
+/* A child that was forked before its parent used a device may emulate another GPU than its parent would have. */
 static void forget_after_fork(void) {
     pthread_mutex_init(&lock, NULL);
-    for (int i = 0; i < PHANTOM_MAX_DEVICES; i++)
-        if (touched[i]) return;
-    latched = false;
+    if (atomic_load(&kept)) return;
+    atomic_store(&gpu_is_read, false);
+    atomic_store(&devices_are_read, false);
 }
 
 __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, forget_after_fork); }
 
-static void latch(void) {
+void phantom_keep_gpu(void) { atomic_store(&kept, true); }
+
+static void read_gpu(void) {
+    if (atomic_load(&gpu_is_read)) return;
     pthread_mutex_lock(&lock);
-    if (!latched) {
-        device_count = parse(getenv("MEMPROF_PHANTOM"), &the_gpu);
-        latched = true;
+    if (!atomic_load(&gpu_is_read)) {
+        gpu_count = parse(getenv("MEMPROF_PHANTOM"), &the_gpu);
+        atomic_store(&gpu_is_read, true);
     }
     pthread_mutex_unlock(&lock);
 }
 
-/* CUDA_VISIBLE_DEVICES hides phantoms as it hides real GPUs; only its emptiness and length matter, all being alike. */
-static int visible(int count) {
-    const char *text = getenv("CUDA_VISIBLE_DEVICES");
-    if (!text) return count;
-    if (!*text || !strcmp(text, "-1")) return 0;
-    int named = 1;
-    for (const char *c = text; *c; c++) named += *c == ',';
-    return named < count ? named : count;
-}
-
-int phantom_device_count(void) {
-    latch();
-    return visible(device_count);
+static void read_devices(void) {
+    if (atomic_load(&devices_are_read)) return;
+    read_gpu();
+    pthread_mutex_lock(&lock);
+    if (!atomic_load(&devices_are_read)) {
+        device_count = phantom_visible_gpus(getenv("CUDA_VISIBLE_DEVICES"), gpu_count, gpus_of_devices);
+        atomic_store(&devices_are_read, true);
+    }
+    pthread_mutex_unlock(&lock);
 }
 
 const phantom_gpu *phantom_gpu_now(void) {
-    latch();
+    read_gpu();
     return &the_gpu;
+}
+
+int phantom_gpu_count(void) {
+    read_gpu();
+    return gpu_count;
+}
+
+int phantom_device_count(void) {
+    read_devices();
+    return device_count;
+}
+
+int phantom_gpu_index(int device) {
+    return device >= 0 && device < phantom_device_count() ? gpus_of_devices[device] : 0;
 }
 
 int phantom_current_device(void) { return current_device; }
@@ -134,36 +153,8 @@ bool phantom_set_current_device(int device) {
     return true;
 }
 
-void phantom_touch(int device) {
-    if (device < 0 || device >= PHANTOM_MAX_DEVICES) return;
-    const phantom_gpu *gpu = phantom_gpu_now();
-    pthread_mutex_lock(&lock);
-    bool first = !touched[device];
-    touched[device] = true;
-    pthread_mutex_unlock(&lock);
-    if (first) phantom_take(device, gpu->context_bytes);
-}
-
-bool phantom_load(int device, phantom_code code) {
-    if (device < 0 || device >= PHANTOM_MAX_DEVICES) return true;
-    phantom_touch(device);
-    if (atomic_exchange(&loaded[device][code], true)) return true;
-    const phantom_gpu *gpu = phantom_gpu_now();
-    const size_t bytes[PHANTOM_CODES] = {gpu->kernels_bytes, gpu->cublas_bytes, gpu->cudnn_bytes};
-    if (!bytes[code] || phantom_take(device, bytes[code])) return true;
-    atomic_store(&loaded[device][code], false); /* PyTorch frees its cache and tries again */
-    return false;
-}
-
-bool phantom_touched(int device) { return device >= 0 && device < PHANTOM_MAX_DEVICES && touched[device]; }
-
 /* CUDA 13 dropped Maxwell, Pascal and Volta, its libraries too: release notes of CUDA 13.0. */
 bool phantom_too_old(int cuda_version) {
     const phantom_gpu *gpu = phantom_gpu_now();
     return cuda_version >= 13000 && 10 * gpu->capability_major + gpu->capability_minor < 75;
-}
-
-void phantom_uuid(int device, unsigned char uuid[16]) {
-    memcpy(uuid, "memprof-phantom", 15);
-    uuid[15] = (unsigned char)device;
 }

@@ -1,15 +1,23 @@
 /* The CUDA driver, libcuda.so.1: what PyTorch opens by name, and what its expandable segments and jiterator need.
  *
- * cuInit, cuGetExportTable and cuGetProcAddress fail on purpose: the CUDA runtimes that are linked statically into cuDNN
- * and NCCL then find no device and stay quiet.
+ * cuInit, cuGetExportTable and cuGetProcAddress fail on purpose: then the CUDA runtimes that are linked statically
+ * into cuDNN and NCCL find no device and do nothing.
  */
 #include <cuda.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "phantom.h"
+#include "arena.h"
+#include "context.h"
+#include "cudart_stream.h"
+#include "device.h"
+#include "ledger.h"
+#include "refuse.h"
+#include "uuid.h"
 
 /* ---- what must fail ---- */
 
@@ -44,9 +52,11 @@ CUresult cuDeviceGetCount(int *count) {
     return CUDA_SUCCESS;
 }
 
+static bool is_device(int device) { return device >= 0 && device < phantom_device_count(); }
+
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     *device = ordinal;
-    return ordinal >= 0 && ordinal < phantom_device_count() ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+    return is_device(ordinal) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
 /* The runtime's attributes have the driver's numbers. */
@@ -57,33 +67,36 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 }
 
 CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
-    phantom_uuid(device, (unsigned char *)uuid->bytes);
+    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+    phantom_uuid(phantom_gpu_index(device), (unsigned char *)uuid->bytes);
     return CUDA_SUCCESS;
 }
 
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int *flags, int *active) {
+    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     *flags = 0;
-    *active = phantom_touched(device);
+    *active = phantom_has_context(device);
     return CUDA_SUCCESS;
 }
 
 static CUcontext context_of(int device) { return (CUcontext)(uintptr_t)(0x1000 + 16 * device); }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
-    phantom_touch(device);
+    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+    phantom_open_context(device);
     *context = context_of(device);
     return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetCurrent(CUcontext *context) {
     int device = phantom_current_device();
-    *context = phantom_touched(device) ? context_of(device) : NULL;
+    *context = phantom_has_context(device) ? context_of(device) : NULL;
     return CUDA_SUCCESS;
 }
 
 CUresult cuCtxGetDevice(CUdevice *device) {
     *device = phantom_current_device();
-    return phantom_touched(*device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
+    return phantom_has_context(*device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_CONTEXT;
 }
 
 CUresult cuCtxSetCurrent(CUcontext context) {
@@ -121,11 +134,11 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     }
 }
 
-/* ---- virtual memory: addresses are reserved, memory is made, and the two are mapped (expandable segments) ---- */
+/* ---- virtual memory: addresses are reserved, memory is created and mapped to them (expandable segments) ---- */
 
 typedef struct {
     size_t bytes;
-    int device;
+    int gpu;
     _Atomic int holders; /* its creator, and each mapping */
 } physical;
 
@@ -138,9 +151,9 @@ typedef struct mapping {
 static mapping *mappings;
 static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void let_go(physical *memory) {
+static void release(physical *memory) {
     if (atomic_fetch_sub(&memory->holders, 1) != 1) return;
-    phantom_give_back(memory->device, memory->bytes);
+    phantom_give_back(memory->gpu, memory->bytes);
     free(memory);
 }
 
@@ -165,18 +178,19 @@ CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes) {
 CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *properties,
                      unsigned long long flags) {
     (void)flags;
-    int device = properties->location.id;
-    phantom_touch(device);
-    if (!phantom_take(device, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    int device = properties->location.id, gpu = phantom_gpu_index(device);
+    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+    phantom_open_context(device);
+    if (!phantom_take(gpu, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
     physical *memory = malloc(sizeof *memory);
-    if (!memory) return phantom_give_back(device, bytes), CUDA_ERROR_OUT_OF_MEMORY;
-    *memory = (physical){bytes, device, 1};
+    if (!memory) return phantom_give_back(gpu, bytes), CUDA_ERROR_OUT_OF_MEMORY;
+    *memory = (physical){bytes, gpu, 1};
     *handle = (CUmemGenericAllocationHandle)(uintptr_t)memory;
     return CUDA_SUCCESS;
 }
 
 CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
-    let_go((physical *)(uintptr_t)handle);
+    release((physical *)(uintptr_t)handle);
     return CUDA_SUCCESS;
 }
 
@@ -203,7 +217,7 @@ CUresult cuMemUnmap(CUdeviceptr address, size_t bytes) {
             continue;
         }
         *link = found->next;
-        let_go(found->memory);
+        release(found->memory);
         free(found);
     }
     pthread_mutex_unlock(&mapping_lock);
@@ -217,7 +231,7 @@ CUresult cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAccessDesc
 
 /* ---- code that was compiled at run time (by PyTorch's jiterator, by Triton, by cuDNN): loaded, and never run ---- */
 
-/* Handles that nothing is ever read from. */
+/* Handles that are only passed back, and never read. */
 static void *const A_MODULE = (void *)0x2000, *const A_FUNCTION = (void *)0x3000;
 
 CUresult cuModuleLoadData(CUmodule *module, const void *image) {
@@ -266,10 +280,12 @@ CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkerne
     return CUDA_SUCCESS;
 }
 
-/* What a kernel takes stands in its code, which nobody reads here: no spills, and registers that always fit. */
+/* The real figures are in the kernel's code, which is not read here: no spills, and registers that always fit. */
 CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction function) {
     (void)function;
-    *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024 : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS ? 32 : 0;
+    *value = attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 1024
+             : attribute == CU_FUNC_ATTRIBUTE_NUM_REGS            ? 32
+                                                                  : 0;
     return CUDA_SUCCESS;
 }
 

@@ -1,9 +1,9 @@
 /* A clean end for processes that exit right after a backward pass.
  *
- * PyTorch's autograd threads drop Python objects a moment after backward() has returned. If the interpreter is already
- * ending, CPython before 3.14 ends such a thread with pthread_exit, which cannot unwind PyTorch's frames and aborts the
- * process. It can happen with a real GPU as well, but there a program mostly waits for the device first, which a phantom
- * does not need. So the thread sleeps until the process is gone, as CPython 3.14 lets it do.
+ * PyTorch's autograd threads drop Python objects a moment after backward() has returned. If the interpreter is
+ * already ending, CPython before 3.14 ends such a thread with pthread_exit, which cannot unwind PyTorch's frames and
+ * aborts the process. This can happen with a real GPU as well, but there a program usually waits for the device
+ * first, which a phantom does not need. So here the thread sleeps until the process ends, as CPython 3.14 lets it do.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

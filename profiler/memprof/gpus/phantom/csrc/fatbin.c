@@ -1,18 +1,21 @@
-/* For which GPUs the kernels of this process were compiled.
+/* The GPUs for which the kernels of this process were compiled.
  *
- * Libraries register their fat binaries with the CUDA runtime when they are loaded. A real runtime looks into one at
- * the first launch, and where it has no code for the GPU the launch fails with "no kernel image is available". So does
- * this one. PyTorch's binaries all have the same architectures, so the first that fits speaks for all of them; only
- * where none fits is every header read.
+ * Libraries register their fat binaries with the CUDA runtime when they are loaded. A real runtime reads one at the
+ * first launch; if it has no code for the GPU, the launch fails with "no kernel image is available". This one does
+ * the same. PyTorch's binaries all have the same architectures, so the first that fits decides for all of them; every
+ * header is read only if none fits.
  *
- * The layout of the headers is not documented by NVIDIA. It was read off PyTorch's own libraries, and a test holds what
- * is found there against `torch.cuda.get_arch_list()`. What is laid out in another way counts as code for every GPU.
+ * NVIDIA does not document the layout of the headers. It was found by reading PyTorch's own libraries, and a test
+ * compares the result with `torch.cuda.get_arch_list()`. A binary with another layout counts as code for every GPU.
  */
+#include "fatbin.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 
-#include "phantom.h"
+#include "device.h"
 
 enum { WRAPPER_MAGIC = 0x466243b1, PTX = 1, CUBIN = 2 };
 static const uint32_t FATBIN_MAGIC = 0xba55ed50;

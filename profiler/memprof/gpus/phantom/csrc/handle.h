@@ -1,4 +1,4 @@
-/* What a handle of cuBLAS, cuDNN, cuSOLVER or cuSPARSE begins with: symbols.toml's `launched` relies on it. */
+/* The first field of every handle of cuBLAS, cuDNN, cuSOLVER and cuSPARSE: symbols.toml's `launched` relies on it. */
 #ifndef MEMPROF_HANDLE_H
 #define MEMPROF_HANDLE_H
 

@@ -1,11 +1,11 @@
-/* How much of each device is taken, and by whom.
+/* How much of each GPU is taken, and by which process.
  *
- * MEMPROF_PHANTOM_LEDGER names the file that it lies in: then all processes of one `memprof run` share the phantom's
- * memory, as they would share a card, and memprof reads the peak at the end. Where it names a folder, with a slash at the
- * end, each process has a phantom of its own, and its ledger lies there under its number, for `memprof monitor` to see.
- * Else the ledger is private to the process. ledger.py reads the same layout.
+ * MEMPROF_PHANTOM_LEDGER names the ledger's file: then all processes of one `memprof run` share the phantom's memory,
+ * as they would share a GPU, and memprof reads the peak at the end. If it names a folder, with a slash at the end,
+ * each process has its own phantom, and its ledger is there under its process id, for `memprof monitor` to read. Else
+ * the ledger is private to the process. ledger.py reads the same layout.
  */
-#include "phantom.h"
+#include "ledger.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "device.h"
+
 typedef struct {
     _Atomic int64_t pid; /* 0: free */
     _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
@@ -29,8 +31,8 @@ typedef struct {
     _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
     _Atomic uint64_t peak_bytes[PHANTOM_MAX_DEVICES];
     _Atomic uint64_t unknown_workspaces;
-    _Atomic uint64_t total_bytes; /* of each device */
-    _Atomic uint64_t devices;
+    _Atomic uint64_t total_bytes; /* of each GPU */
+    _Atomic uint64_t gpus;
     char gpu_name[PHANTOM_NAME_LENGTH];
     process_row processes[PHANTOM_MAX_PROCESSES];
 } ledger_page;
@@ -47,7 +49,8 @@ static int open_file(void) {
     size_t length = path ? strlen(path) : 0;
     if (!length) return -1;
     if (path[length - 1] != '/') return open(path, O_RDWR | O_CLOEXEC);
-    if (snprintf(own_file, sizeof own_file, "%s%d.ledger", path, (int)own_pid) >= (int)sizeof own_file) *own_file = '\0';
+    int needed = snprintf(own_file, sizeof own_file, "%s%d.ledger", path, (int)own_pid);
+    if (needed >= (int)sizeof own_file) *own_file = '\0';
     int file = open(own_file, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (file < 0) *own_file = '\0';
     return file;
@@ -78,16 +81,16 @@ static bool is_dead(pid_t pid) {
     return name_end && (!strncmp(name_end, ") Z", 3) || !strncmp(name_end, ") X", 3));
 }
 
-/* A process that was killed gave nothing back: the driver would have done it. A row with this process's number that
- * is not its own is from before an exec. */
-static void bury_the_dead(void) {
+/* Gives back what killed processes had, as the driver would have done. A row with this process's id that is not its
+ * own is from before an exec. */
+static void remove_dead_processes(void) {
     for (int i = 0; i < PHANTOM_MAX_PROCESSES; i++) {
         process_row *row = &page->processes[i];
         int64_t pid = atomic_load(&row->pid);
         if (pid <= 0 || row == own_row || (pid != own_pid && !is_dead((pid_t)pid))) continue;
         if (!atomic_compare_exchange_strong(&row->pid, &pid, -1)) continue;
-        for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
-            atomic_fetch_sub(&page->used_bytes[device], atomic_exchange(&row->used_bytes[device], 0));
+        for (int gpu = 0; gpu < PHANTOM_MAX_DEVICES; gpu++)
+            atomic_fetch_sub(&page->used_bytes[gpu], atomic_exchange(&row->used_bytes[gpu], 0));
         atomic_store(&row->pid, 0);
     }
 }
@@ -97,18 +100,18 @@ static void claim_row(void) {
         int64_t nobody = 0;
         if (atomic_compare_exchange_strong(&page->processes[i].pid, &nobody, own_pid)) {
             own_row = &page->processes[i];
-            for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
-                atomic_store(&own_row->peak_bytes[device], 0); /* of who had the row before */
+            for (int gpu = 0; gpu < PHANTOM_MAX_DEVICES; gpu++)
+                atomic_store(&own_row->peak_bytes[gpu], 0); /* of the process that had the row before */
             return;
         }
     }
 }
 
 static void describe_gpu(void) {
-    const phantom_gpu *gpu = phantom_gpu_now();
-    memcpy(page->gpu_name, gpu->name, sizeof page->gpu_name);
-    atomic_store(&page->devices, (uint64_t)phantom_device_count());
-    atomic_store(&page->total_bytes, gpu->total_bytes);
+    const phantom_gpu *spec = phantom_gpu_now();
+    memcpy(page->gpu_name, spec->name, sizeof page->gpu_name);
+    atomic_store(&page->gpus, (uint64_t)phantom_gpu_count());
+    atomic_store(&page->total_bytes, spec->total_bytes);
 }
 
 static void forget_after_fork(void) {
@@ -123,8 +126,8 @@ __attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL
 
 __attribute__((destructor)) static void leave(void) {
     if (!own_row || own_pid != getpid()) return;
-    for (int device = 0; device < PHANTOM_MAX_DEVICES; device++)
-        atomic_fetch_sub(&page->used_bytes[device], atomic_exchange(&own_row->used_bytes[device], 0));
+    for (int gpu = 0; gpu < PHANTOM_MAX_DEVICES; gpu++)
+        atomic_fetch_sub(&page->used_bytes[gpu], atomic_exchange(&own_row->used_bytes[gpu], 0));
     atomic_store(&own_row->pid, 0);
     if (*own_file) unlink(own_file);
 }
@@ -137,7 +140,7 @@ static ledger_page *ledger(void) {
         ledger_page *opened = open_page();
         page = opened;
         describe_gpu();
-        bury_the_dead();
+        remove_dead_processes();
         claim_row();
     }
     pthread_mutex_unlock(&lock);
@@ -150,47 +153,47 @@ static void raise_peak(_Atomic uint64_t *peak_bytes, uint64_t used) {
     }
 }
 
-static bool take_within(ledger_page *book, int device, size_t bytes, size_t limit) {
-    uint64_t used = atomic_load(&book->used_bytes[device]);
+static bool take_within(ledger_page *book, int gpu, size_t bytes, size_t limit) {
+    uint64_t used = atomic_load(&book->used_bytes[gpu]);
     do {
         if (used + bytes > limit) return false;
-    } while (!atomic_compare_exchange_weak(&book->used_bytes[device], &used, used + bytes));
-    raise_peak(&book->peak_bytes[device], used + bytes);
+    } while (!atomic_compare_exchange_weak(&book->used_bytes[gpu], &used, used + bytes));
+    raise_peak(&book->peak_bytes[gpu], used + bytes);
     if (own_row) {
-        uint64_t before = atomic_fetch_add(&own_row->used_bytes[device], bytes);
-        raise_peak(&own_row->peak_bytes[device], before + bytes);
+        uint64_t before = atomic_fetch_add(&own_row->used_bytes[gpu], bytes);
+        raise_peak(&own_row->peak_bytes[gpu], before + bytes);
     }
     return true;
 }
 
-bool phantom_take(int device, size_t bytes) {
+bool phantom_take(int gpu, size_t bytes) {
     ledger_page *book = ledger();
     size_t limit = phantom_gpu_now()->total_bytes;
-    if (take_within(book, device, bytes, limit)) return true;
-    bury_the_dead();
-    return take_within(book, device, bytes, limit);
+    if (take_within(book, gpu, bytes, limit)) return true;
+    remove_dead_processes();
+    return take_within(book, gpu, bytes, limit);
 }
 
-void phantom_give_back(int device, size_t bytes) {
-    atomic_fetch_sub(&ledger()->used_bytes[device], bytes);
-    if (own_row) atomic_fetch_sub(&own_row->used_bytes[device], bytes);
+void phantom_give_back(int gpu, size_t bytes) {
+    atomic_fetch_sub(&ledger()->used_bytes[gpu], bytes);
+    if (own_row) atomic_fetch_sub(&own_row->used_bytes[gpu], bytes);
 }
 
-size_t phantom_used_bytes(int device) {
+size_t phantom_used_bytes(int gpu) {
     ledger_page *book = ledger();
-    bury_the_dead();
-    return atomic_load(&book->used_bytes[device]);
+    remove_dead_processes();
+    return atomic_load(&book->used_bytes[gpu]);
 }
 
-size_t phantom_peak_bytes(int device) { return atomic_load(&ledger()->peak_bytes[device]); }
+size_t phantom_peak_bytes(int gpu) { return atomic_load(&ledger()->peak_bytes[gpu]); }
 
-int phantom_processes(int device, int capacity, int *pids, size_t *used_bytes) {
+int phantom_processes(int gpu, int capacity, int *pids, size_t *used_bytes) {
     ledger_page *book = ledger();
     int count = 0;
-    bury_the_dead();
+    remove_dead_processes();
     for (int i = 0; i < PHANTOM_MAX_PROCESSES && count < capacity; i++) {
         int64_t pid = atomic_load(&book->processes[i].pid);
-        uint64_t used = atomic_load(&book->processes[i].used_bytes[device]);
+        uint64_t used = atomic_load(&book->processes[i].used_bytes[gpu]);
         if (pid <= 0 || !used) continue;
         pids[count] = (int)pid;
         used_bytes[count++] = used;
@@ -201,9 +204,3 @@ int phantom_processes(int device, int capacity, int *pids, size_t *used_bytes) {
 void phantom_count_unknown_workspace(void) { atomic_fetch_add(&ledger()->unknown_workspaces, 1); }
 
 uint64_t phantom_unknown_workspaces(void) { return atomic_load(&ledger()->unknown_workspaces); }
-
-void phantom_refuse(const char *function) {
-    static _Atomic(const char *) said;
-    if (atomic_exchange(&said, function) != function)
-        fprintf(stderr, "memprof phantom: %s is not emulated; the call was refused\n", function);
-}

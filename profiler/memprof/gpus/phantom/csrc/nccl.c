@@ -1,16 +1,23 @@
 /* NCCL: communicators whose ranks are all in this process, as with one rank, or with DataParallel.
  *
- * With one rank a collective is a copy. With several in one process results have no values, as those of kernels.
- * Communicators over several processes are refused: what they exchange decides what programs do next, and a phantom
- * exchanges nothing (the backend "fake" of PyTorch stands in for the other ranks). NCCL's own buffers on the device are
- * not documented: taken as 0 B, and each communicator is counted as a workspace that nobody knows.
+ * With one rank a collective is a copy. With several ranks in one process the results have no values, as those of
+ * kernels. Communicators of several processes are refused: what a program does next depends on what they exchange,
+ * and a phantom exchanges nothing (PyTorch's backend "fake" replaces the other ranks). NCCL's own buffers on the
+ * device are not documented: taken as 0 B, and each communicator is counted as a workspace of unknown size.
  *
  * The signatures are from NVIDIA's reference for NCCL; no header is needed, since a communicator is opaque.
  */
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "phantom.h"
+#include "arena.h"
+#include "context.h"
+#include "copies.h"
+#include "cudart_stream.h"
+#include "device.h"
+#include "ledger.h"
+#include "refuse.h"
 
 enum { SUCCESS = 0, SYSTEM_ERROR = 2, INVALID_ARGUMENT = 4, INVALID_USAGE = 5 };
 
@@ -30,7 +37,7 @@ static size_t type_bytes(int type) {
 /* ---- communicators ---- */
 
 static int make(ncclComm_t *made, int ranks, int rank) {
-    phantom_touch(phantom_current_device());
+    phantom_open_context(phantom_current_device());
     *made = malloc(sizeof **made);
     if (!*made) return SYSTEM_ERROR;
     (*made)->ranks = ranks;
@@ -109,7 +116,7 @@ int ncclCommGetAsyncError(ncclComm_t comm, int *error) {
 /* ---- memory ---- */
 
 int ncclMemAlloc(void **address, size_t bytes) {
-    phantom_touch(phantom_current_device());
+    phantom_open_context(phantom_current_device());
     *address = phantom_allocate(phantom_current_device(), bytes);
     return *address ? SUCCESS : SYSTEM_ERROR;
 }
@@ -182,6 +189,6 @@ int ncclRecv(void *to, size_t count, int type, int peer, ncclComm_t comm, void *
 
 int ncclRedOpCreatePreMulSum(int *op, void *scalar, int type, int residence, ncclComm_t comm) {
     (void)scalar, (void)type, (void)residence, (void)comm;
-    *op = 5; /* the first number behind the built-in ones */
+    *op = 5; /* the first number after the built-in ones */
     return SUCCESS;
 }

@@ -1,12 +1,15 @@
 /* NVML, libnvidia-ml.so.1: what pynvml, nvitop and gpustat ask, answered from the same ledger as cudaMemGetInfo.
  *
- * The header is not among PyTorch's dependencies; the few structures below are from NVIDIA's NVML API reference. Every
- * other function that pynvml knows is generated, and answers "not supported", as a card does that lacks the sensor.
+ * NVML lists all GPUs of the machine in their own order, whatever CUDA_VISIBLE_DEVICES says. The header is not among
+ * PyTorch's dependencies; the structures below are from NVIDIA's NVML API reference. All other functions that pynvml
+ * looks up are generated, and answer "not supported", as a GPU without the sensor does.
  */
 #include <stdio.h>
 #include <string.h>
 
-#include "phantom.h"
+#include "device.h"
+#include "ledger.h"
+#include "uuid.h"
 
 typedef enum {
     NVML_SUCCESS = 0,
@@ -61,7 +64,7 @@ static const char handles[PHANTOM_MAX_DEVICES];
 
 static int index_of(nvmlDevice_t device) {
     long index = device - handles;
-    return index >= 0 && index < phantom_device_count() ? (int)index : -1;
+    return index >= 0 && index < phantom_gpu_count() ? (int)index : -1;
 }
 
 static nvmlReturn_t write_text(char *to, unsigned int length, const char *text) {
@@ -82,7 +85,7 @@ const char *nvmlErrorString(nvmlReturn_t error) {
                                                 : "Invalid argument";
 }
 
-/* A version that nobody takes for a driver's. */
+/* No real driver has this version. */
 nvmlReturn_t nvmlSystemGetDriverVersion(char *text, unsigned int length) { return write_text(text, length, "phantom"); }
 nvmlReturn_t nvmlSystemGetNVMLVersion(char *text, unsigned int length) { return write_text(text, length, "phantom"); }
 
@@ -94,12 +97,12 @@ nvmlReturn_t nvmlSystemGetCudaDriverVersion(int *version) {
 nvmlReturn_t nvmlSystemGetCudaDriverVersion_v2(int *version) { return nvmlSystemGetCudaDriverVersion(version); }
 
 nvmlReturn_t nvmlDeviceGetCount_v2(unsigned int *count) {
-    *count = (unsigned int)phantom_device_count();
+    *count = (unsigned int)phantom_gpu_count();
     return NVML_SUCCESS;
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByIndex_v2(unsigned int index, nvmlDevice_t *device) {
-    if ((int)index >= phantom_device_count()) return NVML_ERROR_INVALID_ARGUMENT;
+    if ((int)index >= phantom_gpu_count()) return NVML_ERROR_INVALID_ARGUMENT;
     *device = &handles[index];
     return NVML_SUCCESS;
 }
@@ -119,18 +122,15 @@ nvmlReturn_t nvmlDeviceGetName(nvmlDevice_t device, char *name, unsigned int len
 }
 
 nvmlReturn_t nvmlDeviceGetUUID(nvmlDevice_t device, char *text, unsigned int length) {
-    unsigned char u[16];
-    char uuid[64];
-    phantom_uuid(index_of(device), u);
-    snprintf(uuid, sizeof uuid, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
-             u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+    char uuid[PHANTOM_UUID_TEXT_BYTES];
+    phantom_uuid_text(index_of(device), uuid);
     return write_text(text, length, uuid);
 }
 
 nvmlReturn_t nvmlDeviceGetHandleByUUID(const char *uuid, nvmlDevice_t *device) {
-    for (int i = 0; i < phantom_device_count(); i++) {
-        char own[64];
-        nvmlDeviceGetUUID(&handles[i], own, sizeof own);
+    for (int i = 0; i < phantom_gpu_count(); i++) {
+        char own[PHANTOM_UUID_TEXT_BYTES];
+        phantom_uuid_text(i, own);
         if (!strcmp(own, uuid)) return *device = &handles[i], NVML_SUCCESS;
     }
     return NVML_ERROR_NOT_FOUND;
@@ -158,7 +158,7 @@ nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major,
     return NVML_SUCCESS;
 }
 
-/* ---- memory: the context and what was handed out are "used"; nothing is reserved by a driver ---- */
+/* ---- memory: contexts and allocations are "used"; the driver reserves nothing ---- */
 
 nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
     memory->total = phantom_gpu_now()->total_bytes;
@@ -171,7 +171,7 @@ nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *me
     nvmlMemory_t plain;
     nvmlDeviceGetMemoryInfo(device, &plain);
     memory->total = plain.total;
-    memory->reserved = 0; /* version 2 keeps apart what the driver holds; version 1 would add it to "used" */
+    memory->reserved = 0; /* by the driver; version 1 would count it as used */
     memory->free = plain.free;
     memory->used = plain.used;
     return NVML_SUCCESS;
@@ -215,14 +215,14 @@ nvmlReturn_t nvmlDeviceGetGraphicsRunningProcesses_v3(nvmlDevice_t device, unsig
     return NVML_SUCCESS;
 }
 
-/* Nothing runs, so nothing is busy. */
+/* Nothing runs, so the utilization is 0. */
 nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_t *utilization) {
     (void)device;
     *utilization = (nvmlUtilization_t){0, 0};
     return NVML_SUCCESS;
 }
 
-/* "Not part of a fabric", as a card without NVSwitch answers. */
+/* "Not part of a fabric", as a GPU without NVSwitch answers. */
 nvmlReturn_t nvmlDeviceGetGpuFabricInfoV(nvmlDevice_t device, nvmlGpuFabricInfoV_t *info) {
     (void)device;
     unsigned int version = info->version;

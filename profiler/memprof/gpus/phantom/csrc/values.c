@@ -1,18 +1,17 @@
-/* Values that came from the host. The device has no memory to hold them, so they are kept here by address.
+/* Values that came from the host, by their address on the device, which has no memory for them.
  *
- * Small copies to the device are remembered, so that a scalar, a label or one element of a list comes back; whatever a
- * kernel should have written reads as zeros. Which addresses a kernel writes is not known: one that works in place on
- * such a value leaves the old one. Memory that is allocated anew holds nothing of before, whether the driver hands it
- * out or PyTorch's caching allocator does.
+ * Small copies to the device are kept here, so that a scalar, a label or one element of a list can be read back.
+ * Which addresses a kernel writes is not known: a kernel that works in place on such a value leaves the old one.
+ * Newly allocated memory has no values, whether the driver or PyTorch's caching allocator hands it out.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "phantom.h"
+#include "values.h"
 
 typedef struct {
     const char *start;
@@ -22,14 +21,11 @@ typedef struct {
 
 enum { NOTES_LIMIT_BYTES = 32 << 20 };
 
-/* A few steps of training read a few losses and norms; a loop that does not end soon reads more than this. */
-enum { ZEROS_WORTH_A_LINE = 2000 };
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static note *notes; /* in the order of their addresses; no two overlap */
 static size_t note_count, note_capacity, noted_bytes;
 
-/* The first note that ends behind `start`. */
+/* The first note that ends after `start`. */
 static size_t find_note(const char *start) {
     size_t low = 0, high = note_count;
     while (low < high) {
@@ -102,63 +98,34 @@ static void remember(const char *start, const char *values, size_t bytes) {
     noted_bytes += whole;
 }
 
+bool phantom_has_values(const void *start, size_t bytes) {
+    pthread_mutex_lock(&lock);
+    bool found = is_noted(start, bytes);
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+void phantom_keep_values(const void *start, const void *values, size_t bytes) {
+    pthread_mutex_lock(&lock);
+    remember(start, values, bytes);
+    pthread_mutex_unlock(&lock);
+}
+
+void phantom_recall_values(void *to, const void *start, size_t bytes) {
+    pthread_mutex_lock(&lock);
+    recall(to, start, bytes);
+    pthread_mutex_unlock(&lock);
+}
+
 void phantom_forget_values(const void *start, size_t bytes) {
     pthread_mutex_lock(&lock);
     forget(start, bytes);
     pthread_mutex_unlock(&lock);
 }
 
-static void copy_on_device(char *to, const char *from, size_t bytes) {
-    char values[PHANTOM_SMALL_COPY_BYTES];
-    if (!is_noted(from, bytes) && !is_noted(to, bytes)) return;
-    recall(values, from, bytes);
-    remember(to, values, bytes);
-}
-
-/* A program that waits for a value which a kernel would compute waits for ever, and is told why. */
-static void count_zeros_read(void) {
-    static int reads;
-    if (++reads == ZEROS_WORTH_A_LINE)
-        fprintf(stderr,
-                "memprof phantom: the program has read %d results of kernels, which do not run: each was zeros. "
-                "A loop that waits for one of them does not end.\n",
-                reads);
-}
-
-void phantom_copy(void *to, const void *from, size_t bytes) {
-    bool to_device = phantom_owner(to) >= 0, from_device = phantom_owner(from) >= 0;
-    if (!to_device && !from_device) {
-        memmove(to, from, bytes);
-        return;
-    }
-    pthread_mutex_lock(&lock);
-    if (!to_device && !is_noted(from, bytes)) count_zeros_read();
-    if (!to_device) recall(to, from, bytes);
-    else if (bytes > PHANTOM_SMALL_COPY_BYTES) forget(to, bytes);
-    else if (from_device) copy_on_device(to, from, bytes);
-    else if (bytes) remember(to, from, bytes);
-    pthread_mutex_unlock(&lock);
-}
-
-void phantom_fill(void *to, int value, size_t bytes) {
-    if (phantom_owner(to) < 0) {
-        memset(to, value, bytes);
-        return;
-    }
-    char values[PHANTOM_SMALL_COPY_BYTES];
-    pthread_mutex_lock(&lock);
-    if (bytes > sizeof values || !(value || is_noted(to, bytes))) {
-        forget(to, bytes);
-    } else if (bytes) {
-        memset(values, value, bytes);
-        remember(to, values, bytes);
-    }
-    pthread_mutex_unlock(&lock);
-}
-
-/* PyTorch's allocators tell its profiler of every block that they hand out or take back (then `bytes` is negative), with
- * c10::reportMemoryUsageToProfiler(void *, int64_t, size_t, size_t, c10::Device) of libc10.so; a Device is two bytes.
- * Standing in front of it is the one way to learn that memory is used anew. */
+/* PyTorch's allocators report every block that they hand out or take back (then `bytes` is negative) to its profiler,
+ * with c10::reportMemoryUsageToProfiler(void *, int64_t, size_t, size_t, c10::Device) of libc10.so; a Device is two
+ * bytes. Only a function that replaces it learns that memory is used again. */
 void memory_reported(void *block, int64_t bytes, size_t allocated, size_t reserved, uint16_t device)
     __asm__("_ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE");
 

@@ -1,8 +1,8 @@
-/* Calling the real cuDNN from functions that stand in front of it. */
-#ifndef MEMPROF_CUDNN_REAL_H
-#define MEMPROF_CUDNN_REAL_H
+/* The real cuDNN, for functions that replace some of its own. */
+#ifndef MEMPROF_CUDNN_LIBRARY_H
+#define MEMPROF_CUDNN_LIBRARY_H
 
-/* The function of the real library; ends the process where the library has none of that name. */
+/* The function of the real library; ends the process if the library has none of that name. */
 void *phantom_real_cudnn(const char *name);
 
 /* Makes `real_<function>` callable in the block that follows. */
