@@ -181,9 +181,9 @@ def test_a_file_that_cannot_be_written_is_said_with_its_path(measured: Calibrati
 def test_where_nvml_tells_no_processes_what_is_new_on_the_gpu_counts(run_on_phantom: Script) -> None:
     done = run_on_phantom(
         "import json\n"
-        "from memprof.gpus.nvml import Nvml\n"
+        "from memprof.gpus.nvml import NvmlGpu\n"
         "from memprof.gpus.probe_context import measure_context\n"
-        "Nvml.own_bytes = lambda self: None\n"
+        "NvmlGpu.own_bytes = lambda self: None\n"
         "print(json.dumps(measure_context(0)))\n"
     )
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ import torch
 from memprof.gpus.nvml import open_nvml
 
 held = torch.empty(300 * 2**20, dtype=torch.uint8, device="cuda")
-nvml = open_nvml(torch.device("cuda", 0))
+nvml = open_nvml(torch.cuda.get_device_properties(0))
 free, total = torch.cuda.mem_get_info()
 reserved = torch.cuda.memory_reserved()
 print(json.dumps([nvml.used_bytes(), nvml.own_bytes(), nvml.driver_version(), total - free, reserved]))
@@ -25,7 +25,7 @@ import sys
 sys.modules["pynvml"] = None
 import torch
 from memprof.gpus.nvml import open_nvml
-print(open_nvml(torch.device("cuda", 0)))
+print(open_nvml(torch.cuda.get_device_properties(0)))
 """
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from memprof.gpus.real import RealGpu, list_real_gpus, visible_gpus
+from tests.gpus.visible_devices import SHOWN_OF_THREE
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -26,26 +27,19 @@ def gpu(name: str, uuid: str) -> RealGpu:
 THREE = (gpu("first", "GPU-aaaa-1111"), gpu("second", "GPU-bbbb-2222"), gpu("third", "GPU-cccc-3333"))
 
 
+UUIDS = [gpu.uuid for gpu in THREE]
+
+
 @pytest.mark.parametrize(
     ("names", "shown"),
     [
-        (None, ["first", "second", "third"]),
-        ("0,1,2", ["first", "second", "third"]),
-        ("2,0", ["third", "first"]),
-        (" 1 , 2 ", ["second", "third"]),
-        ("GPU-bbbb", ["second"]),
-        ("GPU-cccc-3333,0", ["third", "first"]),
-        ("", []),
-        ("-1", []),
-        ("0,-1,1", ["first"]),
-        ("0,7,1", ["first"]),
-        ("0,GPU-dddd,1", ["first"]),
+        *((value if value is None else value.format(*UUIDS), shown) for value, shown in SHOWN_OF_THREE),
+        ("GPU-bbbb", [1]),
+        ("GPU-cccc-3333,GPU-a", [2, 0]),
     ],
 )
-def test_the_visible_gpus_are_those_named_up_to_the_first_that_is_not_there(
-    names: str | None, shown: list[str]
-) -> None:
-    assert [gpu.name for gpu in visible_gpus(THREE, names)] == shown
+def test_visible_gpus_are_those_of_the_list_in_its_order(names: str | None, shown: Sequence[int]) -> None:
+    assert visible_gpus(THREE, names) == tuple(THREE[index] for index in shown)
 
 
 def test_a_phantom_is_not_a_real_gpu(run_on_phantom: Script) -> None:

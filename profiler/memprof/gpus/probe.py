@@ -1,4 +1,4 @@
-"""A module of `memprof.worker` run on a card in a process of its own, for the JSON that it prints."""
+"""Running a module of memprof on a GPU in a separate process, for the JSON that it prints."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from memprof.errors import DeviceError
+from memprof.gpus.python_path import child_python_path
 from memprof.gpus.select import Device
 
 _LIMIT_SECONDS = 300
 
 
-def ask_gpu(card: Device, module: str) -> dict[str, Any]:
-    """Return what `module` prints when it is run with the index of `card`, real or phantom.
+def ask_gpu(gpu: Device, module: str) -> dict[str, Any]:
+    """Run `module` with the index of `gpu`, real or phantom, and return the JSON object that it prints.
 
     Raises:
-        DeviceError: it fails; the message is the last line that it said.
+        DeviceError: the module fails; the message has the last line of its stderr.
     """
-    package_root = str(Path(__file__).parents[2])
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     child = subprocess.run(
-        [sys.executable, "-P", "-m", module, str(card.index)],
-        env={**os.environ, **card.environment, "PYTHONPATH": os.pathsep.join([*paths, package_root])},
+        [sys.executable, "-P", "-m", module, str(gpu.index)],
+        env={**os.environ, **gpu.environment, "PYTHONPATH": child_python_path()},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -34,6 +32,6 @@ def ask_gpu(card: Device, module: str) -> dict[str, Any]:
     )
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or [f"it ended with {child.returncode}"])[-1]
-        raise DeviceError(f"{card.name} cannot be read: {reason}")
+        raise DeviceError(f"{gpu.name} cannot be read: {reason}")
     found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return found

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from memprof.gpus.nvml import Nvml, open_nvml, used_by_uuid
+from memprof.gpus.nvml import NvmlGpu, open_nvml, used_by_uuid
 from memprof.gpus.probe_device import read_gpu
 
 
@@ -29,7 +29,7 @@ def measure_context(index: int) -> dict[str, Any]:
     before = used_by_uuid()  # before torch touches CUDA
     device = torch.device("cuda", index)
     kept = torch.empty(1, device=device)  # makes the context, and launches nothing
-    nvml = open_nvml(device)
+    nvml = open_nvml(torch.cuda.get_device_properties(device))
     context_bytes = taken = _taken_bytes(nvml, device, before)
     figures = {}
     for name, load in (("kernels_bytes", _kernels), ("cublas_bytes", _cublas), ("cudnn_bytes", _cudnn)):
@@ -65,7 +65,7 @@ def _cudnn(device: torch.device) -> None:
     torch.autograd.grad(seen, (images, weights), torch.zeros_like(seen))
 
 
-def _taken_bytes(nvml: Nvml | None, device: torch.device, before: Mapping[str, int]) -> int:
+def _taken_bytes(nvml: NvmlGpu | None, device: torch.device, before: Mapping[str, int]) -> int:
     """What NVML counts of this process beside PyTorch's memory."""
     torch.cuda.synchronize(device)
     own, used = (nvml.own_bytes(), nvml.used_bytes()) if nvml else (None, None)

@@ -55,7 +55,7 @@ def read_gpu(index: int) -> dict[str, Any]:
 
 def _context_bytes(device: torch.device) -> int:
     """What NVML counts of this process beside PyTorch's memory; where it does not tell processes, what is new."""
-    nvml = open_nvml(device)
+    nvml = open_nvml(torch.cuda.get_device_properties(device))
     before = nvml.used_bytes() if nvml else None
     kept = torch.empty(1, device=device)
     own, after = (nvml.own_bytes(), nvml.used_bytes()) if nvml else (None, None)

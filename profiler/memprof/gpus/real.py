@@ -1,18 +1,21 @@
-"""The real GPUs of this machine, as NVML lists them. No torch, and no CUDA context is made."""
+"""The real GPUs of this machine that CUDA shows. No torch, and no CUDA context is made."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-import pynvml
+from memprof.gpus.nvml import NvmlGpu, every_gpu
+
+_INDEX = re.compile(r"\s*\+?(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RealGpu:
-    """One GPU that CUDA would show this process."""
+    """One GPU that CUDA shows this process."""
 
     name: str
     uuid: str
@@ -27,84 +30,77 @@ class RealUse:
     """What NVML counts on one GPU at one moment, as nvidia-smi shows it. Unknown is ``None``."""
 
     used_bytes: int | None  # by all processes, without what the driver reserves
-    processes: Mapping[int, int | None]  # by process id; in containers the driver may not tell the bytes
+    processes: Mapping[int, int | None]  # by process id; in containers the driver may not report the bytes
 
 
 @contextmanager
 def watch_real_gpus() -> Iterator[Callable[[], list[tuple[RealGpu, RealUse]]]]:
-    """Keep NVML open for the block; it yields what tells the use of each GPU of `list_real_gpus`, in that order."""
-    gpus = list_real_gpus()
-    if not gpus:
-        yield list
-        return
-    pynvml.nvmlInit()
-    try:
-        yield lambda: [(gpu, _read_use(gpu)) for gpu in gpus]
-    finally:
-        pynvml.nvmlShutdown()
+    """Keep NVML open for the block; it yields a function that reads each GPU of `list_real_gpus`, in that order."""
+    listed = list_real_gpus()
+    with every_gpu() as every:
+        by_uuid = {gpu.uuid(): gpu for gpu in every}
+        watched = [(real, by_uuid[real.uuid]) for real in listed if real.uuid in by_uuid]
+        yield lambda: [(real, _read_use(gpu)) for real, gpu in watched]
 
 
-def _read_use(gpu: RealGpu) -> RealUse:
-    used, processes = None, dict[int, int | None]()
-    with suppress(pynvml.NVMLError):  # a GPU may fall off the bus
-        handle = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
-        used = int(pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used)
-        for kind in ("Graphics", "Compute"):  # a process may be both, with the same figure
-            with suppress(pynvml.NVMLError):
-                found = getattr(pynvml, f"nvmlDeviceGet{kind}RunningProcesses")(handle)
-                processes |= {process.pid: process.usedGpuMemory for process in found}
-    return RealUse(used_bytes=used, processes=processes)
+def _read_use(gpu: NvmlGpu) -> RealUse:
+    return RealUse(used_bytes=gpu.used_bytes(), processes=gpu.processes())
 
 
 def list_real_gpus() -> tuple[RealGpu, ...]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in CUDA's order; empty where there is no driver."""
-    if os.environ.get("MEMPROF_PHANTOM"):  # inside `memprof run` NVML tells of the phantom
+    """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in CUDA's order; empty without a driver."""
+    if os.environ.get("MEMPROF_PHANTOM"):  # inside `memprof run` NVML lists the phantom
         return ()
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ()
-    try:
-        gpus = tuple(_read(index) for index in range(pynvml.nvmlDeviceGetCount()))
-        return visible_gpus(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    except pynvml.NVMLError:
-        return ()
-    finally:
-        pynvml.nvmlShutdown()
+    with every_gpu() as every:
+        gpus = [gpu for gpu in map(_describe, every) if gpu is not None]
+        if len(gpus) < len(every):  # an index of CUDA_VISIBLE_DEVICES counts all GPUs, so none may be left out
+            return ()
+    return visible_gpus(tuple(gpus), os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
-def _read(index: int) -> RealGpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+def _describe(gpu: NvmlGpu) -> RealGpu | None:
+    """Return the GPU's figures, or ``None`` if NVML does not report one of them."""
+    name, uuid, capability, driver = gpu.name(), gpu.uuid(), gpu.compute_capability(), gpu.driver_version()
+    total, used = gpu.total_bytes(), gpu.used_bytes()
+    if name is None or uuid is None or capability is None or driver is None or total is None or used is None:
+        return None
     return RealGpu(
-        name=pynvml.nvmlDeviceGetName(handle),
-        uuid=pynvml.nvmlDeviceGetUUID(handle),
-        total_bytes=memory.total,
-        used_bytes=memory.used,
-        compute_capability=f"{major}.{minor}",
-        driver_version=pynvml.nvmlSystemGetDriverVersion(),
+        name=name,
+        uuid=uuid,
+        total_bytes=total,
+        used_bytes=used,
+        compute_capability=capability,
+        driver_version=driver,
     )
 
 
-def visible_gpus(gpus: tuple[RealGpu, ...], names: str | None) -> tuple[RealGpu, ...]:
-    """Return the GPUs that CUDA shows where CUDA_VISIBLE_DEVICES is `names`, or all where it is not set.
+def visible_gpus(gpus: Sequence[RealGpu], names: str | None) -> tuple[RealGpu, ...]:
+    """Return the GPUs that CUDA shows if CUDA_VISIBLE_DEVICES is `names`; ``None``: it is not set, and all are shown.
 
-    They are named by index or by the start of their UUID, and the list ends at the first that is not there. Source: the
-    CUDA Programming Guide, CUDA Environment Variables.
+    The names are indices, or UUIDs that may be shortened to a beginning that only one GPU has. The list ends at the
+    first that names no GPU. Source: the CUDA Programming Guide, CUDA Environment Variables. It does not mention three
+    cases; `torch.cuda._parse_visible_devices` does: what follows the digits of an index is ignored, the first name
+    decides between indices and UUIDs, and a list that names a GPU twice shows none. `visible.c` has the same rules.
     """
     if names is None:
-        return gpus
+        return tuple(gpus)
+    find = _find_by_uuid if names.startswith("GPU-") else _find_by_index
     shown: list[RealGpu] = []
     for name in names.split(","):
-        found = _named(gpus, name.strip())
+        found = find(gpus, name)
         if found is None:
             break
+        if found in shown:
+            return ()
         shown.append(found)
     return tuple(shown)
 
 
-def _named(gpus: tuple[RealGpu, ...], name: str) -> RealGpu | None:
-    if name.isdigit():
-        return gpus[int(name)] if int(name) < len(gpus) else None
-    return next((gpu for gpu in gpus if name and gpu.uuid.startswith(name)), None)
+def _find_by_index(gpus: Sequence[RealGpu], name: str) -> RealGpu | None:
+    index = _INDEX.match(name)
+    return gpus[int(index[1])] if index and int(index[1]) < len(gpus) else None
+
+
+def _find_by_uuid(gpus: Sequence[RealGpu], name: str) -> RealGpu | None:
+    found = [gpu for gpu in gpus if name.startswith("GPU-") and gpu.uuid.startswith(name)]
+    return found[0] if len(found) == 1 else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from memprof.gpus.nvml import Nvml
+from memprof.gpus.nvml import NvmlGpu
 from memprof.records import Phase, PhaseReading, Reading, StepReading
 
 
@@ -38,7 +38,7 @@ class Listener:
 class Recorder:
     """Collects the readings of one run on one device; `reading` gives what was collected so far."""
 
-    def __init__(self, device: torch.device, nvml: Nvml | None, listener: Listener | None = None) -> None:
+    def __init__(self, device: torch.device, nvml: NvmlGpu | None, listener: Listener | None = None) -> None:
         self.moment = "setup"  # what is running now, for the reason of a failure
         self.device = device
         self.listener = listener or Listener()

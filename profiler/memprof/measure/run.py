@@ -58,7 +58,7 @@ def _watch(
 ) -> Outcome:
     torch.cuda.set_device(device)
     _apply_switches(config)
-    recorder = Recorder(device, open_nvml(device), listener)
+    recorder = Recorder(device, open_nvml(torch.cuda.get_device_properties(device)), listener)
     status, reason = _outcome(run, recorder)
     return Outcome(status=status, reading=recorder.reading(), error=reason)
 

@@ -86,7 +86,7 @@ class TrackedRegion:
         self._let_go()
         self._tracker.label_gradients()
         self._tracker.label_leaf_gradients()
-        nvml = open_nvml(self._device)
+        nvml = open_nvml(torch.cuda.get_device_properties(self._device))
         used, own = (nvml.used_bytes(), nvml.own_bytes()) if nvml else (None, None)
         self._tracker.note_device()
         snapshot = self._history.stop()

@@ -16,6 +16,7 @@ from memprof.breakdown.module_summary import ModuleSummary
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.errors import ConfigError, DeviceError, WorkloadError
+from memprof.gpus.python_path import child_python_path
 from memprof.gpus.select import Device
 from memprof.records import Breakdown, Environment, Outcome, Status
 from memprof.worker.process import WorkerDiedError, WorkerProcess
@@ -260,11 +261,9 @@ class WorkerClient:
         )
 
     def _environment(self) -> dict[str, str]:
-        package_root = str(Path(__file__).parents[2])
-        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([*paths, package_root]),
+            "PYTHONPATH": child_python_path(),
             # PyTorch 2.14 warns of each allocation that fails, also of those that it then does without.
             "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             "OMP_NUM_THREADS": "1",  # threads of OpenMP would not survive the fork

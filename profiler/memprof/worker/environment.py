@@ -26,7 +26,7 @@ def describe_environment(setup: Setup) -> Environment:
     if setup.source is not Source.ANALYTIC:
         device = torch.device("cuda", setup.index)
         properties = torch.cuda.get_device_properties(device)
-        nvml = open_nvml(device)
+        nvml = open_nvml(properties)
         total_bytes, driver = properties.total_memory, nvml.driver_version() if nvml else None
         gpu = properties.name if setup.source is Source.MEASURED else setup.gpu
     return Environment(

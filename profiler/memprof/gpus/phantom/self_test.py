@@ -1,6 +1,6 @@
-"""A short proof that the phantom works here: memory is taken, refused and counted, and NVML tells the same story.
+"""A self-test of the phantom: memory is allocated, refused and counted, and NVML agrees with the CUDA runtime.
 
-Run as a module it is the child, on the phantom; it does without torch, so that it takes a moment only.
+Run as a module it is the child, on the phantom. It does not import torch, so it takes only a moment.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from memprof.gpus.catalog import GpuSpec
+from memprof.gpus.nvml import every_gpu
 from memprof.gpus.phantom.torch_install import TorchInstall
+from memprof.gpus.python_path import child_python_path
 
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
-_TAKEN_BYTES = 1 << 30
+_ALLOCATED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """What the self-test found, in one line, and whether cuDNN tells workspaces for this GPU."""
+    """The result of the self-test, in one line, and whether cuDNN reports workspaces for this GPU."""
 
     passed: bool
     detail: str
@@ -33,15 +35,15 @@ def run_self_test(environment: Mapping[str, str], spec: GpuSpec, install: TorchI
     """Run the self-test on a phantom of `spec` in a child process."""
     cudnn = _cudnn_library(install)
     child = subprocess.run(
-        [sys.executable, "-m", __name__, str(spec.total_bytes), cudnn],
-        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        [sys.executable, "-P", "-m", __name__, str(spec.total_bytes), cudnn],
+        env={**os.environ, **environment, "PYTHONPATH": child_python_path()},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     if child.returncode != 0:
-        reason = (child.stderr.strip().splitlines() or [f"ended with {child.returncode}"])[-1]
+        reason = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
         return SelfTest(passed=False, detail=f"failed: {reason}", cudnn_answers=False)
     return SelfTest(**json.loads(child.stdout))
 
@@ -54,27 +56,33 @@ def _cudnn_library(install: TorchInstall | None) -> str:
 
 def _on_the_phantom(total_bytes: int, cudnn: str) -> SelfTest:
     cuda = ctypes.CDLL(None)  # the preloaded library's names come first
+    count = ctypes.c_int()
+    cuda.cudaGetDeviceCount(ctypes.byref(count))
+    if not count.value:
+        return SelfTest(passed=False, detail="failed: the CUDA runtime finds no device", cudnn_answers=False)
+    problems = _problems(cuda, total_bytes)
+    detail = "; ".join(problems) or "1 GiB allocated, too large a request refused, NVML and cudaMemGetInfo agree"
+    return SelfTest(passed=not problems, detail=detail, cudnn_answers=_cudnn_answers(cuda, cudnn))
+
+
+def _problems(cuda: ctypes.CDLL, total_bytes: int) -> list[str]:
     address, free, total = ctypes.c_void_p(), ctypes.c_size_t(), ctypes.c_size_t()
     problems = []
-    if cuda.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(_TAKEN_BYTES)) != 0:
+    if cuda.cudaMalloc(ctypes.byref(address), ctypes.c_size_t(_ALLOCATED_BYTES)) != 0:
         problems.append("1 GiB was refused")
     cuda.cudaMemGetInfo(ctypes.byref(free), ctypes.byref(total))
     if total.value != total_bytes:
         problems.append(f"the GPU has {total.value} B, not {total_bytes}")
     if cuda.cudaMalloc(ctypes.byref(ctypes.c_void_p()), total) != _OUT_OF_MEMORY:
-        problems.append("more than the GPU has was granted")
+        problems.append("more than the GPU's memory was allocated")
     if _nvml_used_bytes() != total.value - free.value:
         problems.append("NVML and cudaMemGetInfo disagree")
-    detail = "; ".join(problems) or "1 GiB taken, too much refused, NVML and cudaMemGetInfo agree"
-    return SelfTest(passed=not problems, detail=detail, cudnn_answers=_cudnn_answers(cuda, cudnn))
+    return problems
 
 
-def _nvml_used_bytes() -> int:
-    import pynvml
-
-    pynvml.nvmlInit()
-    memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0), version=pynvml.nvmlMemory_v2)
-    return int(memory.used)
+def _nvml_used_bytes() -> int | None:
+    with every_gpu() as gpus:
+        return gpus[0].used_bytes() if gpus else None
 
 
 def _cudnn_answers(cuda: ctypes.CDLL, cudnn: str) -> bool:
