@@ -11,7 +11,7 @@ from memprof.cli.console import print_json, stdout
 from memprof.errors import DeviceError, ExitCode
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
 from memprof.gpus.phantom.build import build_phantom, find_compiler
-from memprof.gpus.phantom.environment import phantom_environment
+from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.self_test import run_self_test
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from memprof.gpus.real import list_real_gpus
@@ -83,7 +83,7 @@ def _phantom_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
         return
     yield CheckRow(name="phantom", state="ok", detail=f"built in {libraries.folder}")
     spec = find_gpu(DEFAULT_GPU)
-    found = run_self_test(phantom_environment(libraries, spec), spec, install)
+    found = run_self_test(worker_environment(libraries, spec), spec, install)
     yield CheckRow(name="self-test", state="ok" if found.passed else "warn", detail=found.detail)
     if found.passed:
         known = "cuDNN says the workspace of each plan" if found.cudnn_answers else "cuDNN does not say workspaces"

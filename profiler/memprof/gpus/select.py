@@ -10,7 +10,7 @@ from types import MappingProxyType
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu, load_catalog
 from memprof.gpus.phantom.build import build_phantom
-from memprof.gpus.phantom.environment import phantom_environment
+from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.torch_install import find_torch
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.records import Source
@@ -65,7 +65,7 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
         name=spec.key,
         index=0,
         total_bytes=spec.total_bytes,
-        environment=phantom_environment(libraries, spec),
+        environment=worker_environment(libraries, spec),
         explanation=f"{why}emulating {spec.name} ({spec.key}) on a phantom GPU",
     )
 

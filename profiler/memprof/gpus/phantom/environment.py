@@ -1,4 +1,4 @@
-"""The environment that makes a process see a phantom GPU. Nothing else of the process changes."""
+"""The environment variables that give a process a phantom GPU. Nothing else of the process changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
 
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
-_TOLD = (
+_DESCRIBED = (
     "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "kernels_bytes", "cublas_bytes",
     "cudnn_bytes", "l2_cache_bytes",
     "shared_memory_per_block_bytes", "shared_memory_per_block_optin_bytes",
@@ -26,10 +26,11 @@ _TOLD = (
 def phantom_environment(
     libraries: PhantomLibraries, spec: GpuSpec, *, devices: int = 1, ledger: Path | None = None
 ) -> Mapping[str, str]:
-    """Return the variables to add to a child's environment so that its CUDA device is `spec`.
+    """Return the variables to add to a child's environment so that its GPUs are `devices` phantoms of `spec`.
 
-    `ledger` is a file in which all processes of one run share the phantom's memory; without it each process has a
-    phantom of its own, whose ledger `memprof monitor` finds.
+    `ledger` is a file in which all processes of one run share the phantom's memory; without it each process has its own
+    phantom, whose ledger `memprof monitor` finds. The user's CUDA_VISIBLE_DEVICES is left as it is: it selects among
+    phantoms as it does among real GPUs.
     """
     return {
         "LD_PRELOAD": _in_front(str(libraries.preload), "LD_PRELOAD"),
@@ -40,20 +41,29 @@ def phantom_environment(
     }
 
 
+def worker_environment(libraries: PhantomLibraries, spec: GpuSpec) -> Mapping[str, str]:
+    """Return the variables of `phantom_environment` for memprof's own processes, whose one phantom is always visible.
+
+    CUDA_VISIBLE_DEVICES in the user's shell is meant for the real GPUs: it may hide all of them or name only the third.
+    The phantom of a sweep is chosen by its name, so the variable is replaced.
+    """
+    return {**phantom_environment(libraries, spec), "CUDA_VISIBLE_DEVICES": "0"}
+
+
 def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
     """Return `spec` as the value of MEMPROF_PHANTOM, which `device.c` reads."""
     figures = asdict(spec)
-    told = (f"{key}={figures[key]}" for key in _TOLD if figures[key] is not None)
-    return ";".join([*told, f"devices={devices}"])
+    pairs = (f"{key}={figures[key]}" for key in _DESCRIBED if figures[key] is not None)
+    return ";".join([*pairs, f"devices={devices}"])
 
 
 def address_environment(policy: AddressPolicy) -> Mapping[str, str]:
-    """Return the variable that makes a phantom hand out addresses in that order; set it before CUDA is first used."""
+    """Return the variable that sets a phantom's order of addresses; it must be set before CUDA is first used."""
     return {_ADDRESSES: policy.value}
 
 
 def address_policy() -> AddressPolicy:
-    """Return the order that a phantom started from this process has: the user's own choice, or the default."""
+    """Return the order of addresses of a phantom that this process starts: the user's own choice, or the default."""
     chosen = os.environ.get(_ADDRESSES)
     return AddressPolicy(chosen) if chosen in list(AddressPolicy) else AddressPolicy.DRIVER
 
