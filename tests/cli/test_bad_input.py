@@ -66,7 +66,7 @@ def test_an_unknown_gpu_is_refused_with_the_nearest_names(memprof: Memprof) -> N
 
 def test_a_real_gpu_that_is_not_there_is_refused(memprof: Memprof) -> None:
     line = one_line(memprof, "sweep", MLP, "--gpu", "cuda:63", status=ExitCode.DEVICE)
-    assert "there is no real GPU cuda:63 here" in line
+    assert "there is no real GPU cuda:63" in line
 
 
 def test_a_missing_command_of_run_is_named(memprof: Memprof) -> None:

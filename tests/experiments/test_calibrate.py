@@ -189,7 +189,7 @@ def test_where_nvml_tells_no_processes_what_is_new_on_the_gpu_counts(run_on_phan
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert not found["of_process"]
-    assert found["card"]["context_bytes"] == find_gpu("h100-80gb").context_bytes
+    assert found["figures"]["context_bytes"] == find_gpu("h100-80gb").context_bytes
 
 
 @pytest.mark.gpu

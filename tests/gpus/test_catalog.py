@@ -323,8 +323,8 @@ def test_an_entry_that_lacks_a_key_is_refused_with_its_name(key: str, write: Wri
         ("= 200", "= 0", ": multiprocessors must be a whole number of at least 1, not 0"),
         ("= 200", "= true", ": multiprocessors must be a whole number of at least 1, not True"),
         ('"12.0"', '"12.9"', ": compute_capability '12.9' is not one of 6.0, "),
-        ('"NVIDIA GeForce RTX 9090"', '" "', ": name must be a text in quotes, not ' '"),
-        ('["a test"]', '"a test"', ": sources must be a list of texts, not 'a test'"),
+        ('"NVIDIA GeForce RTX 9090"', '" "', ": name must be a string in quotes, not ' '"),
+        ('["a test"]', '"a test"', ": sources must be a list of strings, not 'a test'"),
         ('["a test"]', "[]", ": sources is empty"),
         ("= []", '= ["clock"]', ": assumed has the unknown key 'clock'; did you mean clock_khz?"),
         ("= 500000000", "= 68000000000", ": context_bytes must be below total_bytes (68000000000)"),
@@ -332,7 +332,7 @@ def test_an_entry_that_lacks_a_key_is_refused_with_its_name(key: str, write: Wri
         (
             "= []",
             '= ["clock_khz"]\ncalibrated = ["clock_khz"]',
-            ": clock_khz cannot be assumed and calibrated at once",
+            ": clock_khz cannot be both assumed and calibrated",
         ),
         ("assumed", "cublas_bytes = -1\nassumed", ": cublas_bytes must be a whole number of at least 0, not -1"),
         ("assumed", "nvml_total_bytes = 1\nassumed", ": nvml_total_bytes must be total_bytes (68000000000)"),
@@ -353,7 +353,7 @@ def test_a_wrong_entry_is_refused_with_file_entry_and_key(old: str, new: str, co
         ("[gpu.t4]", "has the unknown key 'gpu'; did you mean gpus?"),
         ("gpus = 3", "gpus must be a table, as in [gpus.NAME]"),
         ("[gpus]\nt4 = 3", "[gpus.t4] must be a table of keys and values"),
-        ("[gpus.T4]\nclock_khz = 1\n", "a catalog name has small letters"),
+        ("[gpus.T4]\nclock_khz = 1\n", "a catalog name has only small letters"),
         ("[gpus.t4\n", "this catalog is not TOML"),
         (
             '[architectures."9.9"]\nregisters = 1',

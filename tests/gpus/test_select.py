@@ -55,7 +55,7 @@ def test_auto_without_a_real_gpu_is_the_default_phantom_and_says_so(phantom_devi
     device = choose_device("auto")
     assert device.source is Source.EMULATED
     assert device.name == phantom_device.name == DEFAULT_GPU
-    assert device.explanation == ("no real GPU here; emulating NVIDIA H100 80GB HBM3 (h100-80gb) on a phantom GPU")
+    assert device.explanation == ("no real GPU found; emulating NVIDIA H100 80GB HBM3 (h100-80gb) on a phantom GPU")
 
 
 @without_a_real_gpu
@@ -66,7 +66,7 @@ def test_auto_where_no_phantom_can_be_had_either_is_the_formulas_alone_and_says_
         "auto", MEMPROF_CACHE_DIR=str(impossible)
     )
     assert (source, name, total, environment) == ("analytic", "none", None, [])
-    assert explanation.startswith("no GPU, real or phantom, so the analytic breakdown alone: the phantom GPU ")
+    assert explanation.startswith("no real GPU and no phantom, so only the analytic estimate: the phantom GPU ")
 
 
 def test_choosing_imports_no_torch() -> None:
@@ -85,7 +85,7 @@ def test_a_real_gpu_that_is_not_there_is_refused_in_one_line(gpu: str) -> None:
         choose_device(gpu)
     index = gpu.partition(":")[2] or "0"
     assert str(refused.value) == (
-        f"there is no real GPU cuda:{index} here (none found); name one of the catalog instead"
+        f"there is no real GPU cuda:{index} (none found); choose one that `memprof gpus` lists"
     )
 
 
@@ -107,5 +107,5 @@ def test_a_real_gpu_is_taken_first(gpu: str) -> None:
 @pytest.mark.gpu
 def test_a_number_past_the_last_real_gpu_is_refused_with_their_count() -> None:
     count = len(list_real_gpus())
-    with pytest.raises(DeviceError, match=rf"no real GPU cuda:{count} here \({count} found\)"):
+    with pytest.raises(DeviceError, match=rf"no real GPU cuda:{count} \({count} found\)"):
         choose_device(f"cuda:{count}")

@@ -63,12 +63,12 @@ def measure_calibration(card: Device, real: RealGpu | None = None) -> Calibratio
         DeviceError: the card cannot be read, or the two do not agree.
     """
     first, second = (ask_gpu(card, "memprof.gpus.probe_context") for _ in range(2))
-    apart = [name for name in PARTS if abs(first["card"][name] - second["card"][name]) > _ALIKE_BYTES]
+    apart = [name for name in PARTS if abs(first["figures"][name] - second["figures"][name]) > _ALIKE_BYTES]
     if apart:
         name = apart[0]
-        seen = " and ".join(format_bytes(one["card"][name]) for one in (first, second))
+        seen = " and ".join(format_bytes(one["figures"][name]) for one in (first, second))
         raise DeviceError(f"two measurements of {name} gave {seen}: let nothing else use {card.name}, and try again")
-    figures = dict(second["card"])
+    figures = dict(second["figures"])
     if real and real.name == figures["name"] and real.total_bytes >= figures["total_bytes"]:
         figures["nvml_total_bytes"] = real.total_bytes
     return Calibration(

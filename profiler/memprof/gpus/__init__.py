@@ -1,1 +1,1 @@
-"""Real GPUs, the catalog of GPUs, and the emulated device."""
+"""Real GPUs, the catalog of GPUs, and the phantom: an emulated CUDA device."""

@@ -1,4 +1,4 @@
-"""The catalog of GPUs that a phantom can play: `gpus.toml`, checked, and a file of the user's over it."""
+"""The catalog of GPUs that a phantom can emulate: `gpus.toml`, checked, with the user's own files laid over it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OPTIONAL = ("nvml_total_bytes", *_LOADED, "calibrated")
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureLimits:
-    """What the compute capability alone decides. Source: the CUDA Programming Guide, Compute Capabilities."""
+    """Limits that depend only on the compute capability. Source: the CUDA Programming Guide, Compute Capabilities."""
 
     shared_memory_per_block_bytes: int
     shared_memory_per_block_optin_bytes: int
@@ -47,15 +47,15 @@ class ArchitectureLimits:
 class GpuSpec(ArchitectureLimits):
     """One GPU of the catalog.
 
-    `total_bytes` is what `torch.cuda.get_device_properties` reports, `nvml_total_bytes` what nvidia-smi does,
-    `context_bytes` what a CUDA context takes before anything is allocated; the three after it are what is added when
-    the first kernel of PyTorch's own, of cuBLAS and of cuDNN is loaded, `None` where nobody measured it: a phantom then
-    takes nothing. `sources` are public titles and addresses; `assumed` names the figures for which there is none,
-    `calibrated` those that `memprof calibrate` measured on the user's own card.
+    `total_bytes` is what `torch.cuda.get_device_properties` reports, `nvml_total_bytes` what nvidia-smi reports,
+    `context_bytes` what a CUDA context takes before anything is allocated; the three after it are what the first kernel
+    of PyTorch, of cuBLAS and of cuDNN adds, `None` if nobody measured it: a phantom then adds nothing. `sources` are
+    public titles and addresses; `assumed` names the figures that have no source, `calibrated` those that `memprof
+    calibrate` measured on the user's own GPU.
     """
 
     key: str  # the catalog's name
-    name: str  # as the driver gives it
+    name: str  # as the driver reports it
     compute_capability: str  # "8.0"
     multiprocessors: int
     total_bytes: int
@@ -80,15 +80,15 @@ class GpuSpec(ArchitectureLimits):
 
     @property
     def driver_reserved_bytes(self) -> int | None:
-        """What `nvmlMemory_v2` calls reserved: nvidia-smi's total less PyTorch's, `None` where unknown."""
+        """What `nvmlMemory_v2` calls reserved: nvidia-smi's total minus PyTorch's, `None` if unknown."""
         return None if self.nvml_total_bytes is None else self.nvml_total_bytes - self.total_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Table:
-    """One table of a catalog file, and the words for it in an error: the file and the table's name."""
+    """One table of a catalog file. Errors begin with `location`, the file and the table's name."""
 
-    where: str
+    location: str
     values: Mapping[str, Any]
 
 
@@ -102,9 +102,9 @@ class _Document:
 def load_catalog(extra: Path | None = None) -> Mapping[str, GpuSpec]:
     """Return the GPUs by their catalog name, in the order of the file.
 
-    `extra` is a file of the same form: its entries are added, and where it names a GPU of the catalog, the
-    keys it gives replace the catalog's and count as assumed only if it says so. The file that `memprof calibrate`
-    writes, `own_catalog()`, is laid over the shipped one in the same way wherever it is there, and `extra` over both.
+    `extra` is a file of the same form: its entries are added. If it names a GPU of the catalog, its keys replace the
+    catalog's, and count as assumed only if it says so. The file that `memprof calibrate` writes, `own_catalog()`, is
+    laid over the shipped one in the same way if it exists, and `extra` over both.
 
     Raises:
         ConfigError: a file cannot be read, or an entry of it is incomplete or implausible.
@@ -117,7 +117,7 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, GpuSpec]:
 
 
 def own_catalog() -> Path:
-    """The user's own catalog file, whether it is there or not: in MEMPROF_CONFIG_DIR, else the platform's folder."""
+    """Return the path of the user's own catalog file: in MEMPROF_CONFIG_DIR, else in the platform's folder."""
     chosen = os.environ.get("MEMPROF_CONFIG_DIR")
     return (Path(chosen) if chosen else platformdirs.user_config_path("memprof")) / "gpus.toml"
 
@@ -127,7 +127,7 @@ def find_gpu(name: str, extra: Path | None = None) -> GpuSpec:
 
     Raises:
         DeviceError: there is no such GPU; the message suggests the nearest names.
-        ConfigError: a catalog file is wrong.
+        ConfigError: a catalog file has an error.
     """
     catalog = load_catalog(extra)
     wanted = _canonical(name)
@@ -145,7 +145,7 @@ def _canonical(name: str) -> str:
 
 
 def _nearest(name: str, catalog: Iterable[str]) -> list[str]:
-    """The names that begin with `name` ("a100"), else the three that are spelled most like it."""
+    """Return the names that begin with `name` ("a100"), else the three with the most similar spelling."""
     wanted = _canonical(name)
     by_canonical = {_canonical(key): key for key in catalog}
     begun = [key for canonical, key in by_canonical.items() if wanted and canonical.startswith(wanted)]
@@ -176,7 +176,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _gpu_keys() -> list[str]:
-    """The keys of a GPU's own table: the fields that neither its catalog name nor its architecture gives."""
+    """Return the keys of a GPU's own table: all fields but its catalog name and those of its architecture."""
     elsewhere = {"key", *(field.name for field in fields(ArchitectureLimits))}
     return [field.name for field in fields(GpuSpec) if field.name not in elsewhere]
 
@@ -188,44 +188,44 @@ def _tables(path: Path, raw: Mapping[str, Any], section: str, known: list[str]) 
     return {key: _table(f"{path}: [{section}.{key}]", values, known) for key, values in content.items()}
 
 
-def _table(where: str, values: object, known: list[str]) -> _Table:
+def _table(location: str, values: object, known: list[str]) -> _Table:
     if not isinstance(values, dict):
-        raise ConfigError(f"{where} must be a table of keys and values")
-    _refuse_unknown(where, values, known)
+        raise ConfigError(f"{location} must be a table of keys and values")
+    _refuse_unknown(location, values, known)
     for key, value in values.items():
         if key in _LISTS:
-            _check_strings(where, key, value)
+            _check_strings(location, key, value)
         elif key in _TEXTS:
-            _check_text(where, key, value)
+            _check_text(location, key, value)
         else:
-            _check_number(where, key, value)
-    return _Table(where=where, values=values)
+            _check_number(location, key, value)
+    return _Table(location=location, values=values)
 
 
-def _refuse_unknown(where: str, values: Iterable[str], known: Iterable[str]) -> None:
+def _refuse_unknown(location: str, values: Iterable[str], known: Iterable[str]) -> None:
     allowed = list(known)
     for key in values:
         if key not in allowed:
             nearest = difflib.get_close_matches(key, allowed, n=1, cutoff=0.0)
-            raise ConfigError(f"{where} has the unknown key {key!r}; did you mean {nearest[0]}?")
+            raise ConfigError(f"{location} has the unknown key {key!r}; did you mean {nearest[0]}?")
 
 
-def _check_number(where: str, key: str, value: object) -> None:
+def _check_number(location: str, key: str, value: object) -> None:
     least = 0 if key in _MAY_BE_ZERO else 1
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ConfigError(f"{where}: {key} must be a whole number of at least {least}, not {value!r}")
+        raise ConfigError(f"{location}: {key} must be a whole number of at least {least}, not {value!r}")
 
 
-def _check_text(where: str, key: str, value: object) -> None:
+def _check_text(location: str, key: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{where}: {key} must be a text in quotes, not {value!r}")
+        raise ConfigError(f"{location}: {key} must be a string in quotes, not {value!r}")
     if any(mark in '";\\' or not mark.isprintable() for mark in value):
-        raise ConfigError(f"{where}: {key} must be without quotes, semicolons and backslashes, not {value!r}")
+        raise ConfigError(f"{location}: {key} must have no quotes, semicolons or backslashes, not {value!r}")
 
 
-def _check_strings(where: str, key: str, value: object) -> None:
+def _check_strings(location: str, key: str, value: object) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
-        raise ConfigError(f"{where}: {key} must be a list of texts, not {value!r}")
+        raise ConfigError(f"{location}: {key} must be a list of strings, not {value!r}")
 
 
 def _merge(shipped: _Document, extra: _Document) -> _Document:
@@ -244,7 +244,7 @@ def _merge_gpu(base: _Table, extra: _Table) -> _Table:
         [key for key in base.values.get(kind, []) if key not in extra.values] for kind in ("assumed", "calibrated")
     )
     return _Table(
-        where=extra.where,
+        location=extra.location,
         values={
             **base.values,
             **extra.values,
@@ -257,7 +257,7 @@ def _merge_gpu(base: _Table, extra: _Table) -> _Table:
 
 def _spec(key: str, table: _Table, document: _Document) -> GpuSpec:
     if not _KEY.fullmatch(key):
-        raise ConfigError(f"{table.where}: a catalog name has small letters, digits and single hyphens only")
+        raise ConfigError(f"{table.location}: a catalog name has only small letters, digits and single hyphens")
     _refuse_missing(table, [name for name in _gpu_keys() if name not in _OPTIONAL])
     values = table.values
     spec = GpuSpec(
@@ -275,29 +275,29 @@ def _spec(key: str, table: _Table, document: _Document) -> GpuSpec:
 def _refuse_missing(table: _Table, wanted: Iterable[str]) -> None:
     missing = [name for name in wanted if name not in table.values]
     if missing:
-        raise ConfigError(f"{table.where} lacks {', '.join(missing)}")
+        raise ConfigError(f"{table.location} lacks {', '.join(missing)}")
 
 
 def _limits(table: _Table, document: _Document) -> Mapping[str, Any]:
     capability = table.values["compute_capability"]
     if capability not in document.architectures:
         known = ", ".join(document.architectures)
-        raise ConfigError(f"{table.where}: compute_capability {capability!r} is not one of {known}")
+        raise ConfigError(f"{table.location}: compute_capability {capability!r} is not one of {known}")
     architecture = document.architectures[capability]
     _refuse_missing(architecture, [field.name for field in fields(ArchitectureLimits)])
     return architecture.values
 
 
 def _check_plausible(table: _Table, spec: GpuSpec) -> None:
-    """Refuse an entry whose figures contradict each other or that does not say where they come from."""
+    """Refuse an entry whose figures contradict each other, or that names no source for them."""
     if not table.values["sources"]:
-        raise ConfigError(f"{table.where}: sources is empty; name where the figures come from")
+        raise ConfigError(f"{table.location}: sources is empty; name the source of the figures")
     for kind, names in (("assumed", spec.assumed), ("calibrated", spec.calibrated)):
-        _refuse_unknown(f"{table.where}: {kind}", names, _gpu_keys())
+        _refuse_unknown(f"{table.location}: {kind}", names, _gpu_keys())
     both = [name for name in spec.calibrated if name in spec.assumed]
     if both:
-        raise ConfigError(f"{table.where}: {', '.join(both)} cannot be assumed and calibrated at once")
+        raise ConfigError(f"{table.location}: {', '.join(both)} cannot be both assumed and calibrated")
     if spec.context_bytes >= spec.total_bytes:
-        raise ConfigError(f"{table.where}: context_bytes must be below total_bytes ({spec.total_bytes})")
+        raise ConfigError(f"{table.location}: context_bytes must be below total_bytes ({spec.total_bytes})")
     if spec.nvml_total_bytes is not None and spec.nvml_total_bytes < spec.total_bytes:
-        raise ConfigError(f"{table.where}: nvml_total_bytes must be total_bytes ({spec.total_bytes}) or more")
+        raise ConfigError(f"{table.location}: nvml_total_bytes must be total_bytes ({spec.total_bytes}) or more")

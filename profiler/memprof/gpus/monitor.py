@@ -1,4 +1,4 @@
-"""Watching GPUs, real and phantom: what is used of each now, by whom, and the most since the watching began."""
+"""Watching GPUs, real and phantom: the memory in use now, by process, and the peak since the watching began."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _REAL = re.compile(r"cuda(?::(\d+))?")
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessUse:
-    """One process on a GPU. `peak_bytes` is the most since the watching began, as that of `GpuUse`."""
+    """One process on a GPU. `peak_bytes` is the peak since the watching began, as that of `GpuUse`."""
 
     pid: int
-    name: str | None  # its command line; None where the system does not tell
+    name: str | None  # its command line; None if the system does not report it
     used_bytes: int | None
     peak_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuUse:
-    """One GPU at one moment. All processes count, and the CUDA contexts.
+    """One GPU at one moment. All processes and their CUDA contexts count.
 
-    `peak_bytes` of a real GPU is the highest of the samples. That of a phantom is exact, between samples too, except
-    for what a run reached before it was first seen.
+    `peak_bytes` of a real GPU is the highest sample. That of a phantom is exact, between samples too, except for what a
+    run reached before it was first seen.
     """
 
-    index: int  # N of cuda:N; phantoms are numbered on from there, in the order in which they were first seen
+    index: int  # N of cuda:N; phantoms have the numbers after those, in the order in which they were first seen
     name: str
     source: Source
     used_bytes: int | None
@@ -58,7 +58,7 @@ def open_monitor(names: Sequence[str] = ()) -> Iterator[Monitor]:
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorSelection:
-    """Which GPUs are watched: indices of real ones and phantoms of the catalog; ``None`` for all."""
+    """The GPUs to watch: indices of real ones and phantoms of the catalog; ``None`` for all."""
 
     real: frozenset[int] | None
     phantoms: tuple[GpuSpec, ...] | None
@@ -71,17 +71,17 @@ def _wanted(names: Sequence[str]) -> MonitorSelection:
     count = len(list_real_gpus()) if real else 0
     for index in real:
         if index >= count:
-            raise DeviceError(f"there is no real GPU cuda:{index} here ({count or 'none'} found)")
+            raise DeviceError(f"there is no real GPU cuda:{index} ({count or 'none'} found)")
     phantoms = tuple(find_gpu(name) for name in names if not _REAL.fullmatch(name))
     return MonitorSelection(real=frozenset(real), phantoms=phantoms)
 
 
-Place = tuple[Path, int]  # a device of a ledger
+Place = tuple[Path, int]  # a ledger, and the index of a GPU in it
 
 
 @dataclass
 class _Slot:
-    """A place for a phantom: when its run ends, the next one of the same GPU takes it, as runs take turns on a card."""
+    """A row for a phantom: when its run ends, the next run on the same kind of GPU gets the row."""
 
     index: int
     name: str
@@ -95,7 +95,7 @@ class _Slot:
 
 @dataclass(kw_only=True)
 class _Peak:
-    """The most since the watching began. A run's own peak counts once it is above what it was at first sight."""
+    """A peak since the watching began. A run's own peak counts once it is above its value when it was first seen."""
 
     peak_bytes: int | None = None
     before_bytes: int | None = None
@@ -153,7 +153,7 @@ class Monitor:
         taken = {slot.place for slot in self._slots}
         for place, ledger in places.items():
             if place not in taken:
-                self._seat(place, ledger, first_index)
+                self._assign_slot(place, ledger, first_index)
         return [self._phantom(slot, places) for slot in self._slots]
 
     def _is_wanted(self, ledger: Ledger) -> bool:
@@ -161,14 +161,14 @@ class Monitor:
         names = None if specs is None else [(spec.name, spec.total_bytes) for spec in specs]
         return names is None or (ledger.gpu_name, ledger.total_bytes) in names
 
-    def _seat(self, place: Place, ledger: Ledger, first_index: int) -> None:
+    def _assign_slot(self, place: Place, ledger: Ledger, first_index: int) -> None:
         slot = next((slot for slot in self._slots if slot.fits(ledger)), None)
         if slot is None:
             slot = _Slot(first_index + len(self._slots), ledger.gpu_name, ledger.total_bytes)
             self._slots.append(slot)
         slot.place = place
         gpu = slot.peaks.setdefault(None, _Peak())
-        slot.peaks = {None: gpu}  # the processes are others now
+        slot.peaks = {None: gpu}  # the processes of the run before are gone
         gpu.before_bytes = ledger.peak_bytes[place[1]] if self._first else 0
         for process in ledger.processes if self._first else ():
             slot.peaks[process.pid] = _Peak(before_bytes=process.peak_bytes[place[1]])
@@ -207,7 +207,7 @@ class Monitor:
 
 
 def process_name(pid: int) -> str | None:
-    """Return the command line of a process, its program without the folder; ``None`` where the system does not tell."""
+    """Return the command line of a process, its program without the folder; ``None`` if the system has none."""
     with suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
         if words[0]:

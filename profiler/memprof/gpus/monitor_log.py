@@ -1,4 +1,4 @@
-"""What a monitor saw as CSV, a line a GPU and a line a process of each sample, each line written at once."""
+"""The samples of a monitor as CSV: one line for each GPU and one for each process, written at once."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Write = Callable[[datetime, Sequence[GpuUse]], None]
 
 @contextmanager
 def open_log(path: Path) -> Iterator[Write]:
-    """Open the log, behind what an earlier one wrote there, and yield what writes a sample.
+    """Open the log for appending, and yield a function that writes a sample.
 
     Raises:
-        ResultError: the file cannot be written, now or later, or something else is in it.
+        ResultError: the file cannot be written, now or later, or is not such a log.
     """
-    with _said_in_one_line(path):
-        file = path.open("ab", buffering=0)  # a line is one write, so that none is ever there in part
+    with _as_result_error(path):
+        file = path.open("ab", buffering=0)  # each line is one write, so that no line is ever incomplete
     with file:
-        with _said_in_one_line(path):
+        with _as_result_error(path):
             _begin(file, path)
         yield partial(_write, file, path)
 
 
 def _write(file: FileIO, path: Path, time: datetime, gpus: Sequence[GpuUse]) -> None:
-    with _said_in_one_line(path):
+    with _as_result_error(path):
         for row in rows(time, gpus):
             file.write(_line(row))
 
@@ -59,7 +59,7 @@ def _begin(file: FileIO, path: Path) -> None:
         if not first:
             file.write(header)
         elif first != header:
-            raise ResultError(f"--log {path}: its first line is not {','.join(COLUMNS)}; name a new file")
+            raise ResultError(f"--log {path}: its first line is not {','.join(COLUMNS)}; choose a new file")
         else:
             before.seek(-1, os.SEEK_END)
             file.write(b"" if before.read() == b"\n" else b"\n")  # a full disk may have cut off the last line
@@ -72,7 +72,7 @@ def _line(row: Sequence[str | int | None]) -> bytes:
 
 
 @contextmanager
-def _said_in_one_line(path: Path) -> Iterator[None]:
+def _as_result_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

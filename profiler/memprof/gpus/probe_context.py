@@ -1,4 +1,4 @@
-"""What a CUDA context takes on the card of this process, step by step: run as a module, prints JSON.
+"""What a CUDA context takes on the GPU of this process, step by step: run as a module, it prints JSON.
 
 Its argument is torch's index of the device. Each process measures once: a library's kernels are loaded only once.
 """
@@ -18,30 +18,30 @@ from memprof.gpus.probe_device import read_gpu
 
 
 def measure_context(index: int) -> dict[str, Any]:
-    """Return what a context takes, what the first kernels of PyTorch, cuBLAS and cuDNN add, and all that a card tells.
+    """Return what a context takes, what the first kernels of PyTorch, cuBLAS and cuDNN add, and the GPU's own figures.
 
-    Each figure is NVML's less what PyTorch's allocator has reserved, so workspaces that it hands out are not in it.
-    NVML's figure is that of this process; where the driver does not tell it, the whole device's since the start.
+    Each figure is NVML's minus what PyTorch's allocator has reserved, so that workspaces from it do not count. NVML's
+    figure is that of this process; if the driver does not report it, what is new on the whole GPU since the start.
 
     Raises:
-        RuntimeError: NVML does not tell the memory in use, or it fell while kernels were loaded.
+        RuntimeError: NVML does not report the memory in use, or it fell while kernels were loaded.
     """
     before = used_by_uuid()  # before torch touches CUDA
     device = torch.device("cuda", index)
     kept = torch.empty(1, device=device)  # makes the context, and launches nothing
     nvml = open_nvml(torch.cuda.get_device_properties(device))
-    context_bytes = taken = _taken_bytes(nvml, device, before)
+    context_bytes = taken = _context_bytes(nvml, device, before)
     figures = {}
     for name, load in (("kernels_bytes", _kernels), ("cublas_bytes", _cublas), ("cudnn_bytes", _cudnn)):
         load(device)
-        now = _taken_bytes(nvml, device, before)
+        now = _context_bytes(nvml, device, before)
         if now < taken:
             raise RuntimeError("the memory in use fell while kernels were loaded: something else uses the GPU")
         figures[name], taken = now - taken, now
     del kept
     read = read_gpu(index)
     return {
-        "card": {**read, "context_bytes": context_bytes, **figures},
+        "figures": {**read, "context_bytes": context_bytes, **figures},
         "of_process": nvml is not None and nvml.own_bytes() is not None,
         "driver_version": nvml.driver_version() if nvml else None,
         "torch_version": torch.__version__,
@@ -49,7 +49,7 @@ def measure_context(index: int) -> dict[str, Any]:
 
 
 def _kernels(device: torch.device) -> None:
-    """What PyTorch does itself: fills, sums, products by element, and their gradients."""
+    """Launch PyTorch's own kernels: fills, sums, elementwise products, and their gradients."""
     weight = torch.zeros(8, device=device, requires_grad=True)
     (weight * 2.0 + 1.0).sum().backward()  # type: ignore[no-untyped-call]
 
@@ -65,8 +65,8 @@ def _cudnn(device: torch.device) -> None:
     torch.autograd.grad(seen, (images, weights), torch.zeros_like(seen))
 
 
-def _taken_bytes(nvml: NvmlGpu | None, device: torch.device, before: Mapping[str, int]) -> int:
-    """What NVML counts of this process beside PyTorch's memory."""
+def _context_bytes(nvml: NvmlGpu | None, device: torch.device, before: Mapping[str, int]) -> int:
+    """Return what NVML counts for this process, without the memory of PyTorch's allocator."""
     torch.cuda.synchronize(device)
     own, used = (nvml.own_bytes(), nvml.used_bytes()) if nvml else (None, None)
     reserved = torch.cuda.memory_reserved(device)
@@ -74,7 +74,7 @@ def _taken_bytes(nvml: NvmlGpu | None, device: torch.device, before: Mapping[str
         return own - reserved
     uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
     if used is None or uuid not in before:
-        raise RuntimeError("NVML does not tell the memory in use, and so not what a CUDA context takes")
+        raise RuntimeError("NVML does not report the memory in use, so the size of a CUDA context is unknown")
     return used - before[uuid] - reserved
 
 

@@ -1,4 +1,4 @@
-"""The card of this process, real or phantom, as an entry of the catalog would have it: run as a module, prints JSON.
+"""The figures of this process's GPU, real or phantom, as in the catalog: run as a module, it prints JSON.
 
 Its argument is torch's index of the device.
 """
@@ -35,10 +35,10 @@ _ATTRIBUTES: Mapping[str, int] = MappingProxyType(
 
 
 def read_gpu(index: int) -> dict[str, Any]:
-    """Return the figures of `memprof.gpus.catalog.GpuSpec` that a card tells; this makes a CUDA context.
+    """Return the figures of `memprof.gpus.catalog.GpuSpec` that CUDA and NVML report; this makes a CUDA context.
 
     Raises:
-        RuntimeError: CUDA or NVML does not tell one of them.
+        RuntimeError: CUDA or NVML does not report one of them.
     """
     device = torch.device("cuda", index)
     seen = torch.cuda.get_device_properties(device)
@@ -54,7 +54,7 @@ def read_gpu(index: int) -> dict[str, Any]:
 
 
 def _context_bytes(device: torch.device) -> int:
-    """What NVML counts of this process beside PyTorch's memory; where it does not tell processes, what is new."""
+    """Return what NVML counts for this process, without PyTorch's memory; if it lists no processes, what is new."""
     nvml = open_nvml(torch.cuda.get_device_properties(device))
     before = nvml.used_bytes() if nvml else None
     kept = torch.empty(1, device=device)
@@ -64,7 +64,7 @@ def _context_bytes(device: torch.device) -> int:
     if own is not None:
         return own - reserved
     if before is None or after is None:
-        raise RuntimeError("NVML does not tell the memory in use, and so not what a CUDA context takes")
+        raise RuntimeError("NVML does not report the memory in use, so the size of a CUDA context is unknown")
     return after - before - reserved
 
 
@@ -72,12 +72,12 @@ def _attribute(number: int, index: int) -> int:
     value = ctypes.c_int()
     status = _runtime().cudaDeviceGetAttribute(ctypes.byref(value), number, index)
     if status != 0:
-        raise RuntimeError(f"cudaDeviceGetAttribute({number}) answers {status}")
+        raise RuntimeError(f"cudaDeviceGetAttribute({number}) failed with status {status}")
     return value.value
 
 
 def _runtime() -> ctypes.CDLL:
-    """The CUDA runtime that torch has loaded, or the one that stands in front of it."""
+    """The CUDA runtime that torch has loaded, or the phantom's, which is preloaded."""
     return ctypes.CDLL(None) if hasattr(ctypes.CDLL(None), "cudaDeviceGetAttribute") else ctypes.CDLL(_loaded())
 
 

@@ -1,4 +1,4 @@
-"""Choosing what to measure on: a real GPU first, else a phantom, else the formulas alone. No torch here."""
+"""Choosing what to measure on: a real GPU first, else a phantom, else only the analytic estimate. No torch here."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ _REAL = re.compile(r"cuda(?::(\d+))?")
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What a sweep runs on. `environment` is added to the worker's, and is all that a phantom needs."""
+    """The device that a sweep runs on. `environment` is added to the worker's; a phantom needs nothing else."""
 
     source: Source
     name: str  # as the driver gives it; the catalog's name for a phantom
     index: int  # torch's device index
     total_bytes: int | None
-    explanation: str  # one line: what was taken, and why
+    explanation: str  # one line: what was chosen, and why
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def choose_device(gpu: str) -> Device:
     """Return the device for `gpu`: ``auto``, ``cuda``, ``cuda:N`` or a name of the catalog.
 
-    ``auto`` takes the first real GPU, else the phantom of the default GPU, else none: then only the analytic breakdown
-    can be had, and the explanation says why.
+    ``auto`` chooses the first real GPU, else the phantom of the default GPU, else none: then there is only the analytic
+    estimate, and the explanation gives the reason.
 
     Raises:
-        DeviceError: the GPU that was named cannot be had here.
+        DeviceError: the named GPU is unavailable.
     """
     real = _REAL.fullmatch(gpu)
     if real:
@@ -47,16 +47,16 @@ def choose_device(gpu: str) -> Device:
     if list_real_gpus():
         return _real_device(0)
     try:
-        return phantom_device(find_gpu(DEFAULT_GPU), why="no real GPU here; ")
+        return phantom_device(find_gpu(DEFAULT_GPU), why="no real GPU found; ")
     except DeviceError as error:
         return analytic_device(str(error))
 
 
 def phantom_device(spec: GpuSpec, why: str = "") -> Device:
-    """Return the phantom of `spec`, building the phantom's libraries if this is their first use.
+    """Return the phantom of `spec`; the first use builds the phantom's libraries.
 
     Raises:
-        DeviceError: this machine cannot have a phantom, or the installed PyTorch could not run on that GPU.
+        DeviceError: phantoms are unavailable on this machine, or the installed PyTorch has no kernels for that GPU.
     """
     libraries = build_phantom()
     _refuse_dropped(spec)
@@ -71,7 +71,7 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
 
 
 def runnable_gpus() -> list[str]:
-    """Return the names of the catalog, without the GPUs that the installed PyTorch could not run on."""
+    """Return the names of the catalog, without the GPUs that the installed PyTorch has no kernels for."""
     install = find_torch()
     return [key for key, spec in load_catalog().items() if not (install and install.has_dropped(spec.capability))]
 
@@ -81,27 +81,26 @@ def _refuse_dropped(spec: GpuSpec) -> None:
     if install and install.has_dropped(spec.capability):
         lowest = ".".join(map(str, install.lowest_capability))
         raise DeviceError(
-            f"PyTorch {install.torch_version} runs on compute capability {lowest} and newer, and {spec.name} "
-            f"({spec.key}) has {spec.compute_capability}: on the card every kernel would fail; "
-            "a build for CUDA 12.6 has them"
+            f"PyTorch {install.torch_version} has no kernels for {spec.name} ({spec.key}): it needs compute capability "
+            f"{lowest} or newer, and this GPU has {spec.compute_capability}; install a PyTorch build for CUDA 12.6"
         )
 
 
 def analytic_device(reason: str) -> Device:
-    """Return the absence of any device: breakdowns come from formulas, and nothing is read from counters."""
+    """Return the device of a sweep without any GPU: there is only the analytic estimate, and no counters are read."""
     return Device(
         source=Source.ANALYTIC,
         name="none",
         index=0,
         total_bytes=None,
-        explanation=f"no GPU, real or phantom, so the analytic breakdown alone: {reason}",
+        explanation=f"no real GPU and no phantom, so only the analytic estimate: {reason}",
     )
 
 
 def _real_device(index: int) -> Device:
     gpus = list_real_gpus()
     if index >= len(gpus):
-        raise DeviceError(f"there is no real GPU cuda:{index} here ({_count(gpus)}); name one of the catalog instead")
+        raise DeviceError(f"there is no real GPU cuda:{index} ({_count(gpus)}); choose one that `memprof gpus` lists")
     found = gpus[index]
     return Device(
         source=Source.MEASURED,

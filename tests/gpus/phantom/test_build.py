@@ -131,7 +131,7 @@ def test_libraries_are_kept_in_the_cache_folder_of_the_user(monkeypatch: pytest.
 def test_without_a_compiler_one_line_says_what_to_install(tmp_path: Path) -> None:
     said = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path), CC="", PATH=""))
     assert said == (
-        "DeviceError the phantom GPU needs a C compiler and there is none; "
+        "DeviceError the phantom GPU needs a C compiler, and none was found; "
         "install gcc or clang, or run: pip install ziglang"
     )
 
@@ -151,7 +151,7 @@ def test_a_cache_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path: 
     said = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path / "file")))
     assert said == (
         f"DeviceError the phantom GPU cannot be built in {tmp_path}/file/phantom: Not a directory; "
-        "MEMPROF_CACHE_DIR names another folder"
+        "set MEMPROF_CACHE_DIR to another folder"
     )
 
 
@@ -162,8 +162,8 @@ def test_other_platforms_are_refused_with_their_name_and_what_is_left(system: st
     with pytest.raises(DeviceError) as refused:
         require_platform(system, machine)
     assert str(refused.value) == (
-        f"the phantom GPU runs on Linux on x86-64, and this is {system} on {machine}; "
-        "use a real GPU, or the analytic breakdown"
+        f"the phantom GPU needs Linux on x86-64, and this is {system} on {machine}; "
+        "use a real GPU or the analytic estimate"
     )
 
 
@@ -180,7 +180,7 @@ def write_torch(folder: Path, version: str) -> None:
 def test_a_cpu_build_of_torch_is_refused_with_its_version(tmp_path: Path) -> None:
     write_torch(tmp_path, "__version__ = '2.14.1+cpu'\ncuda: Optional[str] = None\n")
     assert output_of(start(REFUSAL, tmp_path)) == (
-        "DeviceError the phantom GPU needs a CUDA build of PyTorch, and torch 2.14.1+cpu is none; "
+        "DeviceError the phantom GPU needs a CUDA build of PyTorch, and torch 2.14.1+cpu is not one; "
         "install the CUDA wheel of torch"
     )
 

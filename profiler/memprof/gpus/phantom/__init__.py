@@ -1,1 +1,1 @@
-"""The phantom GPU: PyTorch's real CUDA build on a CUDA runtime whose device is hollow."""
+"""The phantom: PyTorch's real CUDA build on an emulated CUDA driver. Memory is tracked, kernels do not run."""

@@ -1,4 +1,4 @@
-"""Building the phantom's libraries, once for each set of sources and CUDA headers, into the user's cache folder."""
+"""Building the phantom's libraries in the user's cache folder, once for each set of sources and CUDA headers."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomLibraries:
-    """The folder with the built libraries, and the one of them that is preloaded."""
+    """The folder with the built libraries, one of which is preloaded."""
 
     folder: Path
 
     @property
     def preload(self) -> Path:
-        """The stand-in for the CUDA runtime, cuBLAS and cuDNN."""
+        """The library that replaces the CUDA runtime, cuBLAS and cuDNN."""
         return self.folder / "libphantom.so"
 
 
 def build_phantom() -> PhantomLibraries:
-    """Return the phantom's libraries, building them if this is their first use.
+    """Return the phantom's libraries; the first use builds them.
 
-    Two processes may build at once: each builds in a folder of its own, and the first to finish keeps the name.
+    Two processes may build at once: each builds in its own folder, and the first to finish keeps the name.
 
     Raises:
-        DeviceError: this machine cannot have a phantom; the message says why and what to do.
+        DeviceError: phantoms are unavailable on this machine; the message gives the reason and what to do.
     """
     install = _usable_torch()
     folder = cache_folder() / _key(install)
@@ -56,13 +56,13 @@ def build_phantom() -> PhantomLibraries:
         except OSError as error:
             raise DeviceError(
                 f"the phantom GPU cannot be built in {folder.parent}: {error.strerror}; "
-                "MEMPROF_CACHE_DIR names another folder"
+                "set MEMPROF_CACHE_DIR to another folder"
             ) from error
     return PhantomLibraries(folder=folder)
 
 
 def cache_folder() -> Path:
-    """Where built phantoms are kept: MEMPROF_CACHE_DIR, else the platform's cache folder."""
+    """Return the folder of built phantoms: in MEMPROF_CACHE_DIR, else in the platform's cache folder."""
     chosen = os.environ.get("MEMPROF_CACHE_DIR")
     return (Path(chosen) if chosen else platformdirs.user_cache_path("memprof")) / "phantom"
 
@@ -82,20 +82,20 @@ def find_compiler() -> tuple[str, ...]:
     if importlib.util.find_spec("ziglang"):
         return (sys.executable, "-m", "ziglang", "cc")
     raise DeviceError(
-        "the phantom GPU needs a C compiler and there is none; install gcc or clang, or run: pip install ziglang"
+        "the phantom GPU needs a C compiler, and none was found; install gcc or clang, or run: pip install ziglang"
     )
 
 
 def require_platform(system: str, machine: str) -> None:
-    """Refuse platforms for which the phantom is not written; the names are those of the module `platform`.
+    """Refuse platforms that the phantom does not support; the names are those of the module `platform`.
 
     Raises:
-        DeviceError: it is another one than Linux on x86-64.
+        DeviceError: the platform is not Linux on x86-64.
     """
     if (system, machine) != ("Linux", "x86_64"):
         raise DeviceError(
-            f"the phantom GPU runs on Linux on x86-64, and this is {system} on {machine}; "
-            "use a real GPU, or the analytic breakdown"
+            f"the phantom GPU needs Linux on x86-64, and this is {system} on {machine}; "
+            "use a real GPU or the analytic estimate"
         )
 
 
@@ -106,7 +106,7 @@ def _usable_torch() -> TorchInstall:
         raise DeviceError("PyTorch is not installed; run: pip install torch torchvision")
     if install.cuda_version is None:
         raise DeviceError(
-            f"the phantom GPU needs a CUDA build of PyTorch, and torch {install.torch_version} is none; "
+            f"the phantom GPU needs a CUDA build of PyTorch, and torch {install.torch_version} is not one; "
             "install the CUDA wheel of torch"
         )
     _require_headers(install)
@@ -126,7 +126,7 @@ def _require_headers(install: TorchInstall) -> None:
 
 
 def _key(install: TorchInstall) -> str:
-    """A name for what the build depends on: the sources, and the versions of the headers."""
+    """Return a name for what the build depends on: the sources with their headers, and CUDA's and cuDNN's versions."""
     digest = hashlib.sha256()
     for path in sorted(_SOURCES.iterdir()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -137,7 +137,7 @@ def _key(install: TorchInstall) -> str:
 
 
 def _generated(install: TorchInstall) -> Mapping[str, str]:
-    """The generated C, a file for each library."""
+    """Return the generated C, one file for each library."""
     symbols = load_symbols()
     by_library = {name: [s for s in symbols.values() if s.library == name] for name in ("driver", "nvml")}
     preloaded = [s for s in symbols.values() if s.library not in by_library]
@@ -160,10 +160,10 @@ def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> No
             (built / name).write_text(source)
         runtime = [str(path) for path in sorted(_SOURCES.glob("*.c")) if path.stem not in _OTHER_LIBRARIES.values()]
         _compile((*command, *runtime, str(built / "rest.c"), "-lpthread", "-ldl"), built / "libphantom.so")
-        beside = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
+        linked = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
         for name, stem in _OTHER_LIBRARIES.items():
             sources = (str(_SOURCES / f"{stem}.c"), str(built / f"{stem}_rest.c"))
-            _compile((*command, f"-Wl,-soname,{name}", *sources, *beside), built / name)
+            _compile((*command, f"-Wl,-soname,{name}", *sources, *linked), built / name)
         (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
         _keep(built, folder)
 

@@ -1,7 +1,7 @@
-"""Reading the ledgers in which phantom devices keep who has taken how much. `ledger.c` writes them.
+"""Reading the ledgers of phantoms: how much memory of each GPU is taken, by which process. `ledger.c` writes them.
 
 All processes of one `memprof run` share a ledger; other processes on a phantom, such as those of a sweep, have one
-each. Both lie in a folder of the user's, so that `memprof monitor` finds those that are in use.
+each. All ledgers are in one folder of the user, so that `memprof monitor` finds those that are in use.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 
 _DEVICES = 16
 _PROCESSES = 64
-# Used, peak, unknown workspaces, memory of a device, number of devices, name.
+# Used, peak, unknown workspaces, memory of one GPU, number of GPUs, name.
 _HEAD = struct.Struct(f"={_DEVICES}Q{_DEVICES}Q3Q256s")
-_PROCESS = struct.Struct(f"=q{_DEVICES}Q{_DEVICES}Q")  # its number, used, peak
+_PROCESS = struct.Struct(f"=q{_DEVICES}Q{_DEVICES}Q")  # its process id, used, peak
 _VARIABLE = "MEMPROF_PHANTOM_LEDGER"
 _OWNER = re.compile(r"(?:run-)?(?P<pid>\d+).*\.ledger")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerProcess:
-    """One process on the phantom devices: what it has taken of each and the most that it had, contexts included."""
+    """One process on the phantom GPUs: what it has of each GPU's memory now and at its peak, contexts included."""
 
     pid: int
     used_bytes: tuple[int, ...]
@@ -35,10 +35,10 @@ class LedgerProcess:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """What was taken of each phantom device, contexts included, and by whom."""
+    """What is taken of each phantom GPU's memory, contexts included, and by which process."""
 
     gpu_name: str
-    total_bytes: int  # of each device
+    total_bytes: int  # of each GPU
     devices: int
     used_bytes: tuple[int, ...]
     peak_bytes: tuple[int, ...]
@@ -48,16 +48,16 @@ class Ledger:
 
 @contextmanager
 def new_ledger() -> Iterator[Path]:
-    """An empty ledger for the processes of one run, removed at the end."""
+    """Yield an empty ledger for the processes of one run; it is removed at the end."""
     prefix = f"run-{os.getpid()}-"
     with tempfile.NamedTemporaryFile(prefix=prefix, suffix=".ledger", dir=ledger_folder()) as file:
         yield Path(file.name)
 
 
 def ledger_folder() -> Path | None:
-    """Return the folder of this user's ledgers, made where it is missing; ``None`` where it cannot be had.
+    """Return the folder of this user's ledgers, created if it is missing; ``None`` if it is unavailable.
 
-    It is ``memprof`` in XDG_RUNTIME_DIR, or ``memprof-`` and the user's number in the folder for temporary files.
+    It is ``memprof`` in XDG_RUNTIME_DIR, or ``memprof-`` and the user's id in the folder for temporary files.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     parent = Path(runtime) if runtime and os.access(runtime, os.W_OK) else None
@@ -71,7 +71,7 @@ def ledger_folder() -> Path | None:
 
 
 def own_ledgers() -> Mapping[str, str]:
-    """Return the variable that gives each process a phantom of its own, whose ledger is in `ledger_folder`."""
+    """Return the variable that gives each process its own phantom, whose ledger is in `ledger_folder`."""
     folder = ledger_folder()
     return {_VARIABLE: "" if folder is None else f"{folder}/"}
 
@@ -82,7 +82,7 @@ def shared_ledger(file: Path) -> Mapping[str, str]:
 
 
 def forget_ledger(pid: int) -> None:
-    """Remove the ledger that the process `pid` had of its own: one that was killed could not do it itself."""
+    """Remove the own ledger of process `pid`: a process that was killed could not remove it."""
     folder = os.environ.get(_VARIABLE, "")
     if folder.endswith("/"):
         with suppress(OSError):
@@ -90,7 +90,7 @@ def forget_ledger(pid: int) -> None:
 
 
 def read_ledger(path: Path) -> Ledger | None:
-    """Return the state of the ledger, or ``None`` where no process of the run touched a device."""
+    """Return the state of the ledger, or ``None`` if no process of the run used a device."""
     content = path.read_bytes()
     if len(content) < _HEAD.size + _PROCESSES * _PROCESS.size:
         return None
@@ -113,14 +113,14 @@ def read_ledger(path: Path) -> Ledger | None:
 
 
 def running_ledgers() -> dict[Path, Ledger]:
-    """Return this user's ledgers that are in use, in the order of their processes; remove those that are left over.
+    """Return this user's ledgers that are in use, in the order of their process ids; remove those that are left over.
 
-    A process that was killed has given nothing back in the ledger; here it has, as with a driver.
+    A process that was killed gave nothing back to its ledger: its memory does not count here, as with a driver.
     """
     folder = ledger_folder()
     running: dict[Path, Ledger] = {}
     for path in sorted(folder.glob("*.ledger"), key=_owner) if folder else ():
-        with suppress(FileNotFoundError):  # it ended while this looked
+        with suppress(FileNotFoundError):  # its process has ended in the meantime
             ledger = read_ledger(path)
             alive = [process for process in ledger.processes if _holds(process.pid, path)] if ledger else []
             if not alive and not _holds(_owner(path), path):
@@ -131,7 +131,7 @@ def running_ledgers() -> dict[Path, Ledger]:
 
 
 def _owner(path: Path) -> int:
-    """Return the number of the process that began with the ledger, which its name has; 0 where it has none."""
+    """Return the process id in the ledger's name, that of the process that created it; 0 if it has none."""
     found = _OWNER.fullmatch(path.name)
     return int(found["pid"]) if found else 0
 
@@ -143,12 +143,12 @@ def _without_the_dead(ledger: Ledger, alive: tuple[LedgerProcess, ...]) -> Ledge
 
 
 def _holds(pid: int, path: Path) -> bool:
-    """Say whether the process has the file open or in its memory: its number may be another process's by now.
+    """Return whether the process has the file open or mapped: its id may be another process's by now.
 
-    In this order, since a process that begins with a ledger has it in its memory before it closes the file.
+    Open files are checked first, since a process maps a new ledger before it closes the file.
     """
     process = Path(f"/proc/{pid}")
-    with suppress(OSError):  # there is no such process, or it is another user's
+    with suppress(OSError):  # no such process, or another user's
         if str(path) in (_target(link) for link in (process / "fd").iterdir()):
             return True
         return str(path) in (process / "maps").read_text(errors="replace")

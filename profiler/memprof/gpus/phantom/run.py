@@ -1,4 +1,4 @@
-"""Running any command on a phantom GPU: output, exit status and signals pass through."""
+"""Running any command on phantom GPUs: output, exit status and signals pass through."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 @dataclass(frozen=True, kw_only=True)
 class CommandRun:
-    """How a command ended, and what its processes took. `ledger` is ``None`` where none of them used CUDA."""
+    """How a command ended, and the memory that its processes took. `ledger` is ``None`` if none of them used CUDA."""
 
     returncode: int  # negative: the number of the signal that ended it
     ledger: Ledger | None
@@ -31,11 +31,11 @@ class CommandRun:
 def run_command(spec: GpuSpec, command: Sequence[str], devices: int = 1) -> CommandRun:
     """Run `command` with `devices` phantoms of `spec` as its only GPUs, and wait for it.
 
-    Signals sent to this process go on to the command; Ctrl-C reaches both from the terminal, and the command decides.
+    Signals to this process are passed on to the command. Ctrl-C in a terminal reaches both, and the command decides.
 
     Raises:
         ConfigError: there is no such command.
-        DeviceError: the phantom cannot be had on this machine.
+        DeviceError: phantoms are unavailable on this machine.
     """
     if shutil.which(command[0]) is None:
         raise ConfigError(f"run: there is no command {command[0]!r}")
@@ -64,14 +64,12 @@ def _wait(child: subprocess.Popen[bytes]) -> int:
 
 
 def end_like(returncode: int) -> int:
-    """Return the exit status to end with, or end by the signal that ended the command, so that callers see the same."""
+    """Return the command's exit status, or end by the signal that ended the command, so that callers see the same."""
     if returncode >= 0:
         return returncode
     sys.stdout.flush()
     sys.stderr.flush()
-    signal.signal(-returncode, signal.SIG_DFL) if -returncode not in (
-        signal.SIGKILL,
-        signal.SIGSTOP,
-    ) else None
+    if -returncode not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(-returncode, signal.SIG_DFL)
     os.kill(os.getpid(), -returncode)
     return 128 - returncode

@@ -1,4 +1,4 @@
-"""Questions that a process asks the phantom it runs on."""
+"""What a process can ask the phantom that it runs on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 
 
 def unknown_workspaces() -> int | None:
-    """Return how many workspaces of this process cuDNN did not tell, or ``None`` on a real GPU."""
+    """Return how many workspaces of this process have an unknown or modelled size; ``None`` on a real GPU."""
     try:
         count = ctypes.CDLL(None).phantom_unknown_workspaces
     except AttributeError:

@@ -1,4 +1,4 @@
-"""The table of CUDA symbols, `symbols.toml`, and the C that follows from it."""
+"""The table of CUDA symbols, `symbols.toml`, and the C that is generated from it."""
 
 from __future__ import annotations
 
@@ -56,8 +56,7 @@ def load_symbols() -> Mapping[str, Symbol]:
 def rest_of_driver(header: str, symbols: Mapping[str, Symbol]) -> list[Symbol]:
     """Return, as refused, the functions that `header` (cuda.h) declares and the table does not name.
 
-    Libraries look the driver's functions up by name and complain about those that are missing, so all of them must be
-    there.
+    Libraries look up the driver's functions by name and report those that are missing, so all of them must exist.
     """
     code = next(s.refused_code for s in symbols.values() if s.library == "driver")
     declared = {*_DRIVER_FUNCTION.findall(header), *_NEWER_FORM.findall(header)}
@@ -79,7 +78,7 @@ def rest_of_nvml(pynvml_source: str, symbols: Mapping[str, Symbol]) -> list[Symb
 def generate_c(symbols: Iterable[Symbol]) -> str:
     """Return the C source with the bodies of the symbols that do nothing and of those that are refused.
 
-    They take any arguments: in the calling convention of x86-64 and of AArch64 a function may ignore its own.
+    They accept any arguments: in the calling conventions of x86-64 and AArch64 a function may ignore its arguments.
     """
     return _HEADER + "".join(_body(symbol) for symbol in symbols)
 

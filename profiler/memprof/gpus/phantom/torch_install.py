@@ -1,4 +1,4 @@
-"""What of PyTorch and CUDA is installed, found without importing torch: that takes seconds."""
+"""The installed PyTorch and CUDA, found without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 _CUDNN_VERSION = re.compile(r"#define CUDNN_(MAJOR|MINOR|PATCHLEVEL) (\d+)")
 _CUDART_VERSION = re.compile(r"#define CUDART_VERSION\s+(\d+)")
 _TORCH_VERSION = re.compile(r"^__version__[^=]*= '([^']+)'", re.MULTILINE)
-# From which CUDA on which capability is the lowest: CUDA 13.0 no longer knows Volta, as its release notes say, and of
-# PyTorch's builds those for CUDA 12.8 and 12.9 leave out Pascal (`torch.cuda.get_arch_list()` of 2.9.1).
+# The lowest compute capability from a version of CUDA on. CUDA 13.0 dropped Volta (its release notes), and PyTorch's
+# builds for CUDA 12.8 and 12.9 have no code for Pascal (`torch.cuda.get_arch_list()` of 2.9.1).
 _LOWEST = {(13, 0): (7, 5), (12, 8): (7, 0)}
 _TORCH_CUDA = re.compile(r"^cuda[^=]*= '([\d.]+)'", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TorchInstall:
-    """The installed torch and the CUDA wheels beside it. `cuda_version` is ``None`` for a CPU build."""
+    """The installed torch and CUDA wheels. `cuda_version` is ``None`` for a CPU build."""
 
     torch_version: str
     cuda_version: str | None
@@ -28,16 +28,16 @@ class TorchInstall:
     cudnn_version: str | None  # of the headers, e.g. "9.24.0"
 
     def read_header(self, name: str) -> str:
-        """Return the text of a header of the CUDA wheels, or nothing where it is not there."""
+        """Return the text of a header of the CUDA wheels, or an empty string if there is none."""
         return _read_header(self.include_folders, name)
 
     def has_dropped(self, capability: tuple[int, int]) -> bool:
-        """Whether this PyTorch has no code for GPUs of that compute capability and older, so that none can run."""
+        """Return whether this PyTorch has no code for GPUs of that compute capability, so that no kernel can run."""
         return capability < self.lowest_capability
 
     @property
     def lowest_capability(self) -> tuple[int, int]:
-        """The lowest compute capability that this PyTorch has code for; (0, 0) where no GPU is below it."""
+        """The lowest compute capability that this PyTorch has code for; (0, 0) if it has code for every GPU."""
         if self.cuda_version is None:
             return 0, 0
         cuda = tuple(map(int, self.cuda_version.split(".")))
@@ -45,13 +45,13 @@ class TorchInstall:
 
     @property
     def libraries(self) -> tuple[Path, ...]:
-        """The shared libraries of torch and torchvision, whose imports the phantom must answer."""
+        """The shared libraries of torch and torchvision, whose CUDA imports the phantom must provide."""
         vision = self.folder.parent / "torchvision"
         return (*sorted((self.folder / "lib").glob("*.so*")), *sorted(vision.glob("*.so")))
 
 
 def find_torch() -> TorchInstall | None:
-    """Return the torch that `import torch` would take, or ``None`` where there is none."""
+    """Return the torch that `import torch` would import, or ``None`` if there is none."""
     spec = importlib.util.find_spec("torch")
     version_file = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
     if version_file is None or not version_file.is_file():
