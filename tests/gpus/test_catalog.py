@@ -1,4 +1,4 @@
-"""The catalog against what is known from elsewhere: data sheets, NVIDIA's own headers, published runs."""
+"""The catalog against independent sources: data sheets, NVIDIA's own headers, published runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memprof.errors import ConfigError, DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu, load_catalog, own_catalog
 from memprof.units import GIB, KIB, MIB
 
-# Marketing size, SMs and GB/s of the data sheets, written down apart from the catalog.
+# Marketing size, SMs and GB/s of the data sheets, written down independently of the catalog.
 DATA_SHEETS = {
     "gtx-1080-ti": (11 * GIB, 28, 484),
     "rtx-2080-ti": (11 * GIB, 68, 616),
@@ -131,13 +131,13 @@ def test_no_two_gpus_have_the_same_name() -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_gpu_has_no_more_multiprocessors_than_the_largest_chip_of_its_kind(key: str) -> None:
+def test_multiprocessors_are_at_most_those_of_the_largest_chip(key: str) -> None:
     spec = SPECS[key]
     assert spec.multiprocessors <= LARGEST_CHIPS[spec.compute_capability]
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_second_level_cache_is_in_slices_and_far_smaller_than_the_memory(key: str) -> None:
+def test_l2_cache_is_in_slices_and_far_smaller_than_the_memory(key: str) -> None:
     spec = SPECS[key]
     assert spec.l2_cache_bytes % (256 * KIB) == 0
     assert MIB < spec.l2_cache_bytes < spec.total_bytes / 100
@@ -146,17 +146,17 @@ def test_the_second_level_cache_is_in_slices_and_far_smaller_than_the_memory(key
 @pytest.mark.parametrize("key", KEYS)
 def test_the_memory_is_below_the_marketing_size_but_not_by_much(key: str) -> None:
     size_bytes = DATA_SHEETS[key][0]
-    # Error correction without memory of its own (A10G, L4, L40S) takes a sixteenth, the driver 2 % more.
+    # Error correction without separate memory (A10G, L4, L40S) takes a sixteenth, the driver 2 % more.
     assert 0.91 * size_bytes < SPECS[key].total_bytes < size_bytes
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_memory_is_a_multiple_of_64_kib_as_the_driver_counts_it(key: str) -> None:
+def test_total_memory_is_a_multiple_of_64_kib(key: str) -> None:
     assert SPECS[key].total_bytes % (64 * KIB) == 0
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_multiprocessors_and_bandwidth_are_those_of_the_data_sheet(key: str) -> None:
+def test_multiprocessors_and_bandwidth_match_the_data_sheet(key: str) -> None:
     _, multiprocessors, gigabytes_per_second = DATA_SHEETS[key]
     spec = SPECS[key]
     bandwidth = 2 * spec.memory_clock_khz * 1e3 * spec.memory_bus_bits / 8 / 1e9
@@ -172,25 +172,25 @@ def test_the_driver_keeps_less_than_a_gibibyte_for_itself(key: str) -> None:
     assert reserved_bytes is None or 0 < reserved_bytes < GIB
 
 
-def test_the_totals_are_those_that_pytorch_prints_when_it_runs_out_of_memory() -> None:
+def test_totals_are_those_of_published_out_of_memory_messages() -> None:
     printed = {"t4": 14.74, "a10g": 22.06, "a100-40gb": 39.39, "h100-80gb": 79.11}
     assert {key: round(SPECS[key].total_bytes / GIB, 2) for key in printed} == printed
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_an_assumed_context_follows_the_rule_at_the_head_of_the_file(key: str) -> None:
+def test_assumed_context_follows_the_rule_in_the_catalog(key: str) -> None:
     spec = SPECS[key]
     stack_bytes = spec.multiprocessors * spec.max_threads_per_multiprocessor * KIB
     if "context_bytes" in spec.assumed:
         assert spec.context_bytes == 213 * MIB + stack_bytes
 
 
-def test_the_run_that_filled_a_real_rtx_4060_fits_beside_the_context() -> None:
+def test_context_leaves_room_for_the_published_rtx_4060_run() -> None:
     assert SPECS["rtx-4060"].context_bytes <= 296_747_008
 
 
 @pytest.mark.parametrize("capability", sorted({spec.compute_capability for spec in SPECS.values()}))
-def test_the_limits_of_an_architecture_are_those_of_nvidias_header(capability: str) -> None:
+def test_architecture_limits_match_nvidias_header(capability: str) -> None:
     spec = next(spec for spec in SPECS.values() if spec.compute_capability == capability)
     limits = header_limits(capability)
     reserved_bytes = KIB if spec.capability >= (8, 0) else 0
@@ -203,7 +203,7 @@ def test_the_limits_of_an_architecture_are_those_of_nvidias_header(capability: s
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_gpu_names_its_own_sources_and_those_of_its_architecture(key: str) -> None:
+def test_every_gpu_names_its_sources_and_its_architectures(key: str) -> None:
     sources = SPECS[key].sources
     assert any("CUDA Programming Guide" in source for source in sources)
     assert any("CUDA Programming Guide" not in source and "CCCL" not in source for source in sources)
@@ -230,7 +230,7 @@ def test_case_spaces_and_the_makers_name_do_not_matter(name: str) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(key=st.sampled_from(KEYS), data=st.data())
-def test_any_spelling_with_other_case_and_separators_finds_the_same_gpu(key: str, data: st.DataObject) -> None:
+def test_gpu_name_ignores_case_and_separators(key: str, data: st.DataObject) -> None:
     letters = [
         data.draw(st.sampled_from(["", " ", "_", "-", "--"]))
         if letter == "-"
@@ -253,7 +253,7 @@ def test_a_typo_is_answered_with_the_nearest_name(typed: str, meant: str) -> Non
         find_gpu(typed)
 
 
-def test_a_name_without_its_memory_size_is_answered_with_all_sizes() -> None:
+def test_gpu_name_without_memory_size_suggests_all_sizes() -> None:
     with pytest.raises(
         DeviceError, match=r"did you mean a100-40gb or a100-pcie-40gb or a100-80gb or a100-pcie-80gb\?$"
     ):
@@ -262,7 +262,7 @@ def test_a_name_without_its_memory_size_is_answered_with_all_sizes() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.text(max_size=30))
-def test_a_text_that_is_no_name_is_refused_in_one_line_that_suggests_names(name: str) -> None:
+def test_unknown_gpu_name_is_refused_with_suggestions(name: str) -> None:
     with pytest.raises(DeviceError) as refused:
         find_gpu(f"x{name}")
     assert len(str(refused.value).splitlines()) == 1
@@ -276,12 +276,12 @@ def test_a_file_of_the_users_adds_a_gpu(write: Write) -> None:
     assert list(load_catalog(extra)) == [*SPECS, "rtx-9090"]
 
 
-def test_a_figure_of_the_users_replaces_the_catalogs_and_is_no_longer_assumed(write: Write) -> None:
-    extra = write('[gpus.h100-80gb]\ncontext_bytes = 549453824\nsources = ["measured on my card"]\n')
+def test_user_figure_replaces_the_shipped_one_and_is_not_assumed(write: Write) -> None:
+    extra = write('[gpus.h100-80gb]\ncontext_bytes = 549453824\nsources = ["measured on my GPU"]\n')
     before, after = SPECS["h100-80gb"], find_gpu("h100-80gb", extra)
     assert "context_bytes" in before.assumed
     assert after == replace(
-        before, context_bytes=549453824, assumed=(), sources=("measured on my card", *before.sources)
+        before, context_bytes=549453824, assumed=(), sources=("measured on my GPU", *before.sources)
     )
 
 
@@ -290,7 +290,7 @@ def test_a_figure_that_the_user_assumes_stays_assumed(write: Write) -> None:
     assert find_gpu("t4", extra).assumed == ("context_bytes",)
 
 
-def test_the_users_own_file_lies_over_the_shipped_one_and_a_named_file_over_both(
+def test_own_catalog_overrides_shipped_and_named_file_both(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = write('[gpus.t4]\ncontext_bytes = 110100480\ncublas_bytes = 8388608\ncalibrated = ["context_bytes"]\n')

@@ -1,4 +1,4 @@
-"""What a monitor sees of phantoms that are in use, and how it keeps peaks apart."""
+"""The monitor of GPUs: phantoms in use with their processes, and the peaks since it started."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from memprof.gpus.phantom.ledger import new_ledger, running_ledgers
 from memprof.gpus.real import RealGpu, RealUse
 from memprof.records import Source
 from memprof.units import GIB
-from tests.gpus.phantom.sharing import CARD, CONTEXT, Sharer
+from tests.gpus.phantom.sharing import CONTEXT, GPU, Sharer
 
 EVERYTHING = MonitorSelection(real=None, phantoms=None)
 
 
 @pytest.fixture
 def libraries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> PhantomLibraries:
-    """The phantom, of a user who runs nothing else."""
+    """The built phantom, for a user who runs nothing else on one."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     try:
         return build_phantom()
@@ -42,8 +42,8 @@ def test_a_phantom_in_use_is_seen_to_the_byte_with_its_process(libraries: Phanto
     with Sharer(libraries) as sharer:
         sharer.take(GIB)
         (gpu,) = monitor.sample()
-        assert (gpu.index, gpu.name, gpu.source) == (0, CARD.name, Source.EMULATED)
-        assert (gpu.used_bytes, gpu.peak_bytes, gpu.total_bytes) == (GIB + CONTEXT, GIB + CONTEXT, CARD.total_bytes)
+        assert (gpu.index, gpu.name, gpu.source) == (0, GPU.name, Source.EMULATED)
+        assert (gpu.used_bytes, gpu.peak_bytes, gpu.total_bytes) == (GIB + CONTEXT, GIB + CONTEXT, GPU.total_bytes)
         (process,) = gpu.processes
         assert process.pid == sharer.process.pid
         assert (process.used_bytes, process.peak_bytes) == (GIB + CONTEXT, GIB + CONTEXT)
@@ -64,9 +64,7 @@ def test_a_peak_between_two_samples_is_seen(libraries: PhantomLibraries, monitor
     assert gpu.processes[0].peak_bytes == 5 * GIB + CONTEXT
 
 
-def test_a_peak_from_before_the_watching_began_is_none_of_its_own(
-    libraries: PhantomLibraries, monitor: Monitor
-) -> None:
+def test_monitor_does_not_count_a_peak_before_it_started(libraries: PhantomLibraries, monitor: Monitor) -> None:
     with Sharer(libraries) as sharer:
         sharer.take(GIB)
         sharer.take(4 * GIB)
@@ -75,7 +73,7 @@ def test_a_peak_from_before_the_watching_began_is_none_of_its_own(
         assert gpu.peak_bytes == gpu.processes[0].peak_bytes == GIB + CONTEXT
         sharer.take(2 * GIB)
         sharer.take(-1)
-        (gpu,) = monitor.sample()  # below what it had reached before: the samples alone tell
+        (gpu,) = monitor.sample()  # below what it had reached before: only the samples show it
         assert gpu.peak_bytes == GIB + CONTEXT
         sharer.take(5 * GIB)
         sharer.take(-1)
@@ -96,7 +94,7 @@ def test_runs_take_turns_on_one_phantom_whose_peak_stays(libraries: PhantomLibra
         assert (idle.used_bytes, idle.peak_bytes, idle.processes) == (0, 3 * GIB + CONTEXT, ())
 
 
-def test_runs_at_the_same_time_are_on_phantoms_of_their_own(libraries: PhantomLibraries, monitor: Monitor) -> None:
+def test_concurrent_runs_have_their_own_phantoms(libraries: PhantomLibraries, monitor: Monitor) -> None:
     with ExitStack() as stack:
         first, second = (stack.enter_context(Sharer(libraries)) for _ in range(2))
         first.take(GIB)
@@ -123,23 +121,23 @@ def test_the_processes_of_one_run_are_on_the_same_phantom(libraries: PhantomLibr
 def test_only_the_phantoms_that_were_named_are_seen(libraries: PhantomLibraries) -> None:
     with Sharer(libraries) as sharer:
         sharer.take(GIB)
-        with open_monitor(["t4"]) as other, open_monitor(["t4", CARD.key]) as both:
+        with open_monitor(["t4"]) as other, open_monitor(["t4", GPU.key]) as both:
             assert other.sample() == ()
-            assert [gpu.name for gpu in both.sample()] == [find_gpu(CARD.key).name]
+            assert [gpu.name for gpu in both.sample()] == [find_gpu(GPU.key).name]
 
 
 @pytest.mark.usefixtures("libraries")
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("t5", "did you mean t4"), ("cuda:0", "no real GPU cuda:0 \\(none found\\)"), ("cuda:x", "cuda:x")],
 )
-def test_a_gpu_that_is_not_there_is_refused(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_refused(name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(DeviceError, match=said), open_monitor([name]):
+    with pytest.raises(DeviceError, match=message), open_monitor([name]):
         pass
 
 
-CARDS = [
+REAL_GPUS = [
     RealGpu(
         name=name,
         uuid=f"GPU-{name}",
@@ -152,7 +150,7 @@ CARDS = [
 ]
 
 
-def test_the_peak_of_a_real_gpu_is_the_highest_sample_and_unknown_stays_unknown() -> None:
+def test_real_gpu_peak_is_the_highest_sample_or_unknown() -> None:
     pid = os.getpid()
     readings = iter(
         [
@@ -161,7 +159,7 @@ def test_the_peak_of_a_real_gpu_is_the_highest_sample_and_unknown_stays_unknown(
             [RealUse(used_bytes=2 * GIB, processes={pid: None}), RealUse(used_bytes=None, processes={})],
         ]
     )
-    monitor = Monitor(lambda: list(zip(CARDS, next(readings), strict=True)), dict, EVERYTHING)
+    monitor = Monitor(lambda: list(zip(REAL_GPUS, next(readings), strict=True)), dict, EVERYTHING)
     seen = [
         [(gpu.used_bytes, gpu.peak_bytes, [(p.used_bytes, p.peak_bytes) for p in gpu.processes]) for gpu in sample]
         for sample in (monitor.sample(), monitor.sample(), monitor.sample())
@@ -173,16 +171,16 @@ def test_the_peak_of_a_real_gpu_is_the_highest_sample_and_unknown_stays_unknown(
     ]
 
 
-def test_phantoms_are_numbered_behind_the_real_gpus(libraries: PhantomLibraries) -> None:
+def test_phantoms_are_numbered_after_the_real_gpus(libraries: PhantomLibraries) -> None:
     use = RealUse(used_bytes=0, processes={})
     second_alone = MonitorSelection(real=frozenset({1}), phantoms=None)
-    monitor = Monitor(lambda: [(card, use) for card in CARDS], running_ledgers, second_alone)
+    monitor = Monitor(lambda: [(gpu, use) for gpu in REAL_GPUS], running_ledgers, second_alone)
     with Sharer(libraries) as sharer:
         sharer.take(GIB)
         gpus = monitor.sample()
     assert [(gpu.index, gpu.name, gpu.source) for gpu in gpus] == [
         (1, "second", Source.MEASURED),
-        (2, CARD.name, Source.EMULATED),
+        (2, GPU.name, Source.EMULATED),
     ]
 
 

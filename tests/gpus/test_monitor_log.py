@@ -1,4 +1,4 @@
-"""The CSV of a monitor: its columns, appended and flushed line by line, and one line where it cannot be written."""
+"""The CSV of a monitor: its columns, appended and flushed line by line, and one line if it cannot be written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LINES = [
 HEADER = "time,gpu,index,source,pid,used_bytes,peak_bytes,total_bytes"
 
 
-def test_a_sample_is_a_line_a_gpu_and_a_line_a_process_written_at_once(tmp_path: Path) -> None:
+def test_sample_is_one_line_per_gpu_and_per_process_at_once(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     with open_log(path) as write:
         write(NOON, [GPU])
@@ -50,7 +50,7 @@ def test_the_time_is_utc_wherever_it_was_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", ""])
-def test_a_log_goes_on_behind_an_earlier_one_even_where_that_was_cut_off(tmp_path: Path, end: str) -> None:
+def test_log_is_appended_after_an_incomplete_last_line(tmp_path: Path, end: str) -> None:
     path = tmp_path / "log.csv"
     path.write_text(f"{HEADER}\n2026-11-24,x,0,measured,,1{end}")
     with open_log(path) as write:

@@ -1,4 +1,4 @@
-"""NVML's figures for the device that CUDA uses, and nothing where NVML has none."""
+"""NVML's figures for the device that CUDA uses, and nothing if NVML has none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real GPUs of this machine: those that CUDA_VISIBLE_DEVICES leaves, and none where there is no driver."""
+"""The real GPUs of this machine: those that CUDA_VISIBLE_DEVICES leaves, and none without a driver."""
 
 from __future__ import annotations
 

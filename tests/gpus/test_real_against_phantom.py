@@ -1,7 +1,7 @@
-"""The phantom of the GPU at hand against that GPU itself: the same programs, their peaks to the byte.
+"""The real GPU of this machine against a phantom of it: the same programs, their peaks to the byte.
 
-The real card is read into an entry of the catalog, so the phantom plays this very card. Each program runs in a process
-of its own, once on the card and once on its phantom.
+The real GPU is read into an entry of the catalog, so the phantom emulates exactly this GPU. Each program runs in its
+own process, once on the GPU and once on its phantom.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from memprof.gpus.select import Device, choose_device
 from tests.paths import WORKLOADS
 
 HOPPER, BLACKWELL = 9.0, 10.0
-# Words of the catalog, which no card has, and what only `memprof calibrate` measures.
+# Keys that are not figures of a GPU, and what only `memprof calibrate` measures.
 NOT_READ = {"key", "nvml_total_bytes", "sources", "assumed", "calibrated"} | {
     "kernels_bytes", "cublas_bytes", "cudnn_bytes",
 }  # fmt: skip
@@ -44,12 +44,12 @@ def run(workload: str, *arguments: str, environment: Mapping[str, str]) -> dict[
 
 
 @pytest.fixture(scope="module")
-def phantom_of_the_card() -> Mapping[str, str]:
-    """The environment of a phantom that plays the first real GPU."""
+def phantom_of_the_gpu() -> Mapping[str, str]:
+    """The environment of a phantom that emulates the first real GPU."""
     return phantom_of(choose_device("cuda:0")).environment
 
 
-def test_a_card_is_read_completely(phantom_device: Device) -> None:
+def test_read_gpu_returns_every_figure_of_the_catalog(phantom_device: Device) -> None:
     """Shown on a phantom, whose entry is known."""
     expected = find_gpu(phantom_device.name)
     known = {field.name for field in fields(GpuSpec)} - NOT_READ
@@ -57,9 +57,9 @@ def test_a_card_is_read_completely(phantom_device: Device) -> None:
 
 
 @pytest.mark.gpu
-def test_the_phantom_of_the_card_is_the_card() -> None:
-    card = choose_device("cuda:0")
-    assert read_gpu(phantom_of(card)) == read_gpu(card)
+def test_phantom_of_the_real_gpu_has_its_figures() -> None:
+    gpu = choose_device("cuda:0")
+    assert read_gpu(phantom_of(gpu)) == read_gpu(gpu)
 
 
 @pytest.mark.gpu
@@ -71,32 +71,32 @@ def test_the_phantom_of_the_card_is_the_card() -> None:
         ("mnist_mlp.py", ("adam", "1024")),
     ],
 )
-def test_a_program_takes_the_same_memory_on_the_card_and_on_its_phantom(
-    workload: str, arguments: tuple[str, ...], phantom_of_the_card: Mapping[str, str]
+def test_program_takes_the_same_memory_on_gpu_and_phantom(
+    workload: str, arguments: tuple[str, ...], phantom_of_the_gpu: Mapping[str, str]
 ) -> None:
     measured = run(workload, *arguments, environment={})
-    emulated = run(workload, *arguments, environment=phantom_of_the_card)
+    emulated = run(workload, *arguments, environment=phantom_of_the_gpu)
     assert emulated == measured
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
-def test_a_network_of_convolutions_takes_what_it_takes_on_the_card_but_for_workspaces(
-    optimizer: str, phantom_of_the_card: Mapping[str, str]
+def test_convolutional_network_is_within_2_percent_of_the_gpu(
+    optimizer: str, phantom_of_the_gpu: Mapping[str, str]
 ) -> None:
     measured = run("resnet18.py", optimizer, environment={})
-    emulated = run("resnet18.py", optimizer, environment=phantom_of_the_card)
+    emulated = run("resnet18.py", optimizer, environment=phantom_of_the_gpu)
     figures = ("requested", "allocated", "at_the_end")
     assert {name: emulated[name] for name in figures} == pytest.approx({n: measured[n] for n in figures}, rel=0.02)
 
 
 @pytest.mark.gpu
-def test_a_convolution_has_the_same_workspace_on_the_card_and_on_its_phantom(
-    phantom_of_the_card: Mapping[str, str],
+def test_convolution_workspace_equals_that_of_the_real_gpu(
+    phantom_of_the_gpu: Mapping[str, str],
 ) -> None:
     cases = [["float32", [4, 64, 32, 32], [64, 64, 3, 3]], ["float16", [8, 128, 16, 16], [128, 128, 3, 3]]]
     measured = run("convolutions.py", json.dumps(cases), environment={})
-    emulated = run("convolutions.py", json.dumps(cases), environment=phantom_of_the_card)
+    emulated = run("convolutions.py", json.dumps(cases), environment=phantom_of_the_gpu)
     assert measured["unknown"] is None
     if HOPPER <= float(read_gpu(choose_device("cuda:0"))["compute_capability"]) < BLACKWELL:
         pytest.xfail("of some plans for Hopper cuDNN says another workspace without a device: docs/fidelity.md")

@@ -1,4 +1,4 @@
-"""What a sweep runs on: the GPU that was named, a real one first, else a phantom, else the formulas alone."""
+"""The device of a sweep: the named GPU, a real one first, else a phantom, else only the analytic estimate."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CHOICE = """
 import json, sys
 from memprof.gpus.select import choose_device
 device = choose_device(sys.argv[1])
-said = [device.source, device.name, device.total_bytes, device.explanation, list(device.environment)]
-print(json.dumps([*said, "torch" in sys.modules]))
+found = [device.source, device.name, device.total_bytes, device.explanation, list(device.environment)]
+print(json.dumps([*found, "torch" in sys.modules]))
 """
 
 
@@ -36,8 +36,8 @@ def choose_in_another_process(gpu: str, **environment: str) -> list[Any]:
         text=True,
         check=True,
     )
-    said: list[Any] = json.loads(finished.stdout)
-    return said
+    found: list[Any] = json.loads(finished.stdout)
+    return found
 
 
 @pytest.mark.usefixtures("phantom_device")
@@ -51,7 +51,7 @@ def test_a_name_of_the_catalog_is_a_phantom_of_that_gpu() -> None:
 
 
 @without_a_real_gpu
-def test_auto_without_a_real_gpu_is_the_default_phantom_and_says_so(phantom_device: Device) -> None:
+def test_auto_without_a_real_gpu_is_the_default_phantom(phantom_device: Device) -> None:
     device = choose_device("auto")
     assert device.source is Source.EMULATED
     assert device.name == phantom_device.name == DEFAULT_GPU
@@ -59,7 +59,7 @@ def test_auto_without_a_real_gpu_is_the_default_phantom_and_says_so(phantom_devi
 
 
 @without_a_real_gpu
-def test_auto_where_no_phantom_can_be_had_either_is_the_formulas_alone_and_says_why(tmp_path: Path) -> None:
+def test_auto_without_gpu_and_phantom_is_the_analytic_estimate(tmp_path: Path) -> None:
     impossible = tmp_path / "file"
     impossible.write_text("")
     source, name, total, explanation, environment, _ = choose_in_another_process(
@@ -73,7 +73,7 @@ def test_choosing_imports_no_torch() -> None:
     assert choose_in_another_process("auto")[-1] is False
 
 
-def test_the_absence_of_a_device_has_no_memory_and_changes_no_environment() -> None:
+def test_analytic_device_has_no_memory_and_no_environment() -> None:
     device = analytic_device("there is none")
     assert (device.source, device.total_bytes, dict(device.environment)) == (Source.ANALYTIC, None, {})
 
@@ -105,7 +105,7 @@ def test_a_real_gpu_is_taken_first(gpu: str) -> None:
 
 
 @pytest.mark.gpu
-def test_a_number_past_the_last_real_gpu_is_refused_with_their_count() -> None:
+def test_index_after_the_last_real_gpu_is_refused_with_the_count() -> None:
     count = len(list_real_gpus())
     with pytest.raises(DeviceError, match=rf"no real GPU cuda:{count} \({count} found\)"):
         choose_device(f"cuda:{count}")

@@ -19,7 +19,7 @@ from tests.paths import WORKLOADS
 
 
 class Start(Protocol):
-    """Runs a Python file of `workloads/` on a phantom and returns how it ended."""
+    """Runs a Python file of `workloads/` on a phantom and returns the finished process."""
 
     def __call__(
         self, workload: str, *arguments: str, gpu: str | GpuSpec = ..., **environment: str
@@ -42,7 +42,7 @@ class CountDevices(Protocol):
 
 @pytest.fixture(scope="session")
 def phantom_libraries() -> PhantomLibraries:
-    """The built phantom; tests that need it are skipped, with the reason, where none can be built."""
+    """The built phantom; tests that need it are skipped, with the reason, if none can be built."""
     try:
         return build_phantom()
     except DeviceError as error:

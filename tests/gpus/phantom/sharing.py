@@ -1,4 +1,4 @@
-"""Processes on phantoms whose memory the tests direct."""
+"""Processes on phantoms that allocate what the tests request."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.environment import phantom_environment
 
 SHARE = Path(__file__).with_name("workloads") / "share.py"
-CARD = find_gpu("rtx-4060")
-CONTEXT = CARD.context_bytes
+GPU = find_gpu("rtx-4060")
+CONTEXT = GPU.context_bytes
 
 
 class Sharer:
-    """A process that takes memory when it is told to; without a ledger to share it has a phantom of its own."""
+    """A process that allocates memory on request; without a shared ledger it has its own phantom."""
 
     def __init__(self, libraries: PhantomLibraries, ledger: Path | None = None) -> None:
-        added = phantom_environment(libraries, CARD, ledger=ledger)
+        added = phantom_environment(libraries, GPU, ledger=ledger)
         self.process = subprocess.Popen(
             [sys.executable, str(SHARE)],
             env={**os.environ, **added},
@@ -39,18 +39,18 @@ class Sharer:
         self.process.communicate()
 
     def take(self, size: int) -> dict[str, Any]:
-        """Take so many bytes; a negative number gives back what it took last."""
+        """Allocate that many bytes; a negative number frees the last allocation."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(size, file=self.process.stdin, flush=True)
-        said: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return said
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
 
     def end(self) -> None:
         self.process.communicate()
         assert self.process.returncode == 0
 
     def kill(self) -> None:
-        """Kill it and leave it a zombie, as a parent does that has not noticed yet."""
+        """Kill it and leave it a zombie, as a parent does that has not waited for it yet."""
         self.process.kill()
         os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)

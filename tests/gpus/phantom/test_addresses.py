@@ -1,4 +1,4 @@
-"""The orders in which a phantom hands out addresses, and what they mean to the caching allocator that is installed."""
+"""The orders of a phantom's addresses, and their effect on the installed caching allocator."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_segments_lie_one_below_the_other(handed_out: Mapping[AddressPolicy, Map
 
 @pytest.mark.parametrize("process", range(len(DRIVER["processes"])))
 def test_addresses_are_those_that_a_real_driver_gave(process: int, figures: Figures) -> None:
-    """Allocations and frees of 2 MiB to 1 GiB, in order and at random, as one H200's driver answered them."""
+    """Allocations and frees of 2 MiB to 1 GiB, in order and at random, against the addresses of one H200's driver."""
     requests = DRIVER["processes"][process]
     found = figures("driver.py", json.dumps([move[0] for move in requests]))
     first = requests[0][1] - found["addresses"][0] // MIB  # the rest is relative to it

@@ -18,7 +18,7 @@ from tests.conftest import torch_is_at_least
 Figures = Callable[..., Mapping[str, Any]]
 TOTAL_BYTES = find_gpu("rtx-4060").total_bytes
 PLAIN, EXPANDABLE, POOL = "", "expandable_segments:True", "backend:cudaMallocAsync"
-# All that torch 2.9 says of an allocation that its allocator for cudaMallocAsync refuses.
+# The whole message of torch 2.9 about an allocation that its allocator for cudaMallocAsync refuses.
 POOL_OF_TORCH_2_9 = "Allocation on device "
 COLLECTING, SPLITTING = "garbage_collection_threshold:0.6", "max_split_size_mb:64"
 
@@ -41,7 +41,7 @@ def every(*names: str) -> pytest.MarkDecorator:
 
 
 @every(PLAIN, EXPANDABLE, POOL, COLLECTING, SPLITTING)
-def test_the_setting_is_in_force_and_everything_is_given_back_in_the_end(
+def test_allocator_setting_applies_and_all_memory_is_given_back(
     setting: str, settings: Mapping[str, Mapping[str, Any]]
 ) -> None:
     found = settings[setting]
@@ -57,7 +57,7 @@ def test_empty_cache_gives_back_what_is_cached_and_nothing_else(
     assert (found["cached"], found["left"]) == (100 * MIB, found["kept"])
 
 
-def test_the_pool_of_cudamallocasync_grows_and_shrinks_by_segments_of_32_mib(
+def test_cudamallocasync_pool_grows_and_shrinks_by_32_mib(
     settings: Mapping[str, Mapping[str, Any]],
 ) -> None:
     found = settings[POOL]["emptied"]
@@ -65,7 +65,7 @@ def test_the_pool_of_cudamallocasync_grows_and_shrinks_by_segments_of_32_mib(
 
 
 @every(PLAIN, EXPANDABLE, COLLECTING, SPLITTING)
-def test_an_allocation_that_does_not_fit_frees_the_cache_and_is_tried_again(
+def test_allocation_that_does_not_fit_frees_cache_and_retries(
     setting: str, settings: Mapping[str, Mapping[str, Any]]
 ) -> None:
     found = settings[setting]["retried"]
@@ -75,7 +75,7 @@ def test_an_allocation_that_does_not_fit_frees_the_cache_and_is_tried_again(
     assert found["granted_afterwards"] == "granted"
 
 
-def test_the_cache_of_the_pool_stands_in_nobodys_way(settings: Mapping[str, Mapping[str, Any]]) -> None:
+def test_cached_segments_of_the_pool_are_freed_on_demand(settings: Mapping[str, Mapping[str, Any]]) -> None:
     found = settings[POOL]["retried"]
     expected = "out of memory" if torch_is_at_least(2, 10) else POOL_OF_TORCH_2_9
     assert expected in found["refused"]
@@ -102,7 +102,7 @@ def test_a_reset_peak_starts_from_what_is_allocated(setting: str, settings: Mapp
     assert settings[setting]["peaks"] == [60 * MIB, 10 * MIB]
 
 
-def test_sizes_are_rounded_to_512_bytes_and_segments_as_documented(plain: Mapping[str, Any]) -> None:
+def test_sizes_are_rounded_to_512_bytes_in_documented_segments(plain: Mapping[str, Any]) -> None:
     """Up to 1 MiB: segments of 2 MiB; below 10 MiB: of 20 MiB; else the size rounded up to 2 MiB."""
     assert plain["rounded"] == [
         [512, 2 * MIB],
@@ -111,7 +111,7 @@ def test_sizes_are_rounded_to_512_bytes_and_segments_as_documented(plain: Mappin
         [MIB + 512, 20 * MIB],
         [10 * MIB, 10 * MIB],
         [10 * MIB + 512, 12 * MIB],
-        [34 * MIB, 34 * MIB],  # what a segment has left over is split off only where it is more than 1 MiB
+        [34 * MIB, 34 * MIB],  # the remainder of a segment is split off only if it is more than 1 MiB
     ]
 
 
@@ -120,7 +120,7 @@ def test_a_fraction_limits_the_process_until_it_is_lifted(
     setting: str, settings: Mapping[str, Mapping[str, Any]]
 ) -> None:
     found = settings[setting]["fraction"]
-    assert (found["told"], found["inside"], found["lifted"]) == (0.25, "granted", "granted")
+    assert (found["fraction"], found["inside"], found["lifted"]) == (0.25, "granted", "granted")
     if setting == POOL and not torch_is_at_least(2, 10):
         assert found["outside"] == POOL_OF_TORCH_2_9
     else:
@@ -132,13 +132,13 @@ def test_max_split_size_mb_keeps_larger_blocks_whole(settings: Mapping[str, Mapp
     assert settings[SPLITTING]["large_split"] == [200 * MIB, 300 * MIB, 100 * MIB]
 
 
-def test_garbage_collection_frees_cached_blocks_above_its_threshold(settings: Mapping[str, Mapping[str, Any]]) -> None:
+def test_garbage_collection_frees_cache_above_its_threshold(settings: Mapping[str, Mapping[str, Any]]) -> None:
     assert settings[PLAIN]["collected"] == [2, 3, 0]  # in blocks of the new size, rounded down; and retries
     assert settings[COLLECTING]["collected"] == [2, 1, 0]
 
 
 @every(PLAIN, EXPANDABLE)
-def test_a_pool_of_ones_own_is_kept_apart(setting: str, settings: Mapping[str, Mapping[str, Any]]) -> None:
+def test_user_memory_pool_is_separate(setting: str, settings: Mapping[str, Mapping[str, Any]]) -> None:
     found = settings[setting]["pools"]
     assert sum(found["segments"]) == (30 if setting == PLAIN else 40) * MIB
     assert found["left"] == 0

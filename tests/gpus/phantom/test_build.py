@@ -49,7 +49,7 @@ def start(code: str, *paths: Path, **environment: str) -> subprocess.Popen[str]:
 
 
 def output_of(process: subprocess.Popen[str]) -> str:
-    """The one line that the process says."""
+    """The one line that the process prints."""
     printed, complaints = process.communicate(timeout=120)
     assert complaints == ""
     assert len(printed.splitlines()) == 1
@@ -102,17 +102,17 @@ def test_what_was_built_once_needs_no_compiler(built_at_once: tuple[list[str], P
     assert output_of(again) == printed[0]
 
 
-def test_a_change_in_a_source_is_built_anew(built_at_once: tuple[list[str], Path, Path], tmp_path: Path) -> None:
+def test_changed_source_is_built_again(built_at_once: tuple[list[str], Path, Path], tmp_path: Path) -> None:
     cache = built_at_once[1]
     shutil.copytree(PACKAGE, tmp_path / "memprof", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "memprof" / "gpus" / "phantom" / "csrc" / "arena.c").open("a") as source:
         source.write("#error this source was changed\n")
-    said = output_of(start(REFUSAL, tmp_path, MEMPROF_CACHE_DIR=str(cache.parent)))
-    assert said.startswith("DeviceError the phantom GPU could not be compiled with ")
-    assert said.endswith("#error this source was changed")
+    line = output_of(start(REFUSAL, tmp_path, MEMPROF_CACHE_DIR=str(cache.parent)))
+    assert line.startswith("DeviceError the phantom GPU could not be compiled with ")
+    assert line.endswith("#error this source was changed")
 
 
-def test_the_folder_is_named_after_the_versions_of_cuda_and_cudnn(phantom_libraries: PhantomLibraries) -> None:
+def test_build_folder_is_named_after_cuda_and_cudnn_versions(phantom_libraries: PhantomLibraries) -> None:
     assert phantom_libraries.folder.name.startswith("cuda1")
     assert "-cudnn9." in phantom_libraries.folder.name
 
@@ -128,9 +128,9 @@ def test_libraries_are_kept_in_the_cache_folder_of_the_user(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("phantom_libraries")
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is not None, reason="the package ziglang is a compiler")
-def test_without_a_compiler_one_line_says_what_to_install(tmp_path: Path) -> None:
-    said = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path), CC="", PATH=""))
-    assert said == (
+def test_build_without_a_compiler_names_what_to_install(tmp_path: Path) -> None:
+    line = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path), CC="", PATH=""))
+    assert line == (
         "DeviceError the phantom GPU needs a C compiler, and none was found; "
         "install gcc or clang, or run: pip install ziglang"
     )
@@ -139,17 +139,17 @@ def test_without_a_compiler_one_line_says_what_to_install(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("phantom_libraries")
 def test_a_compiler_that_fails_is_quoted_in_one_line(tmp_path: Path) -> None:
     compiler = f"{find_compiler()[0]} -include no_such_header.h"
-    said = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path), CC=compiler))
-    assert said.startswith("DeviceError the phantom GPU could not be compiled with ")
-    assert "no_such_header.h" in said
+    line = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path), CC=compiler))
+    assert line.startswith("DeviceError the phantom GPU could not be compiled with ")
+    assert "no_such_header.h" in line
     assert not list((tmp_path / "phantom").iterdir())
 
 
 @pytest.mark.usefixtures("phantom_libraries")
-def test_a_cache_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_cache_folder_that_cannot_be_created_is_named_with_a_fix(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path / "file")))
-    assert said == (
+    line = output_of(start(REFUSAL, MEMPROF_CACHE_DIR=str(tmp_path / "file")))
+    assert line == (
         f"DeviceError the phantom GPU cannot be built in {tmp_path}/file/phantom: Not a directory; "
         "set MEMPROF_CACHE_DIR to another folder"
     )
@@ -158,7 +158,7 @@ def test_a_cache_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path: 
 @pytest.mark.parametrize(
     ("system", "machine"), [("Darwin", "arm64"), ("Windows", "AMD64"), ("Linux", "aarch64"), ("Linux", "i686")]
 )
-def test_other_platforms_are_refused_with_their_name_and_what_is_left(system: str, machine: str) -> None:
+def test_other_platform_is_refused_with_its_name(system: str, machine: str) -> None:
     with pytest.raises(DeviceError) as refused:
         require_platform(system, machine)
     assert str(refused.value) == (
@@ -192,7 +192,7 @@ def test_a_missing_header_is_named_with_the_package_that_has_it(tmp_path: Path) 
     )
 
 
-def test_without_torch_one_line_says_how_to_install_it(tmp_path: Path) -> None:
+def test_build_without_torch_says_how_to_install_it(tmp_path: Path) -> None:
     for needed in ("platformdirs",):
         found = importlib.util.find_spec(needed)
         assert found is not None
@@ -209,7 +209,7 @@ def test_without_torch_one_line_says_how_to_install_it(tmp_path: Path) -> None:
     assert bare.stdout == "DeviceError PyTorch is not installed; run: pip install torch torchvision\n"
 
 
-def test_the_command_line_says_the_same_line_and_ends_with_the_status_of_a_device(tmp_path: Path) -> None:
+def test_command_line_prints_the_refusal_with_the_device_status(tmp_path: Path) -> None:
     write_torch(tmp_path, "__version__ = '2.14.1+cpu'\ncuda: Optional[str] = None\n")
     code = "from memprof.cli import main; main()"
     refused = subprocess.run(

@@ -1,4 +1,4 @@
-"""GPUs that the installed PyTorch has no code for: they are refused or fail in PyTorch's words, as the card does."""
+"""GPUs that the installed PyTorch has no code for: they are refused, or fail with PyTorch's own message."""
 
 from __future__ import annotations
 
@@ -46,16 +46,14 @@ def test_pascal_and_volta_are_what_cuda_13_dropped() -> None:
 
 
 @pytest.mark.parametrize("key", ["t4", "a100-40gb", "rtx-4090", "h100-80gb", "gb300", "rtx-5090"])
-def test_the_code_that_is_found_in_pytorchs_libraries_is_what_pytorch_says_it_was_built_for(
-    key: str, figures: Figures
-) -> None:
+def test_code_in_torch_libraries_matches_torch_arch_list(key: str, figures: Figures) -> None:
     found = figures("architectures.py", gpu=key)
     assert found["architecture"] == runs_on(CATALOG[key], found["built_for"])
     assert {found[what] for what in ("copy", "kernel", "product", "convolution")} == {"ran"}
     assert not found["warnings"]
 
 
-def test_a_gpu_of_a_later_minor_capability_runs_the_code_of_an_earlier(figures: Figures) -> None:
+def test_gpu_of_later_minor_capability_runs_earlier_code(figures: Figures) -> None:
     later = replace(CATALOG["rtx-3090"], compute_capability="8.8")
     assert figures("architectures.py", gpu=later)["architecture"] == 86
 
@@ -72,15 +70,13 @@ def test_copies_to_and_from_such_a_gpu_work_and_no_kernel_does(volta: Mapping[st
 
 def test_neither_cublas_nor_cudnn_of_cuda_13_takes_volta(volta: Mapping[str, Any]) -> None:
     if int(volta["cuda"].split(".")[0]) < 13:
-        pytest.skip("CUDA 12's libraries still know Volta")
+        pytest.skip("CUDA 12's libraries still support Volta")
     assert "CUBLAS_STATUS_ARCH_MISMATCH" in volta["product"]
     assert "ARCH_MISMATCH" in volta["convolution"]
 
 
 @pytest.mark.parametrize("key", OLDER)
-def test_a_phantom_of_such_a_gpu_is_refused_in_one_line_that_says_what_would_run_it(
-    key: str, install: TorchInstall
-) -> None:
+def test_gpu_without_kernels_is_refused_with_a_build_to_install(key: str, install: TorchInstall) -> None:
     if not install.has_dropped(CATALOG[key].capability):
         pytest.skip("this PyTorch has code for it")
     with pytest.raises(DeviceError) as refused:
@@ -95,9 +91,7 @@ def test_a_phantom_of_such_a_gpu_is_refused_in_one_line_that_says_what_would_run
     ("cuda", "dropped"),
     [("12.6", []), ("12.8", ["gtx-1080-ti", "p100"]), ("12.9", ["gtx-1080-ti", "p100"]), ("13.0", OLDER)],
 )
-def test_builds_for_cuda_12_8_dropped_pascal_and_those_for_cuda_13_volta(
-    cuda: str, dropped: list[str], install: TorchInstall
-) -> None:
+def test_cuda_12_8_dropped_pascal_and_cuda_13_volta(cuda: str, dropped: list[str], install: TorchInstall) -> None:
     build = replace(install, cuda_version=cuda)
     assert [key for key, spec in CATALOG.items() if build.has_dropped(spec.capability)] == dropped
 
@@ -108,5 +102,5 @@ def test_what_is_dropped_is_what_pytorch_was_not_built_for(key: str, install: To
     assert install.has_dropped(CATALOG[key].capability) is (runs_on(CATALOG[key], found["built_for"]) == 0)
 
 
-def test_a_cpu_build_says_nothing_of_gpus(install: TorchInstall) -> None:
+def test_cpu_build_of_torch_has_dropped_no_gpu(install: TorchInstall) -> None:
     assert not replace(install, cuda_version=None).has_dropped(find_gpu("p100").capability)

@@ -37,7 +37,7 @@ def test_forward_and_backward_are_compiled_as_a_whole(mode: str, compiled: Mappi
 
 
 @pytest.mark.parametrize(("mode", "target"), [("default", "sm_90a"), ("reduce-overhead", "sm_89")])
-def test_kernels_are_compiled_for_the_architecture_of_the_card(
+def test_triton_compiles_for_the_architecture_of_the_gpu(
     mode: str, target: str, compiled: Mapping[str, Mapping[str, Any]]
 ) -> None:
     assert compiled[mode]["targets"] == [target]
@@ -45,15 +45,15 @@ def test_kernels_are_compiled_for_the_architecture_of_the_card(
 
 @pytest.mark.parametrize("mode", CASES)
 def test_what_triton_asks_the_driver_is_in_the_catalog(mode: str, compiled: Mapping[str, Mapping[str, Any]]) -> None:
-    card = find_gpu(CASES[mode])
+    gpu = find_gpu(CASES[mode])
     expected = {
-        "max_shared_mem": card.shared_memory_per_block_optin_bytes,
-        "max_num_regs": card.registers_per_block,
-        "multiprocessor_count": card.multiprocessors,
+        "max_shared_mem": gpu.shared_memory_per_block_optin_bytes,
+        "max_num_regs": gpu.registers_per_block,
+        "multiprocessor_count": gpu.multiprocessors,
         "warpSize": 32,
-        "sm_clock_rate": card.clock_khz,
-        "mem_clock_rate": card.memory_clock_khz,
-        "mem_bus_width": card.memory_bus_bits,
+        "sm_clock_rate": gpu.clock_khz,
+        "mem_clock_rate": gpu.memory_clock_khz,
+        "mem_bus_width": gpu.memory_bus_bits,
     }
     assert {name: compiled[mode]["properties"][name] for name in expected} == expected
 
@@ -64,7 +64,7 @@ def test_steps_after_the_first_few_take_the_same_memory(mode: str, compiled: Map
     assert before == last > 0
 
 
-def test_reduce_overhead_captures_graphs_with_pools_of_their_own(compiled: Mapping[str, Mapping[str, Any]]) -> None:
+def test_reduce_overhead_captures_graphs_in_private_pools(compiled: Mapping[str, Mapping[str, Any]]) -> None:
     assert compiled["reduce-overhead"]["skipped_graphs"] == 0
     assert compiled["reduce-overhead"]["private_pools"] > 0
     assert compiled["default"]["private_pools"] == 0

@@ -44,7 +44,7 @@ def test_a_small_value_that_the_host_put_there_comes_back(name: str, value: obje
     assert copies["survivors"][name] == value
 
 
-def test_copies_of_up_to_64_kib_are_real_and_larger_ones_are_dropped(copies: Mapping[str, Any]) -> None:
+def test_copies_up_to_64_kib_keep_values_and_larger_ones_do_not(copies: Mapping[str, Any]) -> None:
     assert copies["sizes"] == {"small": 9 * 64 * 1024, "large": 0}
 
 
@@ -57,7 +57,7 @@ def test_what_a_kernel_should_have_written_reads_as_zeros(copies: Mapping[str, A
     }
 
 
-def test_a_tensor_where_values_of_the_host_were_before_is_zero(copies: Mapping[str, Any]) -> None:
+def test_new_tensor_at_an_address_with_host_values_is_zero(copies: Mapping[str, Any]) -> None:
     assert copies["reused"] == {"same_addresses": True, "values": [0.0] * 8, "nonzero": [0, 1]}
 
 
@@ -69,7 +69,7 @@ def test_pinned_memory_is_known_as_such_and_holds_its_values(copies: Mapping[str
     assert copies["pinned"] == {"pinned": True, "plain": False, "values": list(range(10))}
 
 
-def test_memory_that_was_freed_holds_nothing_when_it_is_handed_out_again(values: Mapping[str, Any]) -> None:
+def test_freed_memory_has_no_values_when_it_is_allocated_again(values: Mapping[str, Any]) -> None:
     assert values["kept"] == 7
     assert values["same_address"]
     assert values["emptied"] == 0
@@ -79,17 +79,17 @@ def test_a_fill_by_the_runtime_is_real(values: Mapping[str, Any]) -> None:
     assert values["set"] == 0x01010101
 
 
-def test_a_program_that_waits_for_a_result_of_a_kernel_is_told_why_it_waits(start: Start) -> None:
+def test_loop_that_waits_for_a_kernel_result_prints_the_reason(start: Start) -> None:
     finished = start("waiting.py")
     assert finished.returncode == 0, finished.stderr
-    told = [line for line in finished.stderr.splitlines() if line.startswith("memprof phantom:")]
-    assert told == [
+    printed = [line for line in finished.stderr.splitlines() if line.startswith("memprof phantom:")]
+    assert printed == [
         "memprof phantom: the program has read 2000 results of kernels, which do not run: each was zeros. "
         "A loop that waits for one of them does not end."
     ]
     assert finished.stdout == "gave up\n"
 
 
-def test_a_few_steps_that_read_their_loss_are_told_nothing(start: Start) -> None:
+def test_few_reads_of_kernel_results_print_nothing(start: Start) -> None:
     finished = start("waiting.py", "20")
     assert "memprof phantom:" not in finished.stderr

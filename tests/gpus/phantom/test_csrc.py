@@ -20,9 +20,7 @@ COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 INCLUDE = re.compile(r'#include "(\w+)\.h"')
 CALL = re.compile(r"\b(phantom_\w+)\s*\(")
-DEFINITION = re.compile(
-    r"^[\w][\w *]*?\b(phantom_\w+)\s*\([^;{}]*?\)\s*\{", re.MULTILINE
-)  # begins a line with its type
+DEFINITION = re.compile(r"^[\w][\w *]*?\b(phantom_\w+)\s*\([^;{}]*?\)\s*\{", re.MULTILINE)
 STRICT = ("-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null")
 
 
@@ -96,7 +94,7 @@ def test_csrc_has_no_cycle_of_includes_and_calls(needs: dict[str, set[str]]) -> 
 
 
 def test_csrc_graph_contains_known_includes_and_calls(needs: dict[str, set[str]]) -> None:
-    """The graph is not empty by mistake: every file but the few that need none has an edge, the right ones too."""
+    """Every file has an edge, except those few that need no other."""
     assert {stem for stem, needed in needs.items() if not needed} == {
         "cudnn_library",
         "exit",
@@ -148,6 +146,6 @@ def test_csrc_graph_with_a_cycle_reports_its_files(sources: Mapping[str, Sequenc
     assert set(cycle_in(dependencies(sources))) == cycle
 
 
-def test_every_file_says_at_its_head_what_it_is() -> None:
+def test_every_c_file_begins_with_a_comment() -> None:
     files = [*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]
     assert [path.name for path in files if not path.read_text().startswith("/* ")] == []

@@ -1,4 +1,4 @@
-"""The real cuDNN's workspaces: against published ones, on every GPU, and for layouts and modes that were delicate."""
+"""The real cuDNN's workspaces: against published ones, on every GPU, and for layouts and modes that failed before."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUBLISHED = (
     Convolution("float32", (2, 64, 128, 128), (64, 64, 3, 3), 8_536_576),
     Convolution("float32", (4, 128, 64, 64), (128, 128, 3, 3), 8_978_944),
 )
-# What is known of each version's ranking of plans: where it puts another one first than 9.20 did, and its workspace.
+# The ranking of plans in each known version: which plan it ranks first if not the one of 9.20, and its workspace.
 RANKED_FIRST: Mapping[int, Mapping[int, int]] = {
     92000: {},
     92400: {1: 410_112},
@@ -67,12 +67,10 @@ def depthwise(figures: Figures) -> Mapping[str, Any]:
 
 
 @pytest.mark.parametrize("number", range(len(PUBLISHED)))
-def test_a_workspace_is_the_published_one_or_that_of_the_plan_which_this_cudnn_ranks_first(
-    number: int, convolutions: Mapping[str, Any]
-) -> None:
+def test_convolution_workspace_is_published_or_of_the_first_plan(number: int, convolutions: Mapping[str, Any]) -> None:
     version = convolutions["cudnn"]
     if version // 100 * 100 not in RANKED_FIRST:
-        pytest.skip(f"nobody has looked which plans cuDNN {version} ranks first")
+        pytest.skip(f"which plans cuDNN {version} ranks first is not known")
     expected = RANKED_FIRST[version // 100 * 100].get(number, PUBLISHED[number].published_bytes)
     assert convolutions["workspaces"][number] == expected
 
@@ -82,14 +80,14 @@ def test_none_of_these_workspaces_is_unknown(convolutions: Mapping[str, Any]) ->
 
 
 @pytest.mark.parametrize("key", runnable_gpus())
-def test_cudnn_tells_every_workspace_of_a_training_step_on_this_gpu(key: str, every_gpu: Mapping[str, Any]) -> None:
-    """There is no architecture that PyTorch runs on and cuDNN 9.24 and 9.26 do not answer for; for 9.10 there is."""
+def test_cudnn_reports_every_workspace_of_a_training_step(key: str, every_gpu: Mapping[str, Any]) -> None:
+    """cuDNN 9.24 and 9.26 answer for every architecture that PyTorch runs on; 9.10 does not."""
     asked = find_gpu(key).compute_capability != "10.0" or every_gpu[key]["cudnn"] >= 91900
     assert (every_gpu[key]["unknown"] == 0) is asked
 
 
 @pytest.mark.parametrize("key", runnable_gpus())
-def test_a_child_that_was_forked_plays_the_gpu_that_it_is_told(key: str, every_gpu: Mapping[str, Any]) -> None:
+def test_forked_child_emulates_the_gpu_of_its_environment(key: str, every_gpu: Mapping[str, Any]) -> None:
     spec, seen = load_catalog()[key], every_gpu[key]
     assert seen["name"] == spec.name
     assert seen["capability"] == spec.compute_capability
@@ -102,7 +100,7 @@ def test_gpus_of_different_architectures_take_different_memory(every_gpu: Mappin
     assert len(set(taken.values())) == 3
 
 
-def test_depthwise_convolutions_in_channels_last_are_trained_and_their_workspaces_known(
+def test_depthwise_channels_last_trains_with_known_workspaces(
     depthwise: Mapping[str, Any],
 ) -> None:
     assert depthwise["gradient"] == [16, 1, 3, 3]
@@ -114,6 +112,6 @@ def test_the_benchmark_mode_tries_the_plans_and_takes_one(depthwise: Mapping[str
     assert depthwise["benchmarked"] == {"output": [2, 64, 30, 30], "unknown": 0}
 
 
-def test_batch_normalization_of_channels_last_takes_what_a_real_card_took(figures: Figures) -> None:
+def test_channels_last_batch_norm_takes_what_a_real_gpu_took(figures: Figures) -> None:
     found = figures("batch_norm.py", json.dumps(list(BATCH_NORM_SCRATCH)))
     assert found["scratch"] == list(BATCH_NORM_SCRATCH.values())

@@ -60,7 +60,7 @@ def test_a_parallel_wrapper_trains_with_one_rank(wrapper: str, ranks: Mapping[st
     assert ranks[wrapper]
 
 
-def test_each_of_eight_gpus_has_memory_of_its_own(eight: Mapping[str, Any]) -> None:
+def test_each_of_eight_gpus_has_its_own_memory(eight: Mapping[str, Any]) -> None:
     assert eight["count"] == 8
     assert eight["taken"] == [(1 + i) * GIB for i in range(8)]
     assert eight["refused"].startswith("CUDA out of memory.")
@@ -75,14 +75,14 @@ def test_data_parallel_trains_on_all_of_them(eight: Mapping[str, Any]) -> None:
     assert min(eight["used"]) > find_gpu("h100-80gb").context_bytes
 
 
-def test_memprof_run_tells_the_peak_of_all_of_them(eight: Mapping[str, Any]) -> None:
+def test_memprof_run_prints_the_peak_of_all_gpus(eight: Mapping[str, Any]) -> None:
     assert "emulated peak" in eight["stderr"].splitlines()[-1]
 
 
-def test_a_model_sharded_over_1024_ranks_runs_as_one_of_them_within_a_minute_and_4_gib(
+def test_one_of_1024_ranks_runs_within_a_minute_and_4_gib(
     phantom_libraries: PhantomLibraries,  # noqa: ARG001  skips where there is none
 ) -> None:
-    """6.4 billion parameters: 25.8 GB that no GPU holds beside gradients and Adam; this rank holds a 1024th of it."""
+    """6.4 billion parameters: 25.8 GB, too much for a GPU with gradients and Adam; this rank has a 1024th of it."""
     start = time.monotonic()
     finished = memprof_run("h100-80gb", "sharded.py")
     seconds = time.monotonic() - start

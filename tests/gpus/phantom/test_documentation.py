@@ -1,4 +1,4 @@
-"""docs/phantom.md: each row says one of four words, and names a test that exists."""
+"""docs/phantom.md: each row has one of four words, and names a test that exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def names_in(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_a_row_says_what_the_part_is_and_names_a_test_that_exists(row: list[str]) -> None:
+def test_documentation_row_has_a_kind_and_an_existing_test(row: list[str]) -> None:
     _part, word, _how, named = row
     assert word in WORDS
     match = re.fullmatch(r"`([\w/]+\.py)::(test_\w+)`", named)
@@ -37,7 +37,7 @@ def test_every_word_has_a_row_and_is_explained() -> None:
     assert len(ROWS) > 40
 
 
-def test_the_line_that_the_page_quotes_is_the_one_that_is_written() -> None:
+def test_line_quoted_in_the_documentation_is_the_one_printed() -> None:
     source = (PACKAGE / "gpus" / "phantom" / "csrc" / "copies.c").read_text(encoding="utf-8")
     written = " ".join(re.sub(r'"\s+"', "", source).split())
     quoted = re.search(r"`(the program has read[^`]+)`", PAGE)

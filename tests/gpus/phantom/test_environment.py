@@ -1,4 +1,4 @@
-"""The environment that makes a process see a phantom, and every GPU of the catalog as the process then sees it."""
+"""The environment that gives a process a phantom, and every GPU of the catalog as that process sees it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_description_has_the_number_of_devices() -> None:
     assert describe_gpu(find_gpu("t4"), 4).endswith(";devices=4")
 
 
-def test_what_was_preloaded_already_stays_behind_the_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_preloaded_library_stays_after_the_phantom(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD", "/usr/lib/libother.so")
     monkeypatch.setenv("LD_LIBRARY_PATH", "/usr/lib/other")
     added = phantom_environment(LIBRARIES, find_gpu("t4"))
@@ -53,9 +53,7 @@ def test_nothing_else_of_the_environment_changes() -> None:
     assert dict(os.environ) == before
 
 
-def test_the_ledger_is_the_one_that_is_shared_or_a_folder_for_those_of_each_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ledger_variable_is_a_shared_file_or_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     added = phantom_environment(LIBRARIES, find_gpu("t4"), ledger=Path("/tmp/ledger"))
     assert added["MEMPROF_PHANTOM_LEDGER"] == "/tmp/ledger"
@@ -72,7 +70,7 @@ def test_the_ledger_is_the_one_that_is_shared_or_a_folder_for_those_of_each_proc
         ("nonsense", "cannot read nonsense"),
     ],
 )
-def test_a_description_that_cannot_be_read_is_named_and_leaves_no_gpu(
+def test_unreadable_gpu_description_is_named_and_leaves_no_gpu(
     description: str, complaint: str, count_devices: Any
 ) -> None:
     finished = count_devices(description)
@@ -83,5 +81,5 @@ def test_a_description_that_cannot_be_read_is_named_and_leaves_no_gpu(
 @pytest.mark.parametrize(
     ("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("1,3", 2), ("0,1,2,3", 4), ("0,1,2,3,4,5", 4)]
 )
-def test_cuda_visible_devices_hides_phantoms_as_it_hides_gpus(visible: str, count: int, count_devices: Any) -> None:
+def test_cuda_visible_devices_limits_the_number_of_phantoms(visible: str, count: int, count_devices: Any) -> None:
     assert count_devices(describe_gpu(find_gpu("t4"), 4), CUDA_VISIBLE_DEVICES=visible).stdout == f"{count}\n"

@@ -1,4 +1,4 @@
-"""CUDA graphs: a capture that agrees with itself, forbids what a real one forbids, and keeps its memory."""
+"""CUDA graphs: a capture has one state everywhere, forbids what a real one forbids, and keeps its memory."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def graphs(request: pytest.FixtureRequest, by_backend: Mapping[str, Mapping[str,
     return by_backend[request.param]
 
 
-def test_torch_knows_when_it_is_capturing_and_replays_the_graph(graphs: Mapping[str, Any]) -> None:
+def test_torch_knows_that_it_is_capturing_and_replays_the_graph(graphs: Mapping[str, Any]) -> None:
     assert graphs["capture"] == {"states": [False, True, False], "shape": [10, 10]}
 
 
-def test_a_stream_that_waits_for_a_captured_one_is_captured_until_the_capture_ends(
+def test_stream_that_waits_for_a_captured_one_is_captured_too(
     graphs: Mapping[str, Any],
 ) -> None:
     assert graphs["forked"] == [True, False]
@@ -42,7 +42,7 @@ def test_a_stream_that_waits_for_a_captured_one_is_captured_until_the_capture_en
 def test_the_memory_of_a_graph_is_kept_until_the_graph_is_gone(
     by_backend: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """With the native allocator; under cudaMallocAsync a phantom's pool takes it back when the tensor dies."""
+    """With the native allocator; under cudaMallocAsync a phantom's pool takes it back when the tensor is freed."""
     seeds, segment = seeds_of_a_graph()
     assert by_backend["native"]["pool"] == {
         "held": (64 << 20) + seeds,
@@ -61,7 +61,7 @@ def test_graphs_that_share_a_pool_use_the_same_memory(by_backend: Mapping[str, M
         assert graphs["two_in_one_pool"] == {"same": True, "reserved": reserved[name]}
 
 
-def test_a_whole_training_step_is_captured_and_replayed_without_taking_more(graphs: Mapping[str, Any]) -> None:
+def test_captured_training_step_replays_without_more_memory(graphs: Mapping[str, Any]) -> None:
     captured, replayed = graphs["whole_step"]["allocated"]
     assert captured == replayed > 0
 
@@ -70,9 +70,9 @@ def test_the_default_stream_cannot_be_captured(graphs: Mapping[str, Any]) -> Non
     assert "non-default stream" in graphs["legacy"]
 
 
-def skip_if_torch_has_not_recovered(said: str) -> None:
-    """With torch 2.9 and 2.11 a capture that failed under cudaMallocAsync leaves torch's own books in disorder."""
-    if "capture_free_streams.empty() INTERNAL ASSERT FAILED" in said and not torch_is_at_least(2, 14):
+def skip_if_torch_has_not_recovered(message: str) -> None:
+    """With torch 2.9 and 2.11 a capture that failed under cudaMallocAsync leaves torch's own state inconsistent."""
+    if "capture_free_streams.empty() INTERNAL ASSERT FAILED" in message and not torch_is_at_least(2, 14):
         pytest.skip("this PyTorch does not recover from a failed capture under cudaMallocAsync")
 
 
@@ -94,12 +94,12 @@ def test_what_a_real_capture_forbids_fails_in_cudas_own_words(
 
 
 def test_a_handle_of_cublas_cannot_be_made_within_a_capture(figures: Figures) -> None:
-    """As on a card: a network is run once before it is captured."""
-    said = figures("graph_too_early.py")["said"]
-    assert "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`" in said
+    """As on a real GPU, a network must run once before it is captured."""
+    message = figures("graph_too_early.py")["message"]
+    assert "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`" in message
 
 
-def test_what_a_capture_allows_goes_through_also_after_others_failed(graphs: Mapping[str, Any]) -> None:
+def test_allowed_capture_works_after_forbidden_ones_failed(graphs: Mapping[str, Any]) -> None:
     skip_if_torch_has_not_recovered(graphs["forbidden"]["nothing"])
     assert graphs["forbidden"]["nothing"] == "went through"
     assert graphs["afterwards"] == 0.0

@@ -16,7 +16,7 @@ from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.ledger import forget_ledger, ledger_folder, new_ledger, read_ledger, running_ledgers
 from memprof.units import GIB, MIB
-from tests.gpus.phantom.sharing import CARD, CONTEXT, SHARE, Sharer
+from tests.gpus.phantom.sharing import CONTEXT, GPU, SHARE, Sharer
 
 
 @pytest.fixture
@@ -40,26 +40,26 @@ def test_no_process_can_take_what_another_one_holds(two: tuple[Sharer, Sharer]) 
     assert refused["used"] == 5 * GIB + 2 * CONTEXT
 
 
-def test_each_process_sees_what_all_of_them_use_and_which_ones_they_are(two: tuple[Sharer, Sharer]) -> None:
+def test_each_process_sees_the_use_of_all_and_their_ids(two: tuple[Sharer, Sharer]) -> None:
     first, second = two
     first.take(GIB)
-    said = second.take(2 * GIB)
-    assert said["used"] == said["nvml_used"] == 3 * GIB + 2 * CONTEXT
-    assert said["processes"] == {
+    answer = second.take(2 * GIB)
+    assert answer["used"] == answer["nvml_used"] == 3 * GIB + 2 * CONTEXT
+    assert answer["processes"] == {
         str(first.process.pid): GIB + CONTEXT,
         str(second.process.pid): 2 * GIB + CONTEXT,
     }
 
 
-def test_the_memory_of_a_killed_process_comes_back_before_its_parent_has_noticed(
+def test_memory_of_a_zombie_process_is_given_back(
     two: tuple[Sharer, Sharer],
 ) -> None:
     first, second = two
     first.take(5 * GIB)
     first.kill()
-    said = second.take(2 * MIB)
-    assert said["used"] == said["nvml_used"] == CONTEXT + 2 * MIB
-    assert list(said["processes"]) == [str(second.process.pid)]
+    answer = second.take(2 * MIB)
+    assert answer["used"] == answer["nvml_used"] == CONTEXT + 2 * MIB
+    assert list(answer["processes"]) == [str(second.process.pid)]
     assert second.take(7 * GIB)["granted"]
 
 
@@ -70,9 +70,7 @@ def test_the_memory_of_a_process_that_ended_comes_back(two: tuple[Sharer, Sharer
     assert second.take(7 * GIB)["used"] == 7 * GIB + CONTEXT
 
 
-def test_the_peak_is_that_of_all_processes_together_and_stays_when_they_end(
-    two: tuple[Sharer, Sharer], ledger: Path
-) -> None:
+def test_ledger_peak_is_of_all_processes_and_stays(two: tuple[Sharer, Sharer], ledger: Path) -> None:
     first, second = two
     first.take(3 * GIB)
     second.take(GIB)
@@ -87,34 +85,32 @@ def test_the_peak_is_that_of_all_processes_together_and_stays_when_they_end(
     assert not any((*after.used_bytes[1:], *after.peak_bytes[1:], after.unknown_workspaces))
 
 
-def test_without_a_ledger_each_process_has_a_gpu_of_its_own(
+def test_processes_without_a_shared_ledger_have_their_own_gpu(
     phantom_libraries: PhantomLibraries, tmp_path: Path
 ) -> None:
     absent = tmp_path / "absent"
     with Sharer(phantom_libraries, absent) as first, Sharer(phantom_libraries, absent) as second:
         assert first.take(5 * GIB)["granted"]
-        said = second.take(5 * GIB)
-    assert said["granted"]
-    assert list(said["processes"]) == [str(second.process.pid)]
+        answer = second.take(5 * GIB)
+    assert answer["granted"]
+    assert list(answer["processes"]) == [str(second.process.pid)]
 
 
-def test_a_program_that_replaces_its_own_gives_back_what_it_had(
-    phantom_libraries: PhantomLibraries, ledger: Path
-) -> None:
-    """exec leaves the process and its number, and takes its memory: the driver sees the context go."""
+def test_exec_gives_back_the_memory_of_the_old_program(phantom_libraries: PhantomLibraries, ledger: Path) -> None:
+    """exec keeps the process id and frees the memory: the driver closes the context."""
     take = "import ctypes as c; c.CDLL(None).cudaMalloc(c.byref(c.c_void_p()), c.c_size_t(5 << 30))"
     again = f"import os, sys; {take}; os.execv(sys.executable, [sys.executable, {str(SHARE)!r}])"
     finished = subprocess.run(
         [sys.executable, "-c", again],
-        env={**os.environ, **phantom_environment(phantom_libraries, CARD, ledger=ledger)},
+        env={**os.environ, **phantom_environment(phantom_libraries, GPU, ledger=ledger)},
         input=f"{5 * GIB}\n",
         capture_output=True,
         text=True,
         check=True,
     )
-    said = json.loads(finished.stdout)
-    assert said["granted"]
-    assert said["used"] == 5 * GIB + CONTEXT
+    answer = json.loads(finished.stdout)
+    assert answer["granted"]
+    assert answer["used"] == 5 * GIB + CONTEXT
 
 
 def test_a_run_that_touches_no_device_has_no_ledger_to_read(ledger: Path) -> None:
@@ -127,7 +123,7 @@ def test_the_ledger_is_removed_at_the_end() -> None:
     assert not path.exists()
 
 
-def test_the_ledger_says_which_gpu_it_is_of_and_who_had_how_much(two: tuple[Sharer, Sharer], ledger: Path) -> None:
+def test_ledger_has_its_gpu_and_the_use_of_each_process(two: tuple[Sharer, Sharer], ledger: Path) -> None:
     first, second = two
     first.take(3 * GIB)
     first.take(-1)
@@ -135,7 +131,7 @@ def test_the_ledger_says_which_gpu_it_is_of_and_who_had_how_much(two: tuple[Shar
     second.take(2 * GIB)
     found = read_ledger(ledger)
     assert found is not None
-    assert (found.gpu_name, found.total_bytes, found.devices) == (CARD.name, CARD.total_bytes, 1)
+    assert (found.gpu_name, found.total_bytes, found.devices) == (GPU.name, GPU.total_bytes, 1)
     seen = {process.pid: (process.used_bytes[0], process.peak_bytes[0]) for process in found.processes}
     assert seen == {
         first.process.pid: (GIB + CONTEXT, 3 * GIB + CONTEXT),
@@ -143,9 +139,7 @@ def test_the_ledger_says_which_gpu_it_is_of_and_who_had_how_much(two: tuple[Shar
     }
 
 
-def test_a_process_that_takes_the_row_of_one_that_ended_has_a_peak_of_its_own(
-    phantom_libraries: PhantomLibraries, ledger: Path
-) -> None:
+def test_reused_ledger_row_starts_with_a_new_peak(phantom_libraries: PhantomLibraries, ledger: Path) -> None:
     with Sharer(phantom_libraries, ledger) as first:
         first.take(5 * GIB)
         first.end()
@@ -167,12 +161,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def test_a_process_with_a_phantom_of_its_own_is_found_until_it_ends(
-    phantom_libraries: PhantomLibraries, folder: Path
-) -> None:
+def test_process_with_its_own_phantom_is_found_until_it_ends(phantom_libraries: PhantomLibraries, folder: Path) -> None:
     with Sharer(phantom_libraries) as first, Sharer(phantom_libraries) as second:
         assert first.take(5 * GIB)["granted"]
-        assert second.take(5 * GIB)["granted"]  # which is another GPU
+        assert second.take(5 * GIB)["granted"]  # on another GPU
         running = running_ledgers()
         pids = [first.process.pid, second.process.pid]
         assert [path.name for path in running] == [f"{pid}.ledger" for pid in pids]
@@ -185,7 +177,7 @@ def test_a_process_with_a_phantom_of_its_own_is_found_until_it_ends(
     assert list(folder.iterdir()) == []
 
 
-def test_a_child_that_is_forked_has_a_ledger_of_its_own(phantom_libraries: PhantomLibraries, folder: Path) -> None:
+def test_forked_child_has_its_own_ledger(phantom_libraries: PhantomLibraries, folder: Path) -> None:
     fork = (
         "import ctypes as c, os\n"
         "take = lambda: c.CDLL(None).cudaMalloc(c.byref(c.c_void_p()), c.c_size_t(1 << 30))\n"
@@ -198,7 +190,7 @@ def test_a_child_that_is_forked_has_a_ledger_of_its_own(phantom_libraries: Phant
         "take()\n"
         "print(len(os.listdir(folder)), flush=True)\n"
     )
-    added = phantom_environment(phantom_libraries, CARD)
+    added = phantom_environment(phantom_libraries, GPU)
     finished = subprocess.run(
         [sys.executable, "-c", fork], env={**os.environ, **added}, capture_output=True, text=True, check=True
     )
@@ -236,7 +228,7 @@ def test_what_a_killed_process_held_is_free_again_for_who_looks(phantom_librarie
 @pytest.mark.usefixtures("folder")
 def test_a_run_between_two_of_its_processes_is_still_a_run(phantom_libraries: PhantomLibraries) -> None:
     with new_ledger() as path:
-        assert running_ledgers() == {}  # nothing has touched the phantom
+        assert running_ledgers() == {}  # nothing has used the phantom
         with Sharer(phantom_libraries, path) as first:
             first.take(GIB)
             first.end()
@@ -245,27 +237,23 @@ def test_a_run_between_two_of_its_processes_is_still_a_run(phantom_libraries: Ph
     assert running_ledgers() == {}
 
 
-def test_a_number_that_is_another_process_now_does_not_keep_a_ledger(
-    phantom_libraries: PhantomLibraries, folder: Path
-) -> None:
+def test_ledger_of_a_reused_process_id_is_removed(phantom_libraries: PhantomLibraries, folder: Path) -> None:
     with Sharer(phantom_libraries) as sharer:
         sharer.take(GIB)
         content = (folder / f"{sharer.process.pid}.ledger").read_bytes()
-    left = folder / f"{os.getpid()}.ledger"  # of a number that this process has
+    left = folder / f"{os.getpid()}.ledger"  # of the id of this process
     left.write_bytes(content)
     assert running_ledgers() == {}
     assert not left.exists()
 
 
-def test_without_a_folder_for_this_session_the_one_for_temporary_files_serves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ledger_folder_without_runtime_dir_is_temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "absent"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert ledger_folder() == tmp_path / f"memprof-{os.getuid()}"
 
 
-def test_where_no_folder_can_be_had_phantoms_still_work(
+def test_phantom_works_without_a_ledger_folder(
     phantom_libraries: PhantomLibraries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "memprof").touch()  # in its place

@@ -1,4 +1,4 @@
-"""cuSOLVER, cuSPARSE, cuFFT, random numbers, cuDNN and cuBLAS: what training asks goes through, with gradients."""
+"""cuSOLVER, cuSPARSE, cuFFT, random numbers, cuDNN and cuBLAS: what training calls succeeds, with gradients."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def test_every_call_goes_through_with_its_backward_pass(library: str, calls: int
         ("cudnn", "packed LSTM"),
     ],
 )
-def test_a_workspace_that_is_modelled_counts_as_unknown(library: str, call: str, libraries: Mapping[str, Any]) -> None:
+def test_modelled_workspace_counts_as_unknown(library: str, call: str, libraries: Mapping[str, Any]) -> None:
     assert libraries[library][call]["unknown"] > 0
 
 
 @pytest.mark.parametrize("call", ["convolution + relu", "attention", "batch norm", "benchmark mode", "double"])
-def test_a_workspace_that_cudnn_tells_does_not(call: str, libraries: Mapping[str, Any]) -> None:
+def test_workspace_that_cudnn_reports_is_not_unknown(call: str, libraries: Mapping[str, Any]) -> None:
     assert libraries["cudnn"][call]["unknown"] == 0
 
 
-def test_a_fourier_transform_takes_a_work_area_of_the_size_of_its_data(libraries: Mapping[str, Any]) -> None:
+def test_fourier_transform_work_area_has_the_size_of_its_data(libraries: Mapping[str, Any]) -> None:
     data = (1 << 20) * 8
     assert libraries["work_area"] == 3 * data  # input, output, work area: the last is modelled
 

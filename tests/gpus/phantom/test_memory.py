@@ -1,4 +1,4 @@
-"""The life of a GPU's memory under PyTorch's own allocators: its limit, its cache, and counters that agree."""
+"""A GPU's memory under PyTorch's own allocators: its limit, its cache, and counters that agree."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memprof.gpus.catalog import find_gpu
 from memprof.units import GIB, MIB, format_bytes
 
 Figures = Callable[..., Mapping[str, Any]]
-CARD = find_gpu("rtx-4060")
+GPU = find_gpu("rtx-4060")
 MOMENTS = ("empty", "taken", "refused", "cached", "emptied")
 PLAIN, EXPANDABLE = "", "expandable_segments:True"
 
@@ -36,31 +36,31 @@ def runtime(figures: Figures) -> Mapping[str, Any]:
     return memory
 
 
-def test_torch_sees_the_card_of_the_catalog(life: Mapping[str, Any]) -> None:
+def test_torch_sees_the_gpu_of_the_catalog(life: Mapping[str, Any]) -> None:
     seen = life["properties"]
-    assert seen["name"] == CARD.name
-    assert seen["capability"] == list(CARD.capability)
-    assert seen["total"] == CARD.total_bytes
-    assert seen["multiprocessors"] == CARD.multiprocessors
-    assert seen["l2"] == CARD.l2_cache_bytes
-    assert seen["threads"] == CARD.max_threads_per_multiprocessor
+    assert seen["name"] == GPU.name
+    assert seen["capability"] == list(GPU.capability)
+    assert seen["total"] == GPU.total_bytes
+    assert seen["multiprocessors"] == GPU.multiprocessors
+    assert seen["l2"] == GPU.l2_cache_bytes
+    assert seen["threads"] == GPU.max_threads_per_multiprocessor
 
 
-def test_cuda_and_nvml_give_the_card_the_same_uuid(life: Mapping[str, Any]) -> None:
+def test_cuda_and_nvml_report_the_same_uuid(life: Mapping[str, Any]) -> None:
     assert f"GPU-{life['properties']['uuid']}" == life["properties"]["nvml_uuid"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_every_counter_tells_the_same_story(moment: str, life: Mapping[str, Any]) -> None:
+def test_every_memory_counter_agrees(moment: str, life: Mapping[str, Any]) -> None:
     seen = life["moments"][moment]
-    used = seen["reserved"] + CARD.context_bytes
-    assert seen["total"] == seen["nvml_total"] == CARD.total_bytes
+    used = seen["reserved"] + GPU.context_bytes
+    assert seen["total"] == seen["nvml_total"] == GPU.total_bytes
     assert seen["total"] - seen["free"] == used
     assert seen["nvml_used"] == seen["nvml_v1_used"] == seen["torch_used"] == seen["process"] == used
     assert seen["nvml_free"] == seen["free"]
 
 
-def test_the_allocator_reserves_what_was_asked_for_in_whole_segments(
+def test_allocator_reserves_whole_segments(
     lives: Mapping[str, Mapping[str, Any]],
 ) -> None:
     reserved = [lives[PLAIN]["moments"][moment]["reserved"] for moment in MOMENTS]
@@ -86,7 +86,7 @@ def test_after_a_refusal_the_next_allocation_goes_through(life: Mapping[str, Any
     assert life["next"] == 2 * GIB
 
 
-def test_cached_blocks_in_the_way_are_freed_and_the_allocation_is_tried_again(
+def test_cached_blocks_are_freed_and_the_allocation_retried(
     lives: Mapping[str, Mapping[str, Any]],
 ) -> None:
     assert lives[PLAIN]["retry"] == {
@@ -102,19 +102,19 @@ def test_an_expandable_segment_grows_instead_of_being_freed(lives: Mapping[str, 
     assert (retry["retries"], retry["ooms"], retry["bytes"]) == (0, 0, 5 * GIB)
 
 
-def test_a_fraction_of_the_memory_is_the_limit_until_it_is_raised(life: Mapping[str, Any]) -> None:
+def test_memory_fraction_is_the_limit_until_it_is_raised(life: Mapping[str, Any]) -> None:
     assert life["fraction"].startswith("CUDA out of memory. Tried to allocate 3.00 GiB.")
-    assert f"{format_bytes(CARD.total_bytes // 4)} allowed" in life["fraction"]
+    assert f"{format_bytes(GPU.total_bytes // 4)} allowed" in life["fraction"]
     assert life["after_fraction"] == "granted"
 
 
-def test_the_driver_hands_out_whole_pages_of_2_mib_at_multiples_of_them(runtime: Mapping[str, Any]) -> None:
+def test_driver_allocates_whole_and_aligned_pages_of_2_mib(runtime: Mapping[str, Any]) -> None:
     assert runtime["taken"] == 8 * MIB  # for 1 B, 3 MiB and 2 MiB
     assert runtime["steps"] == [2 * MIB, 4 * MIB]
     assert runtime["aligned"] == [0, 0, 0]
 
 
-def test_a_gap_that_is_wide_enough_is_taken_again_and_else_the_next_place(runtime: Mapping[str, Any]) -> None:
+def test_freed_gap_is_reused_only_if_it_is_large_enough(runtime: Mapping[str, Any]) -> None:
     assert runtime["reused"]
     assert runtime["beyond"]
 
@@ -130,16 +130,16 @@ def test_a_refused_allocation_takes_nothing(runtime: Mapping[str, Any]) -> None:
     assert runtime["free_after_refusal"]
 
 
-def test_a_context_grows_by_what_each_librarys_first_kernels_take_where_that_was_measured(figures: Figures) -> None:
+def test_context_grows_by_measured_kernels_of_each_library(figures: Figures) -> None:
     parts = (3 * MIB, 20 * MIB, 70 * MIB)
-    card = replace(CARD, kernels_bytes=parts[0], cublas_bytes=parts[1], cudnn_bytes=parts[2])
-    grown = [CARD.context_bytes + sum(parts[:count]) for count in (0, 1, 2, 3, 3)]
-    assert figures("loaded.py", gpu=card)["seen"] == grown
-    assert figures("loaded.py", gpu=CARD)["seen"] == [CARD.context_bytes] * 5
+    gpu = replace(GPU, kernels_bytes=parts[0], cublas_bytes=parts[1], cudnn_bytes=parts[2])
+    grown = [GPU.context_bytes + sum(parts[:count]) for count in (0, 1, 2, 3, 3)]
+    assert figures("loaded.py", gpu=gpu)["seen"] == grown
+    assert figures("loaded.py", gpu=GPU)["seen"] == [GPU.context_bytes] * 5
 
 
 def test_a_library_that_finds_no_memory_for_its_kernels_fails(start: Callable[..., Any]) -> None:
-    card = replace(CARD, total_bytes=CARD.context_bytes + 30 * MIB, cublas_bytes=70 * MIB)
-    ended = start("loaded.py", gpu=card)
+    gpu = replace(GPU, total_bytes=GPU.context_bytes + 30 * MIB, cublas_bytes=70 * MIB)
+    ended = start("loaded.py", gpu=gpu)
     assert ended.returncode == 1
     assert "CUBLAS_STATUS_ALLOC_FAILED" in ended.stderr

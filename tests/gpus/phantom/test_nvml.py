@@ -1,4 +1,4 @@
-"""NVML's answers about phantoms, as pynvml and what is built on it read them."""
+"""NVML's answers about phantoms, as pynvml and the tools that use it read them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from memprof.gpus.phantom.torch_install import find_torch
 from memprof.units import GIB
 
 Figures = Callable[..., Mapping[str, Any]]
-CARD = find_gpu("l4")
+GPU = find_gpu("l4")
 
 
 @pytest.fixture(scope="module")
 def nvml(figures: Figures) -> Mapping[str, Any]:
-    return figures("nvml.py", MEMPROF_PHANTOM=describe_gpu(CARD, 2))
+    return figures("nvml.py", MEMPROF_PHANTOM=describe_gpu(GPU, 2))
 
 
 def test_every_phantom_is_listed_with_its_name_and_place(nvml: Mapping[str, Any]) -> None:
     seen = [(device["name"], device["index"], device["minor"]) for device in nvml["devices"]]
-    assert seen == [(CARD.name, 0, 0), (CARD.name, 1, 1)]
+    assert seen == [(GPU.name, 0, 0), (GPU.name, 1, 1)]
 
 
-def test_every_phantom_has_a_uuid_and_a_bus_of_its_own(nvml: Mapping[str, Any]) -> None:
+def test_every_phantom_has_its_own_uuid_and_bus(nvml: Mapping[str, Any]) -> None:
     assert len({device["uuid"] for device in nvml["devices"]}) == 2
     assert [device["bus"] for device in nvml["devices"]] == ["00000000:01:00.0", "00000000:02:00.0"]
 
@@ -43,7 +43,7 @@ def test_before_cuda_is_touched_nothing_is_used(nvml: Mapping[str, Any]) -> None
 
 def test_memory_is_used_on_the_device_that_it_was_taken_from(nvml: Mapping[str, Any]) -> None:
     first, second = nvml["touched"]
-    used = GIB + CARD.context_bytes
+    used = GIB + GPU.context_bytes
     assert first["used"] == 0
     assert second == {"used": used, "used_v1": used, "reserved": 0, "adds_up": True, "processes": 1}
 
@@ -75,15 +75,15 @@ def test_a_device_that_is_not_there_is_an_error(asked: str, error: str, nvml: Ma
     assert nvml["errors"][asked] == f"NVMLError_{error}"
 
 
-def test_what_is_not_supported_is_said_to_the_caller_and_not_on_stderr(nvml: Mapping[str, Any]) -> None:
+def test_unsupported_nvml_call_prints_nothing_on_stderr(nvml: Mapping[str, Any]) -> None:
     assert nvml["stderr"] == ""
 
 
-def test_real_gpus_are_read_as_nvml_tells_them(figures: Figures) -> None:
-    """Through the phantom's NVML, as no other is at hand."""
-    found = figures("real_use.py", MEMPROF_PHANTOM=describe_gpu(CARD, 2))
-    used = GIB + CARD.context_bytes
+def test_watch_real_gpus_reads_what_nvml_reports(figures: Figures) -> None:
+    """Read through the phantom's NVML, since there is no other."""
+    found = figures("real_use.py", MEMPROF_PHANTOM=describe_gpu(GPU, 2))
+    used = GIB + GPU.context_bytes
     assert found["seen"] == [
-        [CARD.name, CARD.total_bytes, 0, {}],
-        [CARD.name, CARD.total_bytes, used, {str(found["pid"]): used}],
+        [GPU.name, GPU.total_bytes, 0, {}],
+        [GPU.name, GPU.total_bytes, used, {str(found["pid"]): used}],
     ]

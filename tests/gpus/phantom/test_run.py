@@ -1,4 +1,4 @@
-"""`memprof run`: any command on a phantom. Output, status and signals pass through; the peak is said at the end."""
+"""`memprof run`: any command on a phantom. Output, status and signals pass through; the peak is printed at the end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def memprof_run(gpu: str, *command: str, given: str = "") -> subprocess.Complete
 
 
 def started(*command: str) -> subprocess.Popen[str]:
-    """A run in a process group of its own, once its command has said that it is ready."""
+    """A run in its own process group, after its command has printed that it is ready."""
     process = subprocess.Popen(
         command_line("t4", *command),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -81,13 +81,13 @@ def test_input_goes_to_the_command() -> None:
     assert memprof_run("t4", "cat", given="to the cat\n").stdout == "to the cat\n"
 
 
-def test_options_behind_the_command_are_the_commands() -> None:
+def test_options_after_the_command_belong_to_it() -> None:
     finished = memprof_run("t4", "echo", "--gpu", "h100", "--help")
     assert finished.stdout == "--gpu h100 --help\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
-def test_a_command_that_a_signal_ends_ends_the_run_by_the_same_signal(number: signal.Signals) -> None:
+def test_run_ends_by_the_signal_that_ended_the_command(number: signal.Signals) -> None:
     finished = memprof_run("t4", "sh", "-c", f"ulimit -c 0; kill -{int(number)} $$")
     assert finished.returncode == -number
     assert finished.stderr.endswith(NO_MEMORY)
@@ -103,7 +103,7 @@ def test_a_signal_to_the_run_goes_on_to_the_command(name: str) -> None:
     assert complaints == NO_MEMORY
 
 
-def test_an_interrupt_from_the_terminal_is_the_commands_to_decide() -> None:
+def test_run_leaves_an_interrupt_to_the_command() -> None:
     process = started(*program_that_catches("SIGINT"))
     os.killpg(process.pid, signal.SIGINT)
     printed, complaints = process.communicate(timeout=60)
@@ -134,26 +134,26 @@ def test_an_unknown_gpu_is_refused_with_the_nearest_names() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 17])
-def test_a_number_of_gpus_that_cannot_be_had_is_refused(count: int) -> None:
+def test_run_with_impossible_number_of_gpus_is_refused(count: int) -> None:
     finished = memprof_run(f"t4:{count}", "true")
     assert finished.returncode == 2
     assert finished.stderr == f"memprof: --gpu t4:{count}: a run has 1 to 16 phantom GPUs\n"
 
 
-def test_the_peak_of_device_memory_is_one_line_on_stderr_with_the_context() -> None:
-    card = find_gpu("rtx-4060")
+def test_run_prints_the_peak_with_the_context_on_stderr() -> None:
+    gpu = find_gpu("rtx-4060")
     finished = memprof_run("rtx-4060", sys.executable, str(WORKLOADS / "share.py"), given=f"{GIB}\n")
-    peak = format_bytes(GIB + card.context_bytes)
+    peak = format_bytes(GIB + gpu.context_bytes)
     assert finished.returncode == 0
-    assert json.loads(finished.stdout)["used"] == GIB + card.context_bytes
+    assert json.loads(finished.stdout)["used"] == GIB + gpu.context_bytes
     assert re.fullmatch(
         rf"memprof: NVIDIA GeForce RTX 4060 \(rtx-4060, phantom\): emulated peak of device memory {peak}, "
-        rf"with {format_bytes(card.context_bytes)}( assumed)? for the CUDA context\n",
+        rf"with {format_bytes(gpu.context_bytes)}( assumed)? for the CUDA context\n",
         finished.stderr,
     )
 
 
-def test_several_gpus_have_memory_of_their_own() -> None:
+def test_several_gpus_have_their_own_memory() -> None:
     finished = memprof_run("h100-80gb:2", sys.executable, str(WORKLOADS / "two_devices.py"))
     assert finished.returncode == 0, finished.stderr
     found, context = json.loads(finished.stdout), find_gpu("h100-80gb").context_bytes
@@ -185,7 +185,7 @@ def test_nvitop_shows_the_phantom() -> None:
     assert "79.26GiB" in finished.stdout
 
 
-def test_the_run_says_how_the_command_ended_and_what_it_took(phantom_libraries: PhantomLibraries) -> None:
+def test_run_command_returns_the_exit_status_and_the_ledger(phantom_libraries: PhantomLibraries) -> None:
     assert phantom_libraries.preload.is_file()
     ended = run_command(find_gpu("t4"), ["sh", "-c", "exit 3"])
     assert (ended.returncode, ended.ledger) == (3, None)

@@ -1,4 +1,4 @@
-"""The short proof that `memprof doctor` prints: it passes on a phantom, and says in one line why it does not."""
+"""The self-test that `memprof doctor` prints: it passes on a phantom, and gives the reason in one line if not."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_description_that_no_gpu_has_is_found_out(phantom_libraries: PhantomLi
     assert found.detail == "failed: the CUDA runtime finds no device"
 
 
-def test_where_there_is_no_phantom_at_all_it_fails_in_one_line() -> None:
+def test_self_test_without_a_phantom_fails_in_one_line() -> None:
     found = run_self_test({}, find_gpu("t4"), None)
     assert not found.passed
     assert found.detail.startswith("failed: AttributeError")

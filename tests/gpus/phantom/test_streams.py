@@ -1,4 +1,4 @@
-"""Launches, streams, events, and the rule for when their work is done (csrc/cudart_stream.c)."""
+"""Launches, streams, events, and the rule for when their work is done (csrc/stream_table.c)."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_a_launch_that_no_gpu_takes_is_an_invalid_configuration(shape: str, runt
     assert runtime["launches"][shape] == INVALID_CONFIGURATION
 
 
-def test_the_last_error_is_told_once(runtime: Mapping[str, Any]) -> None:
+def test_last_error_is_reported_once(runtime: Mapping[str, Any]) -> None:
     assert runtime["launches"]["last_errors"] == [INVALID_CONFIGURATION, 0]
 
 
-def test_launch_configurations_nest_and_come_back_as_they_were_pushed(runtime: Mapping[str, Any]) -> None:
+def test_nested_launch_configurations_pop_as_they_were_pushed(runtime: Mapping[str, Any]) -> None:
     assert runtime["configurations"] == [[2, 2, 3, 4, 5, 2, 2, 2], [1, 2, 3, 4, 5, 1, 1, 1]]
 
 
@@ -57,22 +57,22 @@ def test_the_legacy_stream_cannot_be_captured(runtime: Mapping[str, Any]) -> Non
     assert runtime["capture"]["legacy"] == CAPTURE_UNSUPPORTED
 
 
-def test_an_event_is_not_done_before_the_host_waited_and_a_loop_of_questions_ends(streams: Mapping[str, Any]) -> None:
+def test_event_is_not_done_before_a_wait_and_polling_ends(streams: Mapping[str, Any]) -> None:
     asked = streams["asked"]
     assert not asked["first"]
     assert asked["never_recorded"]
     assert asked["questions"] == QUEUE_DEPTH
 
 
-def test_work_is_done_when_a_full_queue_of_later_work_was_asked_for(streams: Mapping[str, Any]) -> None:
+def test_work_is_done_after_a_full_queue_of_later_work(streams: Mapping[str, Any]) -> None:
     assert streams["overtaken"] == [False, True]  # after 700 and 1400 launches
 
 
-def test_waiting_for_a_stream_is_waiting_for_those_that_it_waited_for(streams: Mapping[str, Any]) -> None:
+def test_waiting_for_a_stream_includes_what_it_waited_for(streams: Mapping[str, Any]) -> None:
     assert streams["waited"] == {"joined": True, "apart": False}
 
 
-def test_a_block_that_another_stream_uses_stays_taken_until_an_event_after_its_use_is_done(
+def test_block_used_by_another_stream_is_kept_until_its_event(
     streams: Mapping[str, Any],
 ) -> None:
     assert streams["shared_block"] == {"while_busy": False, "when_done": True}
@@ -82,11 +82,11 @@ def test_a_block_of_one_stream_is_free_at_once(streams: Mapping[str, Any]) -> No
     assert streams["plain_block"]
 
 
-def test_the_time_between_events_is_not_known_before_they_are_done(streams: Mapping[str, Any]) -> None:
+def test_elapsed_time_is_unknown_before_events_are_done(streams: Mapping[str, Any]) -> None:
     assert "must be completed" in streams["timing"]
 
 
-def test_every_event_that_was_waited_for_is_done_and_took_a_moment(streams: Mapping[str, Any]) -> None:
+def test_event_after_a_wait_is_done_with_a_constant_time(streams: Mapping[str, Any]) -> None:
     assert streams["events"]["query"]
     assert streams["events"]["milliseconds"] > 0
     assert streams["synchronized"]

@@ -69,14 +69,14 @@ def defined(phantom_libraries: PhantomLibraries) -> dict[str, set[str]]:
     return {name: dynamic_symbols(phantom_libraries.folder / name, defined=True) for name in names}
 
 
-def test_every_cuda_symbol_that_torch_and_torchvision_import_is_in_the_table(install: TorchInstall) -> None:
+def test_table_has_every_cuda_symbol_that_torch_imports(install: TorchInstall) -> None:
     imported = {name for path in install.libraries for name in dynamic_symbols(path, defined=False)}
     cuda = {name for name in imported if CUDA_SYMBOL.match(name)}
     assert len(cuda) > 700
     assert sorted(cuda - SYMBOLS.keys()) == []
 
 
-def test_every_driver_function_that_torch_looks_up_by_name_is_in_the_table(install: TorchInstall) -> None:
+def test_table_has_every_driver_function_that_torch_looks_up(install: TorchInstall) -> None:
     header = install.read_header("cuda.h")
     declared = {symbol.name for symbol in rest_of_driver(header, SYMBOLS)} | SYMBOLS.keys()
     wanted = looked_up(install, "cu") & declared  # other strings only look like functions
@@ -84,7 +84,7 @@ def test_every_driver_function_that_torch_looks_up_by_name_is_in_the_table(insta
     assert sorted(wanted - SYMBOLS.keys()) == []
 
 
-def test_every_nvml_function_that_torch_looks_up_by_name_is_in_the_table(install: TorchInstall) -> None:
+def test_table_has_every_nvml_function_that_torch_looks_up(install: TorchInstall) -> None:
     wanted = looked_up(install, "nvml")
     assert len(wanted) > 4
     assert sorted(wanted - SYMBOLS.keys()) == []
@@ -105,7 +105,7 @@ def test_no_symbol_is_listed_twice() -> None:
     assert len(listed) == len(SYMBOLS)
 
 
-def test_a_section_has_no_other_keys_than_treatments_and_its_code() -> None:
+def test_symbol_section_has_only_treatments_and_a_code() -> None:
     table = tomllib.loads(Path(module.__file__).with_name("symbols.toml").read_text(encoding="utf-8"))
     assert {key for section in table.values() for key in section} == {*Treatment, "refused_code"}
 
@@ -116,7 +116,7 @@ def test_every_refused_symbol_has_the_status_that_it_fails_with() -> None:
 
 
 @pytest.mark.parametrize("library", ["libphantom.so", *LIBRARIES])
-def test_the_built_library_defines_what_the_table_says(
+def test_built_library_defines_the_symbols_of_the_table(
     library: str, defined: dict[str, set[str]], install: TorchInstall
 ) -> None:
     mine = LIBRARIES.get(library)
@@ -138,15 +138,13 @@ def test_what_is_passed_on_is_left_to_the_real_library(library: str, defined: di
     assert sorted(passed_on & defined[library]) == []
 
 
-def test_the_stand_in_for_the_driver_has_every_function_that_cuda_h_declares(
-    install: TorchInstall, defined: dict[str, set[str]]
-) -> None:
+def test_emulated_driver_has_every_function_of_cuda_h(install: TorchInstall, defined: dict[str, set[str]]) -> None:
     rest = {symbol.name for symbol in rest_of_driver(install.read_header("cuda.h"), SYMBOLS)}
     assert len(rest) > 300
     assert sorted(rest - defined["libcuda.so.1"]) == []
 
 
-def test_functions_of_the_driver_are_found_in_a_header_under_both_names() -> None:
+def test_driver_functions_are_found_in_a_header_by_both_names() -> None:
     header = """
     #define cuMemAlloc                          cuMemAlloc_v2
     CUresult CUDAAPI cuMemAlloc(CUdeviceptr *dptr, size_t bytesize);
@@ -158,7 +156,7 @@ def test_functions_of_the_driver_are_found_in_a_header_under_both_names() -> Non
     assert {symbol.refused_code for symbol in rest} == {801}
 
 
-def test_functions_that_pynvml_looks_up_are_unsupported_unless_the_table_has_them() -> None:
+def test_pynvml_functions_outside_the_table_are_unsupported() -> None:
     source = 'fn = _nvmlGetFunctionPointer("nvmlInit_v2")\nfn = _nvmlGetFunctionPointer("nvmlDeviceGetFanSpeed")'
     (rest,) = rest_of_nvml(source, SYMBOLS)
     assert (rest.name, rest.treatment) == ("nvmlDeviceGetFanSpeed", Treatment.UNSUPPORTED)

@@ -1,4 +1,4 @@
-"""What is found of torch without importing it, against what the packages say of themselves."""
+"""The torch that is found without importing it, against what the packages report of themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def install() -> TorchInstall:
 
 
 def find_in(folder: Path) -> str:
-    """What another interpreter finds that has `folder` in front of all others."""
+    """What another interpreter finds that searches `folder` before all others."""
     finished = subprocess.run(
         [sys.executable, "-c", FIND],
         env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}/profiler"},
@@ -47,7 +47,7 @@ def test_the_version_is_the_one_that_the_package_has(install: TorchInstall) -> N
     assert install.torch_version.split("+")[0] == importlib.metadata.version("torch").split("+")[0]
 
 
-def test_the_headers_are_those_of_the_cuda_that_torch_was_built_with(install: TorchInstall) -> None:
+def test_headers_have_the_cuda_version_of_torch(install: TorchInstall) -> None:
     assert install.cuda_version is not None
     major, minor = install.cuda_version.split(".")[:2]
     assert install.cudart_version == f"{int(major) * 1000 + int(minor) * 10}"
@@ -89,6 +89,6 @@ def test_a_version_file_without_a_version_is_not_an_error(tmp_path: Path) -> Non
     assert "torch_version='of an unknown version'" in find_in(tmp_path)
 
 
-def test_a_folder_or_file_of_the_users_that_is_called_torch_is_not_torch(tmp_path: Path) -> None:
+def test_user_file_or_folder_named_torch_is_not_torch(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("answer = 42\n")
     assert find_in(tmp_path) == "None\n"

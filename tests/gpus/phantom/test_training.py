@@ -25,7 +25,7 @@ def refused(figures: Figures) -> Mapping[str, Any]:
     return figures("refused.py")
 
 
-def test_attention_takes_the_memory_of_the_published_run_to_the_byte(figures: Figures) -> None:
+def test_attention_equals_the_published_run_to_the_byte(figures: Figures) -> None:
     """Source: the memory snapshot of silmont2000/assignment2-systems (torch 2.6.0, a GPU before Hopper)."""
     found = figures("attention.py", gpu="a100-40gb", **KEPT_WORKSPACES)
     assert found["allocated"] == 3_249_144_832
@@ -33,7 +33,7 @@ def test_attention_takes_the_memory_of_the_published_run_to_the_byte(figures: Fi
     assert found["at_the_end"] == 31_719_936
 
 
-def test_attention_takes_less_where_torch_does_not_keep_cublas_workspaces(figures: Figures) -> None:
+def test_attention_takes_less_without_kept_cublas_workspaces(figures: Figures) -> None:
     found = figures("attention.py", gpu="a100-40gb", TORCH_CUBLAS_WORKSPACE_CACHE="0")
     figures_of_torch = [found[name] for name in ("allocated", "reserved", "at_the_end")]
     if torch_is_at_least(2, 15):
@@ -59,7 +59,7 @@ def test_the_scaler_steps_the_optimizer_in_half_precision(training: Mapping[str,
     assert found["steps"] == [2] * found["parameters"]
 
 
-def test_checkpointing_lowers_the_peak_by_the_activations_that_it_drops(training: Mapping[str, Any]) -> None:
+def test_checkpointing_lowers_the_peak_by_dropped_activations(training: Mapping[str, Any]) -> None:
     found, activation = training["checkpointing"], 4096 * 512 * 4
     # Without it each of 8 layers keeps the output of its linear part and of its GELU.
     assert found["peak_without"] - found["peak"] == 7 * activation
@@ -78,14 +78,12 @@ def test_a_recurrent_network_is_trained(name: str, features: int, training: Mapp
 
 
 @pytest.mark.parametrize("name", ["lstm", "deep", "projected", "gru", "rnn"])
-def test_the_flat_weights_of_a_recurrent_network_are_its_parameters_and_nothing_else(
-    name: str, training: Mapping[str, Any]
-) -> None:
+def test_flat_weights_of_a_recurrent_network_are_its_parameters(name: str, training: Mapping[str, Any]) -> None:
     found = training["recurrents"][name]
     assert found["flat_elements"] == found["parameters"]
 
 
-def test_without_biases_the_flat_weights_have_room_for_them_nevertheless(training: Mapping[str, Any]) -> None:
+def test_flat_weights_without_biases_keep_room_for_them(training: Mapping[str, Any]) -> None:
     """PyTorch describes every network to cuDNN with two biases for each gate."""
     found = training["recurrents"]["unbiased"]
     assert found["flat_elements"] - found["parameters"] == 2 * 4 * 64
@@ -96,7 +94,7 @@ def test_the_spaces_of_a_recurrent_network_count_as_unknown(name: str, training:
     assert training["recurrents"][name]["unknown"] > 0
 
 
-def test_the_history_of_memory_has_the_allocation_and_is_written_to_a_file(training: Mapping[str, Any]) -> None:
+def test_memory_history_has_the_allocation_and_is_written(training: Mapping[str, Any]) -> None:
     assert training["snapshots"]["traced"] == [12_345]
     assert training["snapshots"]["dumped"]
 
@@ -119,7 +117,7 @@ def test_every_implementation_of_adam_keeps_the_same_state(option: str, training
     assert training["optimizers"][option] == ["exp_avg", "exp_avg_sq", "step"]
 
 
-def test_an_option_with_a_state_of_its_own_keeps_it(training: Mapping[str, Any]) -> None:
+def test_optimizer_with_its_own_state_keeps_it(training: Mapping[str, Any]) -> None:
     assert "max_exp_avg_sq" in training["optimizers"]["amsgrad"]
 
 
@@ -155,7 +153,7 @@ def test_the_gradients_of_a_whole_network_are_there(training: Mapping[str, Any])
     "function",
     ["cusparseLtInit", "cudaIpcGetMemHandle", "ncclCommInitRankConfig with several processes"],
 )
-def test_what_is_not_emulated_is_an_exception_and_named_on_stderr(function: str, refused: Mapping[str, Any]) -> None:
+def test_function_that_is_not_emulated_raises_and_is_named(function: str, refused: Mapping[str, Any]) -> None:
     kind, message = refused[function]
     assert kind in ("RuntimeError", "AcceleratorError", "DistBackendError")
     assert message

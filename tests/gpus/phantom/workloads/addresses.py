@@ -1,4 +1,4 @@
-"""Where the driver puts segments of 40 MiB and of 20 MiB, in turns, one of them freed and asked for again."""
+"""The addresses of segments of 40 MiB and of 20 MiB, in turns, one of them freed and requested again."""
 
 from __future__ import annotations
 

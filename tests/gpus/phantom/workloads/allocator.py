@@ -36,7 +36,7 @@ def used() -> int:
 
 
 def emptied() -> dict[str, int]:
-    """empty_cache gives back what is cached and nothing else."""
+    """empty_cache frees what is cached and nothing else."""
     fresh()
     kept, dropped = block(40), block(60)
     del dropped
@@ -46,7 +46,7 @@ def emptied() -> dict[str, int]:
 
 
 def retried() -> dict[str, Any]:
-    """An allocation that does not fit frees the cached blocks and is tried again."""
+    """An allocation that does not fit frees the cached blocks and is retried."""
     fresh()
     total = torch.cuda.get_device_properties(0).total_memory // MIB
     first = block(total // 2)
@@ -66,7 +66,7 @@ def retried() -> dict[str, Any]:
 
 
 def added_up() -> dict[str, Any]:
-    """The keys of memory_stats: all is large_pool and small_pool, current is allocated less freed."""
+    """The keys of memory_stats: all is large_pool and small_pool, current is allocated minus freed."""
     fresh()
     held = [block(0.5), block(3), block(30)]
     block(5)
@@ -118,10 +118,15 @@ def fraction() -> dict[str, Any]:
     fresh()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(0.25)
-    told = torch.cuda.get_per_process_memory_fraction()
+    fraction = torch.cuda.get_per_process_memory_fraction()
     inside, outside = message(lambda: block(total // 5 // MIB)), message(lambda: block(total // 3 // MIB))
     torch.cuda.set_per_process_memory_fraction(1.0)
-    return {"told": told, "inside": inside, "outside": outside, "lifted": message(lambda: block(total // 3 // MIB))}
+    return {
+        "fraction": fraction,
+        "inside": inside,
+        "outside": outside,
+        "lifted": message(lambda: block(total // 3 // MIB)),
+    }
 
 
 def large_split() -> list[int]:
@@ -149,7 +154,7 @@ def collected() -> list[int]:
 
 
 def pools() -> dict[str, Any]:
-    """A memory pool of one's own is not mixed with the common one."""
+    """A memory pool of the user is not mixed with the common one."""
     fresh()
     pool = torch.cuda.MemPool()
     with torch.cuda.use_mem_pool(pool):
@@ -162,7 +167,7 @@ def pools() -> dict[str, Any]:
 
 
 def pinned() -> dict[str, Any]:
-    """Pinned memory is the host's: the device gives nothing for it."""
+    """Pinned memory is host memory: it takes no device memory."""
     before = used()
     host = torch.arange(1000, dtype=torch.float32).pin_memory()
     device = host.to("cuda", non_blocking=True)

@@ -1,4 +1,4 @@
-"""Which architectures the phantom finds in PyTorch's libraries, and what a GPU does that they have no code for."""
+"""The architectures that the phantom finds in PyTorch's libraries, and how calls end on a GPU without any."""
 
 from __future__ import annotations
 

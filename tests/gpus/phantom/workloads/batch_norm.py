@@ -1,4 +1,4 @@
-"""What batch normalization of channels_last tensors takes for itself in both passes. Argument: shapes as JSON."""
+"""The workspace of channels_last batch normalization in both passes. Argument: shapes as JSON."""
 
 from __future__ import annotations
 

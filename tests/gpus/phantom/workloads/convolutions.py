@@ -1,4 +1,4 @@
-"""What single convolutions allocate beside their output. Argument: the cases as JSON."""
+"""What single convolutions allocate in addition to their output. Argument: the cases as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from memprof.gpus.phantom.runtime import unknown_workspaces
 
 
 def workspace_bytes(dtype: str, input_shape: list[int], weight_shape: list[int]) -> int:
-    """The workspace's block, read from the allocator's peak: the output and the workspace live together."""
+    """The workspace's block, read from the allocator's peak: the output and the workspace exist at the same time."""
     kind = getattr(torch, dtype)
     x = torch.empty(input_shape, dtype=kind, device="cuda")
     weight = torch.empty(weight_shape, dtype=kind, device="cuda")

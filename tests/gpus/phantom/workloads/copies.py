@@ -1,4 +1,4 @@
-"""What comes back from the device: values that the host put there, and zeros for what a kernel should have written."""
+"""What is read back from the device: values that the host wrote, and zeros for what a kernel should have written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parts() -> list[int]:
 
 
 def reused() -> dict[str, Any]:
-    """New tensors where values of the host were a moment ago."""
+    """New tensors at addresses that had values of the host before."""
     addresses = set()
     for _ in range(8):
         passing = [torch.tensor(3.0, device="cuda") for _ in range(8)]
@@ -59,7 +59,7 @@ def reused() -> dict[str, Any]:
 
 
 def profiled() -> int:
-    """PyTorch's profiler still hears of the memory."""
+    """PyTorch's profiler still gets the reports of memory."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

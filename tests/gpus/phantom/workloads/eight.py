@@ -1,4 +1,4 @@
-"""Eight GPUs of one process: each with memory of its own, and DataParallel over all of them."""
+"""Eight GPUs of one process: each with its own memory, and DataParallel over all of them."""
 
 from __future__ import annotations
 

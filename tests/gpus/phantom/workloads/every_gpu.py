@@ -1,4 +1,4 @@
-"""A training step of a small CNN on every GPU that PyTorch runs on, each in a child forked before CUDA is touched."""
+"""A training step of a small CNN on every GPU that PyTorch runs on, each in a child forked before CUDA is used."""
 
 from __future__ import annotations
 

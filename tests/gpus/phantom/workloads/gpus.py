@@ -1,4 +1,4 @@
-"""Every GPU of the catalog as the CUDA runtime and NVML show it, each in a child forked before CUDA is touched."""
+"""Every GPU of the catalog as the CUDA runtime and NVML show it, each in a child forked before CUDA is used."""
 
 from __future__ import annotations
 

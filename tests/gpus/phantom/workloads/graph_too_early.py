@@ -10,7 +10,7 @@ matrix = torch.ones(8, 8, device="cuda")
 try:
     with torch.cuda.graph(torch.cuda.CUDAGraph()):
         matrix @ matrix
-    said = "went through"
+    message = "went through"
 except RuntimeError as error:
-    said = str(error.__context__)
-print(json.dumps({"said": said}))
+    message = str(error.__context__)
+print(json.dumps({"message": message}))

@@ -1,4 +1,4 @@
-"""What training asks of cuSOLVER, cuSPARSE, cuFFT, cuBLAS and cuDNN besides products and convolutions."""
+"""What training asks of cuSOLVER, cuSPARSE, cuFFT, cuBLAS and cuDNN in addition to products and convolutions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sparse_embedding() -> Tensor:
 
 
 def ctc(where: str) -> Tensor:
-    """CTC as cuDNN takes it: 32-bit labels in one row, blank 0."""
+    """CTC in the form that cuDNN accepts: 32-bit labels in one row, blank 0."""
     scores = torch.randn(5, 2, 4, device="cuda", requires_grad=True).log_softmax(-1)
     labels = torch.ones(6, dtype=torch.int32, device=where)
     if where == "cpu":
@@ -159,7 +159,7 @@ CUBLAS: dict[str, Callable[[], Any]] = {
 
 
 def outcome(call: Callable[[], Any]) -> dict[str, Any]:
-    """Whether the call and its backward pass went through, and how many workspaces nobody knew."""
+    """Whether the call and its backward pass succeeded, and how many workspaces were of unknown size."""
     before = unknown_workspaces() or 0
     try:
         results = call()

@@ -1,4 +1,4 @@
-"""What NVML counts beside PyTorch's memory: with a context alone, then after the first kernels of each library."""
+"""What NVML counts without PyTorch's memory: with only a context, then after the first kernels of each library."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional
 
 pynvml.nvmlInit()
-card = pynvml.nvmlDeviceGetHandleByIndex(0)
+gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
 seen: list[int] = []
 
 
 def look() -> None:
     torch.cuda.synchronize()
-    used = pynvml.nvmlDeviceGetMemoryInfo(card, version=pynvml.nvmlMemory_v2).used
+    used = pynvml.nvmlDeviceGetMemoryInfo(gpu, version=pynvml.nvmlMemory_v2).used
     seen.append(used - torch.cuda.memory_reserved())
 
 

@@ -1,4 +1,4 @@
-"""The life of an RTX 4060's memory: taken, cached, given back, refused; and what each counter says at each moment."""
+"""An RTX 4060's memory: allocated, cached, freed, refused; and the value of each counter at each moment."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refuse(gibibytes: float) -> str:
 
 
 def retry() -> dict[str, Any]:
-    """What is cached and in the way of a larger block is freed, and the allocation goes through."""
+    """Cached blocks that leave no room for a larger one are freed, and the allocation succeeds."""
     cached = take(4)
     del cached
     before = torch.cuda.memory_stats()

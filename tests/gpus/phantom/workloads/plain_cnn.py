@@ -1,4 +1,4 @@
-"""Two training steps of two convolutions, and how many workspaces cuDNN did not tell before, between and after."""
+"""Two training steps of two convolutions, and the number of unknown workspaces before, between and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `real_gpus` reads of GPUs in use, asked of the phantom's NVML, which answers as a driver does."""
+"""What `watch_real_gpus` reads of GPUs in use, from the phantom's NVML, which answers as a driver does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 cuda = ctypes.CDLL(None)
 cuda.cudaSetDevice(1)
 cuda.cudaMalloc(ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(1 << 30))
-del os.environ["MEMPROF_PHANTOM"]  # the phantom has read it, and without it `real_gpus` takes NVML for a driver's
+del os.environ["MEMPROF_PHANTOM"]  # the phantom has read it; without it real.py takes NVML for a real one
 
 from memprof.gpus.real import watch_real_gpus  # noqa: E402
 

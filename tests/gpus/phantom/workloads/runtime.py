@@ -1,4 +1,4 @@
-"""The CUDA runtime called directly, without torch: what it grants, refuses and says."""
+"""The CUDA runtime called directly, without torch: what it allocates, refuses and reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def launches() -> dict[str, Any]:
 
 
 def configurations() -> list[list[int]]:
-    """Launch configurations nest, and come back in the reverse order."""
+    """Nested launch configurations are popped in the reverse order."""
     for size in (1, 2):
         cuda.__cudaPushCallConfiguration(Dim3(size, 2, 3), Dim3(4, 5, size), c_size_t(size), c_void_p(size))
     found = []
@@ -77,7 +77,7 @@ def memory() -> dict[str, Any]:
 
 
 def values() -> dict[str, Any]:
-    """A value lives as long as its memory: what the driver hands out again is empty."""
+    """A value exists as long as its memory: newly allocated memory has none."""
     address, back = allocate(2 * MIB)[1], c_int(-1)
     cuda.cudaMemcpy(c_void_p(address), byref(c_int(7)), c_size_t(4), 1)
     cuda.cudaMemcpy(byref(back), c_void_p(address), c_size_t(4), 2)

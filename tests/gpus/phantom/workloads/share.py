@@ -1,6 +1,6 @@
-"""A process on a phantom: for each line with a number, trials to take that many bytes, and says what came of it.
+"""A process on a phantom: for each line with a number it allocates that many bytes and prints the counters.
 
-A negative number gives back what was taken last.
+A negative number frees the last allocation.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ for line in sys.stdin:
     cuda.cudaMemGetInfo(byref(free), byref(total))
     handle = pynvml.nvmlDeviceGetHandleByIndex(0)
     processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    said = {
+    answer = {
         "granted": granted,
         "used": total.value - free.value,
         "nvml_used": pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2).used,
         "processes": {process.pid: process.usedGpuMemory for process in processes},
     }
-    print(json.dumps(said), flush=True)
+    print(json.dumps(answer), flush=True)

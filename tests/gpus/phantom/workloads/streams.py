@@ -18,7 +18,7 @@ def events() -> dict[str, Any]:
 
 
 def asked() -> dict[str, Any]:
-    """An event of work that the host did not wait for is done after so many questions."""
+    """An event of work that the host did not wait for is done after this many queries."""
     event = torch.cuda.Event()
     torch.ones(8, device="cuda")
     event.record()
@@ -29,7 +29,7 @@ def asked() -> dict[str, Any]:
 
 
 def overtaken() -> list[bool]:
-    """Work is done when enough later work was asked for."""
+    """Work is done when enough later work was requested."""
     event, x = torch.cuda.Event(), torch.ones(8, device="cuda")
     event.record()
     found = []
@@ -41,7 +41,7 @@ def overtaken() -> list[bool]:
 
 
 def waited() -> dict[str, bool]:
-    """Waiting for a stream is waiting for the streams that it waited for."""
+    """Waiting for a stream includes the streams that it waited for."""
     first, second, apart = (torch.cuda.Stream() for _ in range(3))
     events = {}
     for name, stream in (("joined", first), ("apart", apart)):
@@ -54,7 +54,7 @@ def waited() -> dict[str, bool]:
 
 
 def shared_block() -> dict[str, bool]:
-    """A block that a side stream uses is not handed out again before an event after its use is done."""
+    """A block that a side stream uses is not allocated again before an event after its use is done."""
     side = torch.cuda.Stream()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""What training code does besides a forward and a backward pass: each part small, each on the device."""
+"""What training code does in addition to a forward and a backward pass: each part small, each on the device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def small_cnn() -> nn.Module:
 
 
 def autocast() -> dict[str, Any]:
-    """Two steps in half precision; a step that the scaler skips would leave no optimizer state behind."""
+    """Two steps in half precision; a step that the scaler skips would leave no optimizer state."""
     model = small_cnn()
     model(torch.randn(2, 3, 8, 8))
     model.cuda()
@@ -52,7 +52,7 @@ def layers_peak(checkpointed: bool) -> int:
 
 
 def checkpointing() -> dict[str, Any]:
-    layers_peak(True)  # makes cuBLAS's workspaces, which stay
+    layers_peak(True)  # creates cuBLAS's workspaces, which are kept
     return {"peak": layers_peak(True), "peak_without": layers_peak(False)}
 
 

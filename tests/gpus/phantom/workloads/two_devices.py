@@ -1,4 +1,4 @@
-"""Two GPUs with memory of their own."""
+"""Two GPUs, each with its own memory."""
 
 from __future__ import annotations
 
