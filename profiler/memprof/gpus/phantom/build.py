@@ -23,7 +23,8 @@ from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_drive
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
 _SOURCES = Path(__file__).with_name("csrc")
-_OTHER_LIBRARIES = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})  # with their C files
+# With the beginning of the names of their C files; all other C files make up the preloaded library.
+_OTHER_LIBRARIES = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
@@ -158,11 +159,12 @@ def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> No
         command = (*compiler, *_FLAGS, *includes)
         for name, source in _generated(install).items():
             (built / name).write_text(source)
-        runtime = [str(path) for path in sorted(_SOURCES.glob("*.c")) if path.stem not in _OTHER_LIBRARIES.values()]
+        others = tuple(_OTHER_LIBRARIES.values())
+        runtime = [str(path) for path in sorted(_SOURCES.glob("*.c")) if not path.name.startswith(others)]
         _compile((*command, *runtime, str(built / "rest.c"), "-lpthread", "-ldl"), built / "libphantom.so")
         linked = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
         for name, stem in _OTHER_LIBRARIES.items():
-            sources = (str(_SOURCES / f"{stem}.c"), str(built / f"{stem}_rest.c"))
+            sources = (*map(str, sorted(_SOURCES.glob(f"{stem}*.c"))), str(built / f"{stem}_rest.c"))
             _compile((*command, f"-Wl,-soname,{name}", *sources, *linked), built / name)
         (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
         _keep(built, folder)

@@ -9,18 +9,16 @@
 static _Atomic bool opened[PHANTOM_MAX_DEVICES];
 static _Atomic bool loaded[PHANTOM_MAX_DEVICES][PHANTOM_CODES];
 
-static bool is_device(int device) { return device >= 0 && device < phantom_device_count(); }
-
 void phantom_open_context(int device) {
-    if (!is_device(device) || atomic_exchange(&opened[device], true)) return;
+    if (!phantom_is_device(device) || atomic_exchange(&opened[device], true)) return;
     phantom_keep_gpu();
     phantom_take(phantom_gpu_index(device), phantom_gpu_now()->context_bytes);
 }
 
-bool phantom_has_context(int device) { return is_device(device) && atomic_load(&opened[device]); }
+bool phantom_has_context(int device) { return phantom_is_device(device) && atomic_load(&opened[device]); }
 
 bool phantom_load_code(int device, phantom_code code) {
-    if (!is_device(device)) return true;
+    if (!phantom_is_device(device)) return true;
     phantom_open_context(device);
     if (atomic_exchange(&loaded[device][code], true)) return true;
     const phantom_gpu *gpu = phantom_gpu_now();

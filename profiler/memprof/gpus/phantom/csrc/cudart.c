@@ -34,7 +34,7 @@ cudaError_t phantom_require_device(void) {
 static cudaError_t check_device(int device) {
     cudaError_t error = phantom_require_device();
     if (error) return error;
-    return device >= 0 && device < phantom_device_count() ? cudaSuccess : phantom_error(cudaErrorInvalidDevice);
+    return phantom_is_device(device) ? cudaSuccess : phantom_error(cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceCount(int *count) {

@@ -45,7 +45,7 @@ static cudaMemPool_t pool_of(int device) {
 }
 
 cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device) {
-    if (device < 0 || device >= phantom_device_count()) return phantom_error(cudaErrorInvalidDevice);
+    if (!phantom_is_device(device)) return phantom_error(cudaErrorInvalidDevice);
     *pool = pool_of(device);
     return cudaSuccess;
 }

@@ -141,16 +141,15 @@ int phantom_device_count(void) {
     return device_count;
 }
 
-int phantom_gpu_index(int device) {
-    return device >= 0 && device < phantom_device_count() ? gpus_of_devices[device] : 0;
-}
+bool phantom_is_device(int device) { return device >= 0 && device < phantom_device_count(); }
+
+int phantom_gpu_index(int device) { return phantom_is_device(device) ? gpus_of_devices[device] : 0; }
 
 int phantom_current_device(void) { return current_device; }
 
 bool phantom_set_current_device(int device) {
-    if (device < 0 || device >= phantom_device_count()) return false;
-    current_device = device;
-    return true;
+    if (phantom_is_device(device)) current_device = device;
+    return phantom_is_device(device);
 }
 
 /* CUDA 13 dropped Maxwell, Pascal and Volta, its libraries too: release notes of CUDA 13.0. */

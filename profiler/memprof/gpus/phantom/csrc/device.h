@@ -1,6 +1,6 @@
 /* Which GPUs this process emulates, and which of them are CUDA's devices.
  *
- * A GPU has its index in the machine, as NVML counts. A device has CUDA's number for it, which differs where
+ * A GPU has its index in the machine, as NVML counts. A device has CUDA's number for it, which is another one if
  * CUDA_VISIBLE_DEVICES leaves out GPUs or orders them in another way.
  */
 #ifndef MEMPROF_DEVICE_H
@@ -19,7 +19,7 @@ typedef struct {
     int multiprocessors;
     size_t total_bytes;
     size_t context_bytes;
-    size_t kernels_bytes, cublas_bytes, cudnn_bytes; /* 0 if nobody measured them */
+    size_t kernels_bytes, cublas_bytes, cudnn_bytes; /* 0 if they were not measured */
     int l2_cache_bytes;
     int shared_memory_per_block_bytes;
     int shared_memory_per_block_optin_bytes;
@@ -37,6 +37,7 @@ typedef struct {
 const phantom_gpu *phantom_gpu_now(void); /* the GPU that this process emulates; all its GPUs are of this kind */
 int phantom_gpu_count(void);              /* 0 if MEMPROF_PHANTOM is missing or wrong */
 int phantom_device_count(void);           /* of the GPUs that CUDA_VISIBLE_DEVICES leaves */
+bool phantom_is_device(int device);
 int phantom_gpu_index(int device);        /* the GPU that a device is */
 int phantom_current_device(void);         /* of the calling thread */
 bool phantom_set_current_device(int device); /* false: there is no such device */

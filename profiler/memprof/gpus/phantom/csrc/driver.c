@@ -1,21 +1,16 @@
-/* The CUDA driver, libcuda.so.1: what PyTorch opens by name, and what its expandable segments and jiterator need.
+/* The CUDA driver, libcuda.so.1: what PyTorch opens by name, and what its jiterator and Triton need.
  *
  * cuInit, cuGetExportTable and cuGetProcAddress fail on purpose: then the CUDA runtimes that are linked statically
  * into cuDNN and NCCL find no device and do nothing.
  */
 #include <cuda.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
 #include "context.h"
 #include "cudart_stream.h"
 #include "device.h"
-#include "ledger.h"
 #include "refuse.h"
 #include "uuid.h"
 
@@ -52,11 +47,9 @@ CUresult cuDeviceGetCount(int *count) {
     return CUDA_SUCCESS;
 }
 
-static bool is_device(int device) { return device >= 0 && device < phantom_device_count(); }
-
 CUresult cuDeviceGet(CUdevice *device, int ordinal) {
     *device = ordinal;
-    return is_device(ordinal) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+    return phantom_is_device(ordinal) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
 /* The runtime's attributes have the driver's numbers. */
@@ -67,13 +60,13 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 }
 
 CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
-    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+    if (!phantom_is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     phantom_uuid(phantom_gpu_index(device), (unsigned char *)uuid->bytes);
     return CUDA_SUCCESS;
 }
 
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int *flags, int *active) {
-    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+    if (!phantom_is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     *flags = 0;
     *active = phantom_has_context(device);
     return CUDA_SUCCESS;
@@ -82,7 +75,7 @@ CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int *flags, int *a
 static CUcontext context_of(int device) { return (CUcontext)(uintptr_t)(0x1000 + 16 * device); }
 
 CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
-    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+    if (!phantom_is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     phantom_open_context(device);
     *context = context_of(device);
     return CUDA_SUCCESS;
@@ -132,101 +125,6 @@ CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdevi
     case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: return memcpy(data, &address, sizeof address), CUDA_SUCCESS;
     default: return phantom_refuse("cuPointerGetAttribute"), CUDA_ERROR_NOT_SUPPORTED;
     }
-}
-
-/* ---- virtual memory: addresses are reserved, memory is created and mapped to them (expandable segments) ---- */
-
-typedef struct {
-    size_t bytes;
-    int gpu;
-    _Atomic int holders; /* its creator, and each mapping */
-} physical;
-
-typedef struct mapping {
-    CUdeviceptr address;
-    physical *memory;
-    struct mapping *next;
-} mapping;
-
-static mapping *mappings;
-static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void release(physical *memory) {
-    if (atomic_fetch_sub(&memory->holders, 1) != 1) return;
-    phantom_give_back(memory->gpu, memory->bytes);
-    free(memory);
-}
-
-CUresult cuMemGetAllocationGranularity(size_t *bytes, const CUmemAllocationProp *properties,
-                                       CUmemAllocationGranularity_flags option) {
-    (void)properties, (void)option;
-    *bytes = PHANTOM_PAGE_BYTES;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemAddressReserve(CUdeviceptr *address, size_t bytes, size_t alignment, CUdeviceptr wish,
-                             unsigned long long flags) {
-    (void)wish, (void)flags;
-    *address = (CUdeviceptr)(uintptr_t)phantom_reserve(bytes, alignment);
-    return *address ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
-}
-
-CUresult cuMemAddressFree(CUdeviceptr address, size_t bytes) {
-    return phantom_unreserve((void *)(uintptr_t)address, bytes) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-}
-
-CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const CUmemAllocationProp *properties,
-                     unsigned long long flags) {
-    (void)flags;
-    int device = properties->location.id, gpu = phantom_gpu_index(device);
-    if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
-    phantom_open_context(device);
-    if (!phantom_take(gpu, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
-    physical *memory = malloc(sizeof *memory);
-    if (!memory) return phantom_give_back(gpu, bytes), CUDA_ERROR_OUT_OF_MEMORY;
-    *memory = (physical){bytes, gpu, 1};
-    *handle = (CUmemGenericAllocationHandle)(uintptr_t)memory;
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemRelease(CUmemGenericAllocationHandle handle) {
-    release((physical *)(uintptr_t)handle);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemMap(CUdeviceptr address, size_t bytes, size_t offset, CUmemGenericAllocationHandle handle,
-                  unsigned long long flags) {
-    (void)bytes, (void)offset, (void)flags;
-    mapping *added = malloc(sizeof *added);
-    if (!added) return CUDA_ERROR_OUT_OF_MEMORY;
-    physical *memory = (physical *)(uintptr_t)handle;
-    atomic_fetch_add(&memory->holders, 1);
-    pthread_mutex_lock(&mapping_lock);
-    *added = (mapping){address, memory, mappings};
-    mappings = added;
-    pthread_mutex_unlock(&mapping_lock);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemUnmap(CUdeviceptr address, size_t bytes) {
-    pthread_mutex_lock(&mapping_lock);
-    for (mapping **link = &mappings; *link;) {
-        mapping *found = *link;
-        if (found->address < address || found->address >= address + bytes) {
-            link = &found->next;
-            continue;
-        }
-        *link = found->next;
-        release(found->memory);
-        free(found);
-    }
-    pthread_mutex_unlock(&mapping_lock);
-    return CUDA_SUCCESS;
-}
-
-CUresult cuMemSetAccess(CUdeviceptr address, size_t bytes, const CUmemAccessDesc *access, size_t count) {
-    (void)address, (void)bytes, (void)access, (void)count;
-    return CUDA_SUCCESS;
 }
 
 /* ---- code that was compiled at run time (by PyTorch's jiterator, by Triton, by cuDNN): loaded, and never run ---- */

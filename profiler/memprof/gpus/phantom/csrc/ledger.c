@@ -97,8 +97,8 @@ static void remove_dead_processes(void) {
 
 static void claim_row(void) {
     for (int i = 0; i < PHANTOM_MAX_PROCESSES; i++) {
-        int64_t nobody = 0;
-        if (atomic_compare_exchange_strong(&page->processes[i].pid, &nobody, own_pid)) {
+        int64_t free_row = 0;
+        if (atomic_compare_exchange_strong(&page->processes[i].pid, &free_row, own_pid)) {
             own_row = &page->processes[i];
             for (int gpu = 0; gpu < PHANTOM_MAX_DEVICES; gpu++)
                 atomic_store(&own_row->peak_bytes[gpu], 0); /* of the process that had the row before */
