@@ -25,6 +25,7 @@ from memprof.experiments.max_batch.search import Limits, Target, find_max_batche
 from memprof.experiments.sweep import open_sweep
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Environment, MaxBatch, RunRecord, Source, Trial
+from memprof.report.labels import gpu_label
 from memprof.report.terminal.explain import explain_report, peak_report
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel
 from memprof.report.terminal.sweep import sweep_table
@@ -259,12 +260,11 @@ class track:  # noqa: N801  used as a function is
 
         explanation = self._region.stop(self._snapshot)
         source = Source.MEASURED if unknown_workspaces() is None else Source.EMULATED
-        gpu = torch.cuda.get_device_name(self._device)
-        phantom = " (phantom)" if source is Source.EMULATED else ""
+        gpu = gpu_label(torch.cuda.get_device_name(self._device), source)
         named = [type(self._model).__name__] if self._model is not None else []
         self._answer = TrackResult(
             explanation=explanation,
-            title=" · ".join([*named, *(type(o).__name__ for o in self._optimizers), gpu + phantom, source.value]),
+            title=" · ".join([*named, *(type(o).__name__ for o in self._optimizers), gpu, source.value]),
             source=source,
         )
 

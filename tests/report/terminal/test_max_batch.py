@@ -9,7 +9,8 @@ import pytest
 from rich.console import RenderableType
 
 from memprof.records import Accumulation, MaxBatch, MemoryFit, Source, Status, StopReason, Trial
-from memprof.report.terminal.max_batch import STOPS, does_not_fit, max_batch_panel, max_batch_table
+from memprof.report.labels import STOP_REASONS
+from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
 from memprof.units import GIB, MIB
 
 Show = Callable[[RenderableType, int], str]
@@ -84,7 +85,7 @@ def test_a_limit_is_labelled_as_such(answer: MaxBatch, show: Show) -> None:
 @pytest.mark.parametrize("stop", StopReason)
 def test_every_stop_has_words_that_tell_memory_from_the_rest(answer: MaxBatch, show: Show, stop: StopReason) -> None:
     shown = show(max_batch_panel(replace(answer, stopped_by=stop), 120), 120)
-    assert STOPS[stop] in shown
+    assert STOP_REASONS[stop] in shown
 
 
 def test_what_was_not_proven_is_not_said_to_be(answer: MaxBatch, show: Show) -> None:

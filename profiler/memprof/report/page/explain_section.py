@@ -16,6 +16,7 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import RunRecord
+from memprof.report.labels import level_meaning, part_name
 from memprof.report.page.chart_data import timeline_chart
 from memprof.report.page.charts import Chart
 from memprof.report.page.elements import (
@@ -35,7 +36,7 @@ from memprof.report.page.summary_section import what_ran
 from memprof.report.plots.build import timeline_picture
 from memprof.report.plots.colors import in_stack_order
 from memprof.report.terminal.columns import reason_of
-from memprof.report.terminal.explain import LEVEL_MEANINGS, part_name, short_lines, where
+from memprof.report.terminal.explain import short_lines, where
 from memprof.units import UNKNOWN, format_bytes
 
 MOST_BLOCKS = 25  # in the table; the note beneath it has the sum of the others
@@ -112,7 +113,7 @@ def memory_levels(explanation: Explanation, record: RunRecord) -> Bars:
 
 def _meaning(level: MemoryLevel) -> str:
     """What the level counts, and what it adds to the one below: ``torch.cuda.max_memory_reserved: 46.00 MiB more``."""
-    meaning = LEVEL_MEANINGS[level.name]
+    meaning = level_meaning(level.name)
     if not level.added_name:
         return meaning
     return f"{meaning}: {format_bytes(level.added_bytes, signed=True)} {part_name(level.added_name)}"

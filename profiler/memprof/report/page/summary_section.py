@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from memprof.records import MaxBatch, RunRecord, Source, Status
+from memprof.report.labels import SOURCE_MEANINGS, gpu_label
 from memprof.report.page.collect import ReportInputs
 from memprof.report.terminal.max_batch import does_not_fit, proof
-from memprof.report.terminal.sweep import MEANINGS
 from memprof.units import format_bytes, format_percent
 
 
@@ -57,11 +57,10 @@ def judge(inputs: ReportInputs) -> Verdict:
 
 def gpu_text(inputs: ReportInputs) -> str:
     """Return the page's GPU and its memory, or the names of several, with the word phantom where they are ones."""
-    phantom = " (phantom)" if inputs.source is Source.EMULATED else ""
     if len(inputs.gpus) > 1:
-        return f"{', '.join(str(gpu) for gpu in inputs.gpus)}{phantom}"
+        return gpu_label(", ".join(str(gpu) for gpu in inputs.gpus), inputs.source)
     memory = inputs.environment.gpu_total_bytes
-    name = f"{inputs.environment.gpu}{phantom}" if inputs.environment.gpu else "no GPU"
+    name = gpu_label(inputs.environment.gpu, inputs.source) if inputs.environment.gpu else "no GPU"
     return f"{name}, {format_bytes(memory)}" if memory else name
 
 
@@ -193,4 +192,4 @@ def _device(used_bytes: int | None, total_bytes: int | None, counts: str) -> Fac
 
 
 def _source(source: Source) -> Fact:
-    return Fact(name="Source", value=source.value, detail=MEANINGS[source].partition(": ")[2].removesuffix("."))
+    return Fact(name="Source", value=source.value, detail=SOURCE_MEANINGS[source])

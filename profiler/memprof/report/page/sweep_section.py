@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.records import MaxBatch, RunRecord, Source, Status
+from memprof.report.labels import ANALYTIC_ESTIMATE, part_name
 from memprof.report.page.chart_data import batch_chart, tries_chart
 from memprof.report.page.elements import (
     Bar,
@@ -21,9 +22,7 @@ from memprof.report.page.elements import (
 )
 from memprof.report.plots.build import batch_picture
 from memprof.report.terminal.columns import reason_of
-from memprof.report.terminal.explain import part_name
 from memprof.report.terminal.max_batch import does_not_fit, stopped_by
-from memprof.report.terminal.sweep import TEXTBOOK
 from memprof.results import row
 from memprof.units import format_bytes
 
@@ -130,7 +129,7 @@ def sweep_section(records: Sequence[RunRecord]) -> Section:
         *(() if analytic else (readings_table(records),)),
         breakdown_table(records),
     )
-    lead = () if analytic else (TEXTBOOK,)
+    lead = () if analytic else (ANALYTIC_ESTIMATE,)
     return Section(id="batches", title="Memory against batch size", lead=lead, parts=(*parts, breakdown_bars(records)))
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from memprof.breakdown.explanation import Explained, Explanation, Parts, PeakContext
 from memprof.errors import ConfigError, ResultError
 from memprof.records import Breakdown, RunRecord, Source, Status
+from memprof.report.labels import gpu_label
 from memprof.report.plots.axes import batch_axis, byte_axis
 from memprof.report.plots.colors import in_stack_order
 from memprof.report.plots.figures import (
@@ -266,9 +267,8 @@ def _heading(about: str, records: Sequence[RunRecord], *, analytic: bool = True,
     gpu = _shared(records, lambda record: record.environment.gpu)
     total_bytes = _shared(records, lambda record: record.environment.gpu_total_bytes)
     cudnn = _shared(records, lambda record: record.environment.cudnn_version)
-    phantom = " (phantom)" if first.source is Source.EMULATED else ""
     circumstances = (
-        f"{gpu}{phantom}" if gpu else None,
+        gpu_label(gpu, first.source) if gpu else None,
         format_bytes(total_bytes) if total_bytes else None,
         first.source.value,
         _shared(records, lambda record: record.optimizer),

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.records import RunRecord, Source, Status
+from memprof.report.labels import gpu_label, source_note
 from memprof.report.terminal import columns
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
-from memprof.report.terminal.sweep import MEANINGS
 from memprof.results.comparison import State, VariantResult, against_base
 from memprof.results.diff import Change, Comparison, Mismatch, Pair, figure_of
 from memprof.results.regression import Verdict
@@ -88,13 +88,12 @@ def _title(records: Sequence[RunRecord]) -> list[Text]:
     """The circumstances that all records share; what differs among them, a row or a line of its own says."""
     gpu = _shared(records, lambda record: record.environment.gpu)
     source = _shared(records, lambda record: record.source.value)
-    phantom = " (phantom)" if source == Source.EMULATED.value else ""
     total = _shared(records, lambda record: record.environment.gpu_total_bytes)
     torch = _shared(records, lambda record: record.environment.torch_version)
     cudnn = _shared(records, lambda record: record.environment.cudnn_version)
     named = [
         _shared(records, lambda record: record.model),
-        f"{gpu}{phantom}" if gpu else None,
+        gpu_label(str(gpu), str(source)) if gpu else None,
         source,
     ]
     circumstances = [
@@ -241,7 +240,7 @@ def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
 
 def _footer(records: Sequence[RunRecord]) -> list[Text]:
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
-    lines = [Text(MEANINGS[source], "dim") for source in dict.fromkeys(record.source for record in records)]
+    lines = [Text(source_note(source), "dim") for source in dict.fromkeys(record.source for record in records)]
     if unknown:
         text = f"workspace: unknown in {unknown} of {len(records)} rows; cuDNN gave no size, the peak may be higher."
         lines.append(Text(text))

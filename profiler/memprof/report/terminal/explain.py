@@ -12,9 +12,6 @@ from rich.text import Text
 
 from memprof.breakdown.attribution import find_differences, names_module
 from memprof.breakdown.explanation import (
-    CACHED,
-    CONTEXT,
-    ROUNDING,
     Block,
     Category,
     Difference,
@@ -24,27 +21,14 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import Source, Status
+from memprof.report.labels import level_meaning, part_name, source_note
 from memprof.report.terminal.address_spread import TITLE, error_bar_lines
 from memprof.report.terminal.columns import STATUS_STYLES
 from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
 from memprof.report.terminal.summary import down_to, module_grid
-from memprof.report.terminal.sweep import MEANINGS, record_title
+from memprof.report.terminal.sweep import record_title
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
-LEVEL_MEANINGS = {
-    "requested": "what the program asked for",
-    "allocated": "torch.cuda.max_memory_allocated",
-    "reserved": "torch.cuda.max_memory_reserved",
-    "device": "NVML, what nvidia-smi shows",
-    ROUNDING: "to blocks of 512 B, or whole segments",
-    CACHED: "in the allocator's segments, in no block",
-    CONTEXT: "CUDA itself: driver, libraries, kernels",
-}
-_NAMES = {
-    "device": "used on the device",
-    ROUNDING: "rounding",
-    Category.OPTIMIZER_STATE.value: "optimizer state",
-}
 _OF_SNAPSHOTS = (
     "From a snapshot, which says neither on what GPU it was taken nor which blocks are parameters: what is kept to its "
     "end is unknown, with the operator that made it."
@@ -107,7 +91,7 @@ def _parts(
     }
     for name, lines in sections.items():
         parts += [Text(name, "bold"), *lines, Text()] if lines else []
-    return [*parts, Text(MEANINGS[source] if source else _OF_SNAPSHOTS, "dim")]
+    return [*parts, Text(source_note(source) if source else _OF_SNAPSHOTS, "dim")]
 
 
 def peak_line(explanation: Explanation) -> Text:
@@ -134,21 +118,16 @@ def _place(moment: PeakContext) -> str:
     return where(replace(moment, step=None)) if moment.phase else where(moment)
 
 
-def part_name(name: str) -> str:
-    """Return a part's name in words: ``optimizer state``."""
-    return _NAMES.get(name, name.replace("_", " "))
-
-
 def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
     names, sizes, meanings = [], [], []
     for level in explanation.memory_levels:
         if level.added_name:
             names.append(f"+ {part_name(level.added_name)}")
             sizes.append(format_bytes(level.added_bytes))
-            meanings.append(LEVEL_MEANINGS.get(level.added_name, "by the time that NVML was asked"))
+            meanings.append(level_meaning(level.added_name))
         names.append(part_name(level.name))
         sizes.append(format_bytes(level.bytes))
-        meanings.append(LEVEL_MEANINGS[level.name])
+        meanings.append(level_meaning(level.name))
     taken = max(map(len, names)) + max(map(len, sizes)) + 4
     grid = Grid(
         stub=Column(heading="", cells=tuple(names), left=True),

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
 from memprof.experiments.memory_savers import MemorySaver, laid_out
-from memprof.records import RunRecord, Source
+from memprof.records import RunRecord
+from memprof.report.labels import gpu_label, source_note
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out
-from memprof.report.terminal.sweep import MEANINGS
 from memprof.units import UNKNOWN, format_bytes
 
 _CLIMB = "knobs by what they cost in speed, the cheapest first"
@@ -26,7 +26,7 @@ def fit_table(steps: Sequence[Step], memory: str, width: int = 80) -> Renderable
     """
     first = next(step.free for step in steps if step.free)
     parts: list[RenderableType] = [*_title(first, memory), Text(), *lay_out(_grid(steps, width), width), Text()]
-    return Group(*parts, Text(MEANINGS[first.source], "dim"), Text(), *verdict_lines(steps, memory))
+    return Group(*parts, Text(source_note(first.source), "dim"), Text(), *verdict_lines(steps, memory))
 
 
 def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
@@ -57,8 +57,8 @@ def _peaks(record: RunRecord | None) -> str:
 
 
 def _title(record: RunRecord, memory: str) -> list[Text]:
-    phantom = " (phantom)" if record.source is Source.EMULATED else ""
-    named = f"{record.model} · {record.environment.gpu}{phantom} · {record.source.value}"
+    gpu = gpu_label(str(record.environment.gpu), record.source)
+    named = f"{record.model} · {gpu} · {record.source.value}"
     asked = f"{record.optimizer or record.mode}, batch {record.batch_size}, to fit into {memory}"
     return [Text(named, "bold"), Text(asked), Text(f"torch {record.environment.torch_version}", "dim")]
 

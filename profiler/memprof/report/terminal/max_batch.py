@@ -9,23 +9,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from memprof.records import Accumulation, MaxBatch, Source, Status, StopReason
+from memprof.records import Accumulation, MaxBatch, Status, StopReason
+from memprof.report.labels import STOP_REASONS, gpu_label, source_note
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
-from memprof.report.terminal.sweep import MEANINGS
 from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
-STOPS = {
-    StopReason.MEMORY: "the GPU's memory",
-    StopReason.MEMORY_LIMIT: "the memory limit (set_per_process_memory_fraction)",
-    StopReason.GRID: "CUDA's limit of a kernel's grid, not memory",
-    StopReason.INDEXING: "32-bit indexing of a kernel, not memory",
-    StopReason.HOST_MEMORY: "the host's memory, not the GPU's",
-    StopReason.POINT_TIMEOUT: "timeout_seconds, not memory",
-    StopReason.ERROR: "an error, not memory",
-    StopReason.MAX: "nothing up to the batch size asked for (--max)",
-    StopReason.TIME: "the time limit of the search (--timeout)",
-}
 
 
 def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
@@ -36,7 +25,7 @@ def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
     for name, text in _lines(answer):
         table.add_row(name, text)
     panel = Panel(Group(_title(answer), table), padding=(0, 1), width=min(width, _WIDEST))
-    return Group(panel, Text(), *lay_out(_tries(answer, width), width), Text(), Text(MEANINGS[answer.source], "dim"))
+    return Group(panel, Text(), *lay_out(_tries(answer, width), width), Text(), Text(source_note(answer.source), "dim"))
 
 
 def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableType:
@@ -94,7 +83,7 @@ def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
     ]
     if (target := next((answer.target_batch for answer in ranked if answer.target_batch), None)) is not None:
         lines.append(f"{target.target_batch_size} is: micro-batch x accumulation steps, shown by a run.")
-    return [*lines, MEANINGS[first.source]]
+    return [*lines, source_note(first.source)]
 
 
 def does_not_fit(answer: MaxBatch) -> str:
@@ -112,8 +101,7 @@ def does_not_fit(answer: MaxBatch) -> str:
 
 
 def _title(answer: MaxBatch) -> Text:
-    phantom = " (phantom)" if answer.source is Source.EMULATED else ""
-    parts = (answer.model, answer.optimizer, f"{answer.gpu}{phantom}", answer.source.value)
+    parts = (answer.model, answer.optimizer, gpu_label(answer.gpu, answer.source), answer.source.value)
     return Text(" · ".join(part for part in parts if part), "bold")
 
 
@@ -151,7 +139,7 @@ def proof(answer: MaxBatch) -> str:
 
 def stopped_by(answer: MaxBatch) -> str:
     """Return what keeps the next batch size from training, and the error if that was one."""
-    return STOPS[answer.stopped_by] + _error_behind(answer)
+    return STOP_REASONS[answer.stopped_by] + _error_behind(answer)
 
 
 def _error_behind(answer: MaxBatch) -> str:
@@ -211,7 +199,7 @@ def _notes(answer: MaxBatch) -> list[str]:
     if answer.stopped_by is StopReason.MAX:
         said.append("nothing larger was tried (--max)")
     elif answer.stopped_by not in (StopReason.MEMORY, StopReason.MEMORY_LIMIT):
-        said.append(f"stopped by {STOPS[answer.stopped_by]}{_error_behind(answer)}")
+        said.append(f"stopped by {STOP_REASONS[answer.stopped_by]}{_error_behind(answer)}")
     if answer.confirmed not in (None, Status.OK):
         said.append(f"safe batch{_confirmation(answer)}")
     if answer.target_batch is not None and answer.target_batch.status is not Status.OK:

@@ -8,14 +8,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.gpus.monitor import GpuUse
-from memprof.records import Source
+from memprof.report.labels import MONITOR_MEANINGS, gpu_label
 from memprof.report.terminal.layout import GAPS, Column, Grid, cut, lay_out
 from memprof.units import UNKNOWN, format_bytes
 
-_MEANINGS = {
-    Source.MEASURED: "measured: NVML, as nvidia-smi counts; the peak is the highest of the samples.",
-    Source.EMULATED: "emulated: the phantom's own count; the peak is exact, between samples too.",
-}
 _BAR = 20  # cells
 _SHORTEST = 24  # cells that a name gets at least
 
@@ -26,7 +22,7 @@ def monitor_table(gpus: Sequence[GpuUse], watched: str, width: int = 80) -> Rend
     `watched` says how long that is.
     """
     sources = dict.fromkeys(gpu.source for gpu in gpus)
-    meanings = [Text(_MEANINGS[source], "dim") for source in sources]
+    meanings = [Text(f"{source.value}: {MONITOR_MEANINGS[source]}.", "dim") for source in sources]
     return Group(Text(watched, "bold"), Text(), *lay_out(_grid(gpus, width), width), Text(), *meanings)
 
 
@@ -49,9 +45,8 @@ def _grid(gpus: Sequence[GpuUse], width: int) -> Grid:
 
 
 def _rows(gpu: GpuUse) -> Iterator[tuple[str, ...]]:
-    phantom = " (phantom)" if gpu.source is Source.EMULATED else ""
     yield (
-        f"{gpu.index} {gpu.name}{phantom}",
+        f"{gpu.index} {gpu_label(gpu.name, gpu.source)}",
         format_bytes(gpu.used_bytes),
         _percent(gpu),
         format_bytes(gpu.peak_bytes),

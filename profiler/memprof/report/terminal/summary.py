@@ -11,11 +11,10 @@ from rich.text import Text
 
 from memprof.breakdown.explanation import Category
 from memprof.breakdown.module_summary import KnownParts, ModuleSummary, Shape, SummaryRow, add
+from memprof.report.labels import short_part_name, source_note
 from memprof.report.terminal.layout import Column, Grid, cut, lay_out
-from memprof.report.terminal.sweep import MEANINGS
 from memprof.units import UNKNOWN, format_bytes
 
-_HEADINGS: Mapping[str, str] = {"optimizer_state": "opt. state", "other_processes": "others"}
 _NOTHING: Mapping[str, str] = {"0 B": "dim", "0": "dim"}
 DEPTH = 3  # as torchinfo
 _SHORTEST = 16  # cells that a module's name gets at least
@@ -82,7 +81,7 @@ def module_grid(rows: Sequence[TreeRow], group: str, beside: Mapping[str, KnownP
     blank = ("",) * len(more)
     parts = [
         Column(
-            heading=_HEADINGS.get(name, name.replace("_", " ")),
+            heading=short_part_name(name),
             group=group,
             cells=tuple(format_bytes(row.get(name, 0)) for row in every),
             cell_styles=_NOTHING,
@@ -190,4 +189,4 @@ def _footer(summary: ModuleSummary, hidden: int) -> Iterator[str]:
         yield "The model does not run without real values, so shapes and activations are unknown."
     if summary.optimizer_in_backward:
         yield "The optimizer steps in backward: one gradient is there at a time, and the largest counts."
-    yield MEANINGS[summary.source]
+    yield source_note(summary.source)

@@ -14,20 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from memprof.records import RunRecord, Source, Status
+from memprof.report.labels import ANALYTIC_ESTIMATE, gpu_label, source_note
 from memprof.report.terminal import columns
 from memprof.report.terminal.layout import Column, Grid, lay_out, note_width
 from memprof.units import UNKNOWN, format_bytes
 
 SIDE_BY_SIDE_GAP = 2  # with less air than this, the breakdown stands below rather than beside
-TEXTBOOK = (
-    "The analytic total is the textbook sum over shapes and dtypes. A peak also holds library workspaces "
-    "(cuBLAS, cuDNN), temporaries and rounding to 512 bytes, and need not hold every category at once."
-)
-MEANINGS: Mapping[Source, str] = {
-    Source.MEASURED: "measured: PyTorch's and the driver's own counters on the GPU.",
-    Source.EMULATED: "emulated: PyTorch's own counters on a phantom GPU, whose kernels do not run.",
-    Source.ANALYTIC: "analytic: from shapes and dtypes alone; no GPU, real or phantom, took part.",
-}
 
 
 def sweep_table(records: Sequence[RunRecord], width: int = 80) -> RenderableType:
@@ -74,8 +66,7 @@ def _alike_table(records: Sequence[RunRecord], width: int) -> RenderableType:
 def record_title(record: RunRecord) -> list[Text]:
     """Return what ran where, and the circumstances, on two lines."""
     environment = record.environment
-    phantom = " (phantom)" if record.source is Source.EMULATED else ""
-    gpu = f"{environment.gpu}{phantom}" if environment.gpu else None
+    gpu = gpu_label(environment.gpu, record.source) if environment.gpu else None
     total = environment.gpu_total_bytes
     circumstances = (
         record.precision,
@@ -130,7 +121,7 @@ def _footer(records: Sequence[RunRecord]) -> list[Text]:
     source = records[0].source
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     retried = sum(record.reading is not None and record.reading.allocation_retries > 0 for record in records)
-    lines = [MEANINGS[source]] if source is Source.ANALYTIC else [TEXTBOOK, MEANINGS[source]]
+    lines = [source_note(source)] if source is Source.ANALYTIC else [ANALYTIC_ESTIMATE, source_note(source)]
     footer = [Text(line, "dim") for line in lines]
     if unknown:
         higher = "cuDNN gave no size, so the true peak may be higher."

@@ -8,7 +8,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.experiments.verify import Row, Verification
-from memprof.records import Environment, Source
+from memprof.records import Environment
+from memprof.report.labels import gpu_label
 from memprof.report.terminal.layout import Column, Grid, lay_out
 from memprof.units import UNKNOWN
 
@@ -31,8 +32,7 @@ def verification_table(found: Verification, width: int = 80) -> RenderableType:
 
 
 def _side(side: Environment) -> str:
-    phantom = " (phantom)" if side.source is Source.EMULATED else ""
-    return f"{side.gpu}{phantom} · {side.source.value}"
+    return f"{gpu_label(str(side.gpu), side.source)} · {side.source.value}"
 
 
 def _versions(card: Environment) -> str:
