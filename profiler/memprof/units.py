@@ -36,10 +36,10 @@ def unit_of(size_bytes: int) -> tuple[str, int]:
 
 
 def format_percent(value: float | None, *, signed: bool = True) -> str:
-    """Return a percentage with one decimal, or ``-`` where it is unknown."""
+    """Return a percentage with one decimal and thousands separators, or ``-`` if it is unknown."""
     if value is None:
         return UNKNOWN
-    return f"{value:+.1f} %" if signed else f"{value:.1f} %"
+    return f"{value:+,.1f} %" if signed else f"{value:,.1f} %"
 
 
 def parse_bytes(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
-from memprof.report.terminal.compare import check_report
+from memprof.report.terminal.check import check_report
 from memprof.results import load_alike
 from memprof.results.diff import compare_results
 from memprof.results.regression import Regression, Verdict, check_results, parse_limit

@@ -9,7 +9,7 @@ from typing import Any
 from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
-from memprof.report.terminal.compare import diff_table
+from memprof.report.terminal.diff import diff_table
 from memprof.results import load_alike
 from memprof.results.diff import FIGURES, Comparison, Pair, compare_results
 

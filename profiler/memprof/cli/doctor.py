@@ -15,7 +15,7 @@ from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.self_test import run_self_test
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from memprof.gpus.real import list_real_gpus
-from memprof.report.terminal.sweep import CheckRow, doctor_table
+from memprof.report.terminal.doctor import CheckRow, doctor_table
 
 
 def run(json: bool) -> ExitCode:

@@ -9,7 +9,7 @@ from memprof.errors import ExitCode
 from memprof.gpus.catalog import GpuSpec, load_catalog
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.gpus.select import runnable_gpus
-from memprof.report.terminal.sweep import GpuRow, gpus_table
+from memprof.report.terminal.gpus import GpuRow, gpus_table
 
 # The catalog's figures that have a column, and its field.
 _SHOWN = {

@@ -25,7 +25,7 @@ LEVEL_MEANINGS: Mapping[str, str] = {
     "allocated": "torch.cuda.max_memory_allocated",
     "reserved": "torch.cuda.max_memory_reserved",
     "device": "NVML, what nvidia-smi shows",
-    ROUNDING: "blocks are multiples of 512 B, or whole segments",
+    ROUNDING: "to blocks of 512 B, or whole segments",
     CACHED: "cached by the allocator, unused",
     CONTEXT: "CUDA itself: driver, libraries, kernels",
 }
@@ -37,7 +37,7 @@ STOP_REASONS: Mapping[StopReason, str] = {
     StopReason.HOST_MEMORY: "host memory, not GPU memory",
     StopReason.POINT_TIMEOUT: "timeout_seconds, not memory",
     StopReason.ERROR: "an error, not memory",
-    StopReason.MAX: "--max; nothing larger was tried",
+    StopReason.MAX: "the limit that you set (--max)",
     StopReason.TIME: "the time limit of the search (--timeout)",
 }
 _LATER = "when NVML was read, after the peak"

@@ -100,7 +100,7 @@ def test_a_key_sorts_by_number_the_largest_first_and_what_is_unknown_last(open_p
         assert table.locator("th[aria-sort=none]").count() == table.locator("th[aria-sort]").count() - 1
         column = [row.locator("td").nth(6).inner_text() for row in table.locator("tbody tr").all()]
         assert column[-2:] == ["-", "-"]
-        known = [float(text.removesuffix(" %")) for text in column[:-2]]
+        known = [float(text.removesuffix(" %").replace(",", "")) for text in column[:-2]]
         assert known == sorted(known, reverse=order == "descending")
         assert len(set(known)) > 1
 

@@ -62,7 +62,7 @@ def test_an_edge_that_is_not_proven_is_not_called_the_largest(
 def test_what_does_not_fit_is_told_with_what_it_takes(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
     verdict = of_search(replace(max_batch, largest_batch_size=0, smallest_footprint_bytes=100 * 1024**3, trials=()))
     assert verdict.fits is Fits.NO
-    assert "batch 1 takes 100.00 GiB" in verdict.headline
+    assert "batch 1 needs 100.00 GiB" in verdict.headline
     assert "Safe batch" not in values(verdict)
 
 

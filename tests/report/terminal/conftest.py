@@ -1,5 +1,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from memprof.records import (
     Status,
     StepReading,
 )
+from memprof.results import Manifest, Result
+from memprof.results.diff import Comparison, compare_results
 from tests.samples import sample_environment
 
 MIB = 1024**2
@@ -111,3 +114,28 @@ def sweep(make_record: Callable[..., RunRecord]) -> Sequence[RunRecord]:
     records[5] = replace(records[5], status=Status.KILLED, reading=None, error=killed)
     records[11] = replace(records[11], status=Status.OOM, error=OUT_OF_MEMORY)
     return records
+
+
+@pytest.fixture
+def comparison(make_record: Callable[..., RunRecord]) -> Comparison:
+    rows = [make_record("sgd", 0, 64), make_record("sgd", 0, 256), make_record("adam", 2, 64)]
+    grown = make_record("adam", 4, 64)
+    killed = replace(rows[1], status=Status.OOM)
+    return compare_results(
+        save_as("results/mnist_mlp/20261122-014200", *rows),
+        save_as("results/mnist_mlp/20261123-014200", rows[0], killed, grown, make_record("adam", 2, 256)),
+    )
+
+
+def save_as(path: str, *records: RunRecord, **changes: Any) -> Result:
+    """A finished sweep at `path`; `changes` are of its environment."""
+    manifest = Manifest(
+        name="mnist_mlp",
+        fingerprint="abc",
+        config={"steps": len(records)},
+        environment=replace(records[0].environment, **changes),
+        command=("memprof",),
+        points_planned=3,
+        started="2026-11-22T01:42:00Z",
+    )
+    return Result(path=Path(path), manifest=manifest, records=records)

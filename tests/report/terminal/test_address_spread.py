@@ -1,4 +1,4 @@
-"""The error bar as a terminal shows it, at 80 and 120 columns."""
+"""The address spread as a terminal shows it, at 80 and 120 columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = S
     )
 
 
-BAR = AddressSpread(
+SPREAD = AddressSpread(
     runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
     acted_out=(
         run(AddressPolicy.DRIVER, 101, 120),
@@ -40,23 +40,23 @@ BAR = AddressSpread(
 )
 
 
-def shown(bar: AddressSpread, show: Show, width: int) -> str:
-    report = show(explain_report(replace(sample_explained(), address_spread=bar), 0, 1, width), width)
-    return report[report.index("Error bar") :]
+def shown(found: AddressSpread, show: Show, width: int) -> str:
+    report = show(explain_report(replace(sample_explained(), address_spread=found), 0, 1, width), width)
+    return report[report.index("Address spread") :]
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_whole_bar(width: int, show: Show, snapshot: SnapshotAssertion) -> None:
-    text = shown(BAR, show, width)
+def test_address_spread_looks_as_agreed(width: int, show: Show, snapshot: SnapshotAssertion) -> None:
+    text = shown(SPREAD, show, width)
     assert max(map(len, text.splitlines())) <= width
     assert text == snapshot
 
 
-def test_without_moves_it_says_why_nothing_was_acted_out(show: Show) -> None:
-    text = shown(replace(BAR, acted_out=()), show, 120)
-    assert "not acted out" in text
+def test_address_spread_without_requests_is_not_simulated(show: Show) -> None:
+    text = shown(replace(SPREAD, acted_out=()), show, 120)
+    assert "not simulated" in text
     assert "before PyTorch 2.12" not in text
 
 
-def test_nobody_who_did_not_ask_sees_one(show: Show) -> None:
-    assert "Error bar" not in show(explain_report(sample_explained(), 0, 1, 80), 80)
+def test_explain_report_without_address_spread_has_no_section(show: Show) -> None:
+    assert "Address spread" not in show(explain_report(sample_explained(), 0, 1, 80), 80)

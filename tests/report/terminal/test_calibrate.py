@@ -36,7 +36,7 @@ def found() -> Calibration:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_parts_look_as_agreed_and_sum_to_the_last_line(
+def test_calibration_table_looks_as_agreed(
     width: int, found: Calibration, show: Show, snapshot: SnapshotAssertion
 ) -> None:
     table: RenderableType = calibration_table(found)
@@ -45,12 +45,12 @@ def test_the_parts_look_as_agreed_and_sum_to_the_last_line(
     assert shown == snapshot
 
 
-def test_what_is_emulated_says_so(found: Calibration, show: Show) -> None:
+def test_calibration_table_if_emulated_says_so(found: Calibration, show: Show) -> None:
     shown = show(calibration_table(replace(found, source=Source.EMULATED)), 80)
     assert "emulated" in shown
     assert "measured" not in shown
 
 
-def test_that_the_whole_gpu_was_counted_is_said(found: Calibration, show: Show) -> None:
-    assert "what was new on the whole GPU" in show(calibration_table(replace(found, of_process=False)), 120)
+def test_calibration_table_says_if_the_whole_gpu_was_counted(found: Calibration, show: Show) -> None:
+    assert "what was added on the whole GPU" in show(calibration_table(replace(found, of_process=False)), 120)
     assert "whole GPU" not in show(calibration_table(found), 120)

@@ -17,13 +17,13 @@ Show = Callable[[RenderableType, int], str]
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_whole_report(show: Show, width: int, snapshot: SnapshotAssertion) -> None:
+def test_explain_report_looks_as_agreed(show: Show, width: int, snapshot: SnapshotAssertion) -> None:
     shown = show(explain_report(sample_explained(), None, 5, width), width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown == snapshot
 
 
-def test_a_run_without_an_explanation_has_its_reason(show: Show) -> None:
+def test_explain_report_without_explanation_has_the_reason(show: Show) -> None:
     explained = sample_explained()
     record = replace(explained.record, status=Status.ERROR, error="forward of step 1: ValueError: mine", reading=None)
     shown = show(explain_report(replace(explained, record=record, explanation=None, differences=()), 2, 5, 80), 80)
@@ -31,7 +31,7 @@ def test_a_run_without_an_explanation_has_its_reason(show: Show) -> None:
     assert "From requested" not in shown
 
 
-def test_a_peak_without_a_config_has_no_analytic_column(show: Show) -> None:
+def test_peak_report_without_config_has_no_analytic_column(show: Show) -> None:
     explanation = sample_explained().explanation
     assert explanation is not None
     shown = show(peak_report(explanation, "my loop", None, 80), 80)
@@ -40,12 +40,12 @@ def test_a_peak_without_a_config_has_no_analytic_column(show: Show) -> None:
     assert "snapshot" in shown
 
 
-def test_lines_are_as_long_as_telling_them_apart_needs() -> None:
+def test_short_lines_keep_a_folder_only_for_equal_names() -> None:
     lines = ["/a/models/net.py:3", "/b/train.py:9", "/c/other/net.py:3", None]
     assert short_lines(lines) == ["models/net.py:3", "train.py:9", "other/net.py:3", "-"]
 
 
-def test_a_long_reason_is_whole_and_no_wider_than_the_terminal(show: Show) -> None:
+def test_explain_report_wraps_a_long_reason(show: Show) -> None:
     explained = sample_explained()
     reason = "cuDNN workspace of convolution_backward 36.75 MiB, cuBLASLt workspace 32.00 MiB and 11 more"
     differences = [replace(row, reason=reason) if row.name == "workspace" else row for row in explained.differences]
@@ -54,7 +54,7 @@ def test_a_long_reason_is_whole_and_no_wider_than_the_terminal(show: Show) -> No
     assert reason in " ".join(shown.split())
 
 
-def test_a_block_is_titled_with_its_module_unless_its_name_says_it(show: Show) -> None:
+def test_peak_report_names_the_module_of_a_block_once(show: Show) -> None:
     explanation = sample_explained().explanation
     assert explanation is not None
     shown = show(peak_report(explanation, "my loop", None, 120, most_blocks=40), 120)

@@ -58,89 +58,89 @@ def answer() -> MaxBatch:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-def test_the_panel_has_the_whole_answer_at_every_width(answer: MaxBatch, show: Show, width: int) -> None:
+def test_max_batch_panel_is_whole_at_every_width(answer: MaxBatch, show: Show, width: int) -> None:
     shown = show(max_batch_panel(replace(answer, target_batch=WAY), width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     flat = " ".join(shown.replace("│", " ").split())
     for text in (
         "torchvision:resnet50 · adam · rtx-4090 (phantom) · emulated",
         "282 trains, 283 does not",
-        "safe batch 225 (0.8 x the largest, rounded down): two steps and an evaluation pass ran",
+        "safe batch 225 (80 %; verified with two steps plus evaluation)",
         "at 80 % of memory 186",
-        "40.00 MiB left free",
-        "300.00 MiB + 80.00 MiB a sample, within 9.00 MiB",
-        "4096 = micro-batch 128 x 32 accumulation steps: ok",
+        "headroom 40.00 MiB",
+        "≈ 300.00 MiB + 80.00 MiB × batch (±9.00 MiB)",
+        "4,096 = micro-batch 128 × 32 accumulation steps: ok",
         "3 in 0.8 s, 1 more for the batch at 80 %",
         "backward of step 2",
     ):
         assert text in flat
 
 
-def test_a_limit_is_labelled_as_such(answer: MaxBatch, show: Show) -> None:
+def test_max_batch_panel_and_table_name_the_memory_limit(answer: MaxBatch, show: Show) -> None:
     limited = replace(answer, memory_limit_bytes=16 * GIB, stopped_by=StopReason.MEMORY_LIMIT)
     assert "16.00 GiB of 24.00 GiB (set_per_process_memory_fraction)" in show(max_batch_panel(limited, 120), 120)
-    assert "at most 16.00 GiB (set_per_process_memory_fraction)" in show(max_batch_table([limited], 120), 120)
+    assert "limited to 16.00 GiB (set_per_process_memory_fraction)" in show(max_batch_table([limited], 120), 120)
 
 
 @pytest.mark.parametrize("stop", StopReason)
-def test_every_stop_has_words_that_tell_memory_from_the_rest(answer: MaxBatch, show: Show, stop: StopReason) -> None:
+def test_max_batch_panel_has_words_for_every_stop_reason(answer: MaxBatch, show: Show, stop: StopReason) -> None:
     shown = show(max_batch_panel(replace(answer, stopped_by=stop), 120), 120)
     assert STOP_REASONS[stop] in shown
 
 
-def test_what_was_not_proven_is_not_said_to_be(answer: MaxBatch, show: Show) -> None:
+def test_max_batch_panel_says_if_not_verified(answer: MaxBatch, show: Show) -> None:
     bounded = replace(answer, verified=False, stopped_by=StopReason.MAX, trials=answer.trials[:2])
     assert "282 trains; nothing larger was tried" in show(max_batch_panel(bounded, 120), 120)
     late = replace(answer, verified=False, stopped_by=StopReason.TIME, confirmed=None)
     shown = show(max_batch_panel(late, 120), 120)
     assert "not verified" in shown
-    assert "evaluation pass" not in shown
+    assert "evaluation" not in shown
 
 
-def test_the_table_ranks_by_the_largest_batch_and_keeps_what_does_not_fit(answer: MaxBatch, show: Show) -> None:
+def test_max_batch_table_ranks_and_keeps_gpus_that_do_not_fit(answer: MaxBatch, show: Show) -> None:
     large = replace(answer, gpu="h200", largest_batch_size=1715, gpu_total_bytes=140 * GIB)
     none = replace(answer, gpu="t4", largest_batch_size=0, fit=None, free_bytes=None, smallest_footprint_bytes=30 * GIB)
     shown = show(max_batch_table([none, answer, large], 100), 100)
     rows = [line.split()[0] for line in shown.splitlines() if line.lstrip().startswith(("h200", "rtx", "t4"))]
     assert rows == ["h200", "rtx-4090", "t4"]
-    assert "does not fit t4: batch 1 takes 30.00 GiB" in shown
+    assert "does not fit on t4: batch 1 needs 30.00 GiB" in shown
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_the_table_has_all_that_the_panel_says_in_numbers(answer: MaxBatch, show: Show, width: int) -> None:
+def test_max_batch_table_is_whole_at_every_width(answer: MaxBatch, show: Show, width: int) -> None:
     late = replace(answer, gpu="t4", batch_size_at_80_percent_memory=None, confirmed=None, stopped_by=StopReason.TIME)
     shown = show(max_batch_table([replace(answer, target_batch=WAY), late], width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     flat = " ".join(shown.split())
-    for text in ("at 80 %", "186", "225", "4096 is", "128 x 32", "40.00 MiB", "300.00 MiB", "80.00 MiB"):
+    for text in ("at 80 %", "186", "225", "for 4,096", "128 × 32", "40.00 MiB", "300.00 MiB", "80.00 MiB"):
         assert text in flat
     assert "stopped by the time limit of the search" in flat
-    assert "two steps and an evaluation pass of it ran" in flat
+    assert "verified with two steps plus evaluation" in flat
     rows = [line.split() for line in shown.splitlines() if line.split()[:1] == ["t4"]]
     assert "-" in rows[0]  # not found is not a number
 
 
-def test_a_table_of_80_cells_leaves_out_the_tries_rather_than_a_figure(answer: MaxBatch, show: Show) -> None:
-    narrow, wide = (show(max_batch_table([answer, answer], width), width) for width in (70, 120))
+def test_max_batch_table_if_narrow_leaves_out_the_trials(answer: MaxBatch, show: Show) -> None:
+    narrow, wide = (show(max_batch_table([answer, answer], width), width) for width in (72, 120))
     assert ("trials" in narrow, "trials" in wide) == (False, True)
     assert narrow.splitlines()[0].split() == [
-        *("GPU", "memory", "largest", "safe", "at", "80", "%", "fixed", "a", "sample", "left", "free")
+        *("GPU", "memory", "largest", "safe", "at", "80", "%", "fixed", "per", "sample", "headroom")
     ]
 
 
-def test_a_row_says_what_did_not_run(answer: MaxBatch, show: Show) -> None:
+def test_max_batch_table_notes_runs_that_failed(answer: MaxBatch, show: Show) -> None:
     way = replace(WAY, status=Status.OOM)
     failed = replace(answer, confirmed=Status.OOM, target_batch=way)
     shown = show(max_batch_table([failed, answer], 160), 160)
-    assert "safe batch: two steps and an evaluation pass ended with oom; target batch 4096 = micro-batch 128" in shown
+    assert "safe batch: two steps plus evaluation ended with oom; target batch 4,096 = micro-batch 128" in shown
 
 
-def test_a_model_that_does_not_fit_is_said_with_its_footprint_and_the_memory(answer: MaxBatch) -> None:
+def test_does_not_fit_names_the_need_and_the_memory(answer: MaxBatch) -> None:
     none = replace(answer, largest_batch_size=0, smallest_footprint_bytes=30 * GIB)
     assert does_not_fit(none) == (
-        "torchvision:resnet50 does not fit rtx-4090: batch 1 takes 30.00 GiB of device memory "
-        "(emulated, with the CUDA context), and it has 24.00 GiB"
+        "torchvision:resnet50 does not fit on rtx-4090: batch 1 needs 30.00 GiB of GPU memory "
+        "(emulated, CUDA context included), and the GPU has 24.00 GiB"
     )
     unknown = replace(none, smallest_footprint_bytes=None, memory_limit_bytes=GIB, trials=answer.trials[-1:])
-    assert "takes more than 24.00 GiB" in does_not_fit(unknown)
+    assert "needs more than 24.00 GiB" in does_not_fit(unknown)
     assert "the memory limit is 1.00 GiB" in does_not_fit(unknown)

@@ -51,19 +51,19 @@ GPUS = (
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_gpus_look_as_agreed(show: Show, snapshot: SnapshotAssertion, width: int) -> None:
+def test_monitor_table_looks_as_agreed(show: Show, snapshot: SnapshotAssertion, width: int) -> None:
     assert show(monitor_table(GPUS, "2026-11-25 12:00:00 UTC · 3 samples in 0:02 min", width), width) == snapshot
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
-def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(show: Show, width: int) -> None:
+def test_monitor_table_fits_the_width_uncut(show: Show, width: int) -> None:
     shown = show(monitor_table(GPUS, "now", width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     figures = ("18.00 GiB", "23.00 GiB", "24.00 GiB", "17.00 GiB", "22.00 GiB", "75 %", "509.00 MiB", "2.00 GiB", "0 B")
     assert [text for text in (*figures, "measured", "emulated", "4194303") if text not in shown] == []
 
 
-def test_the_bar_is_as_full_as_the_gpu(show: Show) -> None:
+def test_monitor_table_bar_is_as_full_as_the_gpu(show: Show) -> None:
     shown = show(monitor_table(GPUS, "now", 120), 120)
     bars = [line.count("█") for line in shown.splitlines() if "░" in line]
     assert bars == [15, 0, 0]  # of 20
@@ -71,7 +71,7 @@ def test_the_bar_is_as_full_as_the_gpu(show: Show) -> None:
     assert "█" * 20 in show(monitor_table([full], "now", 120), 120)
 
 
-def test_each_source_is_explained_where_it_is_shown(show: Show) -> None:
+def test_monitor_table_explains_only_the_shown_sources(show: Show) -> None:
     assert "highest of the samples" not in show(monitor_table(GPUS[1:], "now"), 80)
     assert "between samples too" not in show(monitor_table(GPUS[:1], "now"), 80)
     unknown = show(monitor_table([replace(GPUS[0], used_bytes=None, peak_bytes=None)], "now", 120), 120)

@@ -75,21 +75,21 @@ def summary() -> ModuleSummary:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_a_summary_looks_as_agreed(summary: ModuleSummary, show: Show, snapshot: SnapshotAssertion, width: int) -> None:
+def test_summary_tree_looks_as_agreed(
+    summary: ModuleSummary, show: Show, snapshot: SnapshotAssertion, width: int
+) -> None:
     assert show(summary_tree(summary, width=width), width) == snapshot
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
-def test_no_line_is_wider_than_the_terminal_and_no_figure_is_cut(
-    summary: ModuleSummary, show: Show, width: int
-) -> None:
+def test_summary_tree_fits_the_width_uncut(summary: ModuleSummary, show: Show, width: int) -> None:
     shown = show(summary_tree(summary, width=width), width)
     assert max(len(line) for line in shown.splitlines()) <= width
     figures = ("32x128x30000", "8,472,576", "84.00 MiB", "32.32 MiB", "64.64 MiB", "520 B", "468.75 MiB", "552.75 MiB")
     assert [text for text in figures if text not in shown] == []
 
 
-def test_a_category_of_which_there_is_nothing_has_no_column(summary: ModuleSummary, show: Show) -> None:
+def test_summary_tree_leaves_out_empty_categories(summary: ModuleSummary, show: Show) -> None:
     assert "buffers" in show(summary_tree(summary, width=200), 200)
     bare = tuple(replace(item, parts={**item.parts, Category.BUFFERS: 0}) for item in summary.rows)
     shown = show(summary_tree(replace(summary, rows=bare), width=200), 200)
@@ -97,10 +97,10 @@ def test_a_category_of_which_there_is_nothing_has_no_column(summary: ModuleSumma
     assert "opt. state" in shown
 
 
-def test_deeper_modules_are_counted_and_not_shown(summary: ModuleSummary, show: Show) -> None:
+def test_summary_tree_counts_hidden_modules(summary: ModuleSummary, show: Show) -> None:
     shown = show(summary_tree(summary, depth=1, width=200), 200)
     assert "norm: LayerNorm" not in shown
-    assert "4 modules lie deeper" in shown
+    assert "4 modules hidden; use --depth 2" in shown
     assert [item.path for item in down_to(summary.rows, 1)] == ["", "tokens", "encoder", "head"]
     assert re.search(r"└─ head: Linear", shown)
     alone = show(summary_tree(summary, depth=0, width=200), 200)
@@ -108,7 +108,7 @@ def test_deeper_modules_are_counted_and_not_shown(summary: ModuleSummary, show: 
     assert "8,472,576" in alone
 
 
-def test_what_is_unknown_is_a_dash_and_said_below(summary: ModuleSummary, show: Show) -> None:
+def test_summary_tree_shows_unknown_as_a_dash(summary: ModuleSummary, show: Show) -> None:
     unknown = {Category.ACTIVATIONS: None}
     rows = tuple(replace(item, calls=(), parts={**item.parts, **unknown}) for item in summary.rows)
     unseen = replace(summary, rows=rows, outside_parts={**summary.outside_parts, **unknown})
@@ -118,7 +118,7 @@ def test_what_is_unknown_is_a_dash_and_said_below(summary: ModuleSummary, show: 
     assert "with input and target (64.00 KiB): -\n" in shown
 
 
-def test_frozen_parameters_are_told_apart(summary: ModuleSummary, show: Show) -> None:
+def test_summary_tree_counts_trainable_parameters(summary: ModuleSummary, show: Show) -> None:
     assert "trainable" not in show(summary_tree(summary, width=200), 200).splitlines()[3]
     frozen = (replace(summary.rows[0], trainable_parameters=792_576), *summary.rows[1:])
     shown = show(summary_tree(replace(summary, rows=frozen), width=200), 200)
@@ -126,15 +126,15 @@ def test_frozen_parameters_are_told_apart(summary: ModuleSummary, show: Show) ->
     assert "8,472,576 parameters, 792,576 trainable, 7,680,000 not" in shown
 
 
-def test_an_optimizer_in_backward_is_said(summary: ModuleSummary, show: Show) -> None:
-    assert "one gradient is there at a time" in show(summary_tree(replace(summary, optimizer_in_backward=True)), 80)
+def test_summary_tree_notes_an_optimizer_in_backward(summary: ModuleSummary, show: Show) -> None:
+    assert "one gradient exists at a time" in show(summary_tree(replace(summary, optimizer_in_backward=True)), 80)
 
 
 @pytest.mark.parametrize(
     ("shapes", "text"),
     [((), "-"), (((),), "scalar"), (((4, 10),), "4x10"), (((4, 10), (2,), ()), "4x10 +2"), (((0, 3),), "0x3")],
 )
-def test_shapes_are_written_as_torch_orders_them(shapes: tuple[tuple[int, ...], ...], text: str) -> None:
+def test_format_shapes_keeps_the_order_of_torch(shapes: tuple[tuple[int, ...], ...], text: str) -> None:
     assert format_shapes(shapes) == text
 
 
@@ -155,12 +155,12 @@ def explained() -> tuple[list[ModuleRow], Mapping[str, int]]:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_modules_of_an_explanation_have_the_same_tree(
+def test_module_grid_of_an_explanation_looks_as_agreed(
     explained: tuple[list[ModuleRow], Mapping[str, int]], show: Show, snapshot: SnapshotAssertion, width: int
 ) -> None:
     rows, outside = explained
     shown = show(Group(*lay_out(module_grid(rows, "emulated", {"no module": outside}, width), width)), width)
     assert shown == snapshot
-    (last,) = (line for line in shown.splitlines() if line.startswith("in all"))
+    (last,) = (line for line in shown.splitlines() if line.startswith("total"))
     sizes = [parse_bytes(text) for text in re.findall(r"[\d.]+ [KM]iB", last)]
     assert sum(sizes) == pytest.approx(sum(rows[0].parts.values()) + sum(outside.values()), rel=1e-4)

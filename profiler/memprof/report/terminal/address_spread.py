@@ -1,4 +1,4 @@
-"""The error bar of one point for a terminal: requested, allocated and reserved under several orders of addresses."""
+"""The address spread of one point: requested, allocated and reserved under several orders of addresses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread,
 from memprof.report.terminal.layout import Column, Grid, lay_out
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
-TITLE = "Error bar: the same point, the driver's addresses in other orders"
-_OF_THIS = "ties as this PyTorch breaks them, on phantoms"
-_OF_OLDER = "ties broken by address, as before PyTorch 2.12, acted out"
+TITLE = "Address spread: the same point with the driver's addresses in other orders"
+_OF_THIS = "tie-breaking of this PyTorch, on phantoms"
+_OF_OLDER = "tie-breaking by address, as before PyTorch 2.12, simulated"
 
 
-def error_bar_lines(bar: AddressSpread, width: int) -> list[Text]:
-    """Return the spread of each figure over the runs and over what was acted out, and what ended otherwise."""
-    rows = [(_OF_THIS, figure, bar.spread(figure)) for figure in FIGURES]
-    rows += [(_OF_OLDER, figure, bar.acted_out_spread(figure)) for figure in FIGURES if bar.acted_out]
+def address_spread_lines(found: AddressSpread, width: int) -> list[Text]:
+    """Return the spread of each figure over the runs and the simulations, and the runs that ended differently."""
+    rows = [(_OF_THIS, figure, found.spread(figure)) for figure in FIGURES]
+    rows += [(_OF_OLDER, figure, found.acted_out_spread(figure)) for figure in FIGURES if found.acted_out]
     spreads = [spread for _, _, spread in rows]
     grid = Grid(
         stub=Column(heading="", cells=tuple(figure for _, figure, _ in rows), left=True),
@@ -30,8 +30,8 @@ def error_bar_lines(bar: AddressSpread, width: int) -> list[Text]:
         ),
         sections=tuple(section for section, _, _ in rows),
     )
-    notes = [*(_ended(run, bar) for run in bar.ended_otherwise), *_not_acted_out(bar)]
-    policies = ", ".join(run.policy.value for run in bar.runs)
+    notes = [*(_ended(run, found) for run in found.ended_otherwise), *_not_simulated(found)]
+    policies = ", ".join(run.policy.value for run in found.runs)
     return [*lay_out(grid, width), *(Text(note, "dim") for note in (f"orders: {policies}", *notes))]
 
 
@@ -46,11 +46,11 @@ def _percent(spread: Spread | None) -> str:
     return f"{share:.3f} %" if 0 < share < 0.05 else format_percent(share, signed=False)
 
 
-def _ended(run: AddressRun, bar: AddressSpread) -> str:
-    how = "acted out, " if run in bar.acted_out else ""
-    return f"{run.policy.value}: {how}ended with {run.status.value}, so it does not count"
+def _ended(run: AddressRun, found: AddressSpread) -> str:
+    how = "simulated, " if run in found.acted_out else ""
+    return f"{run.policy.value}: {how}ended with {run.status.value}, so it is not counted"
 
 
-def _not_acted_out(bar: AddressSpread) -> Iterator[str]:
-    if not bar.acted_out:
-        yield "ties broken by address: not acted out, for want of a whole run under PyTorch's own allocator settings"
+def _not_simulated(found: AddressSpread) -> Iterator[str]:
+    if not found.acted_out:
+        yield "tie-breaking by address: not simulated; needs a finished run with default allocator settings"

@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from memprof.records import RunRecord, Status
+from memprof.report.figures import (
+    BUFFERS,
+    CATEGORIES,
+    DIFFERENCE,
+    ESTIMATE,
+    NVML_USED,
+    PEAK,
+    PHASE_PEAKS,
+    RESERVED,
+    Figure,
+    bytes_of,
+    difference_percent,
+    has_tiny_estimate,
+)
 from memprof.report.terminal.layout import Column
-from memprof.results import row
-from memprof.units import UNKNOWN, format_bytes, format_percent
+from memprof.results.diff import figure_of
+from memprof.units import format_bytes, format_percent
 
-# Only colours that can be read on a light and on a dark background.
+# Only colors that can be read on a light and on a dark background.
 STATUS_STYLES: Mapping[str, str] = {
     "ok": "dim",
     "oom": "bold magenta",
@@ -17,60 +31,63 @@ STATUS_STYLES: Mapping[str, str] = {
 }
 
 
+def figure_column(records: Sequence[RunRecord], figure: Figure, group: str, heading: str = "") -> Column:
+    """Return one figure of each record under `group`, the peak in bold."""
+    return Column(
+        heading=heading or figure.short_heading,
+        group=group,
+        cells=tuple(format_bytes(bytes_of(record, figure)) for record in records),
+        style="bold" if figure is PEAK else "",
+    )
+
+
+def finished_column(
+    records: Sequence[RunRecord | None], figure: Figure, group: str, heading: str = "", style: str = ""
+) -> Column:
+    """Return the same for a comparison: the peak of a run that did not end is unknown there."""
+    cells = tuple(format_bytes(figure_of(record, figure.key)) for record in records)
+    return Column(heading=heading or figure.short_heading, group=group, cells=cells, style=style)
+
+
 def categories(records: Sequence[RunRecord]) -> list[Column]:
-    """Return the analytic columns, the total last; buffers only where there are any."""
-    names = {
-        "parameters": "parameters_bytes",
-        "buffers": "buffers_bytes",
-        "gradients": "gradients_bytes",
-        "opt. state": "optimizer_state_bytes",
-        "input": "input_bytes",
-        "activations": "activations_bytes",
-        "total": "analytic_total_bytes",
-    }
-    if not any(record.breakdown and record.breakdown.buffers_bytes for record in records):
-        del names["buffers"]
-    return _bytes_columns(records, "analytic", names)
+    """Return the analytic columns, the estimate last; buffers only if there are any."""
+    buffered = any(record.breakdown and record.breakdown.buffers_bytes for record in records)
+    shown = [figure for figure in (*CATEGORIES, ESTIMATE) if figure is not BUFFERS or buffered]
+    return [figure_column(records, figure, "analytic") for figure in shown]
 
 
 def readings(records: Sequence[RunRecord], *, phases: bool) -> list[Column]:
-    """Return the columns that a device's counters filled; with `phases`, each one's peak too."""
+    """Return the columns that a device's counters filled; with `phases`, the peak of each phase too."""
     source = records[0].source.value
-    reserved = {"reserved": "peak_reserved_bytes", "NVML": "nvml_used_bytes"}
+    rest = [figure_column(records, figure, source) for figure in (RESERVED, NVML_USED)]
     if not phases:
-        return _bytes_columns(records, source, {"peak": "peak_allocated_bytes", **reserved})
-    by_phase = {name: f"{name}_peak_bytes" for name in ("forward", "backward", "optimizer")}
-    ran = {name: key for name, key in by_phase.items() if any(row(record)[key] for record in records)}
-    peaks = _bytes_columns(records, f"{source} peak", {**ran, "highest": "peak_allocated_bytes"})
-    return [*peaks, *_bytes_columns(records, source, reserved)]
-
-
-def _bytes_columns(records: Sequence[RunRecord], group: str, names: Mapping[str, str]) -> list[Column]:
-    rows = [row(record) for record in records]
-    return [
-        Column(
-            heading=heading,
-            group=group,
-            cells=tuple(_format_cell(cells[key]) for cells in rows),
-            style="bold" if key == "peak_allocated_bytes" else "",
-        )
-        for heading, key in names.items()
-    ]
-
-
-def _format_cell(value: object) -> str:
-    return format_bytes(value) if isinstance(value, int) else UNKNOWN
+        return [figure_column(records, PEAK, source), *rest]
+    ran = [figure for figure in PHASE_PEAKS if any(bytes_of(record, figure) for record in records)]
+    peaks = [figure_column(records, figure, f"{source} peak") for figure in ran]
+    return [*peaks, figure_column(records, PEAK, f"{source} peak", "highest"), *rest]
 
 
 def differences(records: Sequence[RunRecord]) -> list[Column]:
-    """Return the peak less the analytic total, in bytes and in per cent of that total, both signed."""
+    """Return the peak minus the estimate, in bytes and in per cent, both signed.
+
+    A percentage of a tiny estimate is left blank, and the column left out if no record has another one.
+    """
     sizes = tuple(format_bytes(record.difference_bytes, signed=True) for record in records)
-    percents = tuple(format_percent(record.difference_percent).removesuffix(" %") for record in records)
-    group = "peak less total"
-    return [
-        Column(heading="bytes", group=group, cells=sizes),
-        Column(heading="percent", group=group, cells=percents),
-    ]
+    found = [Column(heading="bytes", group=DIFFERENCE.heading, cells=sizes)]
+    if all(difference_percent(record) is None for record in records):
+        return found
+    percents = tuple(_percent(record) for record in records)
+    return [*found, Column(heading="percent", group=DIFFERENCE.heading, cells=percents)]
+
+
+def blank_percents(records: Sequence[RunRecord]) -> bool:
+    """Say whether `differences` leaves some percentages blank and shows others."""
+    tiny = [has_tiny_estimate(record) for record in records if record.difference_percent is not None]
+    return any(tiny) and not all(tiny)
+
+
+def _percent(record: RunRecord) -> str:
+    return "" if has_tiny_estimate(record) else format_percent(record.difference_percent).removesuffix(" %")
 
 
 def status(records: Sequence[RunRecord]) -> Column:
@@ -80,12 +97,12 @@ def status(records: Sequence[RunRecord]) -> Column:
 
 
 def notes(records: Sequence[RunRecord]) -> dict[int, str]:
-    """Return why each row failed, by its place. Of rows in a run with one reason, the last one says so."""
+    """Return why each row failed, by its place; of consecutive rows with one reason, only the last has the note."""
     reasons = [reason_of(record) for record in records]
     keys = [*((record.optimizer, reason) for record, reason in zip(records, reasons, strict=True)), None]
     return {place: reason for place, reason in enumerate(reasons) if reason and keys[place] != keys[place + 1]}
 
 
 def reason_of(record: RunRecord) -> str:
-    """Return why the record failed, on one line; empty where it did not."""
+    """Return why the record failed, on one line; empty if it did not."""
     return "" if record.status is Status.OK or not record.error else " ".join(record.error.split())

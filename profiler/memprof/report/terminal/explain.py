@@ -21,17 +21,17 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import Source, Status
-from memprof.report.labels import level_meaning, part_name, source_note
-from memprof.report.terminal.address_spread import TITLE, error_bar_lines
+from memprof.report.labels import level_meaning, ordinal, part_name, source_note
+from memprof.report.terminal.address_spread import TITLE, address_spread_lines
 from memprof.report.terminal.columns import STATUS_STYLES
+from memprof.report.terminal.header import title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
 from memprof.report.terminal.summary import down_to, module_grid
-from memprof.report.terminal.sweep import record_title
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
 _OF_SNAPSHOTS = (
-    "From a snapshot, which says neither on what GPU it was taken nor which blocks are parameters: what is kept to its "
-    "end is unknown, with the operator that made it."
+    "From a snapshot. It names neither the GPU nor the parameters: blocks that are kept to its end are reported as "
+    "unknown, with the operator that allocated them."
 )
 _BAR = 24  # cells
 _OF_MODULES = (
@@ -45,10 +45,10 @@ _OF_MODULES = (
 
 
 def explain_report(explained: Explained, depth: int | None, most_blocks: int, width: int = 80) -> RenderableType:
-    """Return the whole answer; where nothing ran, the title and the reason alone."""
+    """Return the whole answer; if nothing ran, only the title and the reason."""
     record, explanation = explained.record, explained.explanation
-    asked = f"{record.optimizer or record.mode}, batch {record.batch_size}"
-    head: list[RenderableType] = [*record_title(record), Text(asked)]
+    asked = f"{record.optimizer or record.mode}, batch {record.batch_size:,}"
+    head: list[RenderableType] = [*title_lines([record]), Text(asked)]
     if record.status is not Status.OK:
         reason = f"ended with {record.status.value}: {record.error}"
         head.append(Text(reason, STATUS_STYLES[record.status.value]))
@@ -56,7 +56,7 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         return Group(*head)
     parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
     if explained.address_spread is not None:
-        bar = [Text(TITLE, "bold"), *error_bar_lines(explained.address_spread, width), Text()]
+        bar = [Text(TITLE, "bold"), *address_spread_lines(explained.address_spread, width), Text()]
         parts = [*parts[:-1], *bar, parts[-1]]  # what the figures' source means stays last
     return Group(*head, *parts)
 
@@ -64,9 +64,9 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
 def peak_report(
     explanation: Explanation, title: str, source: Source | None, width: int = 80, most_blocks: int = 10
 ) -> RenderableType:
-    """Return the same of a peak that no config stands behind, so without the analytic figures.
+    """Return the same for a peak without a config, so without analytic figures.
 
-    `source` is ``None`` where it is not known, as of somebody's snapshot.
+    `source` is ``None`` if it is unknown, as in a snapshot.
     """
     differences = find_differences(explanation, None)
     return Group(Text(title, "bold"), *_parts(explanation, differences, source, (2, most_blocks), width))
@@ -83,11 +83,11 @@ def _parts(
     heading = source.value if source else "snapshot"
     parts: list[RenderableType] = [Text(), peak_line(explanation), Text()]
     sections = {
-        "From requested to the device": _ladder(explanation, heading, width),
-        "What the peak is made of": _categories(explanation, differences, heading, width),
-        "Module by module, at the peak": _modules(explanation, depth, heading, width),
-        f"The {most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
-        "Other high points": _moments(explanation, width),
+        "From requested bytes to GPU memory": _levels(explanation, heading, width),
+        "What the peak consists of": _categories(explanation, differences, heading, width),
+        "Modules at the peak": _modules(explanation, depth, heading, width),
+        f"{most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
+        "Other peaks": _peaks(explanation, width),
     }
     for name, lines in sections.items():
         parts += [Text(name, "bold"), *lines, Text()] if lines else []
@@ -103,7 +103,7 @@ def peak_line(explanation: Explanation) -> Text:
 
 
 def where(moment: PeakContext) -> str:
-    """Return a moment's place in words: ``backward of step 2, in layer4.0.conv1 (convolution_backward)``."""
+    """Return the place of a peak in words: ``backward of step 2, in layer4.0.conv1 (convolution_backward)``."""
     if moment.step is None and moment.phase is None:
         return "the time before the first step"
     phase = moment.phase.value.replace("_", " ") if moment.phase else "the time between phases"
@@ -118,7 +118,7 @@ def _place(moment: PeakContext) -> str:
     return where(replace(moment, step=None)) if moment.phase else where(moment)
 
 
-def _ladder(explanation: Explanation, source: str, width: int) -> list[Text]:
+def _levels(explanation: Explanation, source: str, width: int) -> list[Text]:
     names, sizes, meanings = [], [], []
     for level in explanation.memory_levels:
         if level.added_name:
@@ -186,10 +186,10 @@ def _modules(explanation: Explanation, depth: int | None, source: str, width: in
     if not explanation.modules or not any(row.parts for row in explanation.modules):
         return []
     rows = [replace(row, parts=_folded(row.parts)) for row in down_to(explanation.modules, depth)]
-    grid = module_grid(rows, source, {"outside the modules": _folded(explanation.outside_parts)}, width)
+    grid = module_grid(rows, source, {"outside modules": _folded(explanation.outside_parts)}, width)
     hidden = len(explanation.modules) - len(rows)
-    deeper = [Text(f"{hidden} modules lie deeper than --depth {depth}", "dim")] if hidden else []
-    return [*lay_out(grid, width), *deeper]
+    deeper = f"{hidden} modules hidden; use --depth {(depth or 0) + 1}"
+    return [*lay_out(grid, width), *([Text(deeper, "dim")] if hidden else [])]
 
 
 def _folded(parts: Parts) -> Parts:
@@ -206,7 +206,7 @@ def _blocks(explanation: Explanation, most: int, width: int) -> list[Text]:
     categories = [part_name(block.category.value) for block in shown]
     lines = short_lines([block.line for block in shown])
     if rest:
-        names.append(f"{len(rest):,} smaller ones")
+        names.append(f"{len(rest):,} smaller blocks")
         cells.append(format_bytes(sum(block.block_bytes for block in rest)))
         categories.append("")
         lines.append("")
@@ -215,14 +215,14 @@ def _blocks(explanation: Explanation, most: int, width: int) -> list[Text]:
         Column(heading="category", cells=tuple(categories), left=True),
     ]
     if set(lines) - {UNKNOWN, ""}:
-        columns.append(Column(heading="asked for at", cells=tuple(lines), left=True, style="dim"))
+        columns.append(Column(heading="allocated at", cells=tuple(lines), left=True, style="dim"))
     room = max(width - sum(column.width + 1 for column in columns), 24)
     stub = Column(heading="block", cells=tuple(_cut(name, room) for name in names), left=True)
     return lay_out(Grid(stub=stub, columns=tuple(columns), sections=("",) * len(names)), width)
 
 
 def _titled(block: Block) -> str:
-    """The block's name, with its module where the name does not begin with it."""
+    """The block's name, with its module unless the name begins with it."""
     if not block.module or names_module(block.name, block.module):
         return block.name
     return f"{block.module}: {block.name}"
@@ -245,11 +245,13 @@ def short_lines(lines: Sequence[str | None]) -> list[str]:
     return shown
 
 
-def _moments(explanation: Explanation, width: int) -> list[Text]:
+def _peaks(explanation: Explanation, width: int) -> list[Text]:
     steps = [(f"step {moment.step}", moment) for moment in explanation.steps]
-    following = [(f"{place}. next", moment) for place, moment in enumerate(explanation.next_moments, start=2)]
+    following = [
+        (f"{ordinal(place)} highest", moment) for place, moment in enumerate(explanation.next_moments, start=2)
+    ]
     named = [*steps, *following]
-    sections = ["highest of each step"] * len(steps) + ["next highest places"] * len(following)
+    sections = ["peak of each step"] * len(steps) + ["next highest peaks"] * len(following)
     sizes = [format_bytes(moment.allocated_bytes) for _, moment in named]
     below = [
         format_bytes(moment.allocated_bytes - explanation.peak.allocated_bytes, signed=True) for _, moment in named
@@ -260,7 +262,7 @@ def _moments(explanation: Explanation, width: int) -> list[Text]:
         stub=Column(heading="", cells=tuple(name for name, _ in named), left=True),
         columns=(
             Column(heading="allocated", cells=tuple(sizes), style="bold"),
-            Column(heading="to the peak", cells=tuple(below), cell_styles={"0 B": "dim"}),
+            Column(heading="vs peak", cells=tuple(below), cell_styles={"0 B": "dim"}),
             Column(heading="where", cells=tuple(_cut(place, width - taken) for place in places), left=True),
         ),
         sections=tuple(sections),

@@ -1,4 +1,4 @@
-"""The table of `memprof fit`: each knob with what it saved, and the set at the end."""
+"""The table of `memprof fit`: each setting with what it saved, and the set at the end."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from memprof.report.labels import gpu_label, source_note
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out
 from memprof.units import UNKNOWN, format_bytes
 
-_CLIMB = "knobs by what they cost in speed, the cheapest first"
-_DESCENT = "without one knob of the set, the costliest first"
+_ADDING = "settings by cost in speed, the cheapest first"
+_REMOVING = "removing one setting at a time, the costliest first"
 
 
 def fit_table(steps: Sequence[Step], memory: str, width: int = 80) -> RenderableType:
-    """Return the steps with their peaks and what each saved, and the cheapest set that fits, or that none does.
+    """Return the steps with their peaks and what each saved, and the cheapest set that fits, if any.
 
     `memory` says what the config was to fit into.
     """
@@ -30,23 +30,23 @@ def fit_table(steps: Sequence[Step], memory: str, width: int = 80) -> Renderable
 
 
 def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
-    """Return the answer: the set that fits and the run that shows it, or the smallest footprint reached."""
+    """Return the answer: the set that fits and the run that verified it, or the smallest footprint found."""
     best = cheapest_of(steps)
     if best is not None and best.within is not None:
         peaks = _peaks(best.within)
         count = len(best.within.reading.steps) if best.within.reading else 0
-        shown = f"shown by a run of {count} steps in {memory}: {peaks}"
-        return [Text(f"fits: {names_of(best.savers) or 'as it is configured'}", "bold green"), Text(shown)]
+        verified = f"verified by {count} steps limited to {memory}: {peaks}"
+        return [Text(f"fits: {names_of(best.savers) or 'as configured'}", "bold green"), Text(verified)]
     smallest = smallest_of(steps)
     if smallest is None:
-        return [Text(f"does not fit into {memory}, and no run got to its end", "bold red")]
-    reached = f"the smallest footprint reached is {_peaks(smallest.free)}"
-    knobs = names_of(smallest.savers) or "the config as it is"
-    return [Text(f"does not fit into {memory}: {reached}, with {knobs}", "bold red")]
+        return [Text(f"does not fit into {memory}; no run finished", "bold red")]
+    settings = names_of(smallest.savers) or "as configured"
+    reached = f"the smallest footprint found is {_peaks(smallest.free)} ({settings})"
+    return [Text(f"does not fit into {memory}: {reached}", "bold red")]
 
 
 def names_of(savers: Sequence[MemorySaver]) -> str:
-    """Return the knobs that are left when `savers` are laid out."""
+    """Return the settings that are left when `savers` are laid out."""
     left = laid_out(savers)
     return ", ".join(saver.name for saver in savers if saver.settings[0] in left)
 
@@ -59,7 +59,7 @@ def _peaks(record: RunRecord | None) -> str:
 def _title(record: RunRecord, memory: str) -> list[Text]:
     gpu = gpu_label(str(record.environment.gpu), record.source)
     named = f"{record.model} · {gpu} · {record.source.value}"
-    asked = f"{record.optimizer or record.mode}, batch {record.batch_size}, to fit into {memory}"
+    asked = f"{record.optimizer or record.mode}, batch {record.batch_size:,}, to fit into {memory}"
     return [Text(named, "bold"), Text(asked), Text(f"torch {record.environment.torch_version}", "dim")]
 
 
@@ -70,7 +70,7 @@ def _grid(steps: Sequence[Step], width: int) -> Grid:
     grid = Grid(
         stub=Column(heading="", cells=tuple(step.added for step in steps)),
         columns=(*peaks, *reserved, *_seconds(steps), result),
-        sections=tuple(_DESCENT if step.left_out else _CLIMB for step in steps),
+        sections=tuple(_REMOVING if step.left_out else _ADDING for step in steps),
         notes=_notes(steps),
     )
     if grid.width(GAPS[-1]) <= width:
@@ -79,7 +79,7 @@ def _grid(steps: Sequence[Step], width: int) -> Grid:
 
 
 def _notes(steps: Sequence[Step]) -> dict[int, str]:
-    """Why a knob failed, or what it costs in speed: of knobs with one cost the first says so."""
+    """Why a setting failed, or what it costs in speed: of several with one cost, only the first has the note."""
     notes = {place: step.reason or step.cost for place, step in enumerate(steps) if not step.left_out or step.reason}
     return {place: note for place, note in notes.items() if note and note != notes.get(place - 1)}
 
@@ -105,5 +105,5 @@ def _result(step: Step) -> str:
     if step.reason is not None:
         return "fails"
     if step.left_out:
-        return "spared" if step.kept else "needed"
-    return "fits" if step.fits else "kept" if step.kept else "no use"
+        return "not needed" if step.kept else "needed"
+    return "fits" if step.fits else "kept" if step.kept else "no effect"

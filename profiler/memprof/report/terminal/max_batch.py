@@ -9,34 +9,38 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from memprof.records import Accumulation, MaxBatch, Status, StopReason
+from memprof.records import Accumulation, MaxBatch, MemoryFit, Status, StopReason
 from memprof.report.labels import STOP_REASONS, gpu_label, source_note
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
+_UNDER_80 = "largest batch under 80 % of GPU memory"
+_VERIFIED = "two steps plus evaluation"
 
 
 def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
-    """Return the answer for one GPU: the largest batch and its proof, the safe one, the fit, and every try."""
+    """Return the answer for one GPU: the largest batch and how it was verified, the safe one, and every trial."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, text in _lines(answer):
         table.add_row(name, text)
     panel = Panel(Group(_title(answer), table), padding=(0, 1), width=min(width, _WIDEST))
-    return Group(panel, Text(), *lay_out(_tries(answer, width), width), Text(), Text(source_note(answer.source), "dim"))
+    return Group(
+        panel, Text(), *lay_out(_trials(answer, width), width), Text(), Text(source_note(answer.source), "dim")
+    )
 
 
 def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableType:
     """Return the answers for several GPUs, the one with the largest batch first.
 
-    Where not all columns fit into `width` cells, the number of trials is left out first.
+    If not all columns fit into `width` cells, the number of trials is left out first.
     """
     ranked = sorted(answers, key=lambda answer: (-answer.largest_batch_size, answer.gpu_total_bytes or 0))
     first = ranked[0]
     shown = _ranked_columns(ranked)
-    notes = {row: "; ".join(said) for row, answer in enumerate(ranked) if (said := _notes(answer))}
+    notes = {row: "; ".join(noted) for row, answer in enumerate(ranked) if (noted := _notes(answer))}
     grids = [
         Grid(
             stub=Column(heading="GPU", cells=tuple(answer.gpu for answer in ranked)),
@@ -50,6 +54,39 @@ def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableT
     return Group(*lay_out(grid, width), Text(), *(Text(line, "dim") for line in _meanings(ranked)))
 
 
+def does_not_fit(answer: MaxBatch) -> str:
+    """Return one line: how much the smallest batch needs, and how much memory there is."""
+    smallest, cap = answer.multiple_of, answer.memory_limit_bytes
+    needed, taken = answer.smallest_footprint_bytes, answer.trials[-1].device_bytes if answer.trials else None
+    if answer.stopped_by is StopReason.TIME:
+        return f"{answer.model} on {answer.gpu}: the time limit was reached before a batch size was found that trains"
+    needs = format_bytes(needed) if needed else f"more than {format_bytes(taken)}"
+    has = f"the memory limit is {format_bytes(cap)}" if cap else f"the GPU has {format_bytes(answer.gpu_total_bytes)}"
+    return (
+        f"{answer.model} does not fit on {answer.gpu}: batch {smallest:,} needs {needs} of GPU memory "
+        f"({answer.source.value}, CUDA context included), and {has}"
+    )
+
+
+def proof(answer: MaxBatch) -> str:
+    """Return how the largest batch was verified."""
+    largest = answer.largest_batch_size
+    if answer.verified:
+        return f"{largest:,} trains, {largest + answer.multiple_of:,} does not"
+    return f"{largest:,} trains; nothing larger was tried" if answer.stopped_by is StopReason.MAX else "not verified"
+
+
+def stopped_by(answer: MaxBatch) -> str:
+    """Return what keeps the next batch size from training, and the error if that was one."""
+    return STOP_REASONS[answer.stopped_by] + _error_text(answer)
+
+
+def fit_formula(fit: MemoryFit) -> str:
+    """Return the fitted line as a formula: ``300.00 MiB + 80.00 MiB × batch (±9.00 MiB)``."""
+    fixed, sample = format_bytes(fit.fixed_bytes), format_bytes(fit.bytes_per_sample)
+    return f"{fixed} + {sample} × batch (±{format_bytes(fit.residual_bytes)})"
+
+
 def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
     cells = {
         "memory": [format_bytes(answer.gpu_total_bytes) for answer in ranked],
@@ -58,46 +95,32 @@ def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
         "at 80 %": [_at_80(answer) for answer in ranked],
         **_target_cells(ranked),
         "fixed": [format_bytes(answer.fit.fixed_bytes if answer.fit else None) for answer in ranked],
-        "a sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
-        "left free": [format_bytes(answer.free_bytes) for answer in ranked],
+        "per sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
+        "headroom": [format_bytes(answer.free_bytes) for answer in ranked],
         "trials": [str(len(answer.trials) + len(answer.more_trials)) for answer in ranked],
     }
     return [Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()]
 
 
 def _target_cells(ranked: Sequence[MaxBatch]) -> dict[str, list[str]]:
-    """The micro-batch and the accumulation steps that give the target batch, where one was asked for."""
+    """The micro-batch and the accumulation steps that give the target batch, if one was asked for."""
     sizes = {answer.target_batch.target_batch_size for answer in ranked if answer.target_batch}
     ways = [answer.target_batch for answer in ranked]
     return {
-        f"{size} is": [f"{way.micro_batch_size} x {way.steps}" if way else UNKNOWN for way in ways] for size in sizes
+        f"for {size:,}": [f"{way.micro_batch_size:,} × {way.steps:,}" if way else UNKNOWN for way in ways]
+        for size in sizes
     }
 
 
 def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
-    first = ranked[0]
-    ran = "; two steps and an evaluation pass of it ran" if any(a.confirmed is Status.OK for a in ranked) else ""
+    verified = f"; verified with {_VERIFIED}" if any(a.confirmed is Status.OK for a in ranked) else ""
     lines = [
-        f"safe: eight tenths of the largest, rounded down{ran}.",
-        "at 80 %: the largest whose reserved memory and context stay below 80 % of the memory.",
+        f"safe: 80 % of the largest, rounded down{verified}.",
+        f"at 80 %: {_UNDER_80}, CUDA context included.",
     ]
     if (target := next((answer.target_batch for answer in ranked if answer.target_batch), None)) is not None:
-        lines.append(f"{target.target_batch_size} is: micro-batch x accumulation steps, shown by a run.")
-    return [*lines, source_note(first.source)]
-
-
-def does_not_fit(answer: MaxBatch) -> str:
-    """Return one line: what the smallest batch takes and what there is."""
-    smallest, cap = answer.multiple_of, answer.memory_limit_bytes
-    needed, taken = answer.smallest_footprint_bytes, answer.trials[-1].device_bytes if answer.trials else None
-    if answer.stopped_by is StopReason.TIME:
-        return f"{answer.model} on {answer.gpu}: the time was up before a batch size was found that trains"
-    takes = format_bytes(needed) if needed else f"more than {format_bytes(taken)}"
-    room = f"the memory limit is {format_bytes(cap)}" if cap else f"it has {format_bytes(answer.gpu_total_bytes)}"
-    return (
-        f"{answer.model} does not fit {answer.gpu}: batch {smallest} takes {takes} of device memory "
-        f"({answer.source.value}, with the CUDA context), and {room}"
-    )
+        lines.append(f"for {target.target_batch_size:,}: micro-batch × accumulation steps, verified by a run.")
+    return [*lines, source_note(ranked[0].source)]
 
 
 def _title(answer: MaxBatch) -> Text:
@@ -105,68 +128,52 @@ def _title(answer: MaxBatch) -> Text:
     return Text(" · ".join(part for part in parts if part), "bold")
 
 
-def _lines(answer: MaxBatch) -> list[tuple[str, str]]:
+def _lines(answer: MaxBatch) -> list[tuple[str, str | Text]]:
     memory = format_bytes(answer.gpu_total_bytes)
     if answer.memory_limit_bytes is not None:
         memory = f"{format_bytes(answer.memory_limit_bytes)} of {memory} (set_per_process_memory_fraction)"
-    lines = [
-        ("largest batch", f"{answer.largest_batch_size}  ({proof(answer)})"),
+    lines: list[tuple[str, str | Text]] = [
+        ("largest batch", Text.assemble((f"{answer.largest_batch_size:,}", "bold"), f"  ({proof(answer)})")),
+        ("safe batch", f"{answer.safe_batch_size:,}  ({'; '.join(_safety(answer))})"),
         ("stopped by", stopped_by(answer)),
-        ("safe batch", f"{answer.safe_batch_size}  (0.8 x the largest, rounded down){_confirmation(answer)}"),
-        ("at 80 % of memory", f"{_at_80(answer)}  (the largest whose reserved memory and context stay below it)"),
-        ("memory", f"{memory}, {format_bytes(answer.free_bytes)} left free at the largest batch"),
+        ("at 80 % of memory", f"{_at_80(answer)}  ({_UNDER_80})"),
+        ("memory", f"{memory}; headroom {format_bytes(answer.free_bytes)} at the largest batch"),
     ]
     if answer.fit is not None:
-        fit = answer.fit
-        near = f"within {format_bytes(fit.residual_bytes)}"
-        lines.append(
-            ("fit", f"{format_bytes(fit.fixed_bytes)} + {format_bytes(fit.bytes_per_sample)} a sample, {near}")
-        )
+        lines.append(("allocated", f"≈ {fit_formula(answer.fit)}"))
     if answer.target_batch is not None:
         lines.append(("target batch", _accumulated(answer.target_batch)))
     seconds = sum(done.seconds for done in answer.trials)
-    beside = f", {len(answer.more_trials)} more for the batch at 80 %" if answer.more_trials else ""
-    return [*lines, ("trials", f"{len(answer.trials)} in {seconds:.1f} s{beside}")]
+    more = f", {len(answer.more_trials)} more for the batch at 80 %" if answer.more_trials else ""
+    return [*lines, ("trials", f"{len(answer.trials)} in {seconds:.1f} s{more}")]
 
 
-def proof(answer: MaxBatch) -> str:
-    """Return how it is known that the largest batch is the largest."""
-    largest = answer.largest_batch_size
-    if answer.verified:
-        return f"{largest} trains, {largest + answer.multiple_of} does not"
-    return f"{largest} trains; nothing larger was tried" if answer.stopped_by is StopReason.MAX else "not verified"
-
-
-def stopped_by(answer: MaxBatch) -> str:
-    """Return what keeps the next batch size from training, and the error if that was one."""
-    return STOP_REASONS[answer.stopped_by] + _error_behind(answer)
-
-
-def _error_behind(answer: MaxBatch) -> str:
+def _error_text(answer: MaxBatch) -> str:
     if answer.stopped_by in (StopReason.MEMORY, StopReason.MEMORY_LIMIT, StopReason.MAX, StopReason.TIME):
         return ""
     failed = min((done for done in answer.trials if not done.trains), key=lambda done: done.batch_size, default=None)
     return f": {failed.error}" if failed else ""
 
 
-def _confirmation(answer: MaxBatch) -> str:
-    if answer.confirmed is None:
-        return ""
-    if answer.confirmed is Status.OK:
-        return ": two steps and an evaluation pass ran"
-    return f": two steps and an evaluation pass ended with {answer.confirmed.value}"
+def _safety(answer: MaxBatch) -> list[str]:
+    return ["80 %", *([_confirmation(answer.confirmed)] if answer.confirmed else [])]
+
+
+def _confirmation(confirmed: Status) -> str:
+    return f"verified with {_VERIFIED}" if confirmed is Status.OK else f"{_VERIFIED} ended with {confirmed.value}"
 
 
 def _at_80(answer: MaxBatch) -> str:
-    return UNKNOWN if answer.batch_size_at_80_percent_memory is None else str(answer.batch_size_at_80_percent_memory)
+    size = answer.batch_size_at_80_percent_memory
+    return UNKNOWN if size is None else f"{size:,}"
 
 
 def _accumulated(accumulation: Accumulation) -> str:
-    way = f"micro-batch {accumulation.micro_batch_size} x {accumulation.steps} accumulation steps"
-    return f"{accumulation.target_batch_size} = {way}: {accumulation.status.value}"
+    way = f"micro-batch {accumulation.micro_batch_size:,} × {accumulation.steps:,} accumulation steps"
+    return f"{accumulation.target_batch_size:,} = {way}: {accumulation.status.value}"
 
 
-def _tries(answer: MaxBatch, width: int) -> Grid:
+def _trials(answer: MaxBatch, width: int) -> Grid:
     trials, more = answer.trials, answer.more_trials
     everything = (*trials, *more)
     shown = {
@@ -178,7 +185,7 @@ def _tries(answer: MaxBatch, width: int) -> Grid:
     }
     sections = ["trials for the largest batch"] * len(trials) + ["trials for the batch at 80 % of memory"] * len(more)
     return Grid(
-        stub=Column(heading="batch", cells=tuple(str(done.batch_size) for done in everything)),
+        stub=Column(heading="batch", cells=tuple(f"{done.batch_size:,}" for done in everything)),
         columns=tuple(Column(heading=heading, cells=tuple(column)) for heading, column in shown.items()),
         sections=tuple(sections),
         notes={row: shorten(done.error, width) for row, done in enumerate(everything) if done.error},
@@ -187,25 +194,25 @@ def _tries(answer: MaxBatch, width: int) -> Grid:
 
 def _section(answer: MaxBatch) -> str:
     cap = answer.memory_limit_bytes
-    limit = f" · at most {format_bytes(cap)} (set_per_process_memory_fraction)" if cap is not None else ""
+    limit = f" · limited to {format_bytes(cap)} (set_per_process_memory_fraction)" if cap is not None else ""
     return " · ".join(part for part in (answer.model, answer.optimizer, answer.source.value) if part) + limit
 
 
 def _notes(answer: MaxBatch) -> list[str]:
-    """What is to be said of one GPU beneath its row."""
+    """The notes below the row of one GPU."""
     if not answer.largest_batch_size:
         return [does_not_fit(answer)]
-    said = []
+    notes = []
     if answer.stopped_by is StopReason.MAX:
-        said.append("nothing larger was tried (--max)")
+        notes.append("nothing larger was tried (--max)")
     elif answer.stopped_by not in (StopReason.MEMORY, StopReason.MEMORY_LIMIT):
-        said.append(f"stopped by {STOP_REASONS[answer.stopped_by]}{_error_behind(answer)}")
+        notes.append(f"stopped by {stopped_by(answer)}")
     if answer.confirmed not in (None, Status.OK):
-        said.append(f"safe batch{_confirmation(answer)}")
+        notes.append(f"safe batch: {_confirmation(answer.confirmed)}")
     if answer.target_batch is not None and answer.target_batch.status is not Status.OK:
-        said.append(f"target batch {_accumulated(answer.target_batch)}")
-    return said
+        notes.append(f"target batch {_accumulated(answer.target_batch)}")
+    return notes
 
 
 def _or_unknown(number: int) -> str:
-    return str(number) if number else UNKNOWN
+    return f"{number:,}" if number else UNKNOWN

@@ -1,4 +1,4 @@
-"""GPUs as `memprof monitor` shows them: a row each, and below it the processes on it."""
+"""GPUs as `memprof monitor` shows them: one row each, and the processes on it below."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHORTEST = 24  # cells that a name gets at least
 
 
 def monitor_table(gpus: Sequence[GpuUse], watched: str, width: int = 80) -> RenderableType:
-    """Return what is used of each GPU, its peak since the watching began, and the same of each process.
+    """Return the memory used on each GPU, its peak since monitoring began, and the same for each process.
 
     `watched` says how long that is.
     """

@@ -43,7 +43,7 @@ Row = TypeVar("Row", bound=TreeRow)
 def summary_tree(summary: ModuleSummary, depth: int | None = DEPTH, width: int = 80) -> RenderableType:
     """Return the modules down to `depth` with shapes, numbers and bytes, what the loss saves, and the sums."""
     rows = down_to(summary.rows, depth)
-    grid = module_grid(rows, summary.source.value, _beside(summary), width)
+    grid = module_grid(rows, summary.source.value, _outside(summary), width)
     blank = ("",) * (len(grid.sections) - len(rows))
     more = [
         Column(heading=heading, cells=(*cells, *blank), cell_styles=_NOTHING)
@@ -59,7 +59,7 @@ def summary_tree(summary: ModuleSummary, depth: int | None = DEPTH, width: int =
         Text(),
         *_sums(summary),
         Text(),
-        *(Text(line, "dim") for line in _footer(summary, hidden)),
+        *(Text(line, "dim") for line in _footer(summary, hidden, depth or 0)),
     )
 
 
@@ -68,13 +68,13 @@ def down_to(rows: Sequence[Row], depth: int | None) -> list[Row]:
     return [row for row in rows if depth is None or row.depth <= depth]
 
 
-def module_grid(rows: Sequence[TreeRow], group: str, beside: Mapping[str, KnownParts], width: int) -> Grid:
-    """Return a row a module, with what is `beside` the modules by name the sum too, and a column a category.
+def module_grid(rows: Sequence[TreeRow], group: str, outside: Mapping[str, KnownParts], width: int) -> Grid:
+    """Return a row for each module, then what is `outside` the modules and the total, and a column for each category.
 
-    `rows` begin with the model itself. Categories that nothing is in have no column; `group` stands over the others.
+    `rows` begin with the model itself. Empty categories have no column; `group` is the heading above the others.
     """
-    totals = _sum_parts([rows[0].parts, *beside.values()])
-    more = {**beside, "in all": totals} if beside else {}
+    totals = _sum_parts([rows[0].parts, *outside.values()])
+    more = {**outside, "total": totals} if outside else {}
     every = [*(row.parts for row in rows), *more.values()]
     labels = [*_labels(rows), *more]
     longest = max(width * 2 // 5, _SHORTEST)
@@ -113,7 +113,7 @@ def format_shapes(shapes: Sequence[Shape]) -> str:
 
 
 def _labels(rows: Sequence[TreeRow]) -> Iterator[str]:
-    """Yield name and type of each module behind the branches that lead to it."""
+    """Yield name and type of each module after the branches that lead to it."""
     for place, row in enumerate(rows):
         if not row.depth:
             yield row.type
@@ -134,7 +134,7 @@ def _sum_parts(parts: Sequence[KnownParts]) -> KnownParts:
     return {name: add(*(part.get(name, 0) for part in parts)) for name in names}
 
 
-def _beside(summary: ModuleSummary) -> dict[str, KnownParts]:
+def _outside(summary: ModuleSummary) -> dict[str, KnownParts]:
     """What belongs to no module: what the loss saves, and state that the optimizer keeps of no parameter."""
     outside = summary.outside_parts
     loss: KnownParts = {Category.ACTIVATIONS: outside[Category.ACTIVATIONS]}
@@ -158,7 +158,7 @@ def _trainable(rows: Sequence[SummaryRow]) -> list[str]:
 def _notes(rows: Sequence[SummaryRow]) -> dict[int, str]:
     notes = {}
     for place, row in enumerate(rows):
-        shared = [f"{name} is {first}, counted there" for name, first in row.shared.items()]
+        shared = [f"{name} is {first} (counted there)" for name, first in row.shared.items()]
         same = [] if row.same_as is None else [f"the same module as {row.same_as or 'the model'}"]
         if shared or same:
             notes[place] = "; ".join([*same, *shared])
@@ -166,7 +166,7 @@ def _notes(rows: Sequence[SummaryRow]) -> dict[int, str]:
 
 
 def _title(summary: ModuleSummary) -> list[Text]:
-    named = (summary.model, summary.optimizer or summary.mode, f"batch {summary.batch_size}", summary.source.value)
+    named = (summary.model, summary.optimizer or summary.mode, f"batch {summary.batch_size:,}", summary.source.value)
     return [Text(" · ".join(named), "bold"), Text(f"{summary.precision} · {summary.mode}", "dim")]
 
 
@@ -181,12 +181,12 @@ def _sums(summary: ModuleSummary) -> list[Text]:
     ]
 
 
-def _footer(summary: ModuleSummary, hidden: int) -> Iterator[str]:
+def _footer(summary: ModuleSummary, hidden: int, depth: int) -> Iterator[str]:
     if hidden:
-        yield f"{hidden} modules lie deeper; --depth shows them."
-    yield "A module's figures are those of itself and everything in it."
+        yield f"{hidden} modules hidden; use --depth {depth + 1}."
+    yield "A module's figures include everything inside it."
     if summary.outside_parts[Category.ACTIVATIONS] is None:
-        yield "The model does not run without real values, so shapes and activations are unknown."
+        yield "The model does not run without real values: shapes and activations are unknown."
     if summary.optimizer_in_backward:
-        yield "The optimizer steps in backward: one gradient is there at a time, and the largest counts."
+        yield "The optimizer steps in backward: one gradient exists at a time; the largest is counted."
     yield source_note(summary.source)

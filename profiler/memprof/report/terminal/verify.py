@@ -1,4 +1,4 @@
-"""A verification for a terminal: card and phantom side by side, and the difference in bytes."""
+"""A verification for a terminal: GPU and phantom side by side, and the difference in bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from memprof.report.labels import gpu_label
 from memprof.report.terminal.layout import Column, Grid, lay_out
 from memprof.units import UNKNOWN
 
-_MEANING = "differences: the phantom's bytes less the card's; 0 is equal to the byte."
+_MEANING = "difference: the phantom's bytes minus the GPU's; 0 is equal to the byte."
 
 
 def verification_table(found: Verification, width: int = 80) -> RenderableType:
-    """Return both sides' circumstances, a row a point, and how many are equal."""
-    lines = [f"card: {_side(found.card)}", f"phantom: {_side(found.phantom)}", _versions(found.card)]
-    lines += [f"not alike, so the figures do not compare: {', '.join(map(str, found.unlike))}"] if found.unlike else []
+    """Return both sides' circumstances, a row for each point, and how many are equal."""
+    lines = [f"GPU: {_side(found.card)}", f"phantom: {_side(found.phantom)}", _versions(found.card)]
+    lines += [f"different, so the figures do not compare: {', '.join(map(str, found.unlike))}"] if found.unlike else []
     verdict = f"{found.equal} of {len(found.rows)} equal to the byte"
     return Group(
         *(Text(line, "bold") for line in lines),
@@ -51,7 +51,7 @@ def _columns(rows: Sequence[Row], figure: str) -> list[Column]:
     phantom = tuple(_cell(getattr(row.phantom, f"{figure}_bytes"), row.phantom.status.value) for row in rows)
     differences = tuple(_difference(row.difference_bytes(figure)) for row in rows)
     return [
-        Column(heading="card", group=figure, cells=card),
+        Column(heading="GPU", group=figure, cells=card),
         Column(heading="phantom", group=figure, cells=phantom),
         Column(heading="difference", group=figure, cells=differences, style="bold", cell_styles={"0": "dim"}),
     ]

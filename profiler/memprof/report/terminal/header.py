@@ -1,0 +1,56 @@
+"""The lines above and below a table: what ran on which GPU, and where the figures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from rich.text import Text
+
+from memprof.records import RunRecord
+from memprof.report.labels import gpu_label, source_note
+from memprof.units import format_bytes
+
+T = TypeVar("T")
+
+
+def title_lines(records: Sequence[RunRecord]) -> list[Text]:
+    """Return two lines with what all records have in common: model, GPU and source; then the circumstances.
+
+    Each row, or a line of its own, names what differs among them.
+    """
+    gpu, total = (
+        _shared(records, lambda r: r.environment.gpu),
+        _shared(records, lambda r: r.environment.gpu_total_bytes),
+    )
+    source, torch = _shared(records, lambda r: r.source.value), _shared(records, lambda r: r.environment.torch_version)
+    cudnn = _shared(records, lambda r: r.environment.cudnn_version)
+    named = (_shared(records, lambda r: r.model), gpu_label(gpu, source) if gpu else None, source)
+    circumstances = (
+        _shared(records, lambda r: r.precision),
+        _shared(records, lambda r: r.mode),
+        f"{format_bytes(total)} of memory" if total else None,
+        f"torch {torch}" if torch else None,
+        f"cuDNN {cudnn}" if cudnn else None,
+        _shared(records, lambda r: r.environment.allocator_settings),
+    )
+    return [Text(_joined(named), "bold"), Text(_joined(circumstances), "dim")]
+
+
+def source_lines(records: Sequence[RunRecord]) -> list[Text]:
+    """Return a line for each source of the records, and one if cuDNN did not report a workspace."""
+    unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
+    lines = [Text(source_note(source), "dim") for source in dict.fromkeys(record.source for record in records)]
+    if unknown:
+        rows = f"{unknown} of {len(records)} rows"
+        lines.append(Text(f"workspace unknown in {rows}: cuDNN did not report it; the true peak may be higher."))
+    return lines
+
+
+def _shared(records: Sequence[RunRecord], value: Callable[[RunRecord], T]) -> T | None:
+    values = {value(record) for record in records}
+    return values.pop() if len(values) == 1 else None
+
+
+def _joined(parts: Sequence[str | None]) -> str:
+    return " · ".join(part for part in parts if part)
