@@ -1,31 +1,48 @@
-"""What can go wrong that a user can mend: each kind has an exit code, each message says what to do."""
+"""User-correctable errors: each kind has an exit status, each message is one line that says what to do."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from types import MappingProxyType
 
 
 class ExitCode(IntEnum):
-    """What the command's exit status means; `memprof --help` and the README list the same."""
+    """The exit statuses of the commands; `EXIT_MEANINGS` explains each."""
 
-    OK = 0  # an out-of-memory row is a result, not a failure
-    DEFECT = 1  # an error of memprof's own
-    CONFIG = 2  # the command line or the config file
-    WORKLOAD = 3  # the model, optimizer or batch cannot be built or run
-    DEVICE = 4  # the GPU asked for, real or phantom, cannot be had here
-    RESULT = 5  # results cannot be written or read
-    FAILED_ROWS = 6  # the sweep ended, with rows that crashed, hung or were killed
-    DOES_NOT_FIT = 7  # nothing that was tried fits into the memory; the smallest footprint is said
-    REGRESSION = 8  # `memprof check`: rows grew beyond the limit, or are missing
-    INTERRUPTED = 130  # Ctrl-C; what was measured is kept and the next run goes on from there
+    OK = 0
+    INTERNAL_ERROR = 1
+    CONFIG = 2
+    WORKLOAD = 3
+    DEVICE = 4
+    RESULT = 5
+    FAILED_ROWS = 6
+    DOES_NOT_FIT = 7
+    REGRESSION = 8
+    INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+EXIT_MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
+    {
+        ExitCode.OK: "success; running out of memory is a result",
+        ExitCode.INTERNAL_ERROR: "internal error: please report it",
+        ExitCode.CONFIG: "the command line or the config is wrong",
+        ExitCode.WORKLOAD: "the model, optimizer or batch cannot be built or run",
+        ExitCode.DEVICE: "the GPU, real or simulated, is unavailable",
+        ExitCode.RESULT: "results or output cannot be written or read",
+        ExitCode.FAILED_ROWS: "some rows failed for another reason than memory",
+        ExitCode.DOES_NOT_FIT: "nothing that was tried fits into the memory",
+        ExitCode.REGRESSION: "a check found rows that grew or are missing",
+        ExitCode.INTERRUPTED: "interrupted (128 + the number of the signal)",
+    }
+)
 
 
 class MemprofError(Exception):
-    """Something the user can mend. Its text is one line: what is wrong, where, what would be right."""
+    """A user-correctable error. Its text is one line: what is wrong, where, and what would be right."""
 
-    exit_code = ExitCode.DEFECT
+    exit_code = ExitCode.INTERNAL_ERROR
 
 
 class ConfigError(MemprofError):
@@ -35,13 +52,13 @@ class ConfigError(MemprofError):
 
 
 class WorkloadError(MemprofError):
-    """The model, optimizer, loss or batch that the config describes cannot be built or run."""
+    """The model, optimizer, loss or batch of the config cannot be built or run."""
 
     exit_code = ExitCode.WORKLOAD
 
 
 class DeviceError(MemprofError):
-    """The GPU that was asked for, real or phantom, cannot be had on this machine."""
+    """The requested GPU, real or simulated, is unavailable on this machine."""
 
     exit_code = ExitCode.DEVICE
 
@@ -53,7 +70,7 @@ class ResultError(MemprofError):
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` most like `word`, upper and lower case being the same, or ``None``."""
+    """Return the one of `names` most like `word`, ignoring case, or ``None``."""
     folded = {name.casefold(): name for name in names}
     matches = difflib.get_close_matches(word.casefold(), folded)
     # Letters that changed places are the likelier slip: `adma` is adam, though difflib prefers adamax.
@@ -62,6 +79,6 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return ``; did you mean NAME?``, or nothing where no name is near."""
+    """Return ``; did you mean NAME?``, or nothing if no name is similar."""
     name = nearest(word, names)
     return f"; did you mean {name}?" if name is not None else ""

@@ -1,4 +1,4 @@
-"""Running the command line as a user does: a process of its own, in a folder of its own."""
+"""Running the command line as a user does: in a process of its own, or, for what is printed, in this one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from memprof import cli
 from tests.paths import ROOT
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,8 +37,32 @@ def memprof() -> Memprof:
     return run
 
 
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Memprof:
+    """The same in this process, for tests of what a command prints: a process of its own adds only time."""
+
+    def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(cwd)
+        for name, value in {"COLUMNS": "80", **environment}.items():
+            monkeypatch.setenv(name, value)
+        status = cli._run(list(arguments))
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, status, printed.out, printed.err)
+
+    return run
+
+
+def one_line(ended: subprocess.CompletedProcess[str], status: int) -> str:
+    """Check the exit status of a refused command, and that it printed a single line; return that line."""
+    lines = ended.stderr.strip().splitlines()
+    assert ended.returncode == status, ended.stderr
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("memprof: ")
+    return lines[0]
+
+
 def write_slow_config(folder: Path, batch_sizes: str) -> Path:
-    """Write a config of a model that takes its time, so that a run of it can be stopped midway."""
+    """Write a config of a model that takes its time, so that a run of it can be interrupted."""
     (folder / "slow.py").write_text(
         "import time, torch\n"
         "class Slow(torch.nn.Linear):\n"
@@ -54,8 +79,10 @@ def write_slow_config(folder: Path, batch_sizes: str) -> Path:
     return config
 
 
-def stop_midway(arguments: Sequence[str], results: Path) -> tuple[int, str]:
-    """Run memprof, press Ctrl-C once two rows are saved; return the exit status and what stderr said."""
+def interrupt(
+    arguments: Sequence[str], results: Path, number: signal.Signals = signal.SIGINT
+) -> subprocess.CompletedProcess[str]:
+    """Run memprof and send it a signal once two rows are saved; return how it ended and what stderr had."""
     stopped = subprocess.Popen(
         [sys.executable, "-m", "memprof", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT / "profiler")},
@@ -70,6 +97,6 @@ def stop_midway(arguments: Sequence[str], results: Path) -> tuple[int, str]:
     else:
         stopped.kill()
         raise AssertionError("no rows were saved within a minute")
-    stopped.send_signal(signal.SIGINT)
-    _, said = stopped.communicate(timeout=60)
-    return stopped.returncode, said
+    stopped.send_signal(number)
+    _, printed = stopped.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, stopped.returncode, "", printed)

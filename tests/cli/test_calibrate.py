@@ -24,17 +24,17 @@ calibrated = ["context_bytes"]
 
 
 @without_gpu
-def test_without_a_gpu_it_says_so_in_one_line_with_what_it_would_do(memprof: Memprof, tmp_path: Path) -> None:
+def test_calibrate_without_gpu_says_what_it_would_do(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("calibrate", MEMPROF_CONFIG_DIR=str(tmp_path))
     assert done.returncode == 4
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("memprof: calibrate needs a real GPU, and there is none here; it would measure what ")
-    assert line.endswith(f"write that into {tmp_path}/gpus.toml")
+    assert line.startswith("memprof: calibrate needs a real GPU, and none was found; it would measure ")
+    assert line.endswith(f"and write both to {tmp_path}/gpus.toml")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_within_memprof_run_a_phantom_is_no_real_gpu(
+def test_calibrate_under_memprof_run_finds_no_real_gpu(
     memprof: Memprof,
     tmp_path: Path,
     phantom_device_h100: Device,  # noqa: ARG001  skips where no phantom can be had
@@ -46,13 +46,13 @@ def test_within_memprof_run_a_phantom_is_no_real_gpu(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_phantom_cannot_be_named(memprof: Memprof) -> None:
-    done = memprof("calibrate", "--gpu", "t4")
+def test_calibrate_of_a_phantom_is_refused(call: Memprof) -> None:
+    done = call("calibrate", "--gpu", "t4")
     assert done.returncode == 2
     assert done.stderr == "memprof: --gpu t4: calibrate measures a real GPU, so it must be cuda:N\n"
 
 
-def test_gpus_tells_assumed_published_and_calibrated_figures_apart(memprof: Memprof, tmp_path: Path) -> None:
+def test_gpus_marks_assumed_and_calibrated_figures(memprof: Memprof, tmp_path: Path) -> None:
     (tmp_path / "gpus.toml").write_text(CALIBRATED)
     done = memprof("gpus", COLUMNS="120", MEMPROF_CONFIG_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -60,7 +60,7 @@ def test_gpus_tells_assumed_published_and_calibrated_figures_apart(memprof: Memp
     assert contexts["l4"] == "+288.00 MiB"
     assert contexts["t4"] == "*253.00 MiB"
     assert contexts["rtx-6000-ada"] == "426.00 MiB"
-    assert "calibrated: measured on a card of yours by memprof calibrate" in done.stdout
+    assert "calibrated: measured on your own GPU by memprof calibrate" in done.stdout
 
 
 def test_gpus_as_json_has_the_lists(memprof: Memprof, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_gpus_as_json_has_the_lists(memprof: Memprof, tmp_path: Path) -> None:
     assert phantoms["t4"]["runnable"]
 
 
-def test_a_catalog_of_ones_own_that_is_wrong_is_said_in_one_line(memprof: Memprof, tmp_path: Path) -> None:
+def test_gpus_with_a_wrong_own_catalog_names_the_key(memprof: Memprof, tmp_path: Path) -> None:
     (tmp_path / "gpus.toml").write_text("[gpus.t4]\nclock = 1\n")
     done = memprof("gpus", MEMPROF_CONFIG_DIR=str(tmp_path))
     assert done.returncode == 2
@@ -82,7 +82,7 @@ def test_a_catalog_of_ones_own_that_is_wrong_is_said_in_one_line(memprof: Mempro
 
 
 @pytest.mark.gpu
-def test_a_real_gpu_is_measured_and_its_file_written(memprof: Memprof, tmp_path: Path) -> None:
+def test_calibrate_with_gpu_writes_its_file(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("calibrate", "--json", MEMPROF_CONFIG_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

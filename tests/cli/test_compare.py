@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from memprof.gpus.select import Device
 from memprof.records import Breakdown, Environment, Reading, RunRecord, Source, Status
 from memprof.results import Manifest, ResultFolder
 from memprof.units import MIB
-from tests.cli.conftest import stop_midway, write_slow_config
+from tests.cli.conftest import interrupt, write_slow_config
 from tests.samples import sample_environment
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -72,7 +73,7 @@ def _record(environment: Environment, batch_size: int, peak: int) -> RunRecord:
 
 
 @pytest.mark.parametrize(("config", "more"), [("mnist_mlp", 814_160), ("cifar_mlp", 3_157_072)])
-def test_adam_keeps_twice_the_parameters_more_than_sgd(
+def test_compare_adam_keeps_twice_the_parameters(
     memprof: Memprof, phantom_device: Device, tmp_path: Path, config: str, more: int
 ) -> None:
     options = ("--vary", "optimizer=sgd,adam", "--gpu", phantom_device.name, "--json", "--output-dir", str(tmp_path))
@@ -88,20 +89,21 @@ def test_adam_keeps_twice_the_parameters_more_than_sgd(
     assert more <= state["read_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
 
 
-def test_a_comparison_that_was_stopped_goes_on_and_is_shown_and_checked_by_variant(
+def test_compare_if_interrupted_resumes_by_variant(
     memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
 ) -> None:
     config, results = write_slow_config(tmp_path, "1"), tmp_path / "results"
-    knobs = ("--vary", "batch_size=1,2,3,4", "--vary", "precision=fp32,bf16,fp64")
+    varied = ("--vary", "batch_size=1,2,3,4", "--vary", "precision=fp32,bf16,fp64")
     common = ("--gpu", phantom_device_h100.name, "--output-dir", str(results))
     swept = memprof("sweep", str(config), *common)
     assert swept.returncode == ExitCode.OK, swept.stderr
-    arguments = ("compare", str(config), *knobs, *common, "--json")
-    status, said = stop_midway(arguments, results)
-    assert (status, "variants are kept in" in said) == (ExitCode.INTERRUPTED, True)
+    arguments = ("compare", str(config), *varied, *common, "--json")
+    stopped = interrupt(arguments, results)
+    assert stopped.returncode == ExitCode.INTERRUPTED
+    assert re.search(r"^memprof: interrupted; \d of 6 variants are saved in ", stopped.stderr, re.MULTILINE)
     again = memprof(*arguments)
     assert again.returncode == ExitCode.OK, again.stderr
-    assert "going on with" in again.stderr
+    assert "resuming " in again.stderr
     labels = ["base", "batch_size=2", "batch_size=3", "batch_size=4", "precision=bf16", "precision=fp64"]
     assert [row["variant"] for row in json.loads(again.stdout)["rows"]] == labels
     sweep, compared = sorted((results / "slow").iterdir())  # neither went on with the other
@@ -115,7 +117,7 @@ def test_a_comparison_that_was_stopped_goes_on_and_is_shown_and_checked_by_varia
     assert mixed.stderr == f"memprof: {compared} holds a comparison; a sweep is needed here\n"
 
 
-def test_a_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_device: Device) -> None:
+def test_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_device: Device) -> None:
     options = ("--batch-size", "4096", "--memory", "90MiB", "--gpu", phantom_device.name)
     done = memprof("fit", "configs/mnist_mlp.yaml", *options)
     assert done.returncode == ExitCode.OK, done.stdout + done.stderr
@@ -124,9 +126,7 @@ def test_a_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_de
     assert last.startswith(f"memprof sweep configs/mnist_mlp.yaml --gpu {phantom_device.name} --optimizer sgd ")
 
 
-def test_where_nothing_fits_fit_says_the_smallest_footprint_and_exits_with_7(
-    memprof: Memprof, phantom_device: Device
-) -> None:
+def test_fit_without_a_fit_exits_with_7(memprof: Memprof, phantom_device: Device) -> None:
     options = ("--batch-size", "2", "--memory", "1MiB", "--gpu", phantom_device.name)
     done = memprof("fit", "configs/mnist_mlp.yaml", *options, "--json")
     assert done.returncode == ExitCode.DOES_NOT_FIT == 7
@@ -135,29 +135,29 @@ def test_where_nothing_fits_fit_says_the_smallest_footprint_and_exits_with_7(
     assert answer["smallest_peak_allocated_bytes"] > MIB
 
 
-def test_diff_shows_each_row_before_and_after(memprof: Memprof, tmp_path: Path) -> None:
+def test_diff_shows_each_row_before_and_after(call: Memprof, tmp_path: Path) -> None:
     save(tmp_path / "results", "old", 10 * MIB, 20 * MIB)
     save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
-    done = memprof("diff", "old", "new", cwd=tmp_path)
+    done = call("diff", "old", "new", cwd=tmp_path)
     assert done.returncode == ExitCode.OK, done.stderr
     assert "32   20.00 MiB   25.00 MiB   +5.00 MiB" in " ".join(done.stdout.split("\n")).replace("    +", "   +")
 
 
-def test_diff_refuses_another_torch_in_one_line_unless_forced(memprof: Memprof, tmp_path: Path) -> None:
+def test_diff_of_another_torch_needs_force(call: Memprof, tmp_path: Path) -> None:
     save(tmp_path / "results", "old", 10 * MIB)
     save(tmp_path / "results", "new", 10 * MIB, torch_version="2.15.0")
-    done = memprof("diff", "old", "new", cwd=tmp_path)
+    done = call("diff", "old", "new", cwd=tmp_path)
     assert done.returncode == ExitCode.RESULT
     assert done.stderr.endswith("are not alike: torch (2.14.1 and 2.15.0); --force compares them all the same\n")
     assert done.stderr.count("\n") == 1
-    forced = memprof("diff", "old", "new", "--force", "--json", cwd=tmp_path)
+    forced = call("diff", "old", "new", "--force", "--json", cwd=tmp_path)
     assert json.loads(forced.stdout)["unlike"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
 
 
-def test_check_exits_with_8_and_names_the_rows_that_grew_or_are_missing(memprof: Memprof, tmp_path: Path) -> None:
+def test_check_of_grown_rows_exits_with_8(call: Memprof, tmp_path: Path) -> None:
     save(tmp_path / "results", "old", 10 * MIB, 20 * MIB, 30 * MIB)
     save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
-    done = memprof("check", "new", "--baseline", "old", "--max-increase", "2%", cwd=tmp_path)
+    done = call("check", "new", "--baseline", "old", "--max-increase", "2%", cwd=tmp_path)
     assert done.returncode == ExitCode.REGRESSION == 8
     assert done.stdout == (
         "failed: 1 of 3 rows grew in peak by more than 2 %, 1 missing\n"
@@ -166,10 +166,10 @@ def test_check_exits_with_8_and_names_the_rows_that_grew_or_are_missing(memprof:
     )
 
 
-def test_check_passes_where_no_row_grew_beyond_the_limit(memprof: Memprof, tmp_path: Path) -> None:
+def test_check_within_the_limit_passes(call: Memprof, tmp_path: Path) -> None:
     save(tmp_path / "results", "old", 10 * MIB, 20 * MIB)
     save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
-    done = memprof("check", "new", "--baseline", "old", "--max-increase", "5MiB", cwd=tmp_path)
+    done = call("check", "new", "--baseline", "old", "--max-increase", "5MiB", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "passed: 0 of 2 rows grew in peak by more than 5.00 MiB\n")
 
 
@@ -191,17 +191,10 @@ def test_check_passes_where_no_row_grew_beyond_the_limit(memprof: Memprof, tmp_p
         ),
         (
             ("fit", "configs/mnist_mlp.yaml", "--memory", "0"),
-            "memprof: --memory 0: nothing fits into no memory; write for example 8GiB\n",
+            "memprof: --memory 0: must be above 0; write for example 8GiB\n",
         ),
     ],
 )
-def test_what_cannot_be_asked_is_refused_in_one_line(
-    memprof: Memprof, arguments: tuple[str, ...], refusal: str
-) -> None:
-    done = memprof(*arguments)
+def test_compare_and_fit_refuse_wrong_options(call: Memprof, arguments: tuple[str, ...], refusal: str) -> None:
+    done = call(*arguments)
     assert (done.returncode, done.stderr, done.stdout) == (ExitCode.CONFIG, refusal, "")
-
-
-def test_every_exit_status_is_in_the_help(memprof: Memprof) -> None:
-    shown = " ".join(memprof("--help").stdout.split())
-    assert [f"{code.value} " for code in ExitCode if f"{code.value} " not in shown.partition("Exit status")[2]] == []

@@ -17,7 +17,7 @@ CONFIG = CONFIGS / "mnist_mlp.yaml"
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_the_json_has_parts_that_sum_and_names_resnet50s_workspaces(memprof: Memprof, tmp_path: Path) -> None:
+def test_explain_json_parts_sum_and_name_workspaces(memprof: Memprof, tmp_path: Path) -> None:
     arguments = ("--batch-size", "32", "--gpu", "h100-80gb", "--json")
     done = memprof("explain", str(CONFIGS / "resnet50.yaml"), *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -39,7 +39,7 @@ def test_the_json_has_parts_that_sum_and_names_resnet50s_workspaces(memprof: Mem
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_inference_has_no_optimizer_and_no_gradients(memprof: Memprof, tmp_path: Path) -> None:
+def test_explain_of_inference_has_no_gradients(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("explain", str(CONFIG), "--set", "mode=inference", "--gpu", "t4", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -48,7 +48,7 @@ def test_inference_has_no_optimizer_and_no_gradients(memprof: Memprof, tmp_path:
     assert answer["peak"]["phase"] == "forward"
 
 
-def test_without_a_gpu_of_any_kind_it_says_what_works_without(memprof: Memprof, tmp_path: Path) -> None:
+def test_explain_without_any_gpu_points_to_summary(memprof: Memprof, tmp_path: Path) -> None:
     nothing = {"CC": "/nowhere", "MEMPROF_CACHE_DIR": "/proc/nowhere", "CUDA_VISIBLE_DEVICES": ""}
     done = memprof("explain", str(CONFIG), "--gpu", "auto", cwd=tmp_path, **nothing)
     assert (done.returncode, done.stdout) == (4, "")
@@ -57,11 +57,11 @@ def test_without_a_gpu_of_any_kind_it_says_what_works_without(memprof: Memprof, 
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_it_is_saved_and_shown_again(memprof: Memprof, tmp_path: Path) -> None:
+def test_explain_is_saved_and_shown_again(memprof: Memprof, tmp_path: Path) -> None:
     snapshot = tmp_path / "snapshot.pickle"
     done = memprof("explain", str(CONFIG), "--gpu", "t4", "--snapshot", str(snapshot), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "What the peak is made of" in done.stdout
+    assert "What the peak consists of" in done.stdout
     assert snapshot.stat().st_size > 1000
     again = memprof("show", "mnist_mlp", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
@@ -82,10 +82,10 @@ def test_it_is_saved_and_shown_again(memprof: Memprof, tmp_path: Path) -> None:
         (("--output-dir", "/proc/none"), 5, "/proc/none"),
     ],
 )
-def test_bad_input_gets_one_line(
-    memprof: Memprof, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str
+def test_explain_with_wrong_options_has_one_line(
+    call: Memprof, tmp_path: Path, arguments: tuple[str, ...], status: int, says: str
 ) -> None:
-    done = memprof("explain", str(CONFIG), *arguments, cwd=tmp_path)
+    done = call("explain", str(CONFIG), *arguments, cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert says in done.stderr
@@ -93,7 +93,7 @@ def test_bad_input_gets_one_line(
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_a_model_that_fails_is_shown_with_its_reason(memprof: Memprof, tmp_path: Path) -> None:
+def test_explain_of_a_failing_model_has_its_reason(memprof: Memprof, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "import torch\n"
         "class Mine(torch.nn.Linear):\n"
@@ -108,21 +108,23 @@ def test_a_model_that_fails_is_shown_with_its_reason(memprof: Memprof, tmp_path:
     done = memprof("explain", "mine.yaml", "--gpu", "t4", cwd=tmp_path)
     assert done.returncode == 6, done.stdout + done.stderr
     assert "ended with error: forward of step 1: ValueError: mine alone" in done.stdout
-    assert "What the peak is made of" in done.stdout
+    assert "What the peak consists of" in done.stdout
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_the_error_bar_is_saved_with_the_answer(memprof: Memprof, tmp_path: Path) -> None:
-    done = memprof("explain", str(CONFIG), "--gpu", "t4", "--error-bar", "--json", cwd=tmp_path)
+def test_explain_saves_the_address_spread(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("explain", str(CONFIG), "--gpu", "t4", "--address-orders", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    bar = json.loads(done.stdout)["address_spread"]
-    assert [run["policy"] for run in bar["runs"]] == ["driver", "ascending", "descending", "mixed"]
-    assert {run["requested_bytes"] for run in (*bar["runs"], *bar["acted_out"])} == {bar["runs"][0]["requested_bytes"]}
+    spread = json.loads(done.stdout)["address_spread"]
+    assert [run["policy"] for run in spread["runs"]] == ["driver", "ascending", "descending", "mixed"]
+    assert {run["requested_bytes"] for run in (*spread["runs"], *spread["acted_out"])} == {
+        spread["runs"][0]["requested_bytes"]
+    }
     again = memprof("show", "mnist_mlp", cwd=tmp_path)
-    assert "Error bar: the same point" in again.stdout
+    assert "Address spread: the same point" in again.stdout
 
 
-def test_a_snapshot_has_no_error_bar(memprof: Memprof, tmp_path: Path) -> None:
-    done = memprof("explain", "some.pickle", "--error-bar", cwd=tmp_path)
+def test_explain_snapshot_refuses_address_orders(call: Memprof, tmp_path: Path) -> None:
+    done = call("explain", "some.pickle", "--address-orders", cwd=tmp_path)
     assert done.returncode == 2
     assert "nothing is run" in done.stderr

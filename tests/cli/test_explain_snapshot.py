@@ -17,7 +17,7 @@ torch.cuda.memory._dump_snapshot("FILE")
 """
 
 
-def test_the_command_shows_it_and_saves_nothing(run_on_phantom: Command, memprof: Command, tmp_path: Path) -> None:
+def test_explain_snapshot_saves_nothing(run_on_phantom: Command, memprof: Command, tmp_path: Path) -> None:
     file = tmp_path / "own.pickle"
     assert run_on_phantom(_SCRIPT.replace("FILE", str(file))).returncode == 0
     done = memprof("explain", str(file), cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""`memprof monitor` beside a process that runs on a phantom, as a user has them in two terminals."""
+"""`memprof monitor` next to a process that runs on a phantom, as a user has them in two terminals."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def training(
     assert process.returncode == 0, complaints
 
 
-def test_one_look_shows_the_phantom_and_the_process_on_it(
+def test_monitor_once_shows_phantom_and_process(
     memprof: Memprof, training: subprocess.Popen[str], runtime: dict[str, str]
 ) -> None:
     assert training.poll() is None
@@ -91,7 +91,7 @@ def test_one_look_shows_the_phantom_and_the_process_on_it(
     assert max(len(line) for line in ended.stdout.splitlines()) <= 80
 
 
-def test_the_json_of_one_look_is_to_the_byte(
+def test_monitor_once_as_json_is_exact(
     memprof: Memprof, training: subprocess.Popen[str], runtime: dict[str, str]
 ) -> None:
     assert training.poll() is None
@@ -104,7 +104,7 @@ def test_the_json_of_one_look_is_to_the_byte(
     other = memprof("monitor", "--once", "--gpu", "h100-80gb", **runtime)
     assert other.returncode == ExitCode.DEVICE
     assert other.stderr == (
-        "memprof: no process is on a phantom of h100-80gb; memprof monitor without --gpu shows what there is\n"
+        "memprof: no process uses a simulated h100-80gb; memprof monitor without --gpu shows all GPUs\n"
     )
 
 
@@ -128,8 +128,8 @@ def wait_for_lines(path: Path, count: int) -> list[str]:
     raise AssertionError(f"{path.name} has fewer than {count} lines")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_with_the_last_sample_and_the_peaks_and_a_whole_log(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_monitor_interrupted_prints_peaks_and_keeps_the_log(
     training: subprocess.Popen[str], runtime: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
     log = tmp_path / "log.csv"
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_with_the_last_sample_and_the_peaks_and_a_whole_log(
     }
 
 
-def test_json_is_a_line_a_sample_until_the_interrupt(training: subprocess.Popen[str], runtime: dict[str, str]) -> None:
+def test_monitor_json_has_one_line_per_sample(training: subprocess.Popen[str], runtime: dict[str, str]) -> None:
     assert training.poll() is None
     monitor = watching("--interval", "0.1", "--json", **runtime)
     assert monitor.stdout is not None
@@ -171,7 +171,7 @@ def test_json_is_a_line_a_sample_until_the_interrupt(training: subprocess.Popen[
     assert len({sample["time"] for sample in samples}) == 3
 
 
-def test_a_sweep_is_seen_in_the_log_of_a_monitor(
+def test_monitor_logs_the_processes_of_a_sweep(
     phantom_device_h100: Device, home: dict[str, str], runtime: dict[str, str], tmp_path: Path
 ) -> None:
     assert phantom_device_h100.name == "h100-80gb"
@@ -214,13 +214,13 @@ def test_a_sweep_is_seen_in_the_log_of_a_monitor(
 
 
 @pytest.mark.parametrize("options", [(), ("--once",), ("--json",), ("--log", "log.csv")])
-def test_without_a_gpu_of_any_kind_there_is_one_line(
+def test_monitor_without_any_gpu_has_one_line(
     memprof: Memprof, runtime: dict[str, str], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     ended = memprof("monitor", *options, cwd=tmp_path, **runtime)
     assert (ended.returncode, ended.stdout) == (ExitCode.DEVICE, "")
     assert ended.stderr == (
-        "memprof: there is no GPU to watch: no real one here, and no process on a phantom; "
+        "memprof: no GPU to watch: no real GPU was found, and no process uses a simulated one; "
         "start one, for example memprof run --gpu t4 -- python train.py\n"
     )
     assert not (tmp_path / "log.csv").exists()
@@ -235,16 +235,16 @@ def test_without_a_gpu_of_any_kind_there_is_one_line(
         (("--gpu", "t5"), ExitCode.DEVICE, "did you mean t4"),
     ],
 )
-def test_a_wrong_option_is_one_line(
-    memprof: Memprof, runtime: dict[str, str], options: tuple[str, ...], code: ExitCode, said: str
+def test_monitor_with_a_wrong_option_has_one_line(
+    call: Memprof, runtime: dict[str, str], options: tuple[str, ...], code: ExitCode, said: str
 ) -> None:
-    ended = memprof("monitor", *options, **runtime)
+    ended = call("monitor", *options, **runtime)
     assert ended.returncode == code
     assert said in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 
-def test_a_log_that_cannot_be_written_is_one_line(
+def test_monitor_with_an_unwritable_log_has_one_line(
     memprof: Memprof, training: subprocess.Popen[str], runtime: dict[str, str], tmp_path: Path
 ) -> None:
     assert training.poll() is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from memprof.cli.app import COMMANDS
 from memprof.config.load import load
 from memprof.errors import ExitCode
 from memprof.gpus.phantom.torch_install import find_torch
@@ -28,20 +29,15 @@ def test_the_config_of_the_readme_is_accepted(tmp_path: Path) -> None:
     assert load(file).config.name == "my_resnet"
 
 
-def test_every_command_is_in_the_readme(memprof: Memprof) -> None:
-    listed = memprof("--help").stdout.split("Commands:")[1].split("Exit status")[0]
-    commands = re.findall(r"^  ([a-z][a-z-]*)  ", listed, re.MULTILINE)
-    assert len(commands) >= 6
-    for command in commands:
+def test_every_command_is_in_the_readme() -> None:
+    for command in COMMANDS:
         assert f"`memprof {command}" in README, command
 
 
-def test_every_exit_status_is_in_the_readme_and_in_the_help(memprof: Memprof) -> None:
+def test_every_exit_status_is_in_the_readme() -> None:
     section = README.split("## Exit status")[1].split("##")[0]
-    shown = " ".join(memprof("--help").stdout.split())
     for code in ExitCode:
         assert re.search(rf"(^|[\s·]){code.value} \w", section), code
-        assert f" {code.value} " in shown, code
 
 
 def test_the_two_commands_install_with_the_same_constraints() -> None:

@@ -13,6 +13,7 @@ import pytest
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
 from memprof.results import Kind, Manifest, save_answer
+from tests.cli.conftest import one_line
 from tests.samples import sample_environment, sample_explained
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -34,56 +35,51 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def refused(memprof: Memprof, *arguments: str, cwd: Path, status: ExitCode = ExitCode.RESULT) -> str:
-    """Run report, hold it to `status` and to a single line on stderr, and return that line."""
-    ended = memprof("report", *arguments, cwd=cwd)
-    lines = ended.stderr.strip().splitlines()
-    assert ended.returncode == status, ended.stderr
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("memprof: ")
+def refused(call: Memprof, *arguments: str, cwd: Path) -> str:
+    """Check a refused call of report, and return the line on stderr."""
+    ended = call("report", *arguments, cwd=cwd)
     assert ended.stdout == ""
-    return lines[0]
+    return one_line(ended, ExitCode.RESULT)
 
 
-def test_the_page_is_report_html_unless_another_name_is_given(memprof: Memprof, saved: Path) -> None:
-    ended = memprof("report", "sample", cwd=saved)
+def test_report_writes_report_html_by_default(call: Memprof, saved: Path) -> None:
+    ended = call("report", "sample", cwd=saved)
     assert ended.returncode == 0, ended.stderr
     page = (saved / "report.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert ended.stdout.startswith("report.html: ")
-    assert ended.stdout.endswith(" of an explanation\n")
-    assert memprof("report", "sample", "-o", "other.html", cwd=saved).returncode == 0
+    assert ended.stdout == "Wrote report.html (explain)\n"
+    assert call("report", "sample", "-o", "other.html", cwd=saved).returncode == 0
     assert (saved / "other.html").read_text() == page
     assert {path.name for path in saved.iterdir()} == {"results", "report.html", "other.html"}
 
 
-def test_markdown_goes_to_stdout_or_to_a_file(memprof: Memprof, saved: Path) -> None:
-    shown = memprof("report", "sample", "--markdown", cwd=saved).stdout
+def test_report_markdown_goes_to_stdout_or_to_a_file(call: Memprof, saved: Path) -> None:
+    shown = call("report", "sample", "--markdown", cwd=saved).stdout
     assert shown.startswith("## sample: GPU memory\n")
-    assert memprof("report", "sample", "--markdown", "-o", "report.md", cwd=saved).stdout.startswith("report.md: ")
+    assert call("report", "sample", "--markdown", "-o", "report.md", cwd=saved).stdout == "Wrote report.md (explain)\n"
     assert (saved / "report.md").read_text() == shown
     assert not (saved / "report.html").exists()
 
 
-def test_what_was_left_out_is_said_on_stderr(memprof: Memprof, saved: Path) -> None:
+def test_report_names_skipped_results_on_stderr(call: Memprof, saved: Path) -> None:
     (folder,) = (saved / "results" / "sample").iterdir()
     broken = folder.with_name("20991231-000000")
     broken.mkdir()
     (broken / "manifest.json").write_text((folder / "manifest.json").read_text())
     (broken / "answer.json").write_text('{"schema_version": 1, "ans')
-    ended = memprof("report", "sample", cwd=saved)
+    ended = call("report", "sample", cwd=saved)
     assert ended.returncode == 0
     assert len(ended.stderr.strip().splitlines()) == 1
-    assert ended.stderr.startswith("left out: results/sample/20991231-000000")
+    assert ended.stderr.startswith("Skipped results/sample/20991231-000000 (")
     assert "20991231-000000" in (saved / "report.html").read_text()
 
 
-def test_a_name_without_results_is_refused_with_the_nearest(memprof: Memprof, saved: Path) -> None:
-    assert "did you mean sample" in refused(memprof, "smaple", cwd=saved)
+def test_report_of_a_missing_name_names_the_nearest(call: Memprof, saved: Path) -> None:
+    assert "did you mean sample" in refused(call, "smaple", cwd=saved)
 
 
-def test_a_folder_without_results_is_refused(memprof: Memprof, tmp_path: Path) -> None:
-    assert "no result mnist_mlp" in refused(memprof, "mnist_mlp", cwd=tmp_path)
+def test_report_without_results_is_refused(call: Memprof, tmp_path: Path) -> None:
+    assert "no result mnist_mlp" in refused(call, "mnist_mlp", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -95,34 +91,34 @@ def test_a_folder_without_results_is_refused(memprof: Memprof, tmp_path: Path) -
         (lambda text: json.dumps({**json.loads(text), "answer": {}}), "not a result of memprof: answer.record"),
     ],
 )
-def test_a_damaged_answer_is_refused_by_name(
-    memprof: Memprof, saved: Path, change: Callable[[str], str], says: str
+def test_report_of_a_damaged_result_is_refused(
+    call: Memprof, saved: Path, change: Callable[[str], str], says: str
 ) -> None:
     (answer,) = saved.rglob("answer.json")
     answer.write_text(change(answer.read_text()))
     for place in ("sample", str(answer)):
-        line = refused(memprof, place, cwd=saved)
+        line = refused(call, place, cwd=saved)
         assert says in line
         assert answer.parent.name in line
 
 
-def test_an_answer_that_is_missing_is_said_to_be(memprof: Memprof, saved: Path) -> None:
+def test_report_without_answer_json_is_refused(call: Memprof, saved: Path) -> None:
     (answer,) = saved.rglob("answer.json")
     answer.unlink()
-    assert "has no answer.json" in refused(memprof, "sample", cwd=saved)
+    assert "has no answer.json" in refused(call, "sample", cwd=saved)
 
 
-def test_a_place_that_cannot_be_written_is_named(memprof: Memprof, saved: Path) -> None:
+def test_report_to_an_unwritable_place_names_it(call: Memprof, saved: Path) -> None:
     assert "cannot write no/such/report.html: No such file or directory" in refused(
-        memprof, "sample", "-o", "no/such/report.html", cwd=saved
+        call, "sample", "-o", "no/such/report.html", cwd=saved
     )
-    assert "cannot write results: Is a directory" in refused(memprof, "sample", "-o", "results", cwd=saved)
+    assert "cannot write results: Is a directory" in refused(call, "sample", "-o", "results", cwd=saved)
     if os.geteuid() != 0:
         (saved / "locked").mkdir(mode=0o500)
-        assert "Permission denied" in refused(memprof, "sample", "-o", "locked/report.html", cwd=saved)
+        assert "Permission denied" in refused(call, "sample", "-o", "locked/report.html", cwd=saved)
 
 
-def test_what_was_there_stays_where_a_page_cannot_be_written(memprof: Memprof, saved: Path) -> None:
+def test_report_that_cannot_be_written_keeps_the_old_page(memprof: Memprof, saved: Path) -> None:
     """A page that is half written must not stand in the place of a whole one."""
     (saved / "report.html").write_text("old")
     assert "File too large" in _limited(memprof, saved)
@@ -143,9 +139,7 @@ def _limited(memprof: Memprof, folder: Path) -> str:
     return ended.stderr
 
 
-def test_an_explained_run_and_its_search_make_one_page(
-    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
-) -> None:
+def test_report_of_three_results_is_one_page(memprof: Memprof, phantom_device_h100: Device, tmp_path: Path) -> None:
     config, results = "configs/mnist_mlp.yaml", str(tmp_path / "results")
     device = ("--gpu", phantom_device_h100.name, "--output-dir", results)
     assert memprof("explain", config, *device).returncode == 0
@@ -154,7 +148,7 @@ def test_an_explained_run_and_its_search_make_one_page(
     page = str(tmp_path / "report.html")
     ended = memprof("report", "mnist_mlp", "-o", page, "--output-dir", results)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.endswith("of a max-batch answer, an explanation, a comparison\n")
+    assert ended.stdout.endswith("report.html (max-batch, explain, compare)\n")
     assert ended.stderr == ""
     html = Path(page).read_text()
     assert "batch 64 trains, and larger ones may" in html

@@ -14,7 +14,7 @@ RESNET = "configs/resnet18.yaml"
 NO_PHANTOM = {"CC": "/nowhere", "MEMPROF_CACHE_DIR": "/proc/nowhere", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def test_the_tree_of_a_model_is_shown_without_any_gpu(memprof: Memprof) -> None:
+def test_summary_without_any_gpu_shows_the_tree(memprof: Memprof) -> None:
     ended = memprof("summary", "configs/mnist_mlp.yaml", "--batch-size", "64", **NO_PHANTOM)
     assert (ended.returncode, ended.stderr) == (ExitCode.OK, "")
     lines = ended.stdout.splitlines()
@@ -27,7 +27,7 @@ def test_the_tree_of_a_model_is_shown_without_any_gpu(memprof: Memprof) -> None:
     assert max(len(line) for line in lines) <= 80
 
 
-def test_the_json_has_every_module_and_the_totals_of_the_sweep(memprof: Memprof, tmp_path: Path) -> None:
+def test_summary_json_has_the_totals_of_the_sweep(memprof: Memprof, tmp_path: Path) -> None:
     options = ("--batch-size", "16", "--json")
     ended = memprof("summary", RESNET, "--optimizer", "adam", *options, **NO_PHANTOM)
     assert ended.returncode == ExitCode.OK, ended.stderr
@@ -47,7 +47,7 @@ def test_the_json_has_every_module_and_the_totals_of_the_sweep(memprof: Memprof,
     assert row["analytic_total_bytes"] == found["totals"]["total_bytes"]
 
 
-def test_depth_and_settings_are_those_of_the_command_line(memprof: Memprof) -> None:
+def test_summary_takes_depth_and_settings(memprof: Memprof) -> None:
     ended = memprof("summary", RESNET, "--depth", "0", "--json", "--set", "precision=bf16", "--set", "batch_size=4")
     (root,) = json.loads(ended.stdout)["modules"]
     assert root["parameters_bytes"] == 2 * 11_689_512
@@ -64,7 +64,9 @@ def test_depth_and_settings_are_those_of_the_command_line(memprof: Memprof) -> N
         (("configs/pool_net.yaml", "--set", "mode=train"), ExitCode.WORKLOAD, "no parameters"),
     ],
 )
-def test_a_mistake_gets_one_line(memprof: Memprof, arguments: tuple[str, ...], code: ExitCode, said: str) -> None:
+def test_summary_with_a_mistake_has_one_line(
+    memprof: Memprof, arguments: tuple[str, ...], code: ExitCode, said: str
+) -> None:
     ended = memprof("summary", *arguments)
     assert ended.returncode == code
     assert ended.stderr.startswith("memprof: ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
 from memprof.results import COLUMNS
-from tests.cli.conftest import Memprof, stop_midway, write_slow_config
+from tests.cli.conftest import Memprof, interrupt, write_slow_config
 
 MLP = "configs/mnist_mlp.yaml"
 PARAMETERS_BYTES = 407_080
@@ -30,35 +31,33 @@ def swept(memprof: Memprof, phantom_device_h100: Device, tmp_path_factory: pytes
     return {"printed": json.loads(ended.stdout), "stderr": ended.stderr, "run": run}
 
 
-def test_the_sweep_has_a_row_for_each_optimizer_and_batch_size(swept: dict[str, Any]) -> None:
+def test_sweep_has_a_row_for_each_point(swept: dict[str, Any]) -> None:
     rows = swept["printed"]["rows"]
     assert len(rows) == 15
     assert {row["optimizer"] for row in rows} == {"sgd", "sgd+momentum", "adam"}
     assert all(row["status"] == "ok" and row["source"] == "emulated" for row in rows)
 
 
-def test_the_first_line_says_that_it_is_a_phantom(swept: dict[str, Any]) -> None:
+def test_sweep_first_line_names_the_phantom(swept: dict[str, Any]) -> None:
     assert swept["stderr"].startswith("emulating NVIDIA H100 80GB HBM3 (h100-80gb) on a phantom GPU")
 
 
 @pytest.mark.parametrize(("optimizer", "state_bytes"), [("sgd", 0), ("sgd+momentum", 407_080), ("adam", 814_160)])
-def test_the_breakdown_has_the_figures_of_the_notes(swept: dict[str, Any], optimizer: str, state_bytes: int) -> None:
+def test_sweep_breakdown_has_the_figures_of_the_notes(swept: dict[str, Any], optimizer: str, state_bytes: int) -> None:
     for row in (row for row in swept["printed"]["rows"] if row["optimizer"] == optimizer):
         assert row["parameters_bytes"] == row["gradients_bytes"] == PARAMETERS_BYTES
         assert row["optimizer_state_bytes"] == state_bytes
 
 
 @pytest.mark.parametrize(("batch_size", "notes_bytes"), NOTES_TOTALS_BYTES.items())
-def test_the_totals_for_sgd_agree_with_the_table_of_the_notes(
-    swept: dict[str, Any], batch_size: int, notes_bytes: int
-) -> None:
+def test_sweep_estimates_agree_with_the_notes(swept: dict[str, Any], batch_size: int, notes_bytes: int) -> None:
     """The notes leave out the targets (8 B a sample) and what the loss saves; that is under 2 %."""
     rows = swept["printed"]["rows"]
     (row,) = (row for row in rows if row["optimizer"] == "sgd" and row["batch_size"] == batch_size)
     assert row["analytic_total_bytes"] == pytest.approx(notes_bytes, rel=0.02)
 
 
-def test_every_row_adds_up(swept: dict[str, Any]) -> None:
+def test_sweep_rows_add_up(swept: dict[str, Any]) -> None:
     categories = ("parameters", "buffers", "gradients", "optimizer_state", "input", "activations")
     for row in swept["printed"]["rows"]:
         assert sum(row[f"{name}_bytes"] for name in categories) == row["analytic_total_bytes"]
@@ -69,11 +68,11 @@ def test_every_row_adds_up(swept: dict[str, Any]) -> None:
         assert max(phases) == row["peak_allocated_bytes"]
 
 
-def test_a_phantom_gives_no_time_for_a_step(swept: dict[str, Any]) -> None:
+def test_sweep_on_a_phantom_has_no_step_times(swept: dict[str, Any]) -> None:
     assert all(row["seconds_per_step"] is None for row in swept["printed"]["rows"])
 
 
-def test_the_csv_has_the_published_columns_and_the_printed_figures(swept: dict[str, Any]) -> None:
+def test_sweep_csv_has_the_printed_figures(swept: dict[str, Any]) -> None:
     with (swept["run"] / "results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(COLUMNS) == list(swept["printed"]["rows"][0])
@@ -81,17 +80,15 @@ def test_the_csv_has_the_published_columns_and_the_printed_figures(swept: dict[s
     assert [int(row["peak_allocated_bytes"]) for row in rows] == peaks
 
 
-def test_show_prints_the_saved_rows_again(memprof: Memprof, swept: dict[str, Any]) -> None:
-    again = memprof("show", str(swept["run"]), "--json")
+def test_show_prints_the_saved_rows_again(call: Memprof, swept: dict[str, Any]) -> None:
+    again = call("show", str(swept["run"]), "--json")
     assert json.loads(again.stdout)["rows"] == swept["printed"]["rows"]
-    table = memprof("show", str(swept["run"]))
+    table = call("show", str(swept["run"]))
     assert "emulated" in table.stdout
     assert max(len(line) for line in table.stdout.splitlines()[:-1]) <= 80
 
 
-def test_out_of_memory_is_a_row_and_the_next_row_is_right(
-    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
-) -> None:
+def test_sweep_out_of_memory_is_a_row(memprof: Memprof, phantom_device_h100: Device, tmp_path: Path) -> None:
     assert phantom_device_h100.name == "h100-80gb"
     options = ("--gpu", "t4", "--optimizer", "sgd", "--json", "--output-dir", str(tmp_path))
     ended = memprof("sweep", MLP, "--batch-size", "64", "--batch-size", "8000000", "--batch-size", "256", *options)
@@ -100,18 +97,28 @@ def test_out_of_memory_is_a_row_and_the_next_row_is_right(
     assert statuses == {64: "ok", 256: "ok", 8_000_000: "oom"}
 
 
-def test_a_sweep_that_was_stopped_goes_on_where_it_stopped(
-    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [(signal.SIGINT, ""), (signal.SIGTERM, " by SIGTERM"), (signal.SIGHUP, " by SIGHUP")],
+    ids=["INT", "TERM", "HUP"],
+)
+def test_sweep_if_interrupted_resumes(
+    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path, number: signal.Signals, how: str
 ) -> None:
     assert phantom_device_h100.name == "h100-80gb"
     config = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6, 7, 8")
     results = tmp_path / "results"
     arguments = ["sweep", str(config), "--gpu", "h100-80gb", "--json", "--output-dir", str(results)]
-    status, said = stop_midway(arguments, results)
-    assert status == ExitCode.INTERRUPTED
-    assert "the same command goes on from there" in said
+    stopped = interrupt(arguments, results, number)
+    assert stopped.returncode == 128 + number
+    (folder,) = (results / "slow").iterdir()
+    *_, line = stopped.stderr.splitlines()
+    saved = len((folder / "records.jsonl").read_text().splitlines())
+    assert line == (
+        f"memprof: interrupted{how}; {saved} of 8 points are saved in {folder}; run the same command to resume"
+    )
     again = memprof(*arguments)
     assert again.returncode == ExitCode.OK, again.stderr
-    assert "going on with" in again.stderr
+    assert f"resuming {folder}: {saved} of 8 points are saved" in again.stderr
     assert [row["batch_size"] for row in json.loads(again.stdout)["rows"]] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert len(list((tmp_path / "results" / "slow").iterdir())) == 1

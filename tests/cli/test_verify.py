@@ -17,18 +17,18 @@ without_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="there is a real
 
 
 @without_gpu
-def test_without_a_gpu_it_says_so_in_one_line_and_lists_the_battery(memprof: Memprof, tmp_path: Path) -> None:
+def test_verify_without_gpu_lists_the_test_cases(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("verify", cwd=tmp_path)
     assert done.returncode == 4
     assert done.stderr.splitlines() == [
-        "memprof: verify needs a real GPU, and there is none here; listed is what it would run on both sides"
+        "memprof: verify needs a real GPU, and none was found; the listed test cases were not run"
     ]
     assert done.stdout.splitlines() == [entry.name for entry in verify_cases()]
     assert list(tmp_path.iterdir()) == []
 
 
 @without_gpu
-def test_the_battery_as_json(memprof: Memprof, tmp_path: Path) -> None:
+def test_verify_without_gpu_as_json_lists_the_cases(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("verify", "--json", cwd=tmp_path)
     assert done.returncode == 4
     assert json.loads(done.stdout) == {"cases": [entry.name for entry in verify_cases()]}
@@ -40,7 +40,7 @@ NEAR = 0.02
 
 
 @pytest.mark.gpu
-def test_a_card_and_its_phantom_agree_and_the_record_says_measured(memprof: Memprof, tmp_path: Path) -> None:
+def test_verify_with_gpu_agrees_with_its_phantom(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("verify", "--output", "records", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "records").iterdir()

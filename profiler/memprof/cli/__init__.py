@@ -1,49 +1,83 @@
-"""The command line: parse, call, print, exit. The only place that prints and the only one that exits.
+"""The command line: parse, call, print, exit. The only place that prints, and the only one that exits.
 
-Each command imports what it needs when it is called, so that `memprof --help` answers at once.
+Each command's module is imported when the command is called, so that `memprof --help` answers at once.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from memprof.errors import ExitCode, MemprofError
+from memprof.cli.signals import NOTHING_SAVED, Interrupted, Interruptions
+
+if TYPE_CHECKING:
+    from memprof.errors import ExitCode
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line and exit with the status that `memprof.errors.ExitCode` documents."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may know ASCII alone
-    sys.exit(_run(sys.argv[1:]))
+    interruptions = Interruptions()
+    interruptions.install()
+    from memprof.cli.streams import describe_failure, guard_streams, stdout_error
+    from memprof.errors import ExitCode
+
+    guard_streams()
+    try:
+        with interruptions.raising():
+            status = _run(sys.argv[1:], interruptions)
+    except (Interrupted, KeyboardInterrupt) as error:  # between the two statements and the `try` of `_run`
+        status = _say_interrupted(error, interruptions)
+    if (lost := describe_failure(stdout_error())) is not None:
+        status = _say(lost, status or ExitCode.RESULT)
+    sys.exit(status)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], interruptions: Interruptions | None = None) -> int:
+    """Run one command; return its exit status after one line on stderr if it failed."""
     import typer
 
-    from memprof.cli.app import app
+    from memprof.errors import ExitCode, MemprofError
 
+    interruptions = interruptions or Interruptions()
     usage_error: Any = typer.BadParameter.__bases__[0]  # its home depends on typer's version
-
     try:
+        from memprof.cli.app import app
+
         return int(app(arguments, prog_name="memprof", standalone_mode=False) or ExitCode.OK)
     except MemprofError as error:
-        return _say(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone, for instance `head`
-        sys.stderr.close()
-        return ExitCode.OK
+        return _say(_with_notes(str(error), error), error.exit_code)
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        return _say_interrupted(error, interruptions)
     except Exception as error:
+        if interruptions.received is not None:  # pydantic turns an interruption into an error of its own
+            return _say_interrupted(error, interruptions)
         if isinstance(error, usage_error):
-            return _say(error.format_message(), ExitCode.CONFIG)  # with the option's name
+            return _say(_usage(error), ExitCode.CONFIG)
         if os.environ.get("MEMPROF_TRACEBACK"):
             raise
-        text = f"{type(error).__name__}: {error}; this is a defect of memprof, MEMPROF_TRACEBACK=1 shows where"
-        return _say(text, ExitCode.DEFECT)
+        text = f"internal error: {type(error).__name__}: {error}; set MEMPROF_TRACEBACK=1 to see where"
+        return _say(_with_notes(text, error), ExitCode.INTERNAL_ERROR)
 
 
-def _say(text: str, status: ExitCode) -> int:
-    print("memprof:", " ".join(text.split()), file=sys.stderr)
-    return status
+def _usage(error: Any) -> str:
+    """Return what is wrong with the command line, with the option's name, and where to look it up."""
+    where = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+    return f"{error.format_message().rstrip('.')}{where}"
+
+
+def _say_interrupted(error: BaseException, interruptions: Interruptions) -> int:
+    text = _with_notes(interruptions.describe(), error)
+    if not getattr(error, "__notes__", ()):
+        text = f"{text}; {NOTHING_SAVED}"
+    return _say(text, interruptions.exit_status)
+
+
+def _with_notes(text: str, error: BaseException) -> str:
+    """Return `text` and what was noted on the exception on its way: the results that were saved."""
+    return "; ".join((text, *getattr(error, "__notes__", ())))
+
+
+def _say(text: str, status: ExitCode | int) -> int:
+    sys.stderr.write(f"memprof: {' '.join(text.split())}\n")
+    return int(status)

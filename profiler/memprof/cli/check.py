@@ -1,4 +1,4 @@
-"""`memprof check`: a saved sweep or comparison against a baseline, for continuous integration."""
+"""`memprof check`: compare a saved sweep or comparison with a baseline, for continuous integration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from memprof.cli import options
 from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
@@ -14,9 +15,24 @@ from memprof.results import load_alike
 from memprof.results.diff import compare_results
 from memprof.results.regression import Regression, Verdict, check_results, parse_limit
 
+EXAMPLES = """\
+memprof check results/new --baseline results/main
+memprof check resnet50 --baseline baselines/resnet50 --max-increase 16MiB"""
+
+
+def command(
+    result: options.SavedResult,
+    baseline: options.Baseline,
+    max_increase: options.MaxIncrease = "2%",
+    output_dir: options.OutputDir = Path("results"),
+    json: options.Json = False,
+) -> int:
+    """Check a result against a baseline."""
+    return run(result, baseline, max_increase, output_dir, json)
+
 
 def run(result: str, baseline: str, max_increase: str, root: Path, json: bool) -> ExitCode:
-    """Print which rows of the baseline grew or are missing; return `ExitCode.REGRESSION` where there are any."""
+    """Print which rows of the baseline grew or are missing; return `ExitCode.REGRESSION` if there are any."""
     limit = parse_limit(max_increase)
     verdict = check_results(compare_results(*load_alike(baseline, result, root)), limit)
     if json:

@@ -1,4 +1,4 @@
-"""`memprof compare`: what a config's memory becomes when its knobs are turned."""
+"""`memprof compare`: compare settings of a config and show how each changes memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.overriding import overrides
 from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
 from memprof.config.overrides import Override
 from memprof.config.variants import Variant, plan_variants
@@ -19,21 +21,44 @@ from memprof.results import Kind, Manifest, Result, VariantPlan, fingerprint, ro
 from memprof.results.comparison import State, VariantResult, against_base, optimizer_states, saved_variants
 from memprof.results.diff import FIGURES
 
+EXAMPLES = """\
+memprof compare configs/mnist_mlp.yaml --vary optimizer=sgd,adam
+memprof compare configs/resnet50.yaml --vary precision=fp32,amp-bf16 --max-batch
+memprof compare configs/vit_b_16.yaml --vary gpu=t4,a10 --vary batch_size=8,16 --grid"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """What is varied and how, and whether the largest batch is searched for too."""
+    """The options of the command: what is varied and how, and whether each variant's largest batch is found too."""
 
     vary: Sequence[str]
     grid: bool
     max_batch: bool
 
 
+def command(
+    config: options.ConfigFile,
+    vary: options.Vary = None,
+    grid: options.Grid = False,
+    batch_size: options.BatchSize = None,
+    gpu: options.GpuName = None,
+    set_: options.Settings = None,
+    max_batch: options.FindMaxBatch = False,
+    output_dir: options.OutputDir = Path("results"),
+    force: options.StartOver = False,
+    json: options.Json = False,
+) -> int:
+    """Compare settings."""
+    wanted = CompareOptions(vary=vary or [], grid=grid, max_batch=max_batch)
+    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_)
+    return run(config, chosen, wanted, Output(folder=output_dir, force=force, json=json))
+
+
 def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output: Output) -> ExitCode:
-    """Measure the base and its variants, or what is left of them, and print the table; return the exit status."""
+    """Measure the base and its variants, or the rest of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
     with progress_bar("starting PyTorch", len(variants)) as progress, open_variant_runs(variants[0].loaded) as runs:
-        (stderr() if output.json else stdout()).print(runs.device.explanation, soft_wrap=True)
+        note(runs.device.explanation, json=output.json)
         manifest = _manifest(variants, runs.environment, wanted)
         folder = keep_rows(
             manifest, lambda done: _records(runs, variants[len(done) :], wanted.max_batch), output, progress
@@ -56,7 +81,7 @@ def show(saved: Result, json: bool) -> None:
 
 
 def _records(runs: VariantRuns, variants: Sequence[Variant], max_batch: bool) -> Iterator[RunRecord]:
-    """Yield the record of each variant, with its largest batch where that is searched for: then one at a time."""
+    """Yield the record of each variant; if its largest batch is found too, one variant at a time."""
     if runs.device.source is Source.ANALYTIC or not max_batch:
         records = runs.records([variant.loaded.config for variant in variants])
         yield from (replace(record, variant=v.label) for v, record in zip(variants, records, strict=True))
@@ -83,7 +108,7 @@ def _plan(variant: Variant, grid: bool) -> VariantPlan:
 
 
 def _place(variant: Variant, settings: dict[str, str], grid: bool) -> tuple[str, str]:
-    """Return the section and the name of a variant's row: the knob and its value, in a grid the last knob's."""
+    """Return the section and the name of a variant's row: the setting and its value, in a grid the last setting's."""
     *before, last = (f"{key}={value}" for key, value in settings.items())
     if len(settings) == 1:
         ((key, value),) = settings.items()

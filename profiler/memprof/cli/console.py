@@ -1,36 +1,72 @@
-"""Where output goes: results to stdout, everything else to stderr."""
+"""Where output goes: results to stdout, everything else to stderr. The only place of the commands that knows rich."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from rich.console import Console
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 
 def stdout() -> Console:
-    """The console for results; 80 columns wide where stdout is no terminal."""
-    return Console(highlight=False)
+    """The console for results; 80 columns wide unless stdout is a terminal."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
     """The console for progress and notes."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def note(text: str, *, json: bool) -> None:
+    """Print one line about the run: to stderr if stdout has the JSON object."""
+    (stderr() if json else stdout()).print(text, soft_wrap=True)
+
+
+def print_text(text: str) -> None:
+    """Print text to stdout as it is."""
+    sys.stdout.write(text)
 
 
 def print_json(value: Any) -> None:
     """Print one JSON object to stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """Print one JSON object on one line, at once."""
+    print_text(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_drawing(drawing: str) -> None:
+    """Print a drawing with ANSI colors, in as many colors as the terminal has."""
+    stdout().print(Text.from_ansi(drawing), soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class ProgressBar:
+    """One task on stderr."""
+
+    _update: Callable[..., None]
+
+    def describe(self, text: str) -> None:
+        """Say what runs now."""
+        self._update(description=text)
+
+    def advance(self, text: str | None = None, count: int = 1) -> None:
+        """Count steps that are done, and say which was the last."""
+        self._update(advance=count, **({} if text is None else {"description": text}))
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None) -> Iterator[Progress]:
-    """A bar of one task on stderr while that is a terminal, and nothing of it left at the end."""
+def progress_bar(description: str, total: int | None) -> Iterator[ProgressBar]:
+    """Show a bar on stderr if that is a terminal; nothing of it is left at the end."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -38,5 +74,15 @@ def progress_bar(description: str, total: int | None) -> Iterator[Progress]:
     console = stderr()
     hidden = not console.is_terminal
     with Progress(*columns, *remaining, console=console, transient=True, disable=hidden) as progress:
-        progress.add_task(description, total=total)
-        yield progress
+        task = progress.add_task(description, total=total)
+        yield ProgressBar(lambda **changes: progress.update(task, **changes))
+
+
+@contextmanager
+def live_view(hint: str) -> Iterator[Callable[[Callable[[int], RenderableType]], None]]:
+    """Yield what shows a renderable in place, made for the terminal's width, above a dim `hint`."""
+    from rich.live import Live
+
+    console = stdout()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield lambda make: live.update(Group(make(console.width), Text(hint, "dim")), refresh=True)

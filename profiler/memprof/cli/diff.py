@@ -1,4 +1,4 @@
-"""`memprof diff`: two saved sweeps or comparisons, row by row."""
+"""`memprof diff`: compare two saved sweeps or comparisons row by row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from memprof.cli import options
 from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
@@ -13,9 +14,24 @@ from memprof.report.terminal.diff import diff_table
 from memprof.results import load_alike
 from memprof.results.diff import FIGURES, Comparison, Pair, compare_results
 
+EXAMPLES = """\
+memprof diff results/resnet50/20261122-014200 results/resnet50/20261123-014200
+memprof diff old new --force"""
+
+
+def command(
+    before: options.SavedResult,
+    after: options.OtherResult,
+    output_dir: options.OutputDir = Path("results"),
+    force: options.CompareUnlike = False,
+    json: options.Json = False,
+) -> int:
+    """Compare two results."""
+    return run(before, after, output_dir, force, json)
+
 
 def run(before: str, after: str, root: Path, force: bool, json: bool) -> ExitCode:
-    """Print what became of each row of the result that `before` names in the one that `after` does."""
+    """Print how each row of `before` changed in `after`."""
     comparison = compare_results(*load_alike(before, after, root), force)
     if json:
         print_json(_json(comparison))

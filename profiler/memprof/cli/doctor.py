@@ -1,4 +1,4 @@
-"""`memprof doctor`: what is there, what is missing, and what would mend it."""
+"""`memprof doctor`: check the installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from memprof.cli import options
 from memprof.cli.console import print_json, stdout
 from memprof.errors import DeviceError, ExitCode
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
@@ -17,9 +18,18 @@ from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from memprof.gpus.real import list_real_gpus
 from memprof.report.terminal.doctor import CheckRow, doctor_table
 
+EXAMPLES = """\
+memprof doctor
+memprof doctor --json"""
+
+
+def command(json: options.Json = False) -> int:
+    """Check the installation."""
+    return run(json)
+
 
 def run(json: bool) -> ExitCode:
-    """Print the findings. The status is 4 where neither a real nor a phantom GPU can be had."""
+    """Print the findings. The status is 4 if neither a real nor a simulated GPU is available."""
     checks = list(_checks())
     if json:
         print_json({"checks": [asdict(check) for check in checks]})
@@ -45,7 +55,7 @@ def _torch_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
         return
     yield CheckRow(name="PyTorch", state="ok", detail=install.torch_version)
     if install.cuda_version is None:
-        advice = "without a CUDA build memprof has the analytic breakdown alone"
+        advice = "install a CUDA build of torch; with this one, memprof only gives analytic estimates"
         yield CheckRow(name="CUDA", state="missing", detail="a CPU build of torch", advice=advice)
         return
     yield CheckRow(name="CUDA", state="ok", detail=install.cuda_version)
@@ -60,7 +70,7 @@ def _real_gpu_checks() -> Iterator[CheckRow]:
             name="real GPU",
             state="missing",
             detail="none found",
-            advice="--gpu takes a phantom of the catalog",
+            advice="--gpu NAME simulates a GPU of the catalog (memprof gpus)",
         )
         return
     yield CheckRow(name="driver", state="ok", detail=gpus[0].driver_version)
@@ -79,12 +89,12 @@ def _phantom_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
         libraries = build_phantom()
     except DeviceError as error:
         for name in ("phantom", "self-test"):
-            yield CheckRow(name=name, state="missing", detail="cannot be had", advice=str(error))
+            yield CheckRow(name=name, state="missing", detail="unavailable", advice=str(error))
         return
     yield CheckRow(name="phantom", state="ok", detail=f"built in {libraries.folder}")
     spec = find_gpu(DEFAULT_GPU)
     found = run_self_test(worker_environment(libraries, spec), spec, install)
     yield CheckRow(name="self-test", state="ok" if found.passed else "warn", detail=found.detail)
     if found.passed:
-        known = "cuDNN says the workspace of each plan" if found.cudnn_answers else "cuDNN does not say workspaces"
+        known = "reported by cuDNN" if found.cudnn_answers else "not reported by this cuDNN"
         yield CheckRow(name="workspaces", state="ok" if found.cudnn_answers else "warn", detail=known)

@@ -1,4 +1,4 @@
-"""`memprof explain`: one point run once, and every byte of its peak named."""
+"""`memprof explain`: run one point once and show what its peak consists of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 
 from memprof.breakdown.explanation import Explained
 from memprof.breakdown.snapshot import check_writable, explain_snapshot
-from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.overriding import overrides
 from memprof.cli.saving import make_manifest, print_place
 from memprof.config.load import load
 from memprof.config.overrides import Override
@@ -20,6 +22,13 @@ from memprof.report.terminal.explain import explain_report, peak_report
 from memprof.results import Kind, Result, load_answer, save_answer
 from memprof.results import load as load_result
 
+EXAMPLES = """\
+memprof explain configs/resnet50.yaml --batch-size 32
+memprof explain configs/vit_b_16.yaml --gpu t4 --depth 3 --snapshot peak.pickle
+memprof explain snapshot.pickle"""
+
+_SNAPSHOTS = (".pickle", ".pkl")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
@@ -30,23 +39,47 @@ class ExplainOptions:
     snapshot: Path | None
     folder: Path
     json: bool
-    address_spread: bool = False
+    address_orders: bool = False
+
+
+def command(
+    config: options.ConfigOrSnapshot,
+    gpu: options.GpuName = None,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
+    set_: options.Settings = None,
+    depth: options.Depth = 2,
+    blocks: options.Blocks = 10,
+    snapshot: options.SnapshotFile = None,
+    address_orders: options.AddressOrders = False,
+    output_dir: options.OutputDir = Path("results"),
+    json: options.Json = False,
+) -> int:
+    """Explain the peak of one point, or of a snapshot."""
+    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], optimizers=[optimizer], settings=set_)
+    wanted = ExplainOptions(
+        depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json, address_orders=address_orders
+    )
+    explain = run_snapshot if config.suffix in _SNAPSHOTS else run
+    return explain(config, chosen, wanted)
 
 
 def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> ExitCode:
-    """Explain the config's first point, save and print the answer; 6 where it failed for another reason than memory."""
+    """Explain the config's first point, save and print the result; 6 if it failed for another reason than memory."""
     _check(wanted)
     loaded = load(config, chosen)
     device = _gpu(loaded.config.gpu)
-    if wanted.address_spread and device.source is Source.MEASURED:
-        raise ConfigError("--error-bar needs a phantom (--gpu t4, say): a real GPU has the addresses of its driver")
-    (stderr() if wanted.json else stdout()).print(device.explanation, soft_wrap=True)
+    if wanted.address_orders and device.source is Source.MEASURED:
+        raise ConfigError(
+            "--address-orders needs a simulated GPU, for example --gpu t4: the driver of a real GPU has one order"
+        )
+    note(device.explanation, json=wanted.json)
     with progress_bar("starting PyTorch", None) as progress, open_explainer(loaded, device) as explainer:
-        progress.update(progress.tasks[0].id, description="running with the allocator's history kept")
+        progress.describe("running with the allocator's history recorded")
         point = loaded.config.points()[0]
         explained = explainer.explain(point, wanted.snapshot)
-        if wanted.address_spread:
-            progress.update(progress.tasks[0].id, description="the same with addresses in other orders")
+        if wanted.address_orders:
+            progress.describe("running with other address orders")
             explained = replace(explained, address_spread=explainer.address_spread(point, explained.record))
         manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
     saved = load_result(save_answer(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
@@ -57,9 +90,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
 
 
 def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> ExitCode:
-    """Explain somebody's own snapshot: nothing is run, and nothing saved."""
-    if chosen or wanted.snapshot is not None or wanted.address_spread:
-        raise ConfigError(f"{file} is a snapshot: only --blocks and --json go with it, since nothing is run")
+    """Explain a snapshot that PyTorch wrote: nothing is run, and nothing is saved."""
+    if chosen or wanted.snapshot is not None or wanted.address_orders:
+        raise ConfigError(f"{file} is a snapshot: only --blocks and --json can be used with it, since nothing is run")
     _check(wanted)
     explanations = explain_snapshot(file)
     if wanted.json:
@@ -85,7 +118,7 @@ def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> 
 
 
 def _json(explained: Explained) -> dict[str, object]:
-    """The explanation's own fields at the top, so that a script finds the figures at once."""
+    """The explanation's own fields at the top level, where scripts look for figures."""
     explanation = explained.explanation
     return {
         "schema_version": SCHEMA_VERSION,
@@ -101,7 +134,7 @@ def _json(explained: Explained) -> dict[str, object]:
 def _gpu(name: str) -> Device:
     device = choose_device(name)
     if device.source is Source.ANALYTIC:
-        raise DeviceError(f"explain needs a GPU, real or phantom ({device.explanation}); memprof summary needs none")
+        raise DeviceError(f"explain needs a GPU, real or simulated ({device.explanation}); memprof summary needs none")
     return device
 
 

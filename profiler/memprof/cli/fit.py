@@ -1,4 +1,4 @@
-"""`memprof fit`: the cheapest knobs that make a batch fit into so much memory."""
+"""`memprof fit`: find the cheapest settings that make a batch fit into a memory limit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.overriding import overrides
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode, SweepConfig
@@ -23,6 +25,9 @@ from memprof.records import SCHEMA_VERSION, Source
 from memprof.report.terminal.fit import fit_table
 from memprof.units import format_bytes, parse_bytes
 
+EXAMPLES = """\
+memprof fit configs/vit_b_16.yaml --gpu t4 --memory 8GiB
+memprof fit configs/resnet50.yaml --gpu rtx-4090 --batch-size 512"""
 _BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the first to multiply in bfloat16
 
 
@@ -35,7 +40,7 @@ class FitOptions:
     memory: str | None
 
     def loaded(self, settings: Sequence[Setting] = ()) -> LoadedConfig:
-        """Return the config with knobs laid over it, of its first optimizer and, by default, its largest batch."""
+        """Return the config with `settings` applied, for its first optimizer and, by default, its largest batch."""
         if not any(setting.key == "batch_size" for setting in settings):
             largest = max(load(self.path, self.overrides).config.sizes())
             settings = (*settings, Setting(key="batch_size", value=str(largest)))
@@ -46,21 +51,34 @@ class FitOptions:
         return self.loaded(settings).config
 
 
-def run(question: FitOptions, json: bool) -> ExitCode:
-    """Try the knobs, print each step and the set that fits; return `ExitCode.DOES_NOT_FIT` where none does."""
-    base = question.loaded()
-    limit_bytes = _parsed(question.memory)
+def command(
+    config: options.ConfigFile,
+    memory: options.FitMemory = None,
+    batch_size: options.LargestBatchSize = None,
+    gpu: options.GpuName = None,
+    set_: options.Settings = None,
+    json: options.Json = False,
+) -> int:
+    """Find settings that make a batch fit."""
+    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_)
+    return run(FitOptions(path=config, overrides=chosen, memory=memory), json)
+
+
+def run(wanted: FitOptions, json: bool) -> ExitCode:
+    """Try settings, print each step and the set that fits; return `ExitCode.DOES_NOT_FIT` if none does."""
+    base = wanted.loaded()
+    limit_bytes = _parsed(wanted.memory)
     with progress_bar("starting PyTorch", None) as progress, open_variant_runs(base) as runs:
-        (stderr() if json else stdout()).print(runs.device.explanation, soft_wrap=True)
+        note(runs.device.explanation, json=json)
         memory = _checked(runs, limit_bytes)
         savers = list_memory_savers(base.config, _multiplies_bf16(runs))
-        asked = FitRequest(config_of=question.config, savers=savers, memory_bytes=limit_bytes)
+        asked = FitRequest(config_of=wanted.config, savers=savers, memory_bytes=limit_bytes)
         steps = []
         for step in Fit(runs, asked).steps():
             steps.append(step)
-            progress.update(progress.tasks[0].id, description=step.added)
+            progress.describe(step.added)
     best = cheapest_of(steps)
-    command = _command(question, best, base.config) if best else None
+    command = _command(wanted, best, base.config) if best else None
     if json:
         print_json(_json(steps, limit_bytes, command))
     else:
@@ -77,25 +95,23 @@ def _parsed(memory: str | None) -> int | None:
     except ValueError as error:
         raise ConfigError(f"--memory {memory}: {error}") from None
     if size == 0:
-        raise ConfigError(f"--memory {memory}: nothing fits into no memory; write for example 8GiB")
+        raise ConfigError(f"--memory {memory}: must be above 0; write for example 8GiB")
     return size
 
 
 def _checked(runs: VariantRuns, limit_bytes: int | None) -> str:
-    """Return the memory in words, or refuse more than there is."""
+    """Return the memory in words; more than the GPU has is refused."""
     total = runs.environment.gpu_total_bytes
     if runs.device.source is Source.ANALYTIC or total is None:
-        raise DeviceError(
-            f"fit needs a GPU, real or phantom, to show that a set of knobs fits: {runs.device.explanation}"
-        )
+        raise DeviceError(f"fit needs a GPU, real or simulated, to verify that a batch fits: {runs.device.explanation}")
     if limit_bytes is None:
         return f"the GPU's {format_bytes(total)}"
     if limit_bytes > total:
         has = f"{runs.environment.gpu} has {format_bytes(total)}"
         raise ConfigError(
-            f"--memory {format_bytes(limit_bytes)}: {has}; choose a larger GPU with --gpu, or less memory"
+            f"--memory {format_bytes(limit_bytes)}: {has}; choose a larger GPU with --gpu or lower --memory"
         )
-    return f"{format_bytes(limit_bytes)} (set_per_process_memory_fraction)"
+    return format_bytes(limit_bytes)
 
 
 def _multiplies_bf16(runs: VariantRuns) -> bool:
@@ -104,13 +120,13 @@ def _multiplies_bf16(runs: VariantRuns) -> bool:
     return int(list_real_gpus()[runs.device.index].compute_capability.partition(".")[0]) >= _BF16_SINCE
 
 
-def _command(question: FitOptions, best: Step, config: SweepConfig) -> str:
+def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:
     """Return the command that runs the set that fits."""
-    typed = [item for item in question.overrides if item.flag in (Flag.SET, Flag.GPU)]
+    typed = [item for item in wanted.overrides if item.flag in (Flag.SET, Flag.GPU)]
     kept = [item for item in typed if not item.text.startswith(("batch_size=", "batch_sizes="))]
     settings = {setting.key: setting.value for setting in laid_out(best.savers)}
     size = settings.pop("batch_size", str(config.sizes()[0]))
-    words = ["memprof", "sweep", str(question.path), *(word for item in kept for word in (item.flag.value, item.text))]
+    words = ["memprof", "sweep", str(wanted.path), *(word for item in kept for word in (item.flag.value, item.text))]
     if config.mode is Mode.TRAIN:
         label = config.optimizers[0].label
         words += ["--optimizer", label]
@@ -139,7 +155,7 @@ def _json(steps: Sequence[Step], limit_bytes: int | None, command: str | None) -
 
 def _step(step: Step) -> dict[str, Any]:
     return {
-        "knob": step.added,
+        "setting": step.added,
         "left_out": step.left_out,
         "kept": step.kept,
         "fits": step.fits,

@@ -1,9 +1,10 @@
-"""`memprof gpus`: the real GPUs of this machine and the catalog."""
+"""`memprof gpus`: list the GPUs of this machine and those that can be simulated."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
+from memprof.cli import options
 from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.gpus.catalog import GpuSpec, load_catalog
@@ -11,6 +12,9 @@ from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.gpus.select import runnable_gpus
 from memprof.report.terminal.gpus import GpuRow, gpus_table
 
+EXAMPLES = """\
+memprof gpus
+memprof gpus --json"""
 # The catalog's figures that have a column, and its field.
 _SHOWN = {
     "name": "name",
@@ -18,6 +22,11 @@ _SHOWN = {
     "total_bytes": "memory_bytes",
     "context_bytes": "context_bytes",
 }
+
+
+def command(json: options.Json = False) -> int:
+    """List the GPUs."""
+    return run(json)
 
 
 def run(json: bool) -> ExitCode:
@@ -38,7 +47,7 @@ def _real_row(index: int, gpu: RealGpu) -> GpuRow:
         key=f"cuda:{index}",
         capability=gpu.compute_capability,
         memory_bytes=gpu.total_bytes,
-        multiprocessors=None,  # NVML does not tell
+        multiprocessors=None,  # NVML does not report it
     )
 
 

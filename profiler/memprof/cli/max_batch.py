@@ -1,4 +1,4 @@
-"""`memprof max-batch`: the largest batch size that trains, on one GPU or on several."""
+"""`memprof max-batch`: find the largest batch size that trains, on one GPU or on several."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
-
 from memprof import results
-from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import ProgressBar, note, print_json, progress_bar, stderr, stdout
+from memprof.cli.overriding import overrides
 from memprof.cli.saving import make_manifest, print_place
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
@@ -25,6 +25,11 @@ from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max
 from memprof.results import Kind, Result, save_answer
 from memprof.units import format_bytes, parse_bytes
 from memprof.worker.client import WorkerClient
+
+EXAMPLES = """\
+memprof max-batch configs/resnet50.yaml --gpu t4
+memprof max-batch configs/resnet50.yaml --gpu t4 --gpu rtx-4090 --optimizer adamw
+memprof max-batch configs/vit_b_16.yaml --gpu all --target-batch 4096"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +47,43 @@ class MaxBatchOptions:
     json: bool
 
 
+def command(
+    config: options.ConfigFile,
+    gpu: options.GpuNames = None,
+    memory: options.MemoryLimit = None,
+    start: options.StartBatch = None,
+    max_: options.MaxBatch = None,
+    multiple_of: options.MultipleOf = 1,
+    timeout: options.SearchTimeout = None,
+    target_batch: options.TargetBatch = None,
+    optimizer: options.Optimizer = None,
+    set_: options.Settings = None,
+    output_dir: options.OutputDir = Path("results"),
+    json: options.Json = False,
+) -> int:
+    """Find the largest batch."""
+    wanted = MaxBatchOptions(
+        gpus=gpu or [],
+        memory=memory,
+        start=start,
+        most=max_,
+        multiple_of=multiple_of,
+        timeout_seconds=timeout,
+        target_batch_size=target_batch,
+        folder=output_dir,
+        json=json,
+    )
+    return run(config, overrides(optimizers=[optimizer], settings=set_), wanted)
+
+
 def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> ExitCode:
-    """Search, save and print the answer, and return the exit status: 7 where not even the smallest batch fits."""
+    """Search, save and print the result; return the exit status: 7 if not even the smallest batch fits."""
     limits = _limits(wanted)
     loaded = load(config, chosen)
     devices = _devices(wanted.gpus or [loaded.config.gpu])
     _check_memory(devices, limits)
     if len(devices) == 1:
-        (stderr() if wanted.json else stdout()).print(devices[0].explanation, soft_wrap=True)
+        note(devices[0].explanation, json=wanted.json)
     with progress_bar("starting PyTorch", len(devices)) as progress, WorkerClient(loaded, devices[0]) as client:
         environment = client.environment()
         answers = _search(client, _targets(loaded, devices), limits, wanted, progress)
@@ -60,7 +94,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
 
 
 def show(saved: Result, json: bool) -> None:
-    """Print a saved answer: a panel for one GPU, a table for several; where nothing fits, a line for each on stderr."""
+    """Print a saved result: a panel for one GPU, a table for several; if nothing fits, a line for each on stderr."""
     answers = results.load_answer(saved.path, list[MaxBatch])
     fits = any(answer.largest_batch_size for answer in answers)
     console = stdout()
@@ -115,18 +149,18 @@ def _devices(gpus: Sequence[str]) -> list[Device]:
     names = [name for gpu in gpus for name in (_all_gpus() if gpu == "all" else [gpu])]
     devices = [choose_device(name) for name in dict.fromkeys(names)]
     if any(device.source is Source.ANALYTIC for device in devices):
-        raise DeviceError(f"max-batch needs a GPU, real or phantom: {devices[0].explanation}")
+        raise DeviceError(f"max-batch needs a GPU, real or simulated: {devices[0].explanation}")
     if len({device.source for device in devices}) > 1:
-        raise ConfigError("--gpu: real GPUs and phantoms cannot stand in one table; ask for each kind on its own")
+        raise ConfigError("--gpu: real and simulated GPUs cannot be in one table; run each kind separately")
     return devices
 
 
 def _all_gpus() -> list[str]:
-    """The catalog without those that the installed PyTorch has no code for; which they are is said on stderr."""
+    """The catalog without the GPUs for which the installed PyTorch has no kernels; stderr names those."""
     names = runnable_gpus()
     left_out = [name for name in load_catalog() if name not in names]
     if left_out:
-        stderr().print(f"left out, as this PyTorch has no code for them: {', '.join(left_out)}", soft_wrap=True)
+        stderr().print(f"Skipped, since this PyTorch has no kernels for them: {', '.join(left_out)}", soft_wrap=True)
     return names
 
 
@@ -145,18 +179,18 @@ def _targets(loaded: LoadedConfig, devices: Sequence[Device]) -> list[Target]:
 
 
 def _search(
-    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: MaxBatchOptions, progress: Progress
+    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: MaxBatchOptions, progress: ProgressBar
 ) -> list[MaxBatch]:
     """The answer of each target, in their order."""
     found = {}
-    progress.update(progress.tasks[0].id, description="trying batch sizes")
+    progress.describe("trying batch sizes")
     for answer in find_max_batches(client, targets, limits):
         found[answer.gpu] = answer
-        progress.update(progress.tasks[0].id, advance=1)
+        progress.advance()
     answers = [found[target.device.name] for target in targets]
     if wanted.target_batch_size is None:
         return answers
-    progress.update(progress.tasks[0].id, description=f"accumulating {wanted.target_batch_size}")
+    progress.describe(f"accumulating {wanted.target_batch_size}")
     ways = find_accumulations(client, targets, answers, wanted.target_batch_size)
     return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
 

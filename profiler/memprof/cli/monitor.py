@@ -1,9 +1,7 @@
-"""`memprof monitor`: the GPUs in use, real and phantom, live in the terminal and as a log."""
+"""`memprof monitor`: watch the GPUs in use, real and simulated, in the terminal and as a log."""
 
 from __future__ import annotations
 
-import json
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -11,26 +9,29 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from rich.console import Group
-from rich.live import Live
-from rich.text import Text
-
-from memprof.cli.console import print_json, stdout
+from memprof.cli import options
+from memprof.cli.console import live_view, print_json, print_json_line, stdout
+from memprof.cli.signals import Interrupted
+from memprof.cli.streams import stdout_error
 from memprof.errors import ConfigError, DeviceError, ExitCode
 from memprof.gpus.monitor import GpuUse, Monitor, open_monitor
 from memprof.gpus.monitor_log import open_log
 from memprof.records import SCHEMA_VERSION
 from memprof.report.terminal.monitor import monitor_table
 
+EXAMPLES = """\
+memprof monitor
+memprof monitor --gpu cuda:0 --interval 0.5 --log memory.csv
+memprof monitor --once --json"""
+_ENDINGS = (Interrupted, KeyboardInterrupt)  # the way to end it, so the status is 0
 _SHORTEST_INTERVAL = 0.1  # seconds: asking takes a few milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitorOptions:
-    """What the command line asks for."""
+    """The options of the command."""
 
     gpus: Sequence[str]
     interval_seconds: float
@@ -50,38 +51,55 @@ class Sample:
 
     @property
     def watched(self) -> str:
-        """How long the peaks span."""
+        """The time, and how long the peaks span."""
         if self.number == 1:
             return f"{self.time:%Y-%m-%d %H:%M:%S} UTC"
         minutes, seconds = divmod(round(self.seconds), 60)
         return f"{self.time:%Y-%m-%d %H:%M:%S} UTC · {self.number} samples in {minutes}:{seconds:02} min"
 
 
-def run(options: MonitorOptions) -> ExitCode:
+def command(
+    gpu: options.WatchedGpus = None,
+    interval: options.Interval = 1.0,
+    log: options.LogFile = None,
+    once: options.Once = False,
+    json: options.JsonLines = False,
+) -> int:
+    """Watch GPUs until Ctrl-C."""
+    return run(MonitorOptions(gpus=gpu or [], interval_seconds=interval, log=log, once=once, json=json))
+
+
+def run(wanted: MonitorOptions) -> ExitCode:
     """Watch until Ctrl-C, which is the way to end it, or take one sample; print the last one with the peaks."""
-    if not options.interval_seconds >= _SHORTEST_INTERVAL:
-        raise ConfigError(f"--interval {options.interval_seconds:g}: must be at least {_SHORTEST_INTERVAL} seconds")
-    with open_monitor(options.gpus) as monitor:
-        samples = _samples(monitor, options.interval_seconds)
+    if not wanted.interval_seconds >= _SHORTEST_INTERVAL:
+        raise ConfigError(f"--interval {wanted.interval_seconds:g}: must be at least {_SHORTEST_INTERVAL} seconds")
+    with open_monitor(wanted.gpus) as monitor:
+        samples = _samples(monitor, wanted.interval_seconds)
         last = next(samples)
         if not last.gpus:
-            raise DeviceError(_nothing(options.gpus))
-        with open_log(options.log) if options.log else nullcontext() as write, _shown(options) as show, _ended():
-            for sample in (last,) if options.once else chain((last,), samples):
+            raise DeviceError(_nothing(wanted.gpus))
+        with (
+            open_log(wanted.log) if wanted.log else nullcontext() as write,
+            _shown(wanted) as show,
+            suppress(*_ENDINGS),
+        ):
+            for sample in (last,) if wanted.once else chain((last,), samples):
                 last = sample
                 if write:
                     write(sample.time, sample.gpus)
                 show(sample)
-    if options.json and options.once:
+                if stdout_error() is not None:  # nobody reads any more
+                    break
+    if wanted.json and wanted.once:
         print_json(_json(last))
-    elif not options.json:
+    elif not wanted.json:
         console = stdout()
         console.print(monitor_table(last.gpus, last.watched, console.width))
     return ExitCode.OK
 
 
 def _samples(monitor: Monitor, interval_seconds: float) -> Iterator[Sample]:
-    """Yield a sample at once and then one each interval, however long its handling takes."""
+    """Yield a sample at once and then one per interval, however long its handling takes."""
     start = time.monotonic()
     for number in count(1):
         seconds = time.monotonic() - start
@@ -91,34 +109,15 @@ def _samples(monitor: Monitor, interval_seconds: float) -> Iterator[Sample]:
 
 
 @contextmanager
-def _ended() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the block, and no more than that."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        with suppress(KeyboardInterrupt):
-            yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _shown(options: MonitorOptions) -> Iterator[Callable[[Sample], None]]:
-    """Yield what shows a sample while the watching goes on: a view in place, or a line of JSON."""
-    if options.once:
+def _shown(wanted: MonitorOptions) -> Iterator[Callable[[Sample], None]]:
+    """Yield what shows a sample during the monitoring: a view in place, or a line of JSON."""
+    if wanted.once:
         yield lambda _: None
-    elif options.json:
-        yield lambda sample: print(json.dumps(_json(sample), ensure_ascii=False), flush=True)
+    elif wanted.json:
+        yield lambda sample: print_json_line(_json(sample))
     else:
-        console = stdout()
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            hint = Text("Ctrl-C ends", "dim")
-            yield lambda sample: live.update(
-                Group(monitor_table(sample.gpus, sample.watched, console.width), hint), refresh=True
-            )
+        with live_view("Ctrl-C ends") as update:
+            yield lambda sample: update(lambda width: monitor_table(sample.gpus, sample.watched, width))
 
 
 def _json(sample: Sample) -> dict[str, Any]:
@@ -131,8 +130,8 @@ def _json(sample: Sample) -> dict[str, Any]:
 
 def _nothing(names: Sequence[str]) -> str:
     if names:
-        return f"no process is on a phantom of {', '.join(names)}; memprof monitor without --gpu shows what there is"
+        return f"no process uses a simulated {', '.join(names)}; memprof monitor without --gpu shows all GPUs"
     return (
-        "there is no GPU to watch: no real one here, and no process on a phantom; "
+        "no GPU to watch: no real GPU was found, and no process uses a simulated one; "
         "start one, for example memprof run --gpu t4 -- python train.py"
     )

@@ -1,4 +1,4 @@
-"""`memprof plot`: a saved result as a picture, in files or in the terminal."""
+"""`memprof plot`: draw a saved result, to files or in the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from memprof.cli.console import print_json, stdout
+from memprof.cli import options
+from memprof.cli.console import print_drawing, print_json, stdout
 from memprof.errors import ConfigError, ExitCode, ResultError, did_you_mean
 from memprof.records import SCHEMA_VERSION
 from memprof.report.plots.build import kinds_with, picture_of
@@ -18,12 +19,16 @@ from memprof.report.plots.figures import BatchPicture, CategoriesPicture, Format
 from memprof.results import Result, load
 
 E = TypeVar("E", bound=StrEnum)
+EXAMPLES = """\
+memprof plot resnet50
+memprof plot resnet50 --kind timeline --theme dark -o figures/
+memprof plot resnet50 --terminal"""
 _BOTH = "both"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlotOptions:
-    """Which picture, in which form, as typed; ``None`` where the option was left out."""
+    """Which picture, in which form, as typed; ``None`` if the option was left out."""
 
     kind: str | None
     output: str | None
@@ -35,7 +40,7 @@ class PlotOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where pictures go: one file, or under names of their own into a folder; `folder` ``None`` is the result's."""
+    """Where pictures go: one file, or a folder under names of their own; `folder` ``None`` is the result's."""
 
     file: Path | None
     folder: Path | None
@@ -48,6 +53,21 @@ class Target:
         dark = "-dark" if theme is ThemeName.DARK else ""
         name = f"{result.manifest.name}-{_kind_of(picture)}{dark}"
         return {format_: (self.folder or result.path) / f"{name}.{format_}" for format_ in self.formats}
+
+
+def command(
+    result: options.SavedResult,
+    kind: options.PlotKind = None,
+    output: options.PlotOutput = None,
+    format_: options.PlotFormat = None,
+    theme: options.PlotTheme = "light",
+    terminal: options.InTerminal = False,
+    output_dir: options.OutputDir = Path("results"),
+    json: options.PlotJson = False,
+) -> int:
+    """Draw a saved result."""
+    wanted = PlotOptions(kind=kind, output=output, format=format_, theme=theme, terminal=terminal, json=json)
+    return run(result, output_dir, wanted)
 
 
 def run(place: str, root: Path, wanted: PlotOptions) -> ExitCode:
@@ -86,9 +106,9 @@ def _target(wanted: PlotOptions) -> Target:
         return Target(file=None, folder=path, formats=chosen or (Format.PNG,))
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in list(Format):
-        raise ConfigError(f"--output {path}: pictures are .png or .svg files; write a folder's name with a / behind it")
+        raise ConfigError(f"--output {path}: pictures are .png or .svg files; end the name of a folder with /")
     if chosen and chosen != (Format(suffix),):
-        raise ConfigError(f"--output {path}: --format {wanted.format} is another; leave one of them out")
+        raise ConfigError(f"--output {path}: --format {wanted.format} is different; leave one of them out")
     return Target(file=path, folder=None, formats=(Format(suffix),))
 
 
@@ -105,18 +125,13 @@ def _kind_of(picture: Picture) -> PictureKind:
 
 
 def _print(picture: Picture, theme: ThemeName) -> None:
-    from rich.text import Text
-
     from memprof.report.plots.text import draw_in_terminal
 
-    console = stdout()
-    # Through rich, which knows how many colours the terminal has, and whether it is one.
-    drawn = Text.from_ansi(draw_in_terminal(picture, theme, console.width))
-    console.print(drawn, soft_wrap=True)
+    print_drawing(draw_in_terminal(picture, theme, stdout().width))
 
 
 def _write(picture: Picture, theme: ThemeName, paths: dict[Format, Path]) -> None:
-    # Of matplotlib's own notes, such as that it makes its cache of fonts, a user can mend nothing.
+    # Matplotlib's own notes, such as that it builds its cache of fonts, are nothing that a user can fix.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from memprof.report.plots.matplotlib_backend import draw
 

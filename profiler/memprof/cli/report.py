@@ -1,48 +1,61 @@
-"""`memprof report`: what is saved about a config as one page, HTML or Markdown."""
+"""`memprof report`: write one page about the saved results of a config, as HTML or Markdown."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from memprof.cli.console import stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import print_text, stderr, stdout
 from memprof.errors import ExitCode, ResultError
 from memprof.report.page import ReportInputs, collect, to_html, to_markdown
-from memprof.units import format_bytes
+
+EXAMPLES = """\
+memprof report resnet50 -o report.html
+memprof report resnet50 --markdown"""
+
+
+def command(
+    result: options.SavedResult,
+    output: options.ReportOutput = None,
+    markdown: options.Markdown = False,
+    output_dir: options.OutputDir = Path("results"),
+) -> int:
+    """Write the page."""
+    return run(result, output_dir, output, markdown)
 
 
 def run(place: str, root: Path, output: Path | None, markdown: bool) -> ExitCode:
-    """Write the page about `place` to `output`; Markdown goes to stdout where none is given."""
+    """Write the page about `place` to `output`; Markdown goes to stdout if none is given."""
     inputs = collect(place, root)
-    _say_left_out(inputs)
+    _print_skipped(inputs)
     if markdown:
         text = to_markdown(inputs)
         if output is None or str(output) == "-":
-            print(text, end="")
+            print_text(text)
             return ExitCode.OK
     else:
         output, text = output or Path("report.html"), to_html(inputs)
     _write(output, text)
-    made_of = ", ".join(saved.manifest.kind.noun for saved in inputs.results)
-    size = format_bytes(len(text.encode()))
-    stdout().print(f"{output}: {size}, of {made_of}", soft_wrap=True, markup=False)
+    sources = ", ".join(saved.manifest.kind.value for saved in inputs.results)
+    stdout().print(f"Wrote {output} ({sources})", soft_wrap=True)
     return ExitCode.OK
 
 
-def _say_left_out(inputs: ReportInputs) -> None:
+def _print_skipped(inputs: ReportInputs) -> None:
     for item in inputs.skipped:
-        stderr().print(f"left out: {item.path}, {item.what}: {item.reason}", soft_wrap=True, markup=False)
+        stderr().print(f"Skipped {item.path} ({item.what}): {item.reason}", soft_wrap=True)
 
 
 def _write(path: Path, text: str) -> None:
-    """Put the page in its place in one step, so that a reader finds the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace the page in one step, so that a reader finds the old one or the new one."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if not path.is_file() and path.exists():  # a pipe or a device, which cannot be replaced
             path.write_text(text, "utf-8", "replace")
             return
-        beside.write_text(text, "utf-8", "replace")
-        beside.replace(path)
+        new.write_text(text, "utf-8", "replace")
+        new.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise ResultError(f"cannot write {path}: {error.strerror}; choose another file with --output") from None

@@ -1,4 +1,4 @@
-"""What the commands that save have in common: the manifest, and rows that are kept as they come."""
+"""What the commands that save have in common: the manifest, and rows that are saved as they come."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import Progress
-
-from memprof.cli.console import stdout
+from memprof.cli.console import ProgressBar, note, stdout
 from memprof.config.load import LoadedConfig
 from memprof.config.names import own_model
 from memprof.records import Environment, RunRecord
@@ -18,7 +16,7 @@ from memprof.results import Kind, Manifest, Result, ResultFolder, find_unfinishe
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the rows of a command go and how they are shown. `force`: afresh, where an earlier run was stopped."""
+    """Where the rows of a command go and how they are shown. `force`: start over instead of resuming."""
 
     folder: Path
     force: bool
@@ -26,7 +24,7 @@ class Output:
 
 
 def make_manifest(kind: Kind, loaded: LoadedConfig, environment: Environment, points_planned: int) -> Manifest:
-    """Return the manifest of an answer about one config, which the command that is running gives."""
+    """Return the manifest of a result of one config, with the command line of this process."""
     config = loaded.config.model_dump(mode="json")
     return Manifest(
         kind=kind,
@@ -40,7 +38,7 @@ def make_manifest(kind: Kind, loaded: LoadedConfig, environment: Environment, po
 
 
 def model_source(loaded: LoadedConfig) -> str:
-    """Return the text of the user's own model file; empty where the model is another one."""
+    """Return the text of the user's own model file; empty if the model is another one."""
     own = own_model(loaded.config.model.name)
     return (loaded.folder / own.file).read_text(encoding="utf-8", errors="replace") if own else ""
 
@@ -49,31 +47,29 @@ def keep_rows(
     manifest: Manifest,
     measure: Callable[[Sequence[RunRecord]], Iterator[RunRecord]],
     output: Output,
-    progress: Progress,
+    progress: ProgressBar,
 ) -> ResultFolder:
     """Save each record as it comes, and return the finished folder.
 
-    Where an earlier run of the same was stopped, it goes on from there: `measure` gets the records that are there, and
-    yields the others. The folder is made with the first record.
+    An interrupted run of the same is resumed: `measure` gets the records that are there, and yields the others. The
+    folder is made with the first record. Whatever ends the run early carries a note of what was saved.
 
     Raises:
         ResultError: it cannot be written.
     """
-    points = _points(manifest)
-    found = None if output.force else _unfinished(manifest, output.folder)
-    folder, task = found, progress.tasks[0].id
+    folder = None if output.force else _unfinished(manifest, output.folder)
     if folder and folder.records:
-        progress.console.print(f"going on with {folder.path}: {len(folder.records)} {points} are there")
-        progress.update(task, completed=len(folder.records))
+        saved = f"{len(folder.records)} of {manifest.points_planned} {_points(manifest)}"
+        note(f"resuming {folder.path}: {saved} are saved", json=True)
+        progress.advance(count=len(folder.records))
     try:
         for record in measure(folder.records if folder else ()):
             folder = folder or ResultFolder.create(output.folder, manifest)
             folder.append(record)
-            progress.update(task, description=_name(record), advance=1)
-    except KeyboardInterrupt:
+            progress.advance(_name(record))
+    except BaseException as error:
         if folder and folder.records:
-            kept = f"{len(folder.records)} {points} are kept in {folder.path}; the same command goes on from there"
-            progress.console.print(kept, soft_wrap=True)
+            error.add_note(_saved(folder, manifest))
         raise
     finally:
         if folder:
@@ -84,12 +80,17 @@ def keep_rows(
 
 
 def print_place(saved: Result) -> None:
-    """Say where an answer was saved, and what is missing of it."""
+    """Say where a result was saved, and what is missing from it."""
     console, planned = stdout(), saved.manifest.points_planned
     if not saved.manifest.complete:
         missing, points = planned - len(saved.records), _points(saved.manifest)
-        console.print(f"not complete: {missing} of {planned} {points} are missing")
+        console.print(f"incomplete: {missing} of {planned} {points} are missing")
     console.print(f"saved in {saved.path}", soft_wrap=True)
+
+
+def _saved(folder: ResultFolder, manifest: Manifest) -> str:
+    saved = f"{len(folder.records)} of {manifest.points_planned} {_points(manifest)}"
+    return f"{saved} are saved in {folder.path}; run the same command to resume"
 
 
 def _points(manifest: Manifest) -> str:
@@ -101,4 +102,4 @@ def _unfinished(manifest: Manifest, root: Path) -> ResultFolder | None:
 
 
 def _name(record: RunRecord) -> str:
-    return record.variant or f"{record.optimizer or record.mode}, batch {record.batch_size}"
+    return record.variant or f"{record.optimizer or record.mode}, batch {record.batch_size:,}"

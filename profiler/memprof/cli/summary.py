@@ -1,4 +1,4 @@
-"""`memprof summary`: the model's modules with their shapes and bytes. No GPU of any kind takes part."""
+"""`memprof summary`: show the model's modules with their shapes and bytes. No GPU is used, real or simulated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from memprof.breakdown.module_summary import KnownParts, ModuleSummary
+from memprof.cli import options
 from memprof.cli.console import print_json, progress_bar, stdout
+from memprof.cli.overriding import overrides
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ConfigError, ExitCode
@@ -17,19 +19,35 @@ from memprof.records import SCHEMA_VERSION, Environment
 from memprof.report.terminal.summary import DEPTH, down_to, summary_tree
 from memprof.worker.client import WorkerClient
 
+EXAMPLES = """\
+memprof summary configs/resnet18.yaml
+memprof summary configs/vit_b_16.yaml --depth 2 --batch-size 8 --json"""
 _CIRCUMSTANCES = ("model", "optimizer", "precision", "mode", "batch_size", "source")
+
+
+def command(
+    config: options.ConfigFile,
+    batch_size: options.BatchSize = None,
+    optimizer: options.Optimizer = None,
+    depth: options.SummaryDepth = None,
+    set_: options.Settings = None,
+    json: options.Json = False,
+) -> int:
+    """Show the modules of a model."""
+    chosen = overrides(batch_sizes=[batch_size], optimizers=[optimizer], settings=set_)
+    return run(config, chosen, depth, json)
 
 
 def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool) -> ExitCode:
     """Print the modules at the config's first optimizer and first batch size.
 
-    They go down to `depth`; where it is ``None``, the tree to that of torchinfo and the JSON object to the end.
+    They go down to `depth`. If it is ``None``, the tree has three levels, as torchinfo, and the JSON object all.
     """
     if depth is not None and depth < 0:
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
     loaded = load(config, chosen)
     point = loaded.config.points()[0][0], loaded.config.sizes()[0]
-    with progress_bar("starting PyTorch", None), WorkerClient(loaded, analytic_device("not asked for")) as client:
+    with progress_bar("starting PyTorch", None), WorkerClient(loaded, analytic_device("not needed")) as client:
         environment, summary = client.environment(), client.module_summary(point)
     if json:
         print_json(_json(summary, environment, depth))

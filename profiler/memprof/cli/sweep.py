@@ -1,14 +1,16 @@
-"""`memprof sweep`: the main job, from a config file to a results folder and a table."""
+"""`memprof sweep`: from a config file to a results folder and a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.overriding import overrides
 from memprof.cli.saving import Output, keep_rows, make_manifest, print_place
 from memprof.config.load import load
-from memprof.config.overrides import Flag, Override
+from memprof.config.overrides import Override
 from memprof.errors import ExitCode
 from memprof.experiments.sweep import open_sweep
 from memprof.gpus.select import choose_device
@@ -16,29 +18,36 @@ from memprof.records import Status
 from memprof.report.terminal.sweep import sweep_table
 from memprof.results import Kind, Result, to_json
 
+EXAMPLES = """\
+memprof sweep configs/mnist_mlp.yaml
+memprof sweep configs/resnet50.yaml --gpu t4 --batch-size 32 --batch-size 64
+memprof sweep configs/resnet50.yaml --optimizer adamw --set precision=amp-bf16"""
 
-def overrides(
-    gpu: str | None, batch_sizes: Sequence[str], optimizers: Sequence[str], settings: Sequence[str]
-) -> list[Override]:
-    """Return the options of the command line as overrides of the config."""
-    pairs = [
-        *((Flag.SET, text) for text in settings),
-        *((Flag.GPU, text) for text in (gpu,) if text is not None),
-        *((Flag.BATCH_SIZE, text) for text in batch_sizes),
-        *((Flag.OPTIMIZER, text) for text in optimizers),
-    ]
-    return [Override(flag=flag, text=text) for flag, text in pairs]
+
+def command(
+    config: options.ConfigFile,
+    gpu: options.GpuName = None,
+    batch_size: options.BatchSizes = None,
+    optimizer: options.Optimizers = None,
+    set_: options.Settings = None,
+    output_dir: options.OutputDir = Path("results"),
+    force: options.StartOver = False,
+    json: options.Json = False,
+) -> int:
+    """Measure each point, next to its analytic estimate."""
+    chosen = overrides(gpu=gpu, batch_sizes=batch_size or (), optimizers=optimizer or (), settings=set_)
+    return run(config, chosen, Output(folder=output_dir, force=force, json=json))
 
 
 def run(config: Path, chosen: Sequence[Override], output: Output) -> ExitCode:
-    """Run the sweep, or what is left of one that was stopped; return the exit status."""
+    """Run the sweep, or the rest of an interrupted one; return the exit status."""
     loaded = load(config, chosen)
     device = choose_device(loaded.config.gpu)
-    (stderr() if output.json else stdout()).print(device.explanation, soft_wrap=True)
+    note(device.explanation, json=output.json)
     points = len(loaded.config.points())
     with progress_bar("starting PyTorch", points) as progress, open_sweep(loaded, device) as sweep:
         manifest = make_manifest(Kind.SWEEP, loaded, sweep.environment, points)
-        progress.update(progress.tasks[0].id, description="analytic breakdown")
+        progress.describe("analytic estimate")
         folder = keep_rows(
             manifest,
             lambda done: sweep.records([(record.optimizer, record.batch_size) for record in done]),

@@ -1,11 +1,12 @@
-"""`memprof verify`: the real GPU of this machine against its phantom, and a record of it to send."""
+"""`memprof verify`: compare the real GPU of this machine with its phantom, and write a record to contribute."""
 
 from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
 
-from memprof.cli.console import print_json, progress_bar, stderr, stdout
+from memprof.cli import options
+from memprof.cli.console import note, print_json, print_text, progress_bar, stdout
 from memprof.config.schema import Precision
 from memprof.errors import DeviceError, ExitCode, ResultError
 from memprof.experiments.verify import Entry, Verification, file_name, phantom_of, to_json, verify, verify_cases
@@ -15,23 +16,31 @@ from memprof.records import Status
 from memprof.report.terminal.verify import verification_table
 from memprof.results.files import replace_file
 
+EXAMPLES = """\
+memprof verify
+memprof verify --output records --json"""
 _FIRST_WITH_BFLOAT16 = (8, 0)  # Ampere; CUDA Programming Guide, Compute Capabilities
+
+
+def command(output: options.RecordFolder = Path("docs/fidelity"), json: options.Json = False) -> int:
+    """Compare the GPU with its phantom."""
+    return run(output, json)
 
 
 def run(output: Path, json: bool) -> ExitCode:
     """Run the test cases on the GPU and on its phantom; return 6 if one failed for another reason than memory.
 
     Raises:
-        DeviceError: there is no real GPU here; what would be run has been listed.
+        DeviceError: no real GPU was found; the test cases have been listed.
         ResultError: the record cannot be written.
     """
     gpus = list_real_gpus()
     if not gpus:
         _list(verify_cases(), json)
-        raise DeviceError("verify needs a real GPU, and there is none here; listed is what it would run on both sides")
+        raise DeviceError("verify needs a real GPU, and none was found; the listed test cases were not run")
     _check_writable(output)
-    card = choose_device("cuda:0")
-    found = _verify(card, verify_cases(_autocast(gpus[0])), json)
+    device = choose_device("cuda:0")
+    found = _verify(device, verify_cases(_autocast(gpus[0])), json)
     file = _save(found, output)
     if json:
         print_json(to_json(found))
@@ -43,15 +52,14 @@ def run(output: Path, json: bool) -> ExitCode:
     return ExitCode.FAILED_ROWS if ended - {Status.OK, Status.OOM} else ExitCode.OK
 
 
-def _verify(card: Device, entries: tuple[Entry, ...], json: bool) -> Verification:
-    (stderr() if json else stdout()).print(f"{card.explanation}, and on its phantom", soft_wrap=True)
+def _verify(device: Device, entries: tuple[Entry, ...], json: bool) -> Verification:
+    note(f"{device.explanation}, and on its phantom", json=json)
     with progress_bar("starting PyTorch", len(entries)) as progress:
-        task = progress.tasks[0].id
-        sides, rows = verify(card, phantom_of(card), entries)
+        sides, rows = verify(device, phantom_of(device), entries)
         done = []
         for row in rows:
             done.append(row)
-            progress.update(task, description=row.model, advance=1)
+            progress.advance(row.model)
     return Verification(card=sides[0], phantom=sides[1], rows=tuple(done))
 
 
@@ -65,7 +73,7 @@ def _list(entries: tuple[Entry, ...], json: bool) -> None:
         print_json({"cases": [entry.name for entry in entries]})
         return
     for entry in entries:
-        print(entry.name)
+        print_text(f"{entry.name}\n")
 
 
 def _check_writable(folder: Path) -> None:

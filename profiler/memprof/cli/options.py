@@ -1,0 +1,144 @@
+"""The arguments and options of all commands, each declared once.
+
+A metavar says what is written in its place; `help.py` adds an ellipsis if an option may be repeated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# What is measured, and what was saved
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML config file, for example configs/mnist_mlp.yaml.")
+]
+ConfigOrSnapshot = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML config file, or a PyTorch memory snapshot (.pickle).")
+]
+SavedResult = Annotated[
+    str, typer.Argument(metavar="RESULT", help="A results folder, a file in it, or the name of a config.")
+]
+OtherResult = Annotated[str, typer.Argument(metavar="RESULT", help="Another result, compared with the first.")]
+Baseline = Annotated[str, typer.Option("--baseline", metavar="RESULT", help="Baseline result.")]
+Command = Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command to run, after `--`.")]
+
+# Overriding the config
+GpuName = Annotated[
+    str | None, typer.Option("--gpu", metavar="NAME", help="auto, cuda:N, or a name that `memprof gpus` lists.")
+]
+BatchSizes = Annotated[
+    list[str] | None, typer.Option("--batch-size", metavar="N", help="Override the config; may be repeated.")
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="N", help="Batch size. Default: the first of the config."),
+]
+LargestBatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", help="Batch size. Default: the largest of the config.")
+]
+Optimizers = Annotated[
+    list[str] | None,
+    typer.Option("--optimizer", metavar="NAME", help="Of the config, or any other; may be repeated."),
+]
+Optimizer = Annotated[
+    str | None, typer.Option("--optimizer", metavar="NAME", help="Optimizer. Default: the first of the config.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any config key; may be repeated."),
+]
+
+# Output
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+OutputDir = Annotated[Path, typer.Option("--output-dir", metavar="FOLDER", help="The folder for results.")]
+StartOver = Annotated[bool, typer.Option("--force", help="Start over instead of resuming an interrupted run.")]
+
+# summary, explain
+SummaryDepth = Annotated[
+    int | None,
+    typer.Option("--depth", metavar="N", help="Levels of modules (0: the model). Default: 3; --json: all."),
+]
+Depth = Annotated[int, typer.Option("--depth", metavar="N", help="Levels of modules; 0 is the model alone.")]
+Blocks = Annotated[int, typer.Option("--blocks", metavar="N", help="Number of largest blocks to show.")]
+SnapshotFile = Annotated[
+    Path | None,
+    typer.Option("--snapshot", metavar="FILE", help="Also write a snapshot for pytorch.org/memory_viz."),
+]
+AddressOrders = Annotated[
+    bool,
+    typer.Option("--address-orders", help="Also run with other address orders (simulated GPUs)."),
+]
+
+# compare, fit
+Vary = Annotated[
+    list[str] | None,
+    typer.Option("--vary", metavar="KEY=A,B", help="A config key and its values; may be repeated."),
+]
+Grid = Annotated[bool, typer.Option("--grid", help="Every combination instead of one setting at a time.")]
+FindMaxBatch = Annotated[bool, typer.Option("--max-batch", help="Also find the largest batch of each variant.")]
+FitMemory = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="BYTES", help="Memory limit, for example 8GiB. Default: all of the GPU."),
+]
+
+# max-batch
+GpuNames = Annotated[
+    list[str] | None,
+    typer.Option("--gpu", metavar="NAME", help="cuda:N, a catalog name, or all; may be repeated."),
+]
+MemoryLimit = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="BYTES", help="Limit PyTorch to this much memory, for example 16GiB."),
+]
+StartBatch = Annotated[
+    int | None, typer.Option("--start", metavar="N", help="First batch size to try. Default: one sure to fit.")
+]
+MaxBatch = Annotated[int | None, typer.Option("--max", metavar="N", help="Largest batch size to try.")]
+MultipleOf = Annotated[int, typer.Option("--multiple-of", metavar="N", help="Try only multiples of N.")]
+SearchTimeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", help="Stop after this time and print the best so far."),
+]
+TargetBatch = Annotated[
+    int | None,
+    typer.Option("--target-batch", metavar="N", help="Also find the micro-batch and accumulation that give N."),
+]
+
+# plot, report
+PlotKind = Annotated[
+    str | None,
+    typer.Option("--kind", metavar="KIND", help="batch, categories, timeline. Default: first available."),
+]
+PlotOutput = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="FILE", help="PNG or SVG file, or folder. Default: the result's."),
+]
+PlotFormat = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="png, svg or both. Default: png.")]
+PlotTheme = Annotated[str, typer.Option("--theme", metavar="THEME", help="light or dark.")]
+InTerminal = Annotated[bool, typer.Option("--terminal", help="Draw in the terminal and write no file.")]
+PlotJson = Annotated[bool, typer.Option("--json", help="Print the plotted figures as JSON.")]
+ReportOutput = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="The file to write. Default: report.html, or stdout."),
+]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Write Markdown for a pull request instead of HTML.")]
+
+# diff, check
+CompareUnlike = Annotated[bool, typer.Option("--force", help="Compare different GPUs or versions too.")]
+MaxIncrease = Annotated[str, typer.Option("--max-increase", metavar="LIMIT", help="Allowed growth: percent or bytes.")]
+
+# run, monitor, verify, calibrate
+SimulatedGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="A `memprof gpus` name; NAME:8 means eight.")]
+WatchedGpus = Annotated[
+    list[str] | None,
+    typer.Option("--gpu", metavar="NAME", help="cuda:N or a catalog name; may be repeated. Default: all."),
+]
+Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Time between samples.")]
+LogFile = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Also append each sample to a CSV file.")]
+Once = Annotated[bool, typer.Option("--once", help="Take one sample and exit.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per sample, one per line.")]
+RecordFolder = Annotated[Path, typer.Option("--output", metavar="FOLDER", help="The folder for the record.")]
+RealGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="The GPU to measure: cuda:N.")]
+Version = Annotated[bool, typer.Option("--version", help="Print the version.")]

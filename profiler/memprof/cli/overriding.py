@@ -1,0 +1,24 @@
+"""The options that override a config, as the config package takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memprof.config.overrides import Flag, Override
+
+
+def overrides(
+    *,
+    gpu: str | None = None,
+    batch_sizes: Sequence[str | int | None] = (),
+    optimizers: Sequence[str | None] = (),
+    settings: Sequence[str] | None = None,
+) -> list[Override]:
+    """Return the options of the command line as overrides; those that were not given are ``None``."""
+    pairs = [
+        *((Flag.SET, text) for text in settings or ()),
+        (Flag.GPU, gpu),
+        *((Flag.BATCH_SIZE, size) for size in batch_sizes),
+        *((Flag.OPTIMIZER, name) for name in optimizers),
+    ]
+    return [Override(flag=flag, text=str(text)) for flag, text in pairs if text is not None]
