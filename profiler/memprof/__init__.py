@@ -1,7 +1,7 @@
-"""memprof: how much GPU memory a PyTorch model takes to train, why, and how far it can go.
+"""Measure how much GPU memory a PyTorch model needs for training, explain it, and find the largest batch.
 
-In Python: `from memprof import sweep, explain, max_batch, track`. Each name is imported when it is first used, so
-`import memprof` is fast and does not import torch.
+`from memprof import sweep, explain, max_batch, track`. Each name is imported when it is first used, so `import memprof`
+is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -12,12 +12,80 @@ from typing import TYPE_CHECKING, Any
 from memprof._version import __version__
 
 if TYPE_CHECKING:
-    from memprof.api import explain, max_batch, sweep, track
+    from memprof.api import (
+        ExplainResult,
+        MaxBatchResult,
+        SweepResult,
+        TrackResult,
+        explain,
+        max_batch,
+        sweep,
+        track,
+    )
+    from memprof.breakdown.explanation import Block, Category, Difference, Explained, Explanation, ModuleRow
+    from memprof.errors import ConfigError, DeviceError, MemprofError, ResultError, WorkloadError
+    from memprof.records import (
+        Breakdown,
+        Environment,
+        MaxBatch,
+        MemoryFit,
+        Reading,
+        RunRecord,
+        Source,
+        Status,
+        StopReason,
+        Trial,
+    )
 
-__all__ = ["__version__", "explain", "max_batch", "sweep", "track"]
+__all__ = [
+    "Block",
+    "Breakdown",
+    "Category",
+    "ConfigError",
+    "DeviceError",
+    "Difference",
+    "Environment",
+    "ExplainResult",
+    "Explained",
+    "Explanation",
+    "MaxBatch",
+    "MaxBatchResult",
+    "MemoryFit",
+    "MemprofError",
+    "ModuleRow",
+    "Reading",
+    "ResultError",
+    "RunRecord",
+    "Source",
+    "Status",
+    "StopReason",
+    "SweepResult",
+    "TrackResult",
+    "Trial",
+    "WorkloadError",
+    "__version__",
+    "explain",
+    "max_batch",
+    "sweep",
+    "track",
+]
+# The modules that define the names above, those that import least first; the functions and their results are in `api`.
+_HOMES = {
+    "memprof.errors": ("ConfigError", "DeviceError", "MemprofError", "ResultError", "WorkloadError"),
+    "memprof.records": (
+        *("Breakdown", "Environment", "MaxBatch", "MemoryFit", "Reading", "RunRecord"),
+        *("Source", "Status", "StopReason", "Trial"),
+    ),
+    "memprof.breakdown.explanation": ("Block", "Category", "Difference", "Explained", "Explanation", "ModuleRow"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("memprof.api"), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "memprof.api")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,6 +1,6 @@
-"""memprof in a notebook or a script: the answers as objects, with data frames and a display of their own.
+"""The Python API: each function returns a result with a pandas data frame and a display for notebooks.
 
-`sweep`, `explain` and `max_batch` run in a worker process as the commands do; this process' CUDA is not touched.
+`sweep`, `explain` and `max_batch` run in a worker process, as the commands do; CUDA is not initialized in this process.
 `track` follows a loop that runs here. Nothing is written to disk unless a file is named.
 """
 
@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-
-from rich.console import Console, RenderableType
 
 from memprof.breakdown.explanation import Block, Explained, Explanation
 from memprof.breakdown.snapshot import check_writable
@@ -28,6 +26,7 @@ from memprof.records import Environment, MaxBatch, RunRecord, Source, Trial
 from memprof.report.labels import gpu_label
 from memprof.report.terminal.explain import explain_report, peak_report
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel
+from memprof.report.terminal.render import to_html, to_text
 from memprof.report.terminal.sweep import sweep_table
 from memprof.units import parse_bytes
 from memprof.worker.client import WorkerClient
@@ -35,100 +34,97 @@ from memprof.worker.client import WorkerClient
 if TYPE_CHECKING:
     import pandas
     import torch
+    from rich.console import RenderableType
 
-_WIDTH = 110
-_HTML = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.25">{code}</pre>'
+_WIDTH = 110  # cells
 
 
-class Shown:
-    """An answer that prints as the command line does, and shows itself in a notebook."""
+class _Shown:
+    """A result that prints as its command does, and has a display in notebooks."""
 
     def rendered(self, width: int) -> RenderableType:
-        """Return what to show in so many cells."""
+        """Return what rich prints, laid out for `width` cells."""
         raise NotImplementedError
 
     def __str__(self) -> str:
-        console = Console(width=_WIDTH, color_system=None, force_terminal=False)
-        with console.capture() as capture:
-            console.print(self.rendered(_WIDTH))
-        return "\n".join(line.rstrip() for line in capture.get().splitlines())
+        """Return what the command prints, in 110 cells."""
+        return to_text(self.rendered(_WIDTH), _WIDTH)
 
     def _repr_html_(self) -> str:
-        import io
-
-        console = Console(width=_WIDTH, record=True, file=io.StringIO(), force_jupyter=False)
-        console.print(self.rendered(_WIDTH))
-        return console.export_html(inline_styles=True, code_format=_HTML)
+        return to_html(self.rendered(_WIDTH), _WIDTH)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SweepResult(Shown):
-    """A sweep's records, in the order of the config's points."""
+class SweepResult(_Shown):
+    """The records of a sweep, in the order of the config's points."""
 
     records: tuple[RunRecord, ...]
     environment: Environment
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """One row a point, under the columns of `results.csv`: bytes as ``Int64``, unknown ``<NA>``."""
+        """One row for each point, with the columns of `results.csv`: bytes as ``Int64``, unknown as ``<NA>``."""
         from memprof.results.dataframe import frame
 
         return frame(self.records)
 
     def rendered(self, width: int) -> RenderableType:
+        """Return the table of the command, laid out for `width` cells."""
         return sweep_table(self.records, width)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ExplainResult(Shown):
-    """One point's record and its peak taken apart."""
+class ExplainResult(_Shown):
+    """The record of one point and what its peak consists of."""
 
     explained: Explained
 
     @property
     def explanation(self) -> Explanation | None:
-        """The peak taken apart; ``None`` where nothing ran."""
+        """What the peak consists of; ``None`` if nothing ran."""
         return self.explained.explanation
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """One row a block that was there at the peak, the largest first."""
+        """One row for each block that was allocated at the peak, the largest first."""
         return _blocks(self.explanation)
 
     def rendered(self, width: int) -> RenderableType:
+        """Return the table of the command, laid out for `width` cells."""
         return explain_report(self.explained, 2, 10, width)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class MaxBatchResult(Shown):
-    """The largest batch that trains, and the trials that prove it."""
+class MaxBatchResult(_Shown):
+    """The largest batch that trains, and the trials that verified it."""
 
     answer: MaxBatch
 
     @property
     def largest_batch_size(self) -> int:
-        """0 where not even one sample trains."""
+        """The largest batch size that trains; 0 if not even the smallest does."""
         return self.answer.largest_batch_size
 
     @property
     def safe_batch_size(self) -> int:
-        """Eight tenths of the largest, rounded down."""
+        """80 % of the largest, rounded down."""
         return self.answer.safe_batch_size
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """One row a try, in order."""
+        """One row for each trial, in order."""
         from memprof.results.dataframe import plain_frame
 
         return plain_frame(Trial, (*self.answer.trials, *self.answer.more_trials))
 
     def rendered(self, width: int) -> RenderableType:
+        """Return the table of the command, laid out for `width` cells."""
         return max_batch_panel(self.answer, width) if self.largest_batch_size else does_not_fit(self.answer)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class TrackResult(Shown):
-    """The peak of a tracked region, taken apart."""
+class TrackResult(_Shown):
+    """What the peak of a tracked region consists of."""
 
     explanation: Explanation
     title: str
@@ -136,10 +132,11 @@ class TrackResult(Shown):
 
     @property
     def frame(self) -> pandas.DataFrame:
-        """One row a block that was there at the peak, the largest first."""
+        """One row for each block that was allocated at the peak, the largest first."""
         return _blocks(self.explanation)
 
     def rendered(self, width: int) -> RenderableType:
+        """Return the table of the command, laid out for `width` cells."""
         return peak_report(self.explanation, self.title, self.source, width)
 
 
@@ -156,8 +153,8 @@ def sweep(
     Args:
         config: the config file.
         gpu: ``auto``, ``cuda:N`` or a GPU of the catalog; by default the config's.
-        batch_sizes: instead of the configured ones.
-        optimizers: of the configured ones, or any other.
+        batch_sizes: instead of those of the config.
+        optimizers: names of the config's optimizers, or any others.
         settings: any config keys and their values, e.g. ``{"precision": "amp-bf16"}``.
 
     Raises:
@@ -177,9 +174,9 @@ def explain(
     settings: Mapping[str, Any] | None = None,
     snapshot: str | Path | None = None,
 ) -> ExplainResult:
-    """Run one point and name every byte of its peak, as `memprof explain` does; the arguments are those of `sweep`.
+    """Run one point and show what its peak consists of, as `memprof explain` does.
 
-    With `snapshot`, a snapshot for pytorch.org/memory_viz is written there.
+    The arguments are those of `sweep`. With `snapshot`, a snapshot for pytorch.org/memory_viz is written there.
 
     Raises:
         MemprofError: the config, the model or the GPU cannot be used; one line says why.
@@ -200,11 +197,11 @@ def max_batch(
     memory: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> MaxBatchResult:
-    """Find the largest batch that trains, as `memprof max-batch` does; `memory` caps it, e.g. ``"16GiB"``.
+    """Find the largest batch that trains, as `memprof max-batch` does; `memory` limits PyTorch, e.g. ``"16GiB"``.
 
     Raises:
         MemprofError: the config, the model or the GPU cannot be used; one line says why.
-        ValueError: `memory` is no size.
+        ValueError: `memory` is not a size.
     """
     loaded = _load(config, gpu, (), _maybe(optimizer), settings)
     device = _gpu(loaded, "max_batch")
@@ -216,12 +213,13 @@ def max_batch(
     return MaxBatchResult(answer=answer)
 
 
-class track:  # noqa: N801  used as a function is
-    """Follow a stretch of one's own training loop, and take its peak apart.
+class track:  # noqa: N801  it is called like a function
+    """Follow your own training loop, and show what its peak consists of.
 
-    ``with track(model, optimizer) as t: ...`` then ``print(t.explain())``. The loop runs as it is: nothing is added to
-    what it allocates. Best entered before the first step, since blocks that are older than it and are not the model's
-    or the optimizer's are unknown. PyTorch keeps one history of its allocator: one that was on before ends.
+    ``with track(model, optimizer) as t: ...`` then ``print(t.explain())``. The loop runs unchanged, and allocates
+    nothing more. Enter it before the first step: blocks that were allocated before, and belong to neither the model nor
+    the optimizer, are reported as unknown. PyTorch keeps one history of its allocator: one that was recorded before
+    ends.
     """
 
     def __init__(
@@ -231,10 +229,10 @@ class track:  # noqa: N801  used as a function is
         *,
         snapshot: str | Path | None = None,
     ) -> None:
-        """Prepare to follow.
+        """Prepare to follow a loop.
 
         Args:
-            model: on the GPU already; ``None`` for code without one.
+            model: a model on the GPU; ``None`` for code without one.
             optimizer: one, several, or none.
             snapshot: where to write a snapshot for pytorch.org/memory_viz.
         """
@@ -244,6 +242,7 @@ class track:  # noqa: N801  used as a function is
         self._answer: TrackResult | None = None
 
     def __enter__(self) -> Self:
+        """Record the allocator's history from here on."""
         from memprof.measure.track import TrackedRegion, device_of
 
         if self._snapshot is not None:
@@ -254,6 +253,7 @@ class track:  # noqa: N801  used as a function is
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop recording, and attribute the peak."""
         import torch
 
         from memprof.gpus.phantom.runtime import unknown_workspaces
@@ -269,13 +269,13 @@ class track:  # noqa: N801  used as a function is
         )
 
     def explain(self) -> TrackResult:
-        """Return the peak of the region, taken apart.
+        """Return what the peak of the region consists of.
 
         Raises:
             RuntimeError: the region has not ended.
         """
         if self._answer is None:
-            raise RuntimeError("the tracked region has not ended: ask behind the with block")
+            raise RuntimeError("the tracked region has not ended: call explain() after the with block")
         return self._answer
 
 
@@ -295,10 +295,10 @@ def _load(
     return load(Path(config), [Override(flag=flag, text=text) for flag, text in texts])
 
 
-def _gpu(loaded: LoadedConfig, asked: str) -> Device:
+def _gpu(loaded: LoadedConfig, function: str) -> Device:
     device = choose_device(loaded.config.gpu)
     if device.source is Source.ANALYTIC:
-        raise DeviceError(f"{asked} needs a GPU, real or phantom: {device.explanation}")
+        raise DeviceError(f"{function} needs a GPU, real or simulated: {device.explanation}")
     return device
 
 
