@@ -66,7 +66,7 @@ def _watch(
 def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Status, str | None]:
     try:
         run(recorder)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  the user's code may raise anything; the record has it
         # The traceback's frames hold the tensors of the failed step; it goes when this block ends.
         return classify(error, recorder.moment)
     return Status.OK, None

@@ -80,7 +80,7 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
                 return MeasureReply(number=number, outcome=_measure(request.job, setup, model))
             case ExplainRequest():
                 return _explain(request, setup, model)
-    except BaseException as error:  # SystemExit from the user's code too
+    except BaseException as error:  # noqa: BLE001  SystemExit from the user's code too
         return _failed(request, setup, describe(error))
 
 

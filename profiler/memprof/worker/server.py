@@ -93,7 +93,7 @@ class Server:
         try:
             if self._setup.build_in_server:
                 self._models.build()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             return RequestError(number=SETUP, kind="workload", text=describe(error))
         touched: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if touched and self._setup.source is not Source.ANALYTIC:

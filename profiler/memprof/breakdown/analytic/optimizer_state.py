@@ -69,8 +69,8 @@ def _state_of_stand_ins(model: FakeCudaModel, spec: OptimizerConfig) -> State | 
             if isinstance(error.__cause__, DataDependentOutputException):
                 return None
             raise
-        except Exception:
-            return None  # e.g. SparseAdam wants sparse gradients; the run itself says it
+        except Exception:  # noqa: BLE001  any optimizer: e.g. SparseAdam needs sparse gradients; the run reports it
+            return None
         finally:
             model.module.zero_grad(set_to_none=True)
     return _by_parameter(optimizer, model.module, device_storages)
@@ -83,8 +83,8 @@ def _state_on_cpu(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         try:
             optimizer.step()
-        except Exception:
-            return None  # no kernels for the CPU
+        except Exception:  # noqa: BLE001  any optimizer: no kernels for the CPU
+            return None
         finally:
             module.zero_grad(set_to_none=True)
         return _by_parameter(optimizer, module, _all_storages)

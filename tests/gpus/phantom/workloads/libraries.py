@@ -168,7 +168,7 @@ def outcome(call: Callable[[], Any]) -> dict[str, Any]:
         if isinstance(loss, Tensor):
             loss.backward()
         torch.cuda.synchronize()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it raises is the answer
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     return {"error": None, "unknown": (unknown_workspaces() or 0) - before}
 
