@@ -85,9 +85,9 @@ def test_gpus_with_a_wrong_own_catalog_names_the_key(memprof: Memprof, tmp_path:
 def test_calibrate_with_gpu_writes_its_file(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("calibrate", "--json", MEMPROF_CONFIG_DIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert said["source"] == "measured"
+    printed = json.loads(done.stdout)
+    assert printed["source"] == "measured"
     phantoms = json.loads(memprof("gpus", "--json", MEMPROF_CONFIG_DIR=str(tmp_path)).stdout)["phantom"]
-    found = next(gpu for gpu in phantoms if gpu["key"] == said["gpu"])
-    assert found["context_bytes"] == said["figures"]["context_bytes"]
+    found = next(gpu for gpu in phantoms if gpu["key"] == printed["gpu"])
+    assert found["context_bytes"] == printed["figures"]["context_bytes"]
     assert "context_bytes" in found["calibrated"]

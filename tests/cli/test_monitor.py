@@ -62,7 +62,7 @@ def training(
     tmp_path: Path,
     home: dict[str, str],
 ) -> Iterator[subprocess.Popen[str]]:
-    """A script under `memprof run` that holds memory of a phantom T4, and more for a moment when it is told to."""
+    """A script under `memprof run` that holds memory of a phantom T4, and more for a moment when it reads a line."""
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
@@ -119,7 +119,7 @@ def watching(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def wait_for_lines(path: Path, count: int) -> list[str]:
-    """Return the lines of a file once it has so many, a minute at most."""
+    """Return the lines of a file once it has `count`, within a minute."""
     for _ in range(600):
         lines = path.read_text().splitlines() if path.exists() else []
         if len(lines) >= count:
@@ -149,7 +149,7 @@ def test_monitor_interrupted_prints_peaks_and_keeps_the_log(
     assert " samples in 0:0" in shown
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    of_gpu, of_process = ([row for row in rows if bool(row["pid"]) is told] for told in (False, True))
+    of_gpu, of_process = ([row for row in rows if bool(row["pid"]) is named] for named in (False, True))
     assert len(of_gpu) == len(of_process) >= 3
     assert {row["used_bytes"] for row in rows} <= {str(HELD), str(HELD + 768 * MIB), str(HELD + 1024 * MIB)}
     assert of_gpu[0]["peak_bytes"] == of_process[0]["peak_bytes"] == str(HELD)

@@ -1,4 +1,4 @@
-"""The README says what is so."""
+"""The README agrees with the code and the commands."""
 
 from __future__ import annotations
 

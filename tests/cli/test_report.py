@@ -119,7 +119,7 @@ def test_report_to_an_unwritable_place_names_it(call: Memprof, saved: Path) -> N
 
 
 def test_report_that_cannot_be_written_keeps_the_old_page(memprof: Memprof, saved: Path) -> None:
-    """A page that is half written must not stand in the place of a whole one."""
+    """Half a page must not replace a whole one."""
     (saved / "report.html").write_text("old")
     assert "File too large" in _limited(memprof, saved)
     assert (saved / "report.html").read_text() == "old"
@@ -127,7 +127,7 @@ def test_report_that_cannot_be_written_keeps_the_old_page(memprof: Memprof, save
 
 
 def _limited(memprof: Memprof, folder: Path) -> str:
-    """Run report where no file may grow beyond 4 KiB, and return what stderr says."""
+    """Run report where no file may grow beyond 4 KiB, and return what stderr has."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))

@@ -18,7 +18,7 @@ import torch
 {imports}
 
 def build():
-    assert {names} == {names!r}, "another module stands in for the project's own"
+    assert {names} == {names!r}, "another module hides one of the project's own"
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
 """
 TRAINING = """
@@ -26,7 +26,7 @@ import torch
 {imports}
 from memprof import track
 
-assert {names} == {names!r}, "another module stands in for the project's own"
+assert {names} == {names!r}, "another module hides one of the project's own"
 model = torch.nn.Linear(256, 256).cuda()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 with track(model, optimizer) as tracked:

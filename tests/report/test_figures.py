@@ -58,7 +58,7 @@ def test_difference_percent_needs_a_real_estimate(
 
 @pytest.fixture
 def make() -> Callable[[RunRecord, int], RunRecord]:
-    """Give a record an estimate of so many bytes."""
+    """Give a record an estimate of this many bytes."""
 
     def with_estimate(record: RunRecord, total_bytes: int) -> RunRecord:
         assert record.breakdown is not None

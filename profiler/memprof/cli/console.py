@@ -56,11 +56,11 @@ class ProgressBar:
     _update: Callable[..., None]
 
     def describe(self, text: str) -> None:
-        """Say what runs now."""
+        """Name what runs now."""
         self._update(description=text)
 
     def advance(self, text: str | None = None, count: int = 1) -> None:
-        """Count steps that are done, and say which was the last."""
+        """Count finished steps, and name the last one."""
         self._update(advance=count, **({} if text is None else {"description": text}))
 
 

@@ -13,7 +13,12 @@ from typer.core import TyperCommand
 
 Rows = Sequence[tuple[str, str]]
 _REPEATABLE = "…"
-_HELP = "Show this help."
+# In place of what typer says of its own options.
+_MEANINGS = {
+    "help": "Show this help.",
+    "install_completion": "Install completion for the current shell.",
+    "show_completion": "Print the completion script of the current shell.",
+}
 
 
 class CommandPage(TyperCommand):
@@ -78,8 +83,8 @@ def _option(option: Any) -> str:
 
 
 def _meaning(option: Any, ctx: Any) -> str:
-    if option.name == "help":
-        return _HELP
+    if option.name in _MEANINGS:
+        return _MEANINGS[option.name]
     if option.required:
         return f"{option.help}  [required]"
     default = option.get_default(ctx)

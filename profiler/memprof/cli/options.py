@@ -1,6 +1,6 @@
 """The arguments and options of all commands, each declared once.
 
-A metavar says what is written in its place; `help.py` adds an ellipsis if an option may be repeated.
+A metavar names what is written in its place; `help_pages.py` adds an ellipsis if an option may be repeated.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def keep_rows(
 
 
 def print_place(saved: Result) -> None:
-    """Say where a result was saved, and what is missing from it."""
+    """Print where a result was saved, and what is missing from it."""
     console, planned = stdout(), saved.manifest.points_planned
     if not saved.manifest.complete:
         missing, points = planned - len(saved.records), _points(saved.manifest)

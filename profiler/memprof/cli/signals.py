@@ -23,7 +23,7 @@ NOTHING_SAVED = "nothing was saved"
 
 
 class Interrupted(BaseException):
-    """A signal arrived while a command ran. Notes on the exception say what was saved.
+    """A signal arrived while a command ran. Notes on the exception name what was saved.
 
     It is no KeyboardInterrupt, since typer turns one into a silent exit.
     """

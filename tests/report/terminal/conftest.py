@@ -30,7 +30,7 @@ OUT_OF_MEMORY = (
 
 @pytest.fixture
 def show() -> Callable[[RenderableType, int], str]:
-    """Render as a terminal of so many cells would show it, without colours."""
+    """Render for a terminal of a given width, without colors."""
 
     def render(renderable: RenderableType, width: int) -> str:
         console = Console(width=width, color_system=None, force_terminal=True)

@@ -77,7 +77,7 @@ def _read_columns(answers: Sequence[VariantResult]) -> list[Column]:
 
 
 def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
-    """Each optimizer's state in exact bytes, its factor next to the expected one, and what the counters say of it."""
+    """Each optimizer's state in exact bytes, its factor next to the expected one, and what the counters read."""
     first = states[0]
     differences = tuple(f"{state.bytes - first.bytes:+,}" for state in states[1:])
     analytic = {

@@ -22,7 +22,7 @@ _REMOVING = "removing one setting at a time, the costliest first"
 def fit_table(steps: Sequence[Step], memory: str, width: int = 80) -> RenderableType:
     """Return the steps with their peaks and what each saved, and the cheapest set that fits, if any.
 
-    `memory` says what the config was to fit into.
+    `memory` is the limit, in words.
     """
     first = next(step.free for step in steps if step.free)
     parts: list[RenderableType] = [*_title(first, memory), Text(), *lay_out(_grid(steps, width), width), Text()]
@@ -68,7 +68,7 @@ def _grid(steps: Sequence[Step], width: int) -> Grid:
     reserved = _columns(steps, "reserved", "reserved", [step.saved_reserved_bytes for step in steps])
     result = Column(heading="result", cells=tuple(_result(step) for step in steps))
     grid = Grid(
-        stub=Column(heading="", cells=tuple(step.added for step in steps)),
+        stub=Column(heading="", cells=tuple(step.added for step in steps), left=True),
         columns=(*peaks, *reserved, *_seconds(steps), result),
         sections=tuple(_REMOVING if step.left_out else _ADDING for step in steps),
         notes=_notes(steps),

@@ -37,7 +37,7 @@ class GpuRow:
 def gpus_table(real: Sequence[GpuRow], catalog: Sequence[GpuRow]) -> RenderableType:
     """Return the GPUs of this machine and those of the catalog, with their memory and compute capability."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column("--gpu", no_wrap=True)  # what is typed stands whole
+    table.add_column("--gpu", no_wrap=True)  # what is typed is never cut
     table.add_column("name", overflow="fold")
     for heading in ("capability", "SMs", "memory", "context"):
         table.add_column(heading, justify="right", no_wrap=True)

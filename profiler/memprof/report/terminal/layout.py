@@ -1,6 +1,6 @@
 """Columns of figures under group headings, in sections, laid out to a width without ever cutting a figure.
 
-Made by hand, because a section's name, a group's heading and a reason beneath a row each span columns.
+Made by hand, because a section's name, a group's heading and a reason below a row each span columns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GAPS = (3, 2, 1)  # blanks between columns: as airy as the width allows
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: a cell for each row, right-aligned (or left) under `heading`, which stands under `group`."""
+    """One column: a cell for each row, right-aligned (or left) under `heading`, which is under `group`."""
 
     heading: str
     cells: tuple[str, ...]
@@ -34,16 +34,16 @@ class Column:
         return max(cell_len(text) for text in (self.heading, *self.cells))
 
     def blanks(self, text: str, width: int) -> tuple[str, str]:
-        """Return what stands before and behind `text` in `width` cells."""
+        """Return the blanks before and after `text` in `width` cells."""
         blanks = " " * (width - cell_len(text))
         return ("", blanks) if self.left else (blanks, "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The columns, the section of each row (runs of one name stand together, under it), and notes beneath rows."""
+    """The columns, the section of each row (consecutive rows of one name are under it), and notes below rows."""
 
-    stub: Column  # the column that names the row; it is repeated where the others do not fit at once
+    stub: Column  # the column that names the row; it is repeated if the others do not fit at once
     columns: tuple[Column, ...]
     sections: tuple[str, ...]
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Grid:
 
 
 def lay_out(grid: Grid, width: int) -> list[Text]:
-    """Return the grid as lines no wider than `width`; columns that do not fit stand in a grid below."""
+    """Return the grid as lines no wider than `width`; columns that do not fit are in a grid below."""
     gap = next((gap for gap in GAPS if grid.width(gap) <= width), None)
     if gap is not None:
         return _lines(grid, gap, width)
@@ -68,17 +68,17 @@ def lay_out(grid: Grid, width: int) -> list[Text]:
 
 
 def shorten(text: str, width: int) -> str:
-    """Return `text` on one line, cut at a word with an ellipsis where it is longer than `width`."""
+    """Return `text` on one line, cut at a word with an ellipsis if it is longer than `width`."""
     return textwrap.shorten(text, max(width, 10), placeholder=" …")
 
 
 def cut(text: str, width: int) -> str:
-    """Return `text`, its end an ellipsis where it is wider than `width` cells."""
+    """Return `text`, its end an ellipsis if it is wider than `width` cells."""
     return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def note_width(grid: Grid, width: int) -> int:
-    """The cells that a note beneath a row has at this width."""
+    """The cells that a note below a row has at this width."""
     return width - len(_note_indent(grid))
 
 
@@ -105,7 +105,7 @@ def _note_indent(grid: Grid) -> str:
 
 
 def _widths(columns: Sequence[Column], gap: int) -> list[int]:
-    """The width of each column; a group's last one grows where the group's heading is the widest."""
+    """The width of each column; a group's last one grows if the group's heading is wider."""
     widths: list[int] = []
     for group, members in groupby(columns, key=lambda column: column.group):
         spanned = [column.width for column in members]
@@ -132,7 +132,7 @@ def _header(columns: Sequence[Column], widths: list[int], gap: int) -> list[Text
 
 
 def _over(group: str, span: int) -> str:
-    """The group's name over its columns: between rules where there is room for them."""
+    """The group's name over its columns: between rules if there is room for them."""
     if not group or span < cell_len(group) + 6:
         return group.rjust(span)
     return f" {group} ".center(span, "─")
@@ -142,10 +142,10 @@ def _row(columns: Sequence[Column], widths: list[int], gap: int, row: int) -> Te
     line = _line("")
     for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
         cell = column.cells[row]
-        before, behind = column.blanks(cell, width)
+        before, after = column.blanks(cell, width)
         line.append(" " * (gap * bool(place)) + before)
         line.append(cell, column.cell_styles.get(cell, column.style))
-        line.append(behind)
+        line.append(after)
     return line
 
 

@@ -43,7 +43,7 @@ def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableT
     notes = {row: "; ".join(noted) for row, answer in enumerate(ranked) if (noted := _notes(answer))}
     grids = [
         Grid(
-            stub=Column(heading="GPU", cells=tuple(answer.gpu for answer in ranked)),
+            stub=Column(heading="GPU", cells=tuple(answer.gpu for answer in ranked), left=True),
             columns=tuple(some),
             sections=tuple(_section(first) for _ in ranked),
             notes=notes,

@@ -19,7 +19,7 @@ _SHORTEST = 24  # cells that a name gets at least
 def monitor_table(gpus: Sequence[GpuUse], watched: str, width: int = 80) -> RenderableType:
     """Return the memory used on each GPU, its peak since monitoring began, and the same for each process.
 
-    `watched` says how long that is.
+    `watched` is how long that is, in words.
     """
     sources = dict.fromkeys(gpu.source for gpu in gpus)
     meanings = [Text(f"{source.value}: {MONITOR_MEANINGS[source]}.", "dim") for source in sources]

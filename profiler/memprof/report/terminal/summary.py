@@ -144,13 +144,13 @@ def _outside(summary: ModuleSummary) -> dict[str, KnownParts]:
 
 
 def _runs(rows: Sequence[SummaryRow]) -> list[str]:
-    """How often each module ran; empty where each did once."""
+    """How often each module ran; empty if each did once."""
     runs = ["" if row.same_as is not None else str(len(row.calls)) for row in rows]
     return runs if set(runs) - {"1", ""} else []
 
 
 def _trainable(rows: Sequence[SummaryRow]) -> list[str]:
-    """How many of its parameters' numbers have a gradient; empty where all have one."""
+    """How many of its parameters' numbers have a gradient; empty if all have one."""
     frozen = rows[0].trainable_parameters < rows[0].parameters
     return [f"{row.trainable_parameters:,}" for row in rows] if frozen else []
 

@@ -64,7 +64,7 @@ def _alike_table(records: Sequence[RunRecord], width: int) -> RenderableType:
 
 
 def _choose(records: Sequence[RunRecord], width: int) -> tuple[Grid, Grid | None]:
-    """The richest main grid that fits, and the breakdown if it must stand below."""
+    """The richest main grid that fits, and the breakdown if it must be below."""
     categories, status, notes = columns.categories(records), columns.status(records), columns.notes(records)
     if records[0].source is Source.ANALYTIC:
         ended = [] if all(record.status is Status.OK for record in records) else [status]
@@ -88,7 +88,7 @@ def _grid(records: Sequence[RunRecord], shown: Sequence[Column], notes: Mapping[
 
 
 def _full_reasons(grid: Grid, records: Sequence[RunRecord], width: int) -> list[RenderableType]:
-    """The reasons that were cut short beneath their rows, in full, each once with the rows that it is for."""
+    """The reasons that were cut short below their rows, in full, each once with the rows that it is for."""
     rows_of: dict[str, list[str]] = {}
     for record in records:
         reason = columns.reason_of(record)
