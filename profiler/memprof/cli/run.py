@@ -47,4 +47,4 @@ def _peak(spec: GpuSpec, ended: CommandRun, count: int) -> str:
     peaks = [format_bytes(peak) for peak in ended.ledger.peak_bytes[:count]]
     unknown = ended.ledger.unknown_workspaces
     note = f"; {unknown} cuDNN workspaces are modeled or unknown" if unknown else ""
-    return f"{name}: peak GPU memory (emulated) {', '.join(peaks)}, {context}{note}"
+    return f"{name}: emulated peak of GPU memory {', '.join(peaks)}, {context}{note}"

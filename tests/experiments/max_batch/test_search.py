@@ -303,7 +303,7 @@ def test_a_saved_answer_is_shown_as_it_was_printed(
 def test_a_model_that_does_not_fit_ends_with_its_own_status(command: Callable[..., tuple[int, str, str]]) -> None:
     status, out, err = command("--gpu", "t4", "--memory", "1MiB")
     assert status == ExitCode.DOES_NOT_FIT
-    assert "mnist_mlp does not fit t4: batch 1 takes " in err
+    assert "mnist_mlp does not fit on t4: batch 1 needs " in err
     assert "the memory limit is 1.00 MiB" in err
     assert "Traceback" not in out + err
 

@@ -20,7 +20,7 @@ from memprof.gpus.phantom.run import run_command
 from memprof.units import GIB, MIB, format_bytes
 from tests.paths import WORKLOADS
 
-NO_MEMORY = "memprof: Tesla T4 (t4, phantom): no device memory was used\n"
+NO_MEMORY = "memprof: Tesla T4 (t4, phantom): no GPU memory was used\n"
 
 pytestmark = pytest.mark.usefixtures("phantom_libraries")
 
@@ -147,8 +147,8 @@ def test_run_prints_the_peak_with_the_context_on_stderr() -> None:
     assert finished.returncode == 0
     assert json.loads(finished.stdout)["used"] == GIB + gpu.context_bytes
     assert re.fullmatch(
-        rf"memprof: NVIDIA GeForce RTX 4060 \(rtx-4060, phantom\): emulated peak of device memory {peak}, "
-        rf"with {format_bytes(gpu.context_bytes)}( assumed)? for the CUDA context\n",
+        rf"memprof: NVIDIA GeForce RTX 4060 \(rtx-4060, phantom\): emulated peak of GPU memory {peak}, "
+        rf"including {format_bytes(gpu.context_bytes)}( \(assumed\))? for the CUDA context\n",
         finished.stderr,
     )
 
