@@ -32,7 +32,7 @@ def run(gpu: str, command: Sequence[str]) -> int:
     spec = find_gpu(several["name"] if several else gpu)
     count = int(several["count"]) if several else 1
     if not 1 <= count <= _MOST:
-        raise ConfigError(f"--gpu {gpu}: a run has 1 to {_MOST} simulated GPUs")
+        raise ConfigError(f"--gpu {gpu}: a run has 1 to {_MOST} phantom GPUs")
     ended = run_command(spec, command, count)
     stderr().print(f"memprof: {_peak(spec, ended, count)}", soft_wrap=True)
     return end_like(ended.returncode)
@@ -46,5 +46,5 @@ def _peak(spec: GpuSpec, ended: CommandRun, count: int) -> str:
     context = f"including {format_bytes(spec.context_bytes)}{assumed} for the CUDA context"
     peaks = [format_bytes(peak) for peak in ended.ledger.peak_bytes[:count]]
     unknown = ended.ledger.unknown_workspaces
-    note = f"; {unknown} cuDNN workspaces are modeled or unknown" if unknown else ""
+    note = f"; {unknown} cuDNN workspaces are modelled or unknown" if unknown else ""
     return f"{name}: emulated peak of GPU memory {', '.join(peaks)}, {context}{note}"
