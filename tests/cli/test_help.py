@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -10,6 +11,8 @@ import sys
 import pytest
 import typer
 
+import memprof.report.terminal  # noqa: F401  for its path
+from memprof import cli, report
 from memprof.cli.app import COMMANDS, GROUPS, app, load_command
 from memprof.cli.help_pages import argument_rows, option_rows
 from memprof.errors import EXIT_MEANINGS, ExitCode
@@ -61,6 +64,15 @@ def test_help_examples_are_accepted(name: str) -> None:
         program, command, *arguments = shlex.split(example, comments=True)
         assert (program, command) == ("memprof", name)
         load_command(name).make_context(name, arguments[: arguments.index(">")] if ">" in arguments else arguments)
+
+
+def test_commands_have_one_stem_everywhere() -> None:
+    stems = {name.replace("-", "_") for name in COMMANDS}
+    shared = {"address_spread", "columns", "header", "layout", "render"}
+    terminal = {module.name for module in pkgutil.iter_modules(report.terminal.__path__)}
+    assert terminal - stems == shared
+    helpers = {"app", "console", "help_pages", "options", "overriding", "saving", "signals", "streams"}
+    assert {module.name for module in pkgutil.iter_modules(cli.__path__)} == stems | helpers
 
 
 def test_help_of_the_group_knows_the_same_commands() -> None:
