@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from enum import IntEnum
 
+_LONGEST_NAME = 100  # longer words are no slips of a name, and comparing them takes long
+
 
 class ExitCode(IntEnum):
     """What the command's exit status means; `memprof --help` and the README list the same."""
@@ -20,6 +22,11 @@ class ExitCode(IntEnum):
     DOES_NOT_FIT = 7  # nothing that was tried fits into the memory; the smallest footprint is said
     REGRESSION = 8  # `memprof check`: rows grew beyond the limit, or are missing
     INTERRUPTED = 130  # Ctrl-C; what was measured is kept and the next run goes on from there
+
+
+# What parsers raise for data of the wrong kind. One boundary function per kind of input (config, result, snapshot)
+# turns them into that kind's `MemprofError`.
+DATA_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 class MemprofError(Exception):
@@ -52,8 +59,21 @@ class ResultError(MemprofError):
     exit_code = ExitCode.RESULT
 
 
+def one_line(text: str, longest: int = 300) -> str:
+    """Return `text` as one printable line: white space as single spaces, other characters escaped, the end cut off."""
+    line = " ".join(text[: 2 * longest].split())
+    printable = line if line.isprintable() else "".join(map(_printable, line))
+    return printable if len(printable) <= longest and len(text) <= 2 * longest else f"{printable[: longest - 3]}..."
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` most like `word`, upper and lower case being the same, or ``None``."""
+    if len(word) > _LONGEST_NAME:
+        return None
     folded = {name.casefold(): name for name in names}
     matches = difflib.get_close_matches(word.casefold(), folded)
     # Letters that changed places are the likelier slip: `adma` is adam, though difflib prefers adamax.
