@@ -84,8 +84,8 @@ def test_adam_keeps_twice_the_parameters_more_than_sgd(
     assert adam["change"]["peak_allocated_bytes"]["bytes"] == adam["peak_allocated_bytes"] - sgd["peak_allocated_bytes"]
     assert adam["change"]["peak_allocated_bytes"]["bytes"] >= more  # each tensor in blocks of 512 bytes
     state = answer["optimizer_states"][1]
-    assert (state["bytes"], state["factor"], state["textbook_factor"]) == (more, 2.0, 2)
-    assert more <= state["read_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
+    assert (state["bytes"], state["factor"], state["expected_factor"]) == (more, 2.0, 2)
+    assert more <= state["observed_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
 
 
 def test_a_comparison_that_was_stopped_goes_on_and_is_shown_and_checked_by_variant(
@@ -148,10 +148,10 @@ def test_diff_refuses_another_torch_in_one_line_unless_forced(memprof: Memprof, 
     save(tmp_path / "results", "new", 10 * MIB, torch_version="2.15.0")
     done = memprof("diff", "old", "new", cwd=tmp_path)
     assert done.returncode == ExitCode.RESULT
-    assert done.stderr.endswith("are not alike: torch (2.14.1 and 2.15.0); --force compares them all the same\n")
+    assert done.stderr.endswith("they differ in torch (2.14.1 and 2.15.0); --force compares them anyway\n")
     assert done.stderr.count("\n") == 1
     forced = memprof("diff", "old", "new", "--force", "--json", cwd=tmp_path)
-    assert json.loads(forced.stdout)["unlike"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
+    assert json.loads(forced.stdout)["mismatches"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
 
 
 def test_check_exits_with_8_and_names_the_rows_that_grew_or_are_missing(memprof: Memprof, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_check_passes_where_no_row_grew_beyond_the_limit(memprof: Memprof, tmp_p
     [
         (
             ("compare", "configs/mnist_mlp.yaml"),
-            "memprof: nothing to compare with the base; give at least one knob another value: "
+            "memprof: nothing to compare with the base; give at least one setting another value: "
             "--vary precision=fp32,amp-bf16\n",
         ),
         (

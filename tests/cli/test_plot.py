@@ -10,7 +10,7 @@ import pytest
 
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION, Status
-from memprof.results import Kind, Manifest, load, save_answer
+from memprof.results import Kind, Manifest, load, save_document
 from tests.cli.conftest import ROOT, Memprof
 from tests.report.plots.explained import sample_explained
 from tests.samples import sample_environment
@@ -49,7 +49,7 @@ def save_explained(root: Path, status: Status) -> Path:
         command=("memprof", "explain"),
         points_planned=1,
     )
-    return save_answer(root, manifest, sample_explained(status))
+    return save_document(root, manifest, sample_explained(status))
 
 
 def test_a_picture_is_put_beside_the_result_and_its_path_is_printed(memprof: Memprof, run: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_result_without_the_kind_is_refused(memprof: Memprof, run: Path) -> No
 def test_an_answer_that_has_no_picture_is_refused(memprof: Memprof, run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "kind": "max-batch"}))
-    assert "holds a max-batch answer; a sweep or a comparison or an explanation" in refused(memprof, str(run))
+    assert "holds a max-batch result; a sweep or a comparison or an explanation" in refused(memprof, str(run))
 
 
 def test_a_missing_result_is_named_with_the_nearest_one(memprof: Memprof) -> None:
@@ -189,9 +189,9 @@ def test_where_every_row_failed_the_first_reason_is_said(memprof: Memprof, run: 
 )
 def test_a_damaged_explanation_is_refused(memprof: Memprof, explanation: Path, damage: str | None, says: str) -> None:
     if damage is None:
-        (explanation / "answer.json").unlink()
+        (explanation / "result.json").unlink()
     else:
-        (explanation / "answer.json").write_text(damage)
+        (explanation / "result.json").write_text(damage)
     line = refused(memprof, str(explanation))
     assert says in line
     assert str(explanation) in line

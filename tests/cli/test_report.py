@@ -12,7 +12,7 @@ import pytest
 
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
-from memprof.results import Kind, Manifest, save_answer
+from memprof.results import Kind, Manifest, save_document
 from tests.samples import sample_environment, sample_explained
 
 Memprof = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -30,7 +30,7 @@ def saved(tmp_path: Path) -> Path:
         command=("memprof", "explain", "configs/sample.yaml"),
         points_planned=1,
     )
-    save_answer(tmp_path / "results", manifest, sample_explained())
+    save_document(tmp_path / "results", manifest, sample_explained())
     return tmp_path
 
 
@@ -70,7 +70,7 @@ def test_what_was_left_out_is_said_on_stderr(memprof: Memprof, saved: Path) -> N
     broken = folder.with_name("20991231-000000")
     broken.mkdir()
     (broken / "manifest.json").write_text((folder / "manifest.json").read_text())
-    (broken / "answer.json").write_text('{"schema_version": 1, "ans')
+    (broken / "result.json").write_text('{"schema_version": 1, "ans')
     ended = memprof("report", "sample", cwd=saved)
     assert ended.returncode == 0
     assert len(ended.stderr.strip().splitlines()) == 1
@@ -92,13 +92,13 @@ def test_a_folder_without_results_is_refused(memprof: Memprof, tmp_path: Path) -
         (lambda _: "", "not a result of memprof"),
         (lambda text: text[: len(text) // 2], "not a result of memprof"),
         (lambda text: json.dumps({**json.loads(text), "schema_version": 99}), "a newer memprof wrote this"),
-        (lambda text: json.dumps({**json.loads(text), "answer": {}}), "not a result of memprof: answer.record"),
+        (lambda text: json.dumps({**json.loads(text), "result": {}}), "not a result of memprof: result.record"),
     ],
 )
 def test_a_damaged_answer_is_refused_by_name(
     memprof: Memprof, saved: Path, change: Callable[[str], str], says: str
 ) -> None:
-    (answer,) = saved.rglob("answer.json")
+    (answer,) = saved.rglob("result.json")
     answer.write_text(change(answer.read_text()))
     for place in ("sample", str(answer)):
         line = refused(memprof, place, cwd=saved)
@@ -107,9 +107,9 @@ def test_a_damaged_answer_is_refused_by_name(
 
 
 def test_an_answer_that_is_missing_is_said_to_be(memprof: Memprof, saved: Path) -> None:
-    (answer,) = saved.rglob("answer.json")
+    (answer,) = saved.rglob("result.json")
     answer.unlink()
-    assert "has no answer.json" in refused(memprof, "sample", cwd=saved)
+    assert "has no result.json" in refused(memprof, "sample", cwd=saved)
 
 
 def test_a_place_that_cannot_be_written_is_named(memprof: Memprof, saved: Path) -> None:
@@ -154,7 +154,7 @@ def test_an_explained_run_and_its_search_make_one_page(
     page = str(tmp_path / "report.html")
     ended = memprof("report", "mnist_mlp", "-o", page, "--output-dir", results)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.endswith("of a max-batch answer, an explanation, a comparison\n")
+    assert ended.stdout.endswith("of a max-batch result, an explanation, a comparison\n")
     assert ended.stderr == ""
     html = Path(page).read_text()
     assert "batch 64 trains, and larger ones may" in html

@@ -31,7 +31,7 @@ def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = S
 
 BAR = AddressSpread(
     runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
-    acted_out=(
+    simulated=(
         run(AddressPolicy.DRIVER, 101, 120),
         run(AddressPolicy.ASCENDING, 101, 130),
         run(AddressPolicy.DESCENDING, 102, 150),
@@ -53,7 +53,7 @@ def test_the_whole_bar(width: int, show: Show, snapshot: SnapshotAssertion) -> N
 
 
 def test_without_moves_it_says_why_nothing_was_acted_out(show: Show) -> None:
-    text = shown(replace(BAR, acted_out=()), show, 120)
+    text = shown(replace(BAR, simulated=()), show, 120)
     assert "not acted out" in text
     assert "before PyTorch 2.12" not in text
 

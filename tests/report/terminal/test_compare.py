@@ -17,9 +17,9 @@ from memprof.experiments.memory_savers import MemorySaver, list_memory_savers
 from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal.compare import check_report, compare_table, diff_table
 from memprof.report.terminal.fit import fit_table
-from memprof.results import Manifest, Result
+from memprof.results import Manifest, Result, RowName
 from memprof.results.comparison import VariantResult, optimizer_states
-from memprof.results.diff import Comparison, RowName, compare_results
+from memprof.results.diff import Comparison, compare_results
 from memprof.results.regression import Limit, check_results
 
 Show = Callable[[RenderableType, int], str]

@@ -18,7 +18,7 @@ _OF_OLDER = "ties broken by address, as before PyTorch 2.12, acted out"
 def error_bar_lines(bar: AddressSpread, width: int) -> list[Text]:
     """Return the spread of each figure over the runs and over what was acted out, and what ended otherwise."""
     rows = [(_OF_THIS, figure, bar.spread(figure)) for figure in FIGURES]
-    rows += [(_OF_OLDER, figure, bar.acted_out_spread(figure)) for figure in FIGURES if bar.acted_out]
+    rows += [(_OF_OLDER, figure, bar.simulated_spread(figure)) for figure in FIGURES if bar.simulated]
     spreads = [spread for _, _, spread in rows]
     grid = Grid(
         stub=Column(heading="", cells=tuple(figure for _, figure, _ in rows), left=True),
@@ -30,7 +30,7 @@ def error_bar_lines(bar: AddressSpread, width: int) -> list[Text]:
         ),
         sections=tuple(section for section, _, _ in rows),
     )
-    notes = [*(_ended(run, bar) for run in bar.ended_otherwise), *_not_acted_out(bar)]
+    notes = [*(_ended(run, bar) for run in bar.ended_differently), *_not_acted_out(bar)]
     policies = ", ".join(run.policy.value for run in bar.runs)
     return [*lay_out(grid, width), *(Text(note, "dim") for note in (f"orders: {policies}", *notes))]
 
@@ -47,10 +47,10 @@ def _percent(spread: Spread | None) -> str:
 
 
 def _ended(run: AddressRun, bar: AddressSpread) -> str:
-    how = "acted out, " if run in bar.acted_out else ""
+    how = "acted out, " if run in bar.simulated else ""
     return f"{run.policy.value}: {how}ended with {run.status.value}, so it does not count"
 
 
 def _not_acted_out(bar: AddressSpread) -> Iterator[str]:
-    if not bar.acted_out:
+    if not bar.simulated:
         yield "ties broken by address: not acted out, for want of a whole run under PyTorch's own allocator settings"

@@ -11,9 +11,9 @@ from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal import columns
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.report.terminal.sweep import MEANINGS
-from memprof.results.comparison import State, VariantResult, against_base
+from memprof.results.comparison import OptimizerState, VariantResult, against_base
 from memprof.results.diff import Change, Comparison, Mismatch, Pair, figure_of
-from memprof.results.regression import Verdict
+from memprof.results.regression import CheckResult
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
 _LONG = 13  # cells; the headings of the optimizers' states stand side by side in 80 up to that
@@ -26,7 +26,9 @@ _CATEGORIES = {
 }
 
 
-def compare_table(answers: Sequence[VariantResult], states: Sequence[State], width: int = 80) -> RenderableType:
+def compare_table(
+    answers: Sequence[VariantResult], states: Sequence[OptimizerState], width: int = 80
+) -> RenderableType:
     """Return the variants of one config against the first, the base: breakdown, peak, reserved and change.
 
     Where not all columns fit into `width` cells, the analytic ones stand in a second table below.
@@ -53,8 +55,8 @@ def diff_table(comparison: Comparison, width: int = 80) -> RenderableType:
         *_wrapped(f"before: {before.path} ({before.manifest.started})"),
         *_wrapped(f"after:  {after.path} ({after.manifest.started})"),
     ]
-    parts += _wrapped("not alike: ", comparison.unlike, style="bold magenta")
-    parts += _wrapped("changed in the config: ", comparison.changed)
+    parts += _wrapped("not alike: ", comparison.mismatches, style="bold magenta")
+    parts += _wrapped("changed in the config: ", comparison.config_changes)
     both = [pair for pair in comparison.pairs if pair.before and pair.after]
     parts += [Text(), *lay_out(_pairs_grid(both), width), Text()]
     alone = _only("only before", [pair for pair in comparison.pairs if pair.after is None])
@@ -63,20 +65,20 @@ def diff_table(comparison: Comparison, width: int = 80) -> RenderableType:
     return Group(*parts, *_footer([record for pair in both for record in (pair.before, pair.after) if record]))
 
 
-def check_report(verdict: Verdict) -> RenderableType:
+def check_report(result: CheckResult) -> RenderableType:
     """Return the rows that grew beyond the limit or are missing, a line each, and the sum of the check."""
-    figure = "peak" if verdict.figure.startswith("peak") else "total"
-    lines = [Text(f"  {finding.pair.label}: missing", "bold red") for finding in verdict.missing]
-    for finding in verdict.grew:
-        change = finding.pair.change(verdict.figure)
+    figure = "peak" if result.figure.startswith("peak") else "total"
+    lines = [Text(f"  {finding.pair.label}: missing", "bold red") for finding in result.missing]
+    for finding in result.regressions:
+        change = finding.pair.change(result.figure)
         grew = f"{figure} {_growth(change)}" if change.bytes is not None else finding.reason
         lines.append(Text(f"  {finding.pair.label}: {grew}", "bold red"))
-    lines += [Text(f"  {pair.label}: new, the baseline has no figure for it", "dim") for pair in verdict.new]
-    total = len(verdict.held) + len(verdict.grew) + len(verdict.missing)
-    grew = f"{len(verdict.grew)} of {total} rows grew in {figure} by more than {verdict.limit}"
-    missing = f", {len(verdict.missing)} missing" if verdict.missing else ""
-    title = f"{'passed' if verdict.passed else 'failed'}: {grew}{missing}"
-    return Group(Text(title, "bold" if verdict.passed else "bold red"), *lines)
+    lines += [Text(f"  {pair.label}: new, the baseline has no figure for it", "dim") for pair in result.new]
+    total = len(result.within_limit) + len(result.regressions) + len(result.missing)
+    grew = f"{len(result.regressions)} of {total} rows grew in {figure} by more than {result.limit}"
+    missing = f", {len(result.missing)} missing" if result.missing else ""
+    title = f"{'passed' if result.passed else 'failed'}: {grew}{missing}"
+    return Group(Text(title, "bold" if result.passed else "bold red"), *lines)
 
 
 def _growth(change: Change) -> str:
@@ -221,7 +223,7 @@ def _wrapped(title: str, items: Iterable[Mismatch] | None = None, style: str = "
     return [Text(title + said, style)] if said else []
 
 
-def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
+def _states_grid(states: Sequence[OptimizerState], base: RunRecord) -> Grid:
     """Each optimizer's state in exact bytes, its factor beside the textbook's, and the counters' own account of it."""
     first = states[0]
     differences = tuple(f"{state.bytes - first.bytes:+,}" for state in states[1:])
@@ -229,11 +231,11 @@ def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
         "bytes": tuple(f"{state.bytes:,}" for state in states),
         f"less {first.name}" if len(first.name) < _LONG else "less first": ("", *differences),
         "x parameters": tuple(f"{state.factor:.6g}" for state in states),
-        "textbook": tuple(UNKNOWN if state.textbook_factor is None else f"{state.textbook_factor}" for state in states),
+        "textbook": tuple(UNKNOWN if state.expected_factor is None else f"{state.expected_factor}" for state in states),
     }
     shown = [Column(heading=heading, group="analytic", cells=cells) for heading, cells in analytic.items()]
-    if any(state.read_bytes is not None for state in states):
-        read = tuple(UNKNOWN if state.read_bytes is None else f"{state.read_bytes:,}" for state in states)
+    if any(state.observed_bytes is not None for state in states):
+        read = tuple(UNKNOWN if state.observed_bytes is None else f"{state.observed_bytes:,}" for state in states)
         shown.append(Column(heading=f"in {_BLOCK_BYTES}-byte blocks", group=base.source.value, cells=read))
     stub = Column(heading="", cells=tuple(state.name for state in states))
     return Grid(stub=stub, columns=tuple(shown), sections=("optimizer state",) * len(states))

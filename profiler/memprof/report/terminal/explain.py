@@ -267,8 +267,8 @@ def short_lines(lines: Sequence[str | None]) -> list[str]:
 
 
 def _moments(explanation: Explanation, width: int) -> list[Text]:
-    steps = [(f"step {moment.step}", moment) for moment in explanation.steps]
-    following = [(f"{place}. next", moment) for place, moment in enumerate(explanation.next_moments, start=2)]
+    steps = [(f"step {moment.step}", moment) for moment in explanation.step_peaks]
+    following = [(f"{place}. next", moment) for place, moment in enumerate(explanation.other_peaks, start=2)]
     named = [*steps, *following]
     sections = ["highest of each step"] * len(steps) + ["next highest places"] * len(following)
     sizes = [format_bytes(moment.allocated_bytes) for _, moment in named]
