@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from types import MappingProxyType
 
+_LONGEST_NAME = 100  # longer words are no slips of a name, and comparing them takes long
+
 
 class ExitCode(IntEnum):
     """The exit statuses of the commands; `EXIT_MEANINGS` explains each."""
@@ -39,6 +41,11 @@ EXIT_MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
 )
 
 
+# What parsers raise for data of the wrong kind. One boundary function per kind of input (config, result, snapshot)
+# turns them into that kind's `MemprofError`.
+DATA_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
+
+
 class MemprofError(Exception):
     """A user-correctable error. Its text is one line: what is wrong, where, and what would be right."""
 
@@ -67,6 +74,17 @@ class ResultError(MemprofError):
     """A result cannot be written, read or compared."""
 
     exit_code = ExitCode.RESULT
+
+
+def one_line(text: str, longest: int = 300) -> str:
+    """Return `text` as one printable line: white space as single spaces, other characters escaped, the end cut off."""
+    line = " ".join(text[: 2 * longest].split())
+    printable = line if line.isprintable() else "".join(map(_printable, line))
+    return printable if len(printable) <= longest and len(text) <= 2 * longest else f"{printable[: longest - 3]}..."
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:

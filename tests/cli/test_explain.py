@@ -32,9 +32,9 @@ def test_explain_json_parts_sum_and_name_workspaces(memprof: Memprof, tmp_path: 
     assert answer["record"]["batch_size"] == 32
     assert answer["allocated_parts"]["parameters"] == 102_228_128
     assert answer["allocated_parts"]["unknown"] < 0.005 * answer["peak_allocated_bytes"]
-    assert answer["named"]["cuBLAS workspace"] == 32 * 1024**2
-    assert answer["named"]["cuBLASLt workspace"] == (32 if torch_is_at_least(2, 14) else 33) * 1024**2
-    assert answer["named"]["cuDNN workspace of convolution_backward"] > 0
+    assert answer["named_parts"]["cuBLAS workspace"] == 32 * 1024**2
+    assert answer["named_parts"]["cuBLASLt workspace"] == (32 if torch_is_at_least(2, 14) else 33) * 1024**2
+    assert answer["named_parts"]["cuDNN workspace of convolution_backward"] > 0
     assert sum(block["block_bytes"] for block in answer["blocks"]) == answer["peak_allocated_bytes"]
 
 

@@ -44,7 +44,7 @@ def save_explained(root: Path, status: Status) -> Path:
         command=("memprof", "explain"),
         points_planned=1,
     )
-    return save_answer(root, manifest, sample_explained(status))
+    return save_document(root, manifest, sample_explained(status))
 
 
 def test_plot_writes_next_to_the_result_and_prints_the_path(memprof: Memprof, run: Path) -> None:
@@ -186,7 +186,7 @@ def test_plot_of_a_damaged_explanation_is_refused(
     call: Memprof, explanation: Path, damage: str | None, says: str
 ) -> None:
     if damage is None:
-        (explanation / "answer.json").unlink()
+        (explanation / "result.json").unlink()
     else:
         (explanation / "answer.json").write_text(damage)
     line = refused(call, str(explanation))

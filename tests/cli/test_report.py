@@ -31,7 +31,7 @@ def saved(tmp_path: Path) -> Path:
         command=("memprof", "explain", "configs/sample.yaml"),
         points_planned=1,
     )
-    save_answer(tmp_path / "results", manifest, sample_explained())
+    save_document(tmp_path / "results", manifest, sample_explained())
     return tmp_path
 
 
@@ -88,13 +88,13 @@ def test_report_without_results_is_refused(call: Memprof, tmp_path: Path) -> Non
         (lambda _: "", "not a result of memprof"),
         (lambda text: text[: len(text) // 2], "not a result of memprof"),
         (lambda text: json.dumps({**json.loads(text), "schema_version": 99}), "a newer memprof wrote this"),
-        (lambda text: json.dumps({**json.loads(text), "answer": {}}), "not a result of memprof: answer.record"),
+        (lambda text: json.dumps({**json.loads(text), "result": {}}), "not a result of memprof: result.record"),
     ],
 )
 def test_report_of_a_damaged_result_is_refused(
     call: Memprof, saved: Path, change: Callable[[str], str], says: str
 ) -> None:
-    (answer,) = saved.rglob("answer.json")
+    (answer,) = saved.rglob("result.json")
     answer.write_text(change(answer.read_text()))
     for place in ("sample", str(answer)):
         line = refused(call, place, cwd=saved)

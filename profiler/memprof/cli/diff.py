@@ -46,8 +46,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "before": str(comparison.before.path),
         "after": str(comparison.after.path),
-        "unlike": [asdict(item) for item in comparison.unlike],
-        "changed": [asdict(item) for item in comparison.changed],
+        "mismatches": [asdict(item) for item in comparison.mismatches],
+        "config_changes": [asdict(item) for item in comparison.config_changes],
         "rows": [_row(pair) for pair in comparison.pairs],
     }
 

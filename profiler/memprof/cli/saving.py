@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memprof.cli.console import ProgressBar, note, stdout
 from memprof.config.load import LoadedConfig
-from memprof.config.names import own_model
+from memprof.config.names import user_model
 from memprof.records import Environment, RunRecord
 from memprof.results import Kind, Manifest, Result, ResultFolder, find_unfinished, fingerprint
 

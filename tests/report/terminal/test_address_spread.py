@@ -31,7 +31,7 @@ def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = S
 
 SPREAD = AddressSpread(
     runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
-    acted_out=(
+    simulated=(
         run(AddressPolicy.DRIVER, 101, 120),
         run(AddressPolicy.ASCENDING, 101, 130),
         run(AddressPolicy.DESCENDING, 102, 150),

@@ -20,7 +20,9 @@ _LONG = 13  # cells; up to that, the headings of the optimizers' states fit into
 _BLOCK_BYTES = 512  # kMinBlockSize of PyTorch's c10/cuda/CUDACachingAllocator.cpp
 
 
-def compare_table(answers: Sequence[VariantResult], states: Sequence[State], width: int = 80) -> RenderableType:
+def compare_table(
+    answers: Sequence[VariantResult], states: Sequence[OptimizerState], width: int = 80
+) -> RenderableType:
     """Return the variants of one config against the first, the base: breakdown, peak, reserved and change.
 
     If not all columns fit into `width` cells, the analytic ones are in a second table below.
@@ -87,8 +89,8 @@ def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
         "expected": tuple(UNKNOWN if state.textbook_factor is None else f"{state.textbook_factor}" for state in states),
     }
     shown = [Column(heading=heading, group="analytic", cells=cells) for heading, cells in analytic.items()]
-    if any(state.read_bytes is not None for state in states):
-        read = tuple(UNKNOWN if state.read_bytes is None else f"{state.read_bytes:,}" for state in states)
+    if any(state.observed_bytes is not None for state in states):
+        read = tuple(UNKNOWN if state.observed_bytes is None else f"{state.observed_bytes:,}" for state in states)
         shown.append(Column(heading=f"in {_BLOCK_BYTES}-byte blocks", group=base.source.value, cells=read))
     stub = Column(heading="", cells=tuple(state.name for state in states), left=True)
     return Grid(stub=stub, columns=tuple(shown), sections=("optimizer state",) * len(states))
