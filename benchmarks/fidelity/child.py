@@ -130,10 +130,8 @@ def run(task: Task) -> Result:
     pid = os.fork()
     if pid == 0:
         try:
-            os.environ.update(
-                question.get("environment", {})
-            )  # the phantom reads which GPU it is at the first CUDA call
-            found = KINDS[question["kind"]](question)
+            os.environ.update(task.get("environment", {}))  # read by the phantom at the first CUDA call
+            found = KINDS[task["kind"]](task)
         except BaseException:  # noqa: BLE001  whatever the workload raises is its answer
             found = {"error": traceback.format_exc(limit=-3)}
         os.write(writing, json.dumps(found).encode())

@@ -151,7 +151,7 @@ def test_diff_of_another_torch_needs_force(call: Memprof, tmp_path: Path) -> Non
     assert done.stderr.endswith("they differ in torch (2.14.1 and 2.15.0); --force compares them anyway\n")
     assert done.stderr.count("\n") == 1
     forced = call("diff", "old", "new", "--force", "--json", cwd=tmp_path)
-    assert json.loads(forced.stdout)["unlike"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
+    assert json.loads(forced.stdout)["mismatches"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
 
 
 def test_check_of_grown_rows_exits_with_8(call: Memprof, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_explain_saves_the_address_spread(memprof: Memprof, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     spread = json.loads(done.stdout)["address_spread"]
     assert [run["policy"] for run in spread["runs"]] == ["driver", "ascending", "descending", "mixed"]
-    assert {run["requested_bytes"] for run in (*spread["runs"], *spread["acted_out"])} == {
+    assert {run["requested_bytes"] for run in (*spread["runs"], *spread["simulated"])} == {
         spread["runs"][0]["requested_bytes"]
     }
     again = memprof("show", "mnist_mlp", cwd=tmp_path)

@@ -12,7 +12,7 @@ import pytest
 
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
-from memprof.results import Kind, Manifest, save_answer
+from memprof.results import Kind, Manifest, save_document
 from tests.cli.conftest import one_line
 from tests.samples import sample_environment, sample_explained
 

@@ -11,7 +11,7 @@ from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
 from memprof.report.terminal.check import check_report
-from memprof.results import load_alike
+from memprof.results import load_pair
 from memprof.results.diff import compare_results
 from memprof.results.regression import CheckResult, Regression, check_results, parse_limit
 

@@ -95,7 +95,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
 
 def show(saved: Result, json: bool) -> None:
     """Print a saved result: a panel for one GPU, a table for several; if nothing fits, a line for each on stderr."""
-    answers = results.load_answer(saved.path, list[MaxBatch])
+    answers = results.load_document(saved.path, list[MaxBatch])
     fits = any(answer.largest_batch_size for answer in answers)
     console = stdout()
     if json:

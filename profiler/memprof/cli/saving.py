@@ -39,7 +39,7 @@ def make_manifest(kind: Kind, loaded: LoadedConfig, environment: Environment, po
 
 def model_source(loaded: LoadedConfig) -> str:
     """Return the text of the user's own model file; empty if the model is another one."""
-    own = own_model(loaded.config.model.name)
+    own = user_model(loaded.config.model.name)
     return (loaded.folder / own.file).read_text(encoding="utf-8", errors="replace") if own else ""
 
 

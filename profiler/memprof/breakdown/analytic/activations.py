@@ -65,7 +65,7 @@ def activations_by_place(
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
         return None
     except Exception as error:  # noqa: BLE001  the user's model may raise anything
-        _raise_if_wrong(model, config, loss, error)
+        _raise_if_invalid(model, config, loss, error)
         return None
     known = device_storages((*model.module.parameters(), *model.module.buffers(), *fakes.tensors))
     blocks = [block.bytes_except({**known, **saved.storages}) for block in recomputed]
