@@ -64,7 +64,7 @@ def page(open_page: Open, request: pytest.FixtureRequest) -> Page:
     return open_page(request.param)
 
 
-def test_it_renders_and_never_scrolls_sideways(page: Page) -> None:
+def test_page_renders_without_horizontal_scrolling(page: Page) -> None:
     assert page.locator("h1").inner_text() == "sample"
     assert "600" in page.locator(".verdict").inner_text()
     page.locator(".open-all").click()
@@ -75,7 +75,7 @@ def test_it_renders_and_never_scrolls_sideways(page: Page) -> None:
     assert page.locator("svg .area").count() >= 5
 
 
-def test_a_click_on_a_heading_sorts_its_table(page: Page) -> None:
+def test_heading_clicked_sorts_table(page: Page) -> None:
     table = page.locator("table", has=page.get_by_text("Largest blocks at the peak"))
     head = table.locator("thead th[aria-sort]").first
     before = table.locator("tbody tr th").all_inner_texts()
@@ -89,7 +89,7 @@ def test_a_click_on_a_heading_sorts_its_table(page: Page) -> None:
     assert table.locator("tbody tr th").all_inner_texts()[0] == names[-1]
 
 
-def test_a_key_sorts_by_number_the_largest_first_and_what_is_unknown_last(open_page: Open) -> None:
+def test_key_sorts_numbers_largest_first_unknown_last(open_page: Open) -> None:
     shown = open_page()
     table = shown.locator("table", has=shown.get_by_text("What was emulated"))
     head = table.locator("thead th[aria-sort]", has_text="percent")
@@ -105,7 +105,7 @@ def test_a_key_sorts_by_number_the_largest_first_and_what_is_unknown_last(open_p
         assert len(set(known)) > 1
 
 
-def test_the_modules_fold_and_unfold(page: Page) -> None:
+def test_modules_fold_and_unfold(page: Page) -> None:
     inner = page.locator(".tree details").first.locator("> :not(summary)").first
     page.locator(".close-all").click()
     assert not inner.is_visible()
@@ -133,7 +133,7 @@ def hover(shown: Page, chart: str, x: float, y: float = 0.5) -> tuple[float, flo
     return place
 
 
-def test_a_pointer_over_the_timeline_reads_every_part_of_that_moment(page: Page, explained: Explained) -> None:
+def test_pointer_over_timeline_shows_every_part(page: Page, explained: Explained) -> None:
     assert explained.explanation is not None
     timeline = explained.explanation.timeline
     hover(page, "#timeline-chart", timeline.peak_position / timeline.positions[-1])
@@ -145,7 +145,7 @@ def test_a_pointer_over_the_timeline_reads_every_part_of_that_moment(page: Page,
     assert tip(page) == []
 
 
-def test_a_pointer_over_a_bar_names_its_piece(open_page: Open, explained: Explained) -> None:
+def test_pointer_over_bar_names_segment(open_page: Open, explained: Explained) -> None:
     shown = open_page()
     shown.locator("#peak .bars .piece", has_text="context").hover()
     assert explained.explanation is not None
@@ -156,7 +156,7 @@ def labels(shown: Page, chart: str) -> list[str]:
     return shown.locator(f"{chart} .x-ticks span").all_inner_texts()
 
 
-def test_a_drag_zooms_and_a_button_shows_all_again(open_page: Open) -> None:
+def test_drag_zooms_and_button_shows_all(open_page: Open) -> None:
     shown = open_page()
     before = labels(shown, "#trials-chart")
     assert before == ["0", "300", "601"]
@@ -174,7 +174,7 @@ def test_a_drag_zooms_and_a_button_shows_all_again(open_page: Open) -> None:
     assert everything.is_disabled()
 
 
-def test_labels_after_zooming_back_are_those_that_were_written(open_page: Open) -> None:
+def test_labels_after_zooming_back_are_unchanged(open_page: Open) -> None:
     shown = open_page()
     for chart in ("#trials-chart", "#batch-chart", "#timeline-chart"):
         written = shown.locator(f"{chart} .x-ticks").evaluate(
@@ -187,7 +187,7 @@ def test_labels_after_zooming_back_are_those_that_were_written(open_page: Open) 
         assert drawn == written
 
 
-def test_keys_read_values_and_zoom(open_page: Open) -> None:
+def test_keys_show_values_and_zoom(open_page: Open) -> None:
     shown = open_page()
     shown.locator("#batch-chart .plot").focus()
     shown.keyboard.press("ArrowRight")
@@ -205,7 +205,7 @@ def test_keys_read_values_and_zoom(open_page: Open) -> None:
     assert tip(shown) == []
 
 
-def test_a_finger_reads_values(open_page: Open) -> None:
+def test_tap_shows_values(open_page: Open) -> None:
     shown = open_page("phone", has_touch=True)
     box = shown.locator("#timeline-chart .box")
     box.scroll_into_view_if_needed()
@@ -213,7 +213,7 @@ def test_a_finger_reads_values(open_page: Open) -> None:
     assert tip(shown)[0].startswith("backward: ")
 
 
-def test_without_a_script_every_figure_and_chart_is_there(open_page: Open) -> None:
+def test_page_without_script_has_figures_and_charts(open_page: Open) -> None:
     shown = open_page(java_script_enabled=False)
     assert shown.locator("svg .area").count() >= 5
     assert shown.locator(".controls").first.is_hidden()
@@ -222,7 +222,7 @@ def test_without_a_script_every_figure_and_chart_is_there(open_page: Open) -> No
     assert not shown.locator(".tree li li").first.is_visible()
 
 
-def test_paper_is_white_and_has_what_was_folded(open_page: Open) -> None:
+def test_print_is_white_and_unfolded(open_page: Open) -> None:
     shown = open_page(color_scheme="dark")
     shown.emulate_media(media="print", color_scheme="dark")
     assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -233,14 +233,14 @@ def test_paper_is_white_and_has_what_was_folded(open_page: Open) -> None:
 
 
 _TEXTS = """() => {
-  const opaque = (colour) => {
-    const parts = colour.match(/[\\d.]+/g).map(Number);
+  const opaque = (color) => {
+    const parts = color.match(/[\\d.]+/g).map(Number);
     return parts.length < 4 || parts[3] > .5;
   };
   const behind = (element) => {
     for (let each = element; each; each = each.parentElement) {
-      const colour = getComputedStyle(each).backgroundColor;
-      if (opaque(colour)) return colour;
+      const color = getComputedStyle(each).backgroundColor;
+      if (opaque(color)) return color;
     }
     return getComputedStyle(document.documentElement).backgroundColor;
   };
@@ -252,25 +252,25 @@ _TEXTS = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_in_both_schemes(open_page: Open, scheme: str) -> None:
+def test_every_text_has_contrast_in_both_schemes(open_page: Open, scheme: str) -> None:
     shown = open_page(color_scheme=scheme)
     found = shown.evaluate(_TEXTS)
     assert len(found) > 200
-    assert {(kind, colour, on) for colour, on, kind in found if _contrast(colour, on) < 4.5} == set()
+    assert {(kind, color, on) for color, on, kind in found if _contrast(color, on) < 4.5} == set()
 
 
 def _contrast(one: str, other: str) -> float:
-    """The ratio of WCAG 2 between two colours."""
+    """The ratio of WCAG 2 between two colors."""
     high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
-def _luminance(colour: str) -> float:
+def _luminance(color: str) -> float:
     numbers = [
         float(part)
-        for part in colour.replace("color(srgb", "").strip("rgba()").replace(",", " ").split()
+        for part in color.replace("color(srgb", "").strip("rgba()").replace(",", " ").split()
         if part != "/"
     ]
-    channels = [part if colour.startswith("color") else part / 255 for part in numbers[:3]]
+    channels = [part if color.startswith("color") else part / 255 for part in numbers[:3]]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

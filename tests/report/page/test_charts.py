@@ -17,11 +17,11 @@ from memprof.report.page.elements import Branch
 from memprof.report.page.explain_section import blocks_table, differences_table, memory_levels, module_tree
 from memprof.report.page.scales import SPAN, batch_scale, byte_scale, line_scale
 from memprof.report.plots.axes import byte_axis
-from memprof.report.plots.build import batch_picture, timeline_picture
+from memprof.report.plots.build import batch_plot, timeline_plot
 from memprof.units import GIB, MIB
 
 
-def test_factors_lie_evenly_apart_on_an_axis_of_factors() -> None:
+def test_batch_scale_factors_are_evenly_spaced() -> None:
     scale = batch_scale([16, 64, 256, 1024])
     places = [scale.place(size) for size in (16, 64, 256, 1024)]
     assert scale.log
@@ -29,18 +29,18 @@ def test_factors_lie_evenly_apart_on_an_axis_of_factors() -> None:
     assert 0 < places[0] < places[-1] < SPAN  # room for whole dots
 
 
-def test_a_single_batch_size_has_an_axis() -> None:
+def test_batch_scale_single_size_has_axis() -> None:
     scale = batch_scale([8])
     assert [tick.text for tick in scale.ticks] == ["8"]
     assert 0 < scale.place(8) < SPAN
 
 
-def test_labels_on_a_linear_axis_do_not_touch() -> None:
+def test_line_scale_labels_do_not_touch() -> None:
     scale = line_scale([0, 1, 2, 500, 997, 998, 999, 1000])
     assert [tick.text for tick in scale.ticks] == ["2", "500", "1,000"]
 
 
-def test_bytes_start_at_the_floor() -> None:
+def test_byte_scale_starts_at_zero() -> None:
     scale = byte_scale(byte_axis(80 * MIB))
     assert scale.place(0) == 0
     assert [tick.text for tick in scale.ticks] == ["0", "20 MiB", "40 MiB", "60 MiB", "80 MiB"]
@@ -50,8 +50,8 @@ def points(path: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)]
 
 
-def test_areas_stand_on_each_other_up_to_what_is_allocated(explained: Explained) -> None:
-    chart = timeline_chart(timeline_picture(explained))
+def test_areas_stack_up_to_allocated(explained: Explained) -> None:
+    chart = timeline_chart(timeline_plot(explained))
     assert explained.explanation is not None
     assert chart.stacked
     tops = [min(y for _, y in points(shape.area)) for shape in chart.shapes]
@@ -63,21 +63,21 @@ def test_areas_stand_on_each_other_up_to_what_is_allocated(explained: Explained)
     assert [mark.y for mark in chart.marks] == [peak]
 
 
-def test_a_value_that_is_not_known_is_a_gap() -> None:
+def test_unknown_value_is_gap() -> None:
     scale = batch_scale([1, 2, 3])
     chart = Chart(
         id="x",
         caption="x",
         x_label="x",
         xs=(1, 2, 3),
-        lines=(Line(name="a", colour="line-0", ys=(GIB, None, GIB)),),
+        lines=(Line(name="a", color="line-0", ys=(GIB, None, GIB)),),
         x_scale=scale,
         y_scale=byte_scale(byte_axis(GIB)),
     )
     assert len(points(chart.shapes[0].dots)) == 2
 
 
-def test_the_tries_meet_the_memory_that_there_is(max_batch: MaxBatch) -> None:
+def test_trials_chart_has_memory_and_fitted_line(max_batch: MaxBatch) -> None:
     chart = tries_chart(max_batch)
     assert list(chart.ceilings.values()) == [max_batch.gpu_total_bytes]
     by_name = {line.name: line.ys for line in chart.lines}
@@ -89,8 +89,8 @@ def test_the_tries_meet_the_memory_that_there_is(max_batch: MaxBatch) -> None:
     assert limited.notes == ("Far above, not drawn: memory limit, 9.77 TiB.",)
 
 
-def test_a_curve_has_its_analytic_total_beside_it(records: list[RunRecord]) -> None:
-    chart = batch_chart(batch_picture(records))
+def test_batch_chart_has_peak_and_estimate_lines(records: list[RunRecord]) -> None:
+    chart = batch_chart(batch_plot(records))
     assert [(line.name, line.look) for line in chart.lines] == [
         ("adam", "line"),
         ("adam, analytic", "dashed"),
@@ -100,7 +100,7 @@ def test_a_curve_has_its_analytic_total_beside_it(records: list[RunRecord]) -> N
     assert chart.lines[0].ys[-1] is None  # out of memory: no peak
 
 
-def test_each_rung_of_the_ladder_sums_to_its_figure(explained: Explained) -> None:
+def test_each_memory_level_sums_to_its_figure(explained: Explained) -> None:
     assert explained.explanation is not None
     bars = memory_levels(explained.explanation, explained.record)
     assert [bar.name for bar in bars.bars] == ["requested", "allocated", "reserved", "device"]
@@ -115,7 +115,7 @@ def every(branches: tuple[Branch, ...]) -> Iterator[Branch]:
         yield from every(branch.children)
 
 
-def test_every_module_is_in_the_tree_once_below_its_parent(explained: Explained) -> None:
+def test_module_tree_has_each_module_once_below_parent(explained: Explained) -> None:
     assert explained.explanation is not None
     tree = module_tree(explained.explanation)
     assert [branch.name for branch in every(tree.roots)] == ["the model", "0", "1", "2", "3"]
@@ -125,14 +125,14 @@ def test_every_module_is_in_the_tree_once_below_its_parent(explained: Explained)
 
 
 @pytest.mark.parametrize("paths", [["", "a.b.c", "a"], ["a", "a.b", "b"]])
-def test_a_module_without_its_parent_goes_to_the_nearest_above(explained: Explained, paths: list[str]) -> None:
+def test_module_without_parent_goes_to_nearest_above(explained: Explained, paths: list[str]) -> None:
     assert explained.explanation is not None
     rows = tuple(replace(explained.explanation.modules[0], path=path) for path in paths)
     tree = module_tree(replace(explained.explanation, modules=rows))
     assert sorted(branch.name for branch in every(tree.roots)) == sorted(path or "the model" for path in paths)
 
 
-def test_blocks_that_are_not_shown_are_summed(explained: Explained) -> None:
+def test_blocks_not_shown_are_summed(explained: Explained) -> None:
     assert explained.explanation is not None
     blocks = explained.explanation.blocks * 3
     table = blocks_table(replace(explained.explanation, blocks=blocks))
@@ -140,7 +140,7 @@ def test_blocks_that_are_not_shown_are_summed(explained: Explained) -> None:
     assert f"Not in the table: the {len(blocks) - 25} smallest" in table.notes[1]
 
 
-def test_an_unknown_analytic_part_makes_the_sum_unknown(explained: Explained) -> None:
+def test_unknown_analytic_part_makes_sum_unknown(explained: Explained) -> None:
     table = differences_table(explained.differences, explained.record)
     assert table.notes == ("Sum: - analytic, 65.81 MiB at the peak.",)
     known = [item for item in explained.differences if item.analytic_bytes is not None]

@@ -15,14 +15,14 @@ from memprof.units import format_bytes
 from tests.report.page.conftest import save_sweep
 
 
-def test_it_asks_the_network_for_nothing(saved: Path) -> None:
+def test_html_makes_no_network_request(saved: Path) -> None:
     html = to_html(collect("sample", saved))
     assert "default-src 'none'" in html
     assert re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", html) == []
     assert re.findall(r"https?://(?!www\.w3\.org)", html) == []
 
 
-def test_the_verdict_comes_first_and_says_what_was_proven(saved: Path) -> None:
+def test_html_verdict_comes_first(saved: Path) -> None:
     html = to_html(collect("sample", saved))
     verdict = html[html.index('class="verdict') : html.index("</section>", html.index('class="verdict'))]
     assert "the largest batch that trains is 600" in verdict
@@ -30,7 +30,7 @@ def test_the_verdict_comes_first_and_says_what_was_proven(saved: Path) -> None:
     assert "emulated" in verdict
 
 
-def test_every_figure_of_the_explanation_is_there(saved: Path, explained: Explained) -> None:
+def test_html_has_every_figure_of_explanation(saved: Path, explained: Explained) -> None:
     html = to_html(collect("sample", saved))
     assert explained.explanation is not None
     for part, size in explained.explanation.allocated_parts.items():
@@ -40,7 +40,7 @@ def test_every_figure_of_the_explanation_is_there(saved: Path, explained: Explai
         assert row.type in html
 
 
-def test_no_text_of_the_users_becomes_markup(
+def test_html_escapes_user_text(
     tmp_path: Path, manifest: Callable[..., Manifest], records: list[RunRecord], explained: Explained
 ) -> None:
     evil = "<script>alert('x')</script>&\u2028"

@@ -37,7 +37,7 @@ def values(verdict: Verdict) -> dict[str, str]:
     return {fact.name: fact.value for fact in verdict.facts}
 
 
-def test_a_proven_edge_is_said_to_be_one(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
+def test_verified_limit_is_reported_as_largest(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
     verdict = of_search(max_batch)
     assert (verdict.fits, verdict.headline) == (Fits.YES, "It fits: the largest batch that trains is 600.")
     assert values(verdict)["Safe batch"] == "480"
@@ -46,20 +46,20 @@ def test_a_proven_edge_is_said_to_be_one(of_search: Callable[..., Verdict], max_
 
 
 @pytest.mark.parametrize(("largest", "safe"), [(1, "0"), (4, "3"), (5, "4"), (1009, "807")])
-def test_the_safe_batch_is_rounded_down(
+def test_safe_batch_is_rounded_down(
     of_search: Callable[..., Verdict], max_batch: MaxBatch, largest: int, safe: str
 ) -> None:
     assert values(of_search(replace(max_batch, largest_batch_size=largest)))["Safe batch"] == safe
 
 
-def test_an_edge_that_is_not_proven_is_not_called_the_largest(
+def test_unverified_limit_is_lower_bound_without_safe_batch(
     of_search: Callable[..., Verdict], max_batch: MaxBatch
 ) -> None:
     verdict = of_search(replace(max_batch, verified=False, stopped_by=StopReason.MAX))
     assert verdict.headline == "It fits: batch 600 trains, and larger ones may."
 
 
-def test_what_does_not_fit_is_told_with_what_it_takes(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
+def test_model_that_does_not_fit_is_reported_with_its_need(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
     verdict = of_search(replace(max_batch, largest_batch_size=0, smallest_footprint_bytes=100 * 1024**3, trials=()))
     assert verdict.fits is Fits.NO
     assert "batch 1 needs 100.00 GiB" in verdict.headline
@@ -77,7 +77,7 @@ def test_several_gpus_are_counted(of_search: Callable[..., Verdict], max_batch: 
     }
 
 
-def test_a_sweep_gives_a_lower_bound(
+def test_sweep_gives_lower_bound(
     of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
 ) -> None:
     ran = of_sweep([row for row in records if row.status is Status.OK])
@@ -87,7 +87,7 @@ def test_a_sweep_gives_a_lower_bound(
     assert (part.fits, part.headline) == (Fits.YES, "It fits in part: adam, batch 1,024 ran out of memory.")
 
 
-def test_the_bound_is_that_of_the_optimizer_that_goes_least_far(
+def test_lower_bound_is_of_optimizer_with_smallest_batch(
     of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
 ) -> None:
     rows = [
@@ -106,7 +106,7 @@ def test_the_bound_is_that_of_the_optimizer_that_goes_least_far(
         (Status.ERROR, Fits.UNKNOWN, "No run got to its end, so whether it fits is not known."),
     ],
 )
-def test_where_nothing_ran_to_its_end(
+def test_no_finished_run_gives_reason(
     of_sweep: Callable[[Sequence[RunRecord]], Verdict],
     records: list[RunRecord],
     status: Status,
@@ -118,14 +118,14 @@ def test_where_nothing_ran_to_its_end(
     assert "Allocated until it failed" in values(verdict)
 
 
-def test_a_row_that_broke_is_not_passed_over(
+def test_failed_row_is_named_in_headline(
     of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
 ) -> None:
     rows = [records[0], replace(records[1], status=Status.KILLED)]
     assert of_sweep(rows).headline == "It fits as far as it ran: adam, batch 256 ended with killed."
 
 
-def test_formulas_alone_prove_nothing(
+def test_analytic_records_leave_fit_unknown(
     of_sweep: Callable[[Sequence[RunRecord]], Verdict], records: list[RunRecord]
 ) -> None:
     environment = replace(records[0].environment, source=Source.ANALYTIC, gpu=None, gpu_total_bytes=None)
