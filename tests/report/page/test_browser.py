@@ -1,4 +1,4 @@
-"""The page in a real browser: it renders, sorts, folds, zooms and tells values, silently and without a request."""
+"""The page in a real browser: it renders, sorts, folds, zooms and shows values, without a message or a request."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from memprof.breakdown.explanation import Explained
+from memprof.report.labels import part_name
 from memprof.report.page import collect, to_html
 from memprof.units import format_bytes
+from tests.samples import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -38,25 +40,25 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, saved: Path, tmp_path: Path) -> Iterator[Open]:
-    """Open the page of every kind of result; whatever the console says or the network is asked is a failure."""
+    """Open the page of every kind of result; a message on the console or a network request is a failure."""
     file = tmp_path / "report.html"
     file.write_text(to_html(collect("sample", saved)), "utf-8")
-    said: list[str] = []
+    messages: list[str] = []
     contexts = []
 
     def make(width: str = "desktop", **context: Any) -> Page:
         contexts.append(browser.new_context(viewport={"width": WIDTHS[width], "height": 900}, **context))
         shown = contexts[-1].new_page()
-        shown.on("console", lambda message: said.append(message.text))
-        shown.on("pageerror", lambda error: said.append(str(error)))
-        shown.on("request", lambda asked: said.append(asked.url) if asked.url != file.as_uri() else None)
+        shown.on("console", lambda message: messages.append(message.text))
+        shown.on("pageerror", lambda error: messages.append(str(error)))
+        shown.on("request", lambda asked: messages.append(asked.url) if asked.url != file.as_uri() else None)
         shown.goto(file.as_uri())
         return shown
 
     yield make
     for context in contexts:
         context.close()
-    assert said == []
+    assert messages == []
 
 
 @pytest.fixture(params=WIDTHS)
@@ -91,18 +93,74 @@ def test_heading_clicked_sorts_table(page: Page) -> None:
 
 def test_key_sorts_numbers_largest_first_unknown_last(open_page: Open) -> None:
     shown = open_page()
-    table = shown.locator("table", has=shown.get_by_text("What was emulated"))
-    head = table.locator("thead th[aria-sort]", has_text="percent")
+    table = shown.locator("table", has=shown.get_by_text("Emulated results"))
+    head = table.locator("thead th[aria-sort]", has_text="bytes")
     head.locator("button").focus()
     for order in ("descending", "ascending"):
         shown.keyboard.press("Enter")
         assert head.get_attribute("aria-sort") == order
         assert table.locator("th[aria-sort=none]").count() == table.locator("th[aria-sort]").count() - 1
-        column = [row.locator("td").nth(6).inner_text() for row in table.locator("tbody tr").all()]
-        assert column[-2:] == ["-", "-"]
-        known = [float(text.removesuffix(" %").replace(",", "")) for text in column[:-2]]
+        cells = [row.locator("td").nth(5) for row in table.locator("tbody tr").all()]
+        assert [cell.inner_text() for cell in cells[-2:]] == ["-", "-"]
+        known = [int(cell.get_attribute("data-sort") or "") for cell in cells[:-2]]
         assert known == sorted(known, reverse=order == "descending")
         assert len(set(known)) > 1
+
+
+def test_text_below_row_is_sorted_with_it(open_page: Open) -> None:
+    shown = open_page()
+    table = shown.locator("table", has=shown.get_by_text("Trials"))
+    head = table.locator("thead th[aria-sort]", has_text="batch")
+    for batches in (["601", "600", "300"], ["300", "600", "601"]):
+        head.locator("button").click()
+        assert table.locator("tbody tr:not(.below) th").all_inner_texts() == batches
+        failed = table.locator("tbody tr.noted")
+        assert failed.locator("th").inner_text() == "601"
+        assert failed.evaluate("row => row.nextElementSibling.innerText").strip() == OUT_OF_MEMORY
+
+
+# Rows with more than a line of blank space below the lowest text that is visible without scrolling their table.
+_TALL_ROWS = """() => [...document.querySelectorAll("tbody tr")]
+  .filter((row) => {
+    const right = row.closest(".scroll").getBoundingClientRect().right;
+    const boxes = [...row.cells].map((cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return range.getBoundingClientRect();
+    });
+    const visible = boxes.filter((box) => box.width && box.left < right);
+    return row.getBoundingClientRect().bottom - Math.max(...visible.map((box) => box.bottom)) > 24;
+  })
+  .map((row) => row.innerText)"""
+
+
+def test_rows_have_no_blank_lines(page: Page) -> None:
+    assert page.locator("tbody tr").count() > 40
+    assert page.evaluate(_TALL_ROWS) == []
+
+
+_OVERFLOWS = """() => [...document.querySelectorAll("th, td, .tree .row > span:not(.track), .bar > div:not(.track)")]
+  .filter((cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    const [text, box] = [range.getBoundingClientRect(), cell.getBoundingClientRect()];
+    return text.width && (text.right > box.right + 1 || text.left < box.left - 1);
+  })
+  .map((cell) => cell.innerText)"""
+
+
+def test_texts_stay_in_their_columns(page: Page) -> None:
+    page.locator(".open-all").click()
+    assert page.evaluate(_OVERFLOWS) == []
+
+
+def test_first_tick_label_does_not_cross_axis(page: Page) -> None:
+    for chart in ("#trials-chart", "#batch-chart", "#timeline-chart"):
+        box = page.locator(f"{chart} .box").bounding_box()
+        label = page.locator(f"{chart} .x-ticks span").first.bounding_box()
+        assert box is not None
+        assert label is not None
+        assert label["x"] >= box["x"]
 
 
 def test_modules_fold_and_unfold(page: Page) -> None:
@@ -117,7 +175,7 @@ def test_modules_fold_and_unfold(page: Page) -> None:
 
 
 def tip(shown: Page) -> list[str]:
-    """The lines of what a chart tells; empty where it tells nothing."""
+    """The lines of the tooltip; empty if it is hidden."""
     if not shown.locator("#tip").is_visible():
         return []
     return [" ".join(row.inner_text().split()) for row in shown.locator("#tip > *").all()]
@@ -140,14 +198,14 @@ def test_pointer_over_timeline_shows_every_part(page: Page, explained: Explained
     peak = format_bytes(explained.explanation.peak_allocated_bytes)
     assert tip(page)[0] == f"backward: {peak}"
     for part, size in explained.explanation.allocated_parts.items():
-        assert f"{part.replace('_', ' ')} {format_bytes(size)}" in tip(page)
+        assert f"{part_name(part)} {format_bytes(size)}" in tip(page)
     page.mouse.move(2, 2)
     assert tip(page) == []
 
 
 def test_pointer_over_bar_names_segment(open_page: Open, explained: Explained) -> None:
     shown = open_page()
-    shown.locator("#peak .bars .piece", has_text="context").hover()
+    shown.locator("#explain .bars .segment", has_text="context").hover()
     assert explained.explanation is not None
     assert tip(shown) == [f"context: {format_bytes(explained.explanation.context_bytes)}"]
 
@@ -168,7 +226,7 @@ def test_drag_zooms_and_button_shows_all(open_page: Open) -> None:
     shown.mouse.up()
     assert labels(shown, "#trials-chart") == ["300"]
     hover(shown, "#trials-chart", 0.01)
-    assert tip(shown)[0] == "batch size 300"  # of what is shown, the nearest
+    assert tip(shown)[0] == "batch size 300"  # the nearest visible one
     everything.click()
     assert labels(shown, "#trials-chart") == before
     assert everything.is_disabled()
@@ -194,7 +252,7 @@ def test_keys_show_values_and_zoom(open_page: Open) -> None:
     assert tip(shown)[0] == "batch size 64"
     shown.keyboard.press("ArrowRight")
     assert tip(shown)[0] == "batch size 256"
-    assert any(line.startswith("adam, analytic ") for line in tip(shown))
+    assert any(line.startswith("adam, estimate ") for line in tip(shown))
     shown.keyboard.press("+")
     assert labels(shown, "#batch-chart") == ["256"]
     assert tip(shown)[0] == "batch size 256"
@@ -237,7 +295,7 @@ _TEXTS = """() => {
     const parts = color.match(/[\\d.]+/g).map(Number);
     return parts.length < 4 || parts[3] > .5;
   };
-  const behind = (element) => {
+  const background = (element) => {
     for (let each = element; each; each = each.parentElement) {
       const color = getComputedStyle(each).backgroundColor;
       if (opaque(color)) return color;
@@ -247,7 +305,7 @@ _TEXTS = """() => {
   return [...document.querySelectorAll("body *:not(script)")]
     .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && e.checkVisibility())
     .filter((e) => !e.disabled)
-    .map((e) => [getComputedStyle(e).color, behind(e), e.className || e.tagName]);
+    .map((e) => [getComputedStyle(e).color, background(e), e.className || e.tagName]);
 }"""
 
 
@@ -267,9 +325,7 @@ def _contrast(one: str, other: str) -> float:
 
 def _luminance(color: str) -> float:
     numbers = [
-        float(part)
-        for part in color.replace("color(srgb", "").strip("rgba()").replace(",", " ").split()
-        if part != "/"
+        float(part) for part in color.replace("color(srgb", "").strip("rgba()").replace(",", " ").split() if part != "/"
     ]
     channels = [part if color.startswith("color") else part / 255 for part in numbers[:3]]
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)

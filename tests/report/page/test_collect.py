@@ -1,4 +1,4 @@
-"""What belongs on one page, and what was left out of it and why."""
+"""The results for one page, and which were skipped and why."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def test_unknown_name_is_refused_with_nearest_name(saved: Path) -> None:
         collect("smaple", saved)
 
 
-def test_changed_config_of_same_name_is_skipped(
-    saved: Path, manifest: MakeManifest, records: list[RunRecord]
-) -> None:
+def test_changed_config_of_same_name_is_skipped(saved: Path, manifest: MakeManifest, records: list[RunRecord]) -> None:
     config = {**manifest(Kind.SWEEP).config, "precision": "amp-bf16"}
     save_sweep(saved, manifest(Kind.SWEEP, started=LATER, config=config), records)
     inputs = collect("sample", saved)
@@ -89,9 +87,7 @@ def test_config_keys_that_select_rows_are_ignored(
     assert collect("sample", saved).skipped == ()
 
 
-def test_answer_for_several_gpus_matches_run_on_one(
-    saved: Path, manifest: MakeManifest, max_batch: MaxBatch
-) -> None:
+def test_answer_for_several_gpus_matches_run_on_one(saved: Path, manifest: MakeManifest, max_batch: MaxBatch) -> None:
     t4 = replace(max_batch, gpu="t4", largest_batch_size=100, gpu_total_bytes=15_828_254_720)
     environment = replace(manifest(Kind.MAX_BATCH).environment, gpu="t4", gpu_total_bytes=15_828_254_720)
     several = save_answer(

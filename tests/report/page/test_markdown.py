@@ -1,4 +1,4 @@
-"""The page as Markdown: short, the same answer, and nothing of the users' that breaks out of its place."""
+"""The page as Markdown: short, with the same answer, and with the users' names escaped."""
 
 from __future__ import annotations
 

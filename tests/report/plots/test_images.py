@@ -1,4 +1,4 @@
-"""The plots of the documentation are there, in both themes, and each with its command."""
+"""The images of the documentation: all exist, in both themes, each with its command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IMAGES = ROOT / "docs" / "images"
 COMMANDS = re.findall(r"```bash\n(.*?)```", (IMAGES / "README.md").read_text(), re.DOTALL)[0].splitlines()
 
 
-# What docs/images/photograph.py takes of a page.
+# The screenshots that docs/images/photograph.py takes.
 PHOTOGRAPHS = ("report", "report-phone", "report-peak", "report-peak-phone")
 
 

@@ -1,8 +1,9 @@
-"""Files that are drawn: of the right kind, always the same bytes, and nothing of the process changed."""
+"""Drawn files: the right format, always the same bytes, and no change to the process."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,20 +14,24 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord, Source, Status
-from memprof.report.plots.build import batch_plot, categories_of_explanation, categories_of_sweep, timeline_plot
+from memprof.report.plots.batch import batch_plot
+from memprof.report.plots.categories import categories_of_explanation, categories_of_sweep
 from memprof.report.plots.colors import THEMES, ThemeName
 from memprof.report.plots.elements import Format, Plot
 from memprof.report.plots.matplotlib_backend import draw
 from memprof.report.plots.matplotlib_backend.batch import draw_batch
 from memprof.report.plots.matplotlib_backend.categories import draw_categories
 from memprof.report.plots.matplotlib_backend.timeline import draw_timeline
+from memprof.report.plots.timeline import timeline_plot
 from memprof.units import MIB
 from tests.paths import ROOT
 from tests.report.plots.conftest import MakeRecord
 
+LIGHT = THEMES[ThemeName.LIGHT]
 PLOTS: dict[str, Callable[[list[RunRecord], Explained], Plot]] = {
     "batch": lambda sweep, _: batch_plot(sweep),
     "batch with the limit apart": lambda sweep, _: batch_plot(sweep[:2]),
@@ -58,7 +63,7 @@ def test_svg_has_color_of_each_part(plot: Plot) -> None:
     text = draw(plot, ThemeName.LIGHT, Format.SVG).decode()
     assert ElementTree.fromstring(text).tag.endswith("svg")
     drawn = {"parameters", "gradients", "activations"}
-    assert [part for part in drawn if THEMES[ThemeName.LIGHT].part(part) not in text] == []
+    assert [part for part in drawn if LIGHT.part(part) not in text] == []
 
 
 @pytest.mark.parametrize("format_", list(Format))
@@ -120,23 +125,23 @@ def test_many_variants_with_long_names_are_drawn(make_record: MakeRecord) -> Non
 
 
 def test_lines_and_markers_are_at_figures_of_records(sweep: list[RunRecord]) -> None:
-    sgd, adam = draw_batch(batch_plot(sweep), THEMES[ThemeName.LIGHT]).axes
+    sgd, adam = draw_batch(batch_plot(sweep), LIGHT).axes
     peaks = [(size, (250 + 11 * size) * MIB) for size in (16, 64, 256, 1024)]
     lines = [_points(line) for line in sgd.lines]
     assert peaks in lines
     assert [(4096.0, 16 * 1024 * MIB)] in lines  # out of memory, on the line of the limit
     assert [(64.0, 0.0)] in [_points(line) for line in adam.lines]  # killed, at the foot
-    said = [text.get_text() for text in sgd.texts]
-    assert "all of the GPU: 16.00 GiB" in said
-    assert "0.8 of it: 12.80 GiB" in said
-    assert any(text.startswith("out of memory (analytic: ") for text in said)
+    labels = [text.get_text() for text in sgd.texts]
+    assert "GPU memory: 16.00 GiB" in labels
+    assert "80 %: 12.80 GiB" in labels
+    assert any(text.startswith("out of memory (estimate: ") for text in labels)
 
 
 def test_far_limit_has_its_own_axes(sweep: list[RunRecord]) -> None:
-    data, strip = draw_batch(batch_plot(sweep[:2]), THEMES[ThemeName.LIGHT]).axes
+    data, strip = draw_batch(batch_plot(sweep[:2]), LIGHT).axes
     assert data.get_ylim()[1] < 2 * 1024 * MIB
     assert strip.get_ylim()[0] < 12.8 * 1024 * MIB < 16 * 1024 * MIB < strip.get_ylim()[1]
-    assert "all of the GPU: 16.00 GiB" in [text.get_text() for text in strip.texts]
+    assert "GPU memory: 16.00 GiB" in [text.get_text() for text in strip.texts]
 
 
 def test_analytic_records_are_drawn(sweep: list[RunRecord]) -> None:
@@ -155,7 +160,7 @@ def test_analytic_records_are_drawn(sweep: list[RunRecord]) -> None:
 
 
 def test_bar_ends_at_estimate_and_marker_is_at_peak(sweep: list[RunRecord]) -> None:
-    (axes,) = draw_categories(categories_of_sweep(sweep[:1]), THEMES[ThemeName.LIGHT]).axes
+    (axes,) = draw_categories(categories_of_sweep(sweep[:1]), LIGHT).axes
     ends = [bar.get_x() + bar.get_width() for bar in axes.patches]  # type: ignore[attr-defined]
     assert max(ends) == (200 + 11 * 16) * MIB
     assert ((250 + 11 * 16) * MIB) in [x for line in axes.lines for x, _ in _points(line)]
@@ -163,11 +168,45 @@ def test_bar_ends_at_estimate_and_marker_is_at_peak(sweep: list[RunRecord]) -> N
 
 def test_timeline_marks_peak_and_reserved_peak(explained: Explained) -> None:
     plot = timeline_plot(explained)
-    (axes,) = draw_timeline(plot, THEMES[ThemeName.LIGHT]).axes
+    (axes,) = draw_timeline(plot, LIGHT).axes
     assert [(plot.peak_position, plot.peak_bytes)] in [_points(line) for line in axes.lines]
-    said = " ".join(text.get_text() for text in axes.texts)
+    labels = " ".join(text.get_text() for text in axes.texts)
     for text in ("peak 1.38 GiB", "reserved peak 1.57 GiB", "forward", "backward", "optimizer"):
-        assert text in said
+        assert text in labels
+
+
+@pytest.mark.parametrize("optimizers", [("sgd",), ("sgd", "adam"), ("sgd", "adam", "lion")])
+@pytest.mark.parametrize("sizes", [(16, 64, 256, 1024), (16, 17, 18), (70, 71)])
+def test_labels_of_points_stay_inside_axes(
+    make_record: MakeRecord, optimizers: tuple[str, ...], sizes: tuple[int, ...]
+) -> None:
+    figure = draw_batch(batch_plot([make_record(name, size) for name in optimizers for size in sizes]), LIGHT)
+    FigureCanvasAgg(figure).draw()
+    panels = [axes for axes in figure.axes if axes.get_xlabel()]
+    assert len(panels) == len(optimizers)
+    for axes in panels:
+        labels = [text for text in axes.texts if re.fullmatch(r"[\d,.]+", text.get_text())]
+        assert len(labels) == len(sizes)
+        edges = [text.get_window_extent() for text in labels]
+        assert min(edge.x0 for edge in edges) >= axes.get_window_extent().x0
+        assert max(edge.x1 for edge in edges) <= axes.get_window_extent().x1
+
+
+def test_curves_that_coincide_are_drawn_above_own_line(make_record: MakeRecord) -> None:
+    records = [make_record(name, size) for name in ("sgd", "sgd, fused") for size in (16, 64)]
+    sgd, _ = draw_batch(batch_plot(records), LIGHT).axes[::2]
+    peaks = [(16, (250 + 11 * 16) * MIB), (64, (250 + 11 * 64) * MIB)]
+    own, other = sorted((line for line in sgd.lines if _points(line) == peaks), key=lambda line: line.get_zorder())
+    assert own.get_linestyle() == "-"
+    assert other.get_linestyle() == "--"  # what matplotlib calls every pattern of dashes
+    assert other.get_color() == LIGHT.muted
+
+
+def test_tick_labels_have_thousands_separators(sweep: list[RunRecord], explained: Explained) -> None:
+    axes = draw_batch(batch_plot(sweep), LIGHT).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["16", "64", "256", "1,024", "4,096"]
+    (timeline,) = draw_timeline(timeline_plot(explained), LIGHT).axes
+    assert timeline.xaxis.get_major_formatter()(1750, 0) == "1,750"
 
 
 def _points(line: Any) -> list[tuple[float, float]]:

@@ -1,8 +1,9 @@
-"""The plots in letters, at the widths of a terminal."""
+"""Plots drawn with characters, at the widths of a terminal."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,10 +13,12 @@ from syrupy.assertion import SnapshotAssertion
 
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
-from memprof.report.plots.build import batch_plot, categories_of_explanation, categories_of_sweep, timeline_plot
+from memprof.report.plots.batch import batch_plot
+from memprof.report.plots.categories import categories_of_explanation, categories_of_sweep
 from memprof.report.plots.colors import STACK_ORDER, THEMES, ThemeName
 from memprof.report.plots.elements import Plot
 from memprof.report.plots.text import draw_in_terminal
+from memprof.report.plots.timeline import timeline_plot
 from tests.report.plots.conftest import MakeRecord
 
 PLOTS: dict[str, Callable[[list[RunRecord], Explained], Plot]] = {
@@ -45,9 +48,7 @@ def test_no_line_is_wider_than_terminal(plot: Plot, width: int) -> None:
     assert max(len(line) for line in plain(plot, width)) <= width
 
 
-def test_terminal_size_has_no_effect(
-    sweep: list[RunRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminal_size_has_no_effect(sweep: list[RunRecord], monkeypatch: pytest.MonkeyPatch) -> None:
     wide = plain(batch_plot(sweep), 120)
     monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((20, 5)))
     assert plain(batch_plot(sweep), 120) == wide
@@ -77,6 +78,19 @@ def test_many_variants_with_long_names_fit_width(make_record: MakeRecord) -> Non
     records = [make_record(f"optimizer-with-a-very-long-label-{n}", size) for n in range(5) for size in (16, 64)]
     for plot in (batch_plot(records), categories_of_sweep(records)):
         assert max(len(line) for line in plain(plot, 64)) <= 64
+
+
+@pytest.mark.parametrize("width", [64, 80])
+def test_first_label_does_not_cross_axis(make_record: MakeRecord, width: int) -> None:
+    lines = plain(batch_plot([make_record("sgd", size) for size in (60, 62, 64)]), width)  # 910 to 954 MiB
+    top, bottom = (next(number for number, line in enumerate(lines) if mark in line) for mark in "┌└")
+    assert any("910.00" in line for line in lines[top:bottom])
+    assert [line for line in lines[top + 1 : bottom] if not re.match(r"[ \d.,]*[│┤├]", line)] == []
+
+
+def test_batch_sizes_have_thousands_separators(sweep: list[RunRecord]) -> None:
+    assert "1,024" in "\n".join(plain(batch_plot(sweep), 80))
+    assert "batch 4,096" in "\n".join(plain(categories_of_sweep(sweep), 80))
 
 
 def test_plot_leaves_nothing_in_next_plot(sweep: list[RunRecord], explained: Explained) -> None:

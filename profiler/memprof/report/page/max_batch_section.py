@@ -55,7 +55,7 @@ def trials_table(answer: MaxBatch) -> Table:
     )
     notes = ["Each trial ran in its own process. Device: reserved memory and the CUDA context."]
     if not all(done.trains for done in trials):
-        notes.append("A trial that did not train needs more than what it reached (>).")
+        notes.append("A trial that did not train needs at least what it reached (>, ≥).")
     rows = tuple(_trial_row(done) for done in trials)
     return Table(caption="Trials", headings=headings, rows=rows, notes=(" ".join(notes),))
 

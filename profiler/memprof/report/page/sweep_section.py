@@ -13,7 +13,6 @@ from memprof.report.figures import (
     READINGS,
     bytes_of,
     difference_percent,
-    has_tiny_estimate,
 )
 from memprof.report.labels import ANALYTIC_ESTIMATE
 from memprof.report.page.chart_data import batch_chart
@@ -35,6 +34,7 @@ from memprof.report.page.elements import (
 )
 from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.plots.batch import batch_plot
+from memprof.report.terminal.columns import blank_percents
 
 
 def sweep_section(records: Sequence[RunRecord]) -> Section:
@@ -53,26 +53,30 @@ def sweep_section(records: Sequence[RunRecord]) -> Section:
 def readings_table(records: Sequence[RunRecord]) -> Table:
     """Return the counters of the device next to the analytic estimate."""
     source = records[0].source
+    percents = any(difference_percent(record) is not None for record in records)
     headings = (
         *_NAMES,
         figure_heading(ESTIMATE, Source.ANALYTIC.value),
         *(figure_heading(figure, source.value) for figure in READINGS),
-        *(Heading(text=text, group=DIFFERENCE.heading) for text in ("bytes", "percent")),
+        *(Heading(text=text, group=DIFFERENCE.heading) for text in ("bytes", *(["percent"] if percents else []))),
         Heading(text="status", numeric=False),
     )
     caption = "Measured results" if source is Source.MEASURED else "Emulated results"
     return Table(
-        caption=caption, headings=headings, rows=tuple(_reading_row(r) for r in records), notes=_notes(records)
+        caption=caption,
+        headings=headings,
+        rows=tuple(_reading_row(record, percents) for record in records),
+        notes=_notes(records),
     )
 
 
-def _reading_row(record: RunRecord) -> tuple[Cell, ...]:
+def _reading_row(record: RunRecord, percents: bool) -> tuple[Cell, ...]:
     return (
         *_name_cells(record),
         bytes_cell(bytes_of(record, ESTIMATE)),
         *(bound_cell(bytes_of(record, figure), record.status) for figure in READINGS),
         bytes_cell(record.difference_bytes, signed=True),
-        percent_cell(difference_percent(record)),
+        *((percent_cell(difference_percent(record)),) if percents else ()),
         status_cell(record.status),
     )
 
@@ -137,10 +141,10 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     """Why rows failed, and what the figures do not show."""
     notes = list(failures(records, [run_name(record) for record in records]))
     if any(record.status is not Status.OK and record.reading for record in records):
-        notes.append("A run that did not finish needs more than what it reached (>).")
+        notes.append("A run that did not finish needs at least what it reached (>, ≥).")
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")
-    if any(has_tiny_estimate(record) and record.difference_percent is not None for record in records):
+    if blank_percents(records):
         notes.append("No percentage for an estimate below 32 MiB: one library workspace would exceed it.")
     return tuple(notes)
