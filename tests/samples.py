@@ -25,6 +25,8 @@ from memprof.experiments.verify import Figures, Row, Verification
 from memprof.records import (
     Breakdown,
     Environment,
+    MaxBatch,
+    MemoryFit,
     Phase,
     PhaseReading,
     Reading,
@@ -32,9 +34,10 @@ from memprof.records import (
     Source,
     Status,
     StepReading,
+    StopReason,
+    Trial,
 )
-from memprof.results import Manifest, Result
-from memprof.units import MIB, round_up
+from memprof.units import GIB, MIB, round_up
 
 
 def sample_environment(**changes: Any) -> Environment:
@@ -325,3 +328,50 @@ def _figures(requested: int, allocated: int, reserved: int) -> Figures:
         reserved_bytes=reserved,
         workspace_known=True,
     )
+
+
+# What PyTorch says, whose length a page must cope with.
+OUT_OF_MEMORY = (
+    "backward of step 2: CUDA out of memory. Tried to allocate 370.00 MiB. GPU 0 has a total capacity of 79.18 GiB of "
+    "which 364.94 MiB is free. Including non-PyTorch memory, this process has 78.75 GiB memory in use. Of the "
+    "allocated memory 77.84 GiB is allocated by PyTorch, and 456.29 MiB is reserved by PyTorch but unallocated."
+)
+
+
+def sample_trial(batch_size: int, **changes: Any) -> Trial:
+    """Return a trial that trains with 100 MiB per sample, with `changes`."""
+    trial = Trial(
+        batch_size=batch_size,
+        status=Status.OK,
+        peak_allocated_bytes=batch_size * 100 * MIB,
+        peak_reserved_bytes=batch_size * 101 * MIB,
+        device_bytes=batch_size * 101 * MIB + GIB,
+        seconds=0.2,
+        stop=None,
+    )
+    return replace(trial, **changes)
+
+
+def sample_max_batch(**changes: Any) -> MaxBatch:
+    """Return the answer for a phantom H100 on which batch 600 trains and 601 runs out of memory, with `changes`."""
+    failed = sample_trial(601, status=Status.OOM, stop=StopReason.MEMORY, error=OUT_OF_MEMORY)
+    answer = MaxBatch(
+        gpu="h100-80gb",
+        source=Source.EMULATED,
+        model="mnist_mlp",
+        optimizer="adam",
+        gpu_total_bytes=sample_environment().gpu_total_bytes,
+        memory_limit_bytes=None,
+        multiple_of=1,
+        largest_batch_size=600,
+        verified=True,
+        stopped_by=StopReason.MEMORY,
+        batch_size_at_80_percent_memory=480,
+        confirmed=Status.OK,
+        fit=MemoryFit(fixed_bytes=GIB, bytes_per_sample=100 * MIB, residual_bytes=0),
+        free_bytes=MIB,
+        smallest_footprint_bytes=None,
+        trials=(sample_trial(300), sample_trial(600), failed),
+        more_trials=(),
+    )
+    return replace(answer, **changes)

@@ -1,6 +1,6 @@
-"""Photograph a page of `memprof report` in a browser: python docs/images/photograph.py REPORT.html FOLDER.
+"""Take screenshots of a page of `memprof report` in a browser: python docs/images/photograph.py REPORT.html FOLDER.
 
-The top of the page and its timeline under a pointer, on a desktop and on a phone, light and dark.
+The top of the page and its timeline with a tooltip, at desktop and phone width, in light and dark.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SCHEMES: dict[str, Literal["light", "dark"]] = {"": "light", "-dark": "dark"}
 
 
 def photograph(page: Page, folder: Path, suffix: str) -> None:
-    """Write the two pictures of a page that is open."""
+    """Write the two screenshots of an open page."""
     page.screenshot(path=folder / f"report{suffix}.png")
-    top = "#timeline-chart" if "phone" in suffix else "#peak"
+    top = "#timeline-chart" if "phone" in suffix else "#explain"
     page.locator(top).evaluate("part => part.scrollIntoView()")
     page.locator("#timeline-chart .plot").evaluate("plot => plot.focus({preventScroll: true})")
     page.keyboard.press("Home")

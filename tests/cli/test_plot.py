@@ -114,7 +114,7 @@ def test_plot_json_has_the_figures(call: Memprof, run: Path) -> None:
     printed = json.loads(call("plot", str(run), "--json").stdout)
     rows = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
     assert printed["kind"] == "batch"
-    peaks = [peak for curve in printed["picture"]["curves"] for peak in curve["peaks_bytes"]]
+    peaks = [peak for curve in printed["plot"]["curves"] for peak in curve["peaks_bytes"]]
     assert peaks == [row["reading"]["peak_allocated_bytes"] for row in rows]
 
 
@@ -124,10 +124,10 @@ def test_plot_json_has_the_figures(call: Memprof, run: Path) -> None:
         (("--kind", "batches"), "--kind batches: no such kind; did you mean batch?"),
         (("--theme", "drak"), "--theme drak: no such theme; did you mean dark?"),
         (("--format", "pdf"), "--format pdf: no such format"),
-        (("-o", "a.pdf"), "--output a.pdf: pictures are .png or .svg files"),
+        (("-o", "a.pdf"), "--output a.pdf: plots are .png or .svg files"),
         (("-o", "a.png", "--format", "svg"), "--output a.png: --format svg is different"),
-        (("--terminal", "-o", "a.png"), "--terminal prints the picture and writes no file"),
-        (("--json", "--format", "png"), "--json prints the picture and writes no file"),
+        (("--terminal", "-o", "a.png"), "--terminal prints the plot and writes no file"),
+        (("--json", "--format", "png"), "--json prints the plot and writes no file"),
     ],
 )
 def test_plot_with_a_wrong_option_names_it(call: Memprof, arguments: tuple[str, ...], says: str) -> None:
@@ -158,7 +158,7 @@ def test_plot_of_a_cut_last_row_has_the_others(call: Memprof, run: Path) -> None
     text = (run / "records.jsonl").read_text()
     (run / "records.jsonl").write_text(text[:-200])
     printed = json.loads(call("plot", str(run), "--json").stdout)
-    assert [len(curve["batch_sizes"]) for curve in printed["picture"]["curves"]] == [4, 3]
+    assert [len(curve["batch_sizes"]) for curve in printed["plot"]["curves"]] == [4, 3]
 
 
 def test_plot_of_a_newer_schema_is_refused(call: Memprof, run: Path) -> None:

@@ -13,9 +13,9 @@ from memprof.cli import options
 from memprof.cli.console import print_drawing, print_json, stdout
 from memprof.errors import ConfigError, ExitCode, ResultError, did_you_mean
 from memprof.records import SCHEMA_VERSION
-from memprof.report.plots.build import kinds_with, picture_of
+from memprof.report.plots.build import kinds_with, plot_of
 from memprof.report.plots.colors import ThemeName
-from memprof.report.plots.figures import BatchPicture, CategoriesPicture, Format, Picture, PictureKind
+from memprof.report.plots.elements import BatchPlot, CategoriesPlot, Format, Plot, PlotKind
 from memprof.results import Result, load
 
 E = TypeVar("E", bound=StrEnum)
@@ -28,7 +28,7 @@ _BOTH = "both"
 
 @dataclass(frozen=True, kw_only=True)
 class PlotOptions:
-    """Which picture, in which form, as typed; ``None`` if the option was left out."""
+    """Which plot, in which form, as typed; ``None`` if the option was left out."""
 
     kind: str | None
     output: str | None
@@ -40,18 +40,18 @@ class PlotOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where pictures go: one file, or a folder under names of their own; `folder` ``None`` is the result's."""
+    """Where plots go: one file, or a folder under names of their own; `folder` ``None`` is the result's."""
 
     file: Path | None
     folder: Path | None
     formats: Sequence[Format]
 
-    def paths(self, result: Result, picture: Picture, theme: ThemeName) -> dict[Format, Path]:
+    def paths(self, result: Result, plot: Plot, theme: ThemeName) -> dict[Format, Path]:
         """Return the file of each format."""
         if self.file is not None:
             return {self.formats[0]: self.file}
         dark = "-dark" if theme is ThemeName.DARK else ""
-        name = f"{result.manifest.name}-{_kind_of(picture)}{dark}"
+        name = f"{result.manifest.name}-{_kind_of(plot)}{dark}"
         return {format_: (self.folder or result.path) / f"{name}.{format_}" for format_ in self.formats}
 
 
@@ -72,20 +72,20 @@ def command(
 
 def run(place: str, root: Path, wanted: PlotOptions) -> ExitCode:
     """Draw the saved result that `place` names: to files, whose paths are printed, or to the terminal."""
-    kind = None if wanted.kind is None else _one_of(PictureKind, "--kind", wanted.kind)
+    kind = None if wanted.kind is None else _one_of(PlotKind, "--kind", wanted.kind)
     theme = _one_of(ThemeName, "--theme", wanted.theme)
     printed = "--terminal" if wanted.terminal else "--json" if wanted.json else None
     if printed and (wanted.output or wanted.format):
-        raise ConfigError(f"{printed} prints the picture and writes no file; leave out --output and --format")
+        raise ConfigError(f"{printed} prints the plot and writes no file; leave out --output and --format")
     target = _target(wanted)
     result = load(place, root, kinds_with(kind))
-    picture = picture_of(result, kind)
+    plot = plot_of(result, kind)
     if wanted.json:
-        print_json({"schema_version": SCHEMA_VERSION, "kind": _kind_of(picture), "picture": asdict(picture)})
+        print_json({"schema_version": SCHEMA_VERSION, "kind": _kind_of(plot), "plot": asdict(plot)})
     elif wanted.terminal:
-        _print(picture, theme)
+        _print(plot, theme)
     else:
-        _write(picture, theme, target.paths(result, picture, theme))
+        _write(plot, theme, target.paths(result, plot, theme))
     return ExitCode.OK
 
 
@@ -106,7 +106,7 @@ def _target(wanted: PlotOptions) -> Target:
         return Target(file=None, folder=path, formats=chosen or (Format.PNG,))
     suffix = path.suffix.lower().removeprefix(".")
     if suffix not in list(Format):
-        raise ConfigError(f"--output {path}: pictures are .png or .svg files; end the name of a folder with /")
+        raise ConfigError(f"--output {path}: plots are .png or .svg files; end the name of a folder with /")
     if chosen and chosen != (Format(suffix),):
         raise ConfigError(f"--output {path}: --format {wanted.format} is different; leave one of them out")
     return Target(file=path, folder=None, formats=(Format(suffix),))
@@ -118,25 +118,25 @@ def _formats(text: str | None) -> tuple[Format, ...]:
     return tuple(Format) if text.lower() == _BOTH else (_one_of(Format, "--format", text),)
 
 
-def _kind_of(picture: Picture) -> PictureKind:
-    if isinstance(picture, BatchPicture):
-        return PictureKind.BATCH
-    return PictureKind.CATEGORIES if isinstance(picture, CategoriesPicture) else PictureKind.TIMELINE
+def _kind_of(plot: Plot) -> PlotKind:
+    if isinstance(plot, BatchPlot):
+        return PlotKind.BATCH
+    return PlotKind.CATEGORIES if isinstance(plot, CategoriesPlot) else PlotKind.TIMELINE
 
 
-def _print(picture: Picture, theme: ThemeName) -> None:
+def _print(plot: Plot, theme: ThemeName) -> None:
     from memprof.report.plots.text import draw_in_terminal
 
-    print_drawing(draw_in_terminal(picture, theme, stdout().width))
+    print_drawing(draw_in_terminal(plot, theme, stdout().width))
 
 
-def _write(picture: Picture, theme: ThemeName, paths: dict[Format, Path]) -> None:
+def _write(plot: Plot, theme: ThemeName, paths: dict[Format, Path]) -> None:
     # Matplotlib's own notes, such as that it builds its cache of fonts, are nothing that a user can fix.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from memprof.report.plots.matplotlib_backend import draw
 
     for format_, path in paths.items():
-        drawn = draw(picture, theme, format_)
+        drawn = draw(plot, theme, format_)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_name(f".{path.name}.new")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from memprof.records import RunRecord, Source
+from memprof.records import RunRecord, Source, Status
 from memprof.results import row
-from memprof.units import MIB
+from memprof.units import MIB, format_bytes
 
 # An estimate below one cuBLAS workspace of a Hopper GPU (32 MiB: `getChosenWorkspaceSize` in PyTorch's
 # aten/src/ATen/cuda/CublasHandlePool.cpp) is that of a tiny model: the workspaces alone are several times as much, and
@@ -86,6 +86,14 @@ def bytes_of(record: RunRecord, figure: Figure) -> int | None:
     """Return a figure of a record in bytes; ``None`` if it is unknown."""
     value = row(record)[figure.key]
     return value if isinstance(value, int) else None
+
+
+def bound_text(value_bytes: int | None, status: Status) -> str:
+    """Return a peak in words. That of a run that did not finish is a lower bound of its need: ``> 14.40 GiB``."""
+    text = format_bytes(value_bytes)
+    if status is Status.OK or value_bytes is None:
+        return text
+    return f"> {text}" if status is Status.OOM else f"≥ {text}"
 
 
 def difference_percent(record: RunRecord) -> float | None:

@@ -1,4 +1,4 @@
-"""Saved results that no run made, of every kind and alike, for a page to be made of."""
+"""Saved results of every kind that match, for one page; no run produced them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from memprof.breakdown.explanation import Explained
-from memprof.records import MaxBatch, MemoryFit, RunRecord, Source, Status, StopReason, Trial
-from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_document
-from memprof.units import GIB, MIB
-from tests.samples import sample_explained
+from memprof.records import MaxBatch, RunRecord, Status
+from memprof.report.page.elements import Table
+from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_answer
+from tests.samples import OUT_OF_MEMORY, sample_explained, sample_max_batch
 
 Save = Callable[..., Path]
 
@@ -25,7 +25,7 @@ def explained() -> Explained:
 
 @pytest.fixture
 def manifest(explained: Explained) -> Callable[..., Manifest]:
-    """A manifest of a kind, with `changes`; those of one test are alike."""
+    """A manifest of a kind, with `changes`; the manifests of one test match."""
 
     def make(kind: Kind, **changes: Any) -> Manifest:
         made = Manifest(
@@ -47,46 +47,12 @@ def records() -> list[RunRecord]:
     """Two optimizers at three batch sizes, the largest out of memory."""
     sizes = {size: sample_explained(size).record for size in (64, 256, 1024)}
     rows = [replace(record, optimizer=name) for name in ("adam", "sgd") for record in sizes.values()]
-    return [
-        replace(row, status=Status.OOM, error="CUDA out of memory.") if row.batch_size == 1024 else row for row in rows
-    ]
+    return [replace(row, status=Status.OOM, error=OUT_OF_MEMORY) if row.batch_size == 1024 else row for row in rows]
 
 
 @pytest.fixture
-def max_batch(explained: Explained) -> MaxBatch:
-    environment = explained.record.environment
-    trials = tuple(
-        Trial(
-            batch_size=size,
-            status=Status.OK if size <= 600 else Status.OOM,
-            peak_allocated_bytes=size * 100 * MIB,
-            peak_reserved_bytes=size * 101 * MIB,
-            device_bytes=size * 101 * MIB + GIB,
-            seconds=0.2,
-            stop=None if size <= 600 else StopReason.MEMORY,
-            error=None if size <= 600 else "CUDA out of memory.",
-        )
-        for size in (300, 600, 601)
-    )
-    return MaxBatch(
-        gpu=str(environment.gpu),
-        source=Source.EMULATED,
-        model=explained.record.model,
-        optimizer="adam",
-        gpu_total_bytes=environment.gpu_total_bytes,
-        memory_limit_bytes=None,
-        multiple_of=1,
-        largest_batch_size=600,
-        verified=True,
-        stopped_by=StopReason.MEMORY,
-        batch_size_at_80_percent_memory=480,
-        confirmed=Status.OK,
-        fit=MemoryFit(fixed_bytes=GIB, bytes_per_sample=100 * MIB, residual_bytes=0),
-        free_bytes=MIB,
-        smallest_footprint_bytes=None,
-        trials=trials,
-        more_trials=(),
-    )
+def max_batch() -> MaxBatch:
+    return sample_max_batch()
 
 
 @pytest.fixture
@@ -97,26 +63,33 @@ def saved(
     explained: Explained,
     max_batch: MaxBatch,
 ) -> Path:
-    """The root of results with an answer of each kind about one config."""
+    """The root of results with one result of each kind about one config."""
     root = tmp_path / "results"
     save_sweep(root, manifest(Kind.SWEEP, started="2026-11-25T10:00:00Z"), records)
-    save_document(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
-    save_document(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
-    compared = manifest(Kind.COMPARE, started="2026-11-25T13:00:00Z", variants=(plan("adam"), plan("sgd")))
-    rows = [replace(records[0], variant="base"), replace(records[3], variant="optimizer=sgd")]
-    save_sweep(root, compared, rows)
+    save_answer(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
+    save_answer(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
+    compared = manifest(Kind.COMPARE, started="2026-11-25T13:00:00Z", variants=VARIANTS)
+    save_sweep(root, compared, compared_rows(records))
     return root
 
 
-def plan(optimizer: str) -> VariantPlan:
-    """One of two optimizers compared, Adam being the base."""
-    return VariantPlan(
-        label="base" if optimizer == "adam" else f"optimizer={optimizer}",
-        group="base: optimizer=adam" if optimizer == "adam" else "optimizer",
-        name="base" if optimizer == "adam" else optimizer,
-        settings={"optimizer": optimizer},
-        config={},
-    )
+def plan(group: str, name: str, **settings: str) -> VariantPlan:
+    """One variant of a comparison."""
+    return VariantPlan(label=name, group=group, name=name, settings=settings, config={})
+
+
+# The base, a variant that ran, and one that ran out of memory.
+VARIANTS = (
+    plan("base: optimizer=adam, batch_size=64", "base", optimizer="adam", batch_size="64"),
+    plan("optimizer", "sgd+momentum", optimizer="sgd+momentum"),
+    plan("batch_size", "1024", batch_size="1024"),
+)
+
+
+def compared_rows(records: list[RunRecord]) -> list[RunRecord]:
+    """The record of each of `VARIANTS`."""
+    rows = zip(VARIANTS, (records[0], records[3], records[2]), strict=True)
+    return [replace(record, variant=variant.name) for variant, record in rows]
 
 
 def save_sweep(root: Path, manifest: Manifest, records: list[RunRecord]) -> Path:
@@ -125,3 +98,9 @@ def save_sweep(root: Path, manifest: Manifest, records: list[RunRecord]) -> Path
         folder.append(record)
     folder.finish()
     return folder.path
+
+
+def column(table: Table, heading: str) -> list[str]:
+    """The texts of a column."""
+    place = [each.text for each in table.headings].index(heading)
+    return [row[place].text for row in table.rows]

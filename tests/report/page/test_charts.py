@@ -1,9 +1,8 @@
-"""Charts, bars and the tree before they are written: where things lie, and that nothing is lost."""
+"""Charts before they are written: positions, and that every line can be seen."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,17 +10,16 @@ import pytest
 
 from memprof.breakdown.explanation import Explained
 from memprof.records import MaxBatch, RunRecord
-from memprof.report.page.chart_data import batch_chart, timeline_chart, tries_chart
-from memprof.report.page.charts import Chart, Line
-from memprof.report.page.elements import Branch
-from memprof.report.page.explain_section import blocks_table, differences_table, memory_levels, module_tree
+from memprof.report.page.chart_data import batch_chart, timeline_chart, trials_chart
+from memprof.report.page.charts import Chart, Line, Look, Shape
 from memprof.report.page.scales import SPAN, batch_scale, byte_scale, line_scale
 from memprof.report.plots.axes import byte_axis
-from memprof.report.plots.build import batch_picture, timeline_picture
+from memprof.report.plots.batch import batch_plot
+from memprof.report.plots.timeline import timeline_plot
 from memprof.units import GIB, MIB
 
 
-def test_factors_lie_evenly_apart_on_an_axis_of_factors() -> None:
+def test_batch_scale_factors_are_evenly_spaced() -> None:
     scale = batch_scale([16, 64, 256, 1024])
     places = [scale.place(size) for size in (16, 64, 256, 1024)]
     assert scale.log
@@ -29,18 +27,18 @@ def test_factors_lie_evenly_apart_on_an_axis_of_factors() -> None:
     assert 0 < places[0] < places[-1] < SPAN  # room for whole dots
 
 
-def test_a_single_batch_size_has_an_axis() -> None:
+def test_batch_scale_single_size_has_axis() -> None:
     scale = batch_scale([8])
     assert [tick.text for tick in scale.ticks] == ["8"]
     assert 0 < scale.place(8) < SPAN
 
 
-def test_labels_on_a_linear_axis_do_not_touch() -> None:
+def test_line_scale_labels_do_not_touch() -> None:
     scale = line_scale([0, 1, 2, 500, 997, 998, 999, 1000])
     assert [tick.text for tick in scale.ticks] == ["2", "500", "1,000"]
 
 
-def test_bytes_start_at_the_floor() -> None:
+def test_byte_scale_starts_at_zero() -> None:
     scale = byte_scale(byte_axis(80 * MIB))
     assert scale.place(0) == 0
     assert [tick.text for tick in scale.ticks] == ["0", "20 MiB", "40 MiB", "60 MiB", "80 MiB"]
@@ -50,8 +48,8 @@ def points(path: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", path)]
 
 
-def test_areas_stand_on_each_other_up_to_what_is_allocated(explained: Explained) -> None:
-    chart = timeline_chart(timeline_picture(explained))
+def test_areas_stack_up_to_allocated(explained: Explained) -> None:
+    chart = timeline_chart(timeline_plot(explained))
     assert explained.explanation is not None
     assert chart.stacked
     tops = [min(y for _, y in points(shape.area)) for shape in chart.shapes]
@@ -63,85 +61,105 @@ def test_areas_stand_on_each_other_up_to_what_is_allocated(explained: Explained)
     assert [mark.y for mark in chart.marks] == [peak]
 
 
-def test_a_value_that_is_not_known_is_a_gap() -> None:
+def test_unknown_value_is_gap() -> None:
     scale = batch_scale([1, 2, 3])
     chart = Chart(
         id="x",
         caption="x",
         x_label="x",
         xs=(1, 2, 3),
-        lines=(Line(name="a", colour="line-0", ys=(GIB, None, GIB)),),
+        lines=(Line(name="a", color="line-0", ys=(GIB, None, GIB)),),
         x_scale=scale,
         y_scale=byte_scale(byte_axis(GIB)),
     )
     assert len(points(chart.shapes[0].dots)) == 2
 
 
-def test_the_tries_meet_the_memory_that_there_is(max_batch: MaxBatch) -> None:
-    chart = tries_chart(max_batch)
+def test_trials_chart_has_memory_and_fitted_line(max_batch: MaxBatch) -> None:
+    chart = trials_chart(max_batch)
     assert list(chart.ceilings.values()) == [max_batch.gpu_total_bytes]
     by_name = {line.name: line.ys for line in chart.lines}
     assert chart.xs == (0, 300, 600, 601)
-    assert by_name["did not train (device)"] == (None, None, None, 601 * 101 * MIB + GIB)
+    assert by_name["did not train (device until then)"] == (None, None, None, 601 * 101 * MIB + GIB)
     assert by_name["allocated, fitted line"][0] == GIB
-    limited = tries_chart(replace(max_batch, memory_limit_bytes=10_000 * GIB))
+    limited = trials_chart(replace(max_batch, memory_limit_bytes=10_000 * GIB))
     assert limited.ceilings == {}
     assert limited.notes == ("Far above, not drawn: memory limit, 9.77 TiB.",)
 
 
-def test_a_curve_has_its_analytic_total_beside_it(records: list[RunRecord]) -> None:
-    chart = batch_chart(batch_picture(records))
+def test_trials_chart_fitted_line_is_not_covered(max_batch: MaxBatch) -> None:
+    looks = {line.name: line.look for line in trials_chart(max_batch).lines}
+    assert looks["allocated"] == "dots"
+    assert looks["allocated, fitted line"] == "dashed"
+    assert {line.name: line.look for line in trials_chart(replace(max_batch, fit=None)).lines}["allocated"] == "line"
+
+
+def test_batch_chart_has_peak_and_estimate_lines(records: list[RunRecord]) -> None:
+    chart = batch_chart(batch_plot(records))
     assert [(line.name, line.look) for line in chart.lines] == [
         ("adam", "line"),
-        ("adam, analytic", "dashed"),
+        ("adam, estimate", "wide"),
         ("sgd", "line"),
-        ("sgd, analytic", "dashed"),
+        ("sgd, estimate", "wide"),
     ]
     assert chart.lines[0].ys[-1] is None  # out of memory: no peak
+    # The wide lines are drawn first, so that they are visible on both sides of a line on top of them.
+    assert [shape.line.look for shape in chart.shapes] == ["wide", "wide", "line", "line"]
 
 
-def test_each_rung_of_the_ladder_sums_to_its_figure(explained: Explained) -> None:
-    assert explained.explanation is not None
-    bars = memory_levels(explained.explanation, explained.record)
-    assert [bar.name for bar in bars.bars] == ["requested", "allocated", "reserved", "device"]
-    for bar in bars.bars:
-        assert sum(segment.bytes for segment in bar.segments) == bar.total_bytes
-    assert bars.widest_bytes == explained.explanation.nvml_used_bytes
+def test_batch_chart_estimate_without_memory_does_not_stretch_axis(records: list[RunRecord]) -> None:
+    breakdown = records[2].breakdown
+    assert breakdown is not None
+    huge = replace(records[2], breakdown=replace(breakdown, activations_bytes=1000 * GIB))
+    chart = batch_chart(batch_plot([*records[:2], huge]))
+    assert chart.y_scale.high == batch_chart(batch_plot(records)).y_scale.high
+    assert "Estimates above the axis are in the table." in chart.notes
+    assert "Estimates above the axis are in the table." not in batch_chart(batch_plot(records)).notes
 
 
-def every(branches: tuple[Branch, ...]) -> Iterator[Branch]:
-    for branch in branches:
-        yield branch
-        yield from every(branch.children)
+def lines_chart(*lines: Line) -> Chart:
+    return Chart(
+        id="x",
+        caption="x",
+        x_label="x",
+        xs=(1, 2, 3),
+        lines=lines,
+        x_scale=batch_scale([1, 2, 3]),
+        y_scale=byte_scale(byte_axis(4 * GIB)),
+    )
 
 
-def test_every_module_is_in_the_tree_once_below_its_parent(explained: Explained) -> None:
-    assert explained.explanation is not None
-    tree = module_tree(explained.explanation)
-    assert [branch.name for branch in every(tree.roots)] == ["the model", "0", "1", "2", "3"]
-    assert len(tree.roots) == 1
-    outside = sum(explained.explanation.outside_parts.values())
-    assert (tree.roots[0].bar.total_bytes or 0) + outside == explained.explanation.peak_allocated_bytes
+@pytest.mark.parametrize("look", ["line", "wide", "dashed"])
+def test_lines_that_coincide_alternate(look: Look) -> None:
+    ys = ((GIB, 2 * GIB, 3 * GIB), (GIB, 2 * GIB + MIB, None), (GIB + MIB, 2 * GIB, 3 * GIB))
+    lines = tuple(Line(name=name, color="line-0", ys=y, look=look) for name, y in zip("abc", ys, strict=True))
+    chart = lines_chart(*lines)
+    assert chart.coinciding == (lines,)
+    drawn = [[covers(shape, at) for shape in chart.shapes] for at in range(200)]
+    assert max(map(sum, drawn)) == 1  # nowhere two at once
+    assert all(any(column) for column in zip(*drawn, strict=True))  # and each somewhere
 
 
-@pytest.mark.parametrize("paths", [["", "a.b.c", "a"], ["a", "a.b", "b"]])
-def test_a_module_without_its_parent_goes_to_the_nearest_above(explained: Explained, paths: list[str]) -> None:
-    assert explained.explanation is not None
-    rows = tuple(replace(explained.explanation.modules[0], path=path) for path in paths)
-    tree = module_tree(replace(explained.explanation, modules=rows))
-    assert sorted(branch.name for branch in every(tree.roots)) == sorted(path or "the model" for path in paths)
+def covers(shape: Shape, at: float) -> bool:
+    """Whether the dashes of a stroke cover a position along it, by the rules of SVG."""
+    dash, gap = shape.dashes
+    return (at + shape.dash_offset) % (dash + gap) < dash
 
 
-def test_blocks_that_are_not_shown_are_summed(explained: Explained) -> None:
-    assert explained.explanation is not None
-    blocks = explained.explanation.blocks * 3
-    table = blocks_table(replace(explained.explanation, blocks=blocks))
-    assert len(table.rows) == 25
-    assert f"Not in the table: the {len(blocks) - 25} smallest" in table.notes[1]
+def test_dots_of_lines_that_coincide_are_nested() -> None:
+    lines = (Line(name=name, color="line-0", ys=(GIB, GIB, GIB)) for name in "abc")
+    sizes = [shape.dot_size for shape in lines_chart(*lines).shapes]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
 
 
-def test_an_unknown_analytic_part_makes_the_sum_unknown(explained: Explained) -> None:
-    table = differences_table(explained.differences, explained.record)
-    assert table.notes == ("Sum: - analytic, 65.81 MiB at the peak.",)
-    known = [item for item in explained.differences if item.analytic_bytes is not None]
-    assert "Sum: 1.78 MiB analytic" in differences_table(known, explained.record).notes[0]
+def test_lines_apart_or_of_different_looks_are_not_dashed() -> None:
+    one = Line(name="a", color="line-0", ys=(GIB, 2 * GIB, 3 * GIB))
+    for other in (
+        replace(one, look="wide"),
+        replace(one, ys=(GIB, 2 * GIB, 4 * GIB)),
+        replace(one, ys=(GIB,) + (None,) * 2),
+    ):
+        chart = lines_chart(one, other)
+        assert chart.coinciding == ()
+        assert [shape.dashes for shape in chart.shapes] == [(), ()]

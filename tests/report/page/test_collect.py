@@ -1,4 +1,4 @@
-"""What belongs on one page, and what was left out of it and why."""
+"""The results for one page, and which were skipped and why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kinds(root: Path) -> list[Kind]:
     return [result.manifest.kind for result in collect("sample", root).results]
 
 
-def test_a_name_takes_the_newest_of_each_kind(saved: Path, manifest: MakeManifest, records: list[RunRecord]) -> None:
+def test_name_gives_newest_of_each_kind(saved: Path, manifest: MakeManifest, records: list[RunRecord]) -> None:
     newest = save_sweep(saved, manifest(Kind.SWEEP, started=LATER), records[:1])
     inputs = collect("sample", saved)
     assert kinds(saved) == [Kind.MAX_BATCH, Kind.EXPLAIN, Kind.SWEEP, Kind.COMPARE]
@@ -34,7 +34,7 @@ def test_a_name_takes_the_newest_of_each_kind(saved: Path, manifest: MakeManifes
     assert inputs.skipped == ()
 
 
-def test_a_folder_stands_alone(saved: Path) -> None:
+def test_folder_gives_only_its_own_result(saved: Path) -> None:
     assert len(list((saved / "sample").iterdir())) == 4
     for folder in (saved / "sample").iterdir():
         inputs = collect(folder, saved)
@@ -42,7 +42,7 @@ def test_a_folder_stands_alone(saved: Path) -> None:
         assert collect(folder / "manifest.json", saved) == inputs
 
 
-def test_unlike_results_are_left_out_with_the_reason(
+def test_mismatched_results_are_skipped_with_reason(
     saved: Path, manifest: Callable[..., Manifest], explained: Explained
 ) -> None:
     other = replace(explained.record.environment, gpu="t4", gpu_total_bytes=15_828_254_720)
@@ -54,8 +54,8 @@ def test_unlike_results_are_left_out_with_the_reason(
     assert all("t4" in item.reason for item in inputs.skipped)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "result": []}', '{"schema_version": 1}'])
-def test_a_damaged_answer_is_left_out_and_alone_refused(saved: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "answer": []}', '{"schema_version": 1}'])
+def test_damaged_answer_is_skipped_or_alone_refused(saved: Path, content: str) -> None:
     (answer,) = (
         path for path in saved.rglob("result.json") if "max-batch" in (path.parent / "manifest.json").read_text()
     )
@@ -66,14 +66,12 @@ def test_a_damaged_answer_is_left_out_and_alone_refused(saved: Path, content: st
     assert "\n" not in str(refusal.value)
 
 
-def test_nothing_of_that_name_is_refused_with_what_there_is(saved: Path) -> None:
+def test_unknown_name_is_refused_with_nearest_name(saved: Path) -> None:
     with pytest.raises(ResultError, match="sample"):
         collect("smaple", saved)
 
 
-def test_another_config_under_the_same_name_is_not_alike(
-    saved: Path, manifest: MakeManifest, records: list[RunRecord]
-) -> None:
+def test_changed_config_of_same_name_is_skipped(saved: Path, manifest: MakeManifest, records: list[RunRecord]) -> None:
     config = {**manifest(Kind.SWEEP).config, "precision": "amp-bf16"}
     save_sweep(saved, manifest(Kind.SWEEP, started=LATER, config=config), records)
     inputs = collect("sample", saved)
@@ -81,7 +79,7 @@ def test_another_config_under_the_same_name_is_not_alike(
     assert {item.reason for item in inputs.skipped} == {"precision is fp32, not amp-bf16"}
 
 
-def test_keys_that_only_pick_rows_do_not_tell_results_apart(
+def test_config_keys_that_select_rows_are_ignored(
     saved: Path, manifest: MakeManifest, records: list[RunRecord]
 ) -> None:
     config = {**manifest(Kind.SWEEP).config, "batch_sizes": [7], "gpu": "h100"}
@@ -89,9 +87,7 @@ def test_keys_that_only_pick_rows_do_not_tell_results_apart(
     assert collect("sample", saved).skipped == ()
 
 
-def test_an_answer_for_several_gpus_is_alike_with_what_ran_on_one_of_them(
-    saved: Path, manifest: MakeManifest, max_batch: MaxBatch
-) -> None:
+def test_answer_for_several_gpus_matches_run_on_one(saved: Path, manifest: MakeManifest, max_batch: MaxBatch) -> None:
     t4 = replace(max_batch, gpu="t4", largest_batch_size=100, gpu_total_bytes=15_828_254_720)
     environment = replace(manifest(Kind.MAX_BATCH).environment, gpu="t4", gpu_total_bytes=15_828_254_720)
     several = save_document(
@@ -105,7 +101,7 @@ def test_an_answer_for_several_gpus_is_alike_with_what_ran_on_one_of_them(
     assert collect(several, saved).gpus == ("t4", "h100-80gb")
 
 
-def test_a_sweep_without_a_row_is_left_out_and_alone_refused(saved: Path, manifest: MakeManifest) -> None:
+def test_empty_sweep_is_skipped_or_alone_refused(saved: Path, manifest: MakeManifest) -> None:
     empty = save_sweep(saved, manifest(Kind.SWEEP, started=LATER), [])
     inputs = collect("sample", saved)
     assert [item.path for item in inputs.skipped] == [empty]
@@ -114,13 +110,13 @@ def test_a_sweep_without_a_row_is_left_out_and_alone_refused(saved: Path, manife
         collect(empty, saved)
 
 
-def test_a_damaged_manifest_is_left_out(saved: Path, manifest: MakeManifest, explained: Explained) -> None:
-    newest = save_document(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
+def test_damaged_manifest_is_skipped(saved: Path, manifest: MakeManifest, explained: Explained) -> None:
+    newest = save_answer(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
     (newest / "manifest.json").write_text('{"name": ')
     assert [item.path for item in collect("sample", saved).skipped] == [newest]
 
 
-def test_where_all_are_damaged_the_newest_is_refused(saved: Path) -> None:
+def test_all_damaged_refuses_newest(saved: Path) -> None:
     for path in saved.rglob("manifest.json"):
         path.write_text("")
     newest = max(saved.rglob("manifest.json"))

@@ -1,4 +1,4 @@
-"""The page as HTML, read as text: complete in itself, safe, and true to what was saved."""
+"""The page as HTML, read as text: self-contained, escaped, and equal to what was saved."""
 
 from __future__ import annotations
 
@@ -7,30 +7,41 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
 from memprof.report.page import collect, to_html
 from memprof.results import Kind, Manifest, save_document
 from memprof.units import format_bytes
+from tests.paths import PACKAGE
 from tests.report.page.conftest import save_sweep
+from tests.test_words import check
+
+TEMPLATES = sorted((PACKAGE / "report" / "page" / "templates").iterdir())
 
 
-def test_it_asks_the_network_for_nothing(saved: Path) -> None:
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.name)
+def test_templates_use_plain_words(file: Path) -> None:
+    check(iter(enumerate(file.read_text("utf-8").splitlines(), start=1)))
+
+
+def test_html_makes_no_network_request(saved: Path) -> None:
     html = to_html(collect("sample", saved))
     assert "default-src 'none'" in html
     assert re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", html) == []
     assert re.findall(r"https?://(?!www\.w3\.org)", html) == []
 
 
-def test_the_verdict_comes_first_and_says_what_was_proven(saved: Path) -> None:
+def test_html_verdict_comes_first(saved: Path) -> None:
     html = to_html(collect("sample", saved))
     verdict = html[html.index('class="verdict') : html.index("</section>", html.index('class="verdict'))]
     assert "the largest batch that trains is 600" in verdict
-    assert "480" in verdict  # floor(0.8 x 600)
+    assert "480" in verdict  # 80 % of 600
     assert "emulated" in verdict
 
 
-def test_every_figure_of_the_explanation_is_there(saved: Path, explained: Explained) -> None:
+def test_html_has_every_figure_of_explanation(saved: Path, explained: Explained) -> None:
     html = to_html(collect("sample", saved))
     assert explained.explanation is not None
     for part, size in explained.explanation.allocated_parts.items():
@@ -40,7 +51,7 @@ def test_every_figure_of_the_explanation_is_there(saved: Path, explained: Explai
         assert row.type in html
 
 
-def test_no_text_of_the_users_becomes_markup(
+def test_html_escapes_user_text(
     tmp_path: Path, manifest: Callable[..., Manifest], records: list[RunRecord], explained: Explained
 ) -> None:
     evil = "<script>alert('x')</script>&\u2028"

@@ -1,4 +1,4 @@
-"""The page as Markdown: short, the same answer, and nothing of the users' that breaks out of its place."""
+"""The page as Markdown: short, with the same answer, and with the users' names escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.report.page.conftest import save_sweep
 EVIL = "<script>alert('x')</script> | **bold** `code` [link](https://example.org) @someone #1\nnext ```"
 
 
-def test_markdown_has_the_same_answer(saved: Path) -> None:
+def test_markdown_has_same_answer_as_html(saved: Path) -> None:
     text = to_markdown(collect("sample", saved))
     assert text.startswith("## sample: GPU memory")
     assert "| Largest batch | **600** |" in text
@@ -28,13 +28,13 @@ def test_markdown_has_the_same_answer(saved: Path) -> None:
     assert all(line.count("|") >= 3 for line in text.splitlines() if line.startswith("|"))
 
 
-def test_it_looks_as_agreed(saved: Path, snapshot: SnapshotAssertion) -> None:
+def test_markdown_matches_snapshot(saved: Path, snapshot: SnapshotAssertion) -> None:
     text = to_markdown(collect("sample", saved)).replace(escape(str(saved)), "results")
     assert len(text) < 10_000
     assert text == snapshot
 
 
-def test_each_row_has_as_many_cells_as_its_head(saved: Path) -> None:
+def test_table_rows_have_as_many_cells_as_head(saved: Path) -> None:
     tables = re.findall(r"(?:^\|.*\n)+", to_markdown(collect("sample", saved)), re.MULTILINE)
     assert len(tables) >= 6
     for table in tables:
@@ -42,7 +42,7 @@ def test_each_row_has_as_many_cells_as_its_head(saved: Path) -> None:
         assert len(counts) == 1, table
 
 
-def test_what_users_named_stays_text(
+def test_markdown_escapes_user_text(
     tmp_path: Path, manifest: Callable[..., Manifest], records: list[RunRecord], explained: Explained
 ) -> None:
     config = {"name": EVIL, "model": {"name": EVIL}, "mode": "train"}
@@ -59,7 +59,7 @@ def test_what_users_named_stays_text(
     assert "&lt;script&gt;" in shown
 
 
-def test_an_escaped_text_is_read_back_as_it_was() -> None:
+def test_escaped_text_renders_as_it_was() -> None:
     text = "a_b*c|d<e>f`g`[h]#i~j@k&amp;l\\m"
     assert MarkdownIt("gfm-like", {"linkify": False}).renderInline(escape(text)) == (
         text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

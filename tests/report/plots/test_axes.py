@@ -9,7 +9,7 @@ from memprof.report.plots.axes import batch_axis, byte_axis
 from memprof.units import GIB, KIB, MIB
 
 
-def test_ticks_are_round_numbers_of_the_unit_that_suits_the_highest_value() -> None:
+def test_byte_axis_ticks_are_round_in_unit() -> None:
     axis = byte_axis(5_956_882_432)  # 5.55 GiB
     assert axis.unit == "GiB"
     assert [axis.number(tick) for tick in axis.tick_bytes] == ["0", "2", "4", "6"]
@@ -19,7 +19,7 @@ def test_ticks_are_round_numbers_of_the_unit_that_suits_the_highest_value() -> N
 
 
 @given(st.integers(min_value=1, max_value=2**50))
-def test_every_axis_holds_its_highest_value_and_few_ticks(highest_bytes: int) -> None:
+def test_byte_axis_contains_highest_value_and_few_ticks(highest_bytes: int) -> None:
     axis = byte_axis(highest_bytes)
     assert highest_bytes < axis.top_bytes <= 1.13 * max(highest_bytes, KIB)
     assert axis.tick_bytes[0] == 0
@@ -28,11 +28,11 @@ def test_every_axis_holds_its_highest_value_and_few_ticks(highest_bytes: int) ->
     assert len({axis.number(tick) for tick in axis.tick_bytes}) == len(axis.tick_bytes)
 
 
-def test_an_axis_without_values_can_be_drawn_too() -> None:
+def test_byte_axis_without_values_has_height() -> None:
     assert byte_axis(0).top_bytes > 0
 
 
-def test_batch_sizes_that_grow_by_factors_stand_evenly_apart() -> None:
+def test_batch_axis_growth_by_factors_is_logarithmic() -> None:
     assert batch_axis([16, 64, 256, 1024, 4096]).logarithmic
     assert batch_axis([8, 16, 32, 64]).logarithmic
     assert not batch_axis([16, 20, 24]).logarithmic
@@ -43,7 +43,7 @@ def test_batch_sizes_that_grow_by_factors_stand_evenly_apart() -> None:
 
 
 @given(st.sets(st.integers(min_value=1, max_value=100_000), min_size=1))
-def test_the_largest_batch_size_is_always_written_and_none_over_another(sizes: set[int]) -> None:
+def test_batch_axis_labels_largest_size_and_no_overlap(sizes: set[int]) -> None:
     axis = batch_axis(sorted(sizes))
     assert axis.ticks[-1] == max(sizes)
     assert set(axis.ticks) <= sizes
@@ -51,6 +51,6 @@ def test_the_largest_batch_size_is_always_written_and_none_over_another(sizes: s
     assert len(axis.ticks) <= 11
 
 
-def test_a_unit_changes_where_two_decimals_would_say_a_thousand() -> None:
+def test_byte_axis_from_1000_takes_next_unit() -> None:
     assert byte_axis(999 * MIB).unit == "MiB"
     assert byte_axis(1000 * MIB).unit == "GiB"

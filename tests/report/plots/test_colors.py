@@ -18,19 +18,19 @@ MEETING = (("parameters", "input"), ("buffers", "input"), ("gradients", "input")
 VISIONS = (None, "protan", "deutan", "tritan")
 
 
-def seen(colour: str, vision: str | None) -> Color:
-    """The colour as an eye without one kind of cones sees it, after Machado, Oliveira and Fernandes (2009)."""
-    return Color(colour) if vision is None else Color(colour).filter(vision, 1, method="machado")
+def seen(color: str, vision: str | None) -> Color:
+    """The color as an eye without one kind of cones sees it, after Machado, Oliveira and Fernandes (2009)."""
+    return Color(color) if vision is None else Color(color).filter(vision, 1, method="machado")
 
 
-def lightness(colour: str) -> float:
-    """CIE L*, 0 to 100: what a grey print leaves of the colour."""
-    return float(Color(colour).convert("lab-d65")["lightness"])
+def lightness(color: str) -> float:
+    """CIE L*, 0 to 100: what a gray print leaves of the color."""
+    return float(Color(color).convert("lab-d65")["lightness"])
 
 
 @pytest.mark.parametrize("theme", THEME_NAMES)
 @pytest.mark.parametrize("vision", VISIONS)
-def test_no_two_parts_look_alike_to_any_eye(theme: ThemeName, vision: str | None) -> None:
+def test_any_two_parts_differ_in_color(theme: ThemeName, vision: str | None) -> None:
     parts = THEMES[theme].parts
     for one, other in combinations(OF_THE_PROGRAM, 2):
         difference = seen(parts[one], vision).delta_e(seen(parts[other], vision), method="2000")
@@ -38,7 +38,7 @@ def test_no_two_parts_look_alike_to_any_eye(theme: ThemeName, vision: str | None
 
 
 @pytest.mark.parametrize("theme", THEME_NAMES)
-def test_neighbours_in_a_stack_differ_in_lightness(theme: ThemeName) -> None:
+def test_neighbors_in_stack_differ_in_lightness(theme: ThemeName) -> None:
     parts = THEMES[theme].parts
     for names in (OF_THE_PROGRAM, DEVICE):
         for one, other in pairwise(names):
@@ -46,34 +46,34 @@ def test_neighbours_in_a_stack_differ_in_lightness(theme: ThemeName) -> None:
 
 
 @pytest.mark.parametrize("theme", THEME_NAMES)
-def test_so_do_those_that_meet_where_what_is_between_them_is_absent(theme: ThemeName) -> None:
+def test_parts_that_can_meet_differ_in_lightness(theme: ThemeName) -> None:
     parts = THEMES[theme].parts
     second = list(zip(OF_THE_PROGRAM, OF_THE_PROGRAM[2:], strict=False))
     for one, other in (*second, *MEETING):
         assert abs(lightness(parts[one]) - lightness(parts[other])) >= 8, (one, other)
 
 
-def test_every_part_has_a_colour_in_both_themes() -> None:
+def test_every_part_has_color_in_both_themes() -> None:
     for theme in THEMES.values():
         assert list(theme.parts) == [*(category.value for category in Category), "rounding", *STACK_ORDER[-3:]]
         assert theme.part("a part of a newer memprof") == theme.parts["unknown"]
 
 
 @pytest.mark.parametrize("theme", THEME_NAMES)
-def test_text_can_be_read_on_every_part_and_on_the_background(theme: ThemeName) -> None:
+def test_text_has_contrast_on_parts_and_background(theme: ThemeName) -> None:
     """WCAG 2 asks for a contrast of 4.5 for text of normal size."""
-    colours = THEMES[theme]
-    for part in colours.parts.values():
+    colors = THEMES[theme]
+    for part in colors.parts.values():
         assert Color(part).contrast(text_on(part)) >= 4.5, part
-    for text in (colours.ink, colours.muted, colours.alarm):
-        assert Color(colours.background).contrast(text) >= 4.5, text
+    for text in (colors.ink, colors.muted, colors.alarm):
+        assert Color(colors.background).contrast(text) >= 4.5, text
 
 
-def test_luminance_is_that_of_wcag() -> None:
-    for colour in ("#000000", "#ffffff", "#064a85", "#0a0a0a"):
-        assert relative_luminance(colour) == pytest.approx(Color(colour).luminance(), abs=1e-4)
+def test_luminance_equals_wcag() -> None:
+    for color in ("#000000", "#ffffff", "#064a85", "#0a0a0a"):
+        assert relative_luminance(color) == pytest.approx(Color(color).luminance(), abs=1e-4)
 
 
-def test_parts_are_stacked_by_how_long_they_stay() -> None:
+def test_parts_are_stacked_by_lifetime() -> None:
     named = ["temporary", "new", "parameters", "cached", "activations"]
     assert in_stack_order(named) == ["parameters", "activations", "temporary", "cached", "new"]

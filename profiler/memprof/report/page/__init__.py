@@ -1,4 +1,4 @@
-"""One page about one config, as HTML or as Markdown: what is saved of it, inputs, judged and laid out as text."""
+"""The report: one page about the saved results of one config, as HTML or Markdown."""
 
 from memprof.report.page.collect import ReportInputs, collect
 from memprof.report.page.html import to_html

@@ -1,65 +1,109 @@
-"""The charts of the page, from the pictures that `memprof plot` draws, and that of a search for the largest batch."""
+"""The charts of the page, from the data model of `memprof plot` and from the trials of a max-batch search."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from memprof.records import MaxBatch, Source, Status, Trial
+from memprof.report.figures import ESTIMATE
+from memprof.report.labels import part_name
 from memprof.report.page.charts import Band, Chart, Line, Mark
-from memprof.report.page.scales import Scale, batch_scale, byte_scale, line_scale, position_scale
+from memprof.report.page.scales import batch_scale, byte_scale, line_scale, position_scale
 from memprof.report.plots.axes import byte_axis
-from memprof.report.plots.figures import BatchPicture, TimelinePicture
+from memprof.report.plots.elements import BatchPlot, Curve, TimelinePlot
 from memprof.units import format_bytes
 
-_LINE_COLOURS = 6  # of the style sheet
-_NEAR = 3  # a ceiling up to so many times the highest value is drawn; above, the values would lie on the floor
+_BATCH_SIZE = "batch size"
+_LINE_COLORS = 6  # in the style sheet
+_NEAR = 3  # a ceiling above this multiple of the highest value is not drawn, because it would squash the lines
 
 
-def batch_chart(picture: BatchPicture) -> Chart:
-    """Return the peak of each curve over batch size, and the textbook's totals dashed."""
-    sizes = sorted({size for curve in picture.curves for size in curve.batch_sizes})
-    lines = []
-    for number, curve in enumerate(picture.curves):
-        colour = f"line-{number % _LINE_COLOURS}"
-        at = {size: place for place, size in enumerate(curve.batch_sizes)}
-        peaks, totals = (
-            tuple(values[at[size]] if size in at else None for size in sizes)
-            for values in (curve.peaks_bytes, curve.totals_bytes)
-        )
-        if picture.heading.source is not Source.ANALYTIC:
-            lines.append(Line(name=curve.name, colour=colour, ys=peaks))
-        lines.append(Line(name=f"{curve.name}, analytic", colour=colour, ys=totals, look="dashed"))
-    source, limit = picture.heading.source, picture.limit
-    figure = "Analytic total" if source is Source.ANALYTIC else f"Peak allocated ({source.value}) and analytic total"
-    room = {f"memory of {limit.gpu}": limit.total_bytes} if limit else {}
-    caption = f"{figure} against batch size"
-    axis = (sizes, batch_scale(sizes))
-    return _over_batches("batch-chart", caption, axis, lines, room, apart=picture.limit_apart)
-
-
-def tries_chart(answer: MaxBatch) -> Chart:
-    """Return what each try held, allocated and on the device, up to the memory that there is, and the fitted line."""
-    trials = sorted({done.batch_size: done for done in (*answer.trials, *answer.more_trials)}.values(), key=_batch_size)
-    sizes = [0, *(done.batch_size for done in trials)]  # from no sample on, whose bytes are those that are fixed
+def batch_chart(plot: BatchPlot) -> Chart:
+    """Return the peak of each curve over batch size, and its analytic estimate as a wide line under it."""
+    sizes = sorted({size for curve in plot.curves for size in curve.batch_sizes})
+    source, limit = plot.heading.source, plot.limit
     lines = [
-        Line(name="device", colour="line-0", ys=_held(trials, device=True, trained=True)),
-        Line(name="allocated", colour="line-1", ys=_held(trials, device=False, trained=True)),
-        Line(name="did not train (device)", colour="alarm", ys=_held(trials, device=True, trained=False), look="dots"),
+        line
+        for number, curve in enumerate(plot.curves)
+        for line in _curve_lines(curve, f"line-{number % _LINE_COLORS}", sizes, source)
     ]
-    if answer.fit is not None:
-        fitted = tuple(answer.fit.fixed_bytes + size * answer.fit.bytes_per_sample for size in sizes)
-        lines.append(Line(name="allocated, fitted line", colour="line-1", ys=fitted, look="dashed"))
-    shown = [line for line in lines if any(y is not None for y in line.ys)]
-    room = answer.memory_limit_bytes or answer.gpu_total_bytes
-    name = "memory limit" if answer.memory_limit_bytes else f"memory of {answer.gpu}"
-    return _over_batches(
-        "trials-chart",
-        f"What each try held ({answer.source.value})",
-        (sizes, line_scale(sizes)),
-        shown,
-        {name: room} if room else {},
-        apart=room is not None and room > _NEAR * _highest(shown),
+    peaks = "" if source is Source.ANALYTIC else f"Peak allocated ({source.value}) and "
+    caption = f"{peaks}analytic {ESTIMATE.heading} against batch size"
+    memory = {f"memory of {limit.gpu}": limit.total_bytes} if limit else {}
+    scale = batch_scale(sizes)
+    return Chart(
+        id="batch-chart",
+        caption=caption[0].upper() + caption[1:],
+        x_label=f"{_BATCH_SIZE} (logarithmic)" if scale.log else _BATCH_SIZE,
+        xs=tuple(sizes),
+        lines=tuple(lines),
+        x_scale=scale,
+        y_scale=byte_scale(plot.axis),  # of the runs that finished: the estimate of another may be far above it
+        ceilings={} if plot.limit_apart else memory,
+        notes=(*_not_drawn(memory, plot.limit_apart), *_beyond(plot)),
     )
+
+
+def _not_drawn(memory: Mapping[str, int], apart: bool) -> tuple[str, ...]:
+    return tuple(f"Far above, not drawn: {label}, {format_bytes(size)}." for label, size in memory.items() if apart)
+
+
+def _beyond(plot: BatchPlot) -> tuple[str, ...]:
+    totals = [total for curve in plot.curves for total in curve.totals_bytes if total is not None]
+    return ("Estimates above the axis are in the table.",) if max(totals, default=0) > plot.axis.top_bytes else ()
+
+
+def _curve_lines(curve: Curve, color: str, sizes: Sequence[int], source: Source) -> list[Line]:
+    index = {size: place for place, size in enumerate(curve.batch_sizes)}
+    peaks, totals = (
+        tuple(values[index[size]] if size in index else None for size in sizes)
+        for values in (curve.peaks_bytes, curve.totals_bytes)
+    )
+    name = f"{curve.name}, {ESTIMATE.heading}"
+    if source is Source.ANALYTIC:
+        return [Line(name=name, color=color, ys=totals)]
+    return [Line(name=curve.name, color=color, ys=peaks), Line(name=name, color=color, ys=totals, look="wide")]
+
+
+def trials_chart(answer: MaxBatch) -> Chart:
+    """Return what each trial allocated and what the device held, up to the memory limit, with the fitted line."""
+    trials = sorted({done.batch_size: done for done in (*answer.trials, *answer.more_trials)}.values(), key=_batch_size)
+    sizes = [0, *(done.batch_size for done in trials)]  # from batch size 0 on, at which the fixed bytes remain
+    shown = [line for line in _trial_lines(answer, trials, sizes) if any(y is not None for y in line.ys)]
+    size = answer.memory_limit_bytes or answer.gpu_total_bytes
+    memory = {"memory limit" if answer.memory_limit_bytes else f"memory of {answer.gpu}": size} if size else {}
+    highest = max((y for line in shown for y in line.ys if y is not None), default=0)
+    apart = size is not None and size > _NEAR * highest
+    return Chart(
+        id="trials-chart",
+        caption=f"Memory of each trial ({answer.source.value})",
+        x_label=_BATCH_SIZE,
+        xs=tuple(sizes),
+        lines=tuple(shown),
+        x_scale=line_scale(sizes),
+        y_scale=byte_scale(byte_axis(highest if apart else max(highest, size or 0))),
+        ceilings={} if apart else memory,
+        notes=_not_drawn(memory, apart),
+    )
+
+
+def _trial_lines(answer: MaxBatch, trials: Sequence[Trial], sizes: Sequence[int]) -> list[Line]:
+    fitted = _fitted(answer, sizes)
+    allocated, failed = _held(trials, device=False, trained=True), _held(trials, device=True, trained=False)
+    return [
+        Line(name="device", color="line-0", ys=_held(trials, device=True, trained=True)),
+        # Only dots, if there is a fitted line: a line between them would cover it.
+        Line(name="allocated", color="line-1", ys=allocated, look="dots" if fitted else "line"),
+        *fitted,
+        Line(name="did not train (device until then)", color="alarm", ys=failed, look="dots"),
+    ]
+
+
+def _fitted(answer: MaxBatch, sizes: Sequence[int]) -> list[Line]:
+    if answer.fit is None:
+        return []
+    ys = tuple(answer.fit.fixed_bytes + size * answer.fit.bytes_per_sample for size in sizes)
+    return [Line(name="allocated, fitted line", color="line-1", ys=ys, look="dashed")]
 
 
 def _batch_size(done: Trial) -> int:
@@ -73,56 +117,22 @@ def _held(trials: Sequence[Trial], *, device: bool, trained: bool) -> tuple[int 
     return (None, *(figure if ok is trained else None for ok, figure in zip(ended, figures, strict=True)))
 
 
-def _highest(lines: Sequence[Line]) -> int:
-    return max((y for line in lines for y in line.ys if y is not None), default=0)
-
-
-def _over_batches(
-    name: str,
-    caption: str,
-    axis: tuple[Sequence[int], Scale],
-    lines: Sequence[Line],
-    room: Mapping[str, int],
-    *,
-    apart: bool,
-) -> Chart:
-    """Return lines over batch sizes, below the room that there is; room far `apart` is told beneath instead."""
-    far = tuple(f"Far above, not drawn: {label}, {format_bytes(size)}." for label, size in room.items() if apart)
-    ceilings = {} if apart else room
-    sizes, scale = axis
-    return Chart(
-        id=name,
-        caption=caption,
-        x_label="batch size (logarithmic)" if scale.log else "batch size",
-        xs=tuple(sizes),
-        lines=tuple(lines),
-        x_scale=scale,
-        y_scale=byte_scale(byte_axis(max(_highest(lines), *ceilings.values(), 0))),
-        ceilings=ceilings,
-        notes=far,
+def timeline_chart(plot: TimelinePlot) -> Chart:
+    """Return the parts of memory through the step of the peak, stacked, with the names of the phases."""
+    peak = f"peak {format_bytes(plot.peak_bytes)}"
+    lines = (
+        Line(name=part_name(layer.part), color=f"part-{layer.part}", ys=layer.values_bytes, look="area")
+        for layer in plot.layers
     )
-
-
-def timeline_chart(picture: TimelinePicture) -> Chart:
-    """Return the parts of memory through the step of the peak, stacked, under the names of the phases."""
-    peak = f"peak {format_bytes(picture.peak_bytes)}"
     return Chart(
         id="timeline-chart",
-        caption=f"Allocated memory through the step of the peak ({picture.heading.source.value})",
-        x_label="allocations and frees from the step's begin",
-        xs=picture.positions,
-        lines=tuple(
-            Line(
-                name=layer.part.replace("_", " "),
-                colour=f"part-{layer.part}",
-                ys=layer.values_bytes,
-                look="area",
-            )
-            for layer in picture.layers
-        ),
-        x_scale=position_scale(picture.positions),
-        y_scale=byte_scale(picture.axis),
-        bands=tuple(Band(name=span.name, start=span.start, end=span.end) for span in picture.spans),
-        marks=(Mark(x=picture.peak_position, y=picture.peak_bytes, text=peak),),
-        notes=(f"The peak is reached in {picture.peak_place}.",),
+        caption=f"Allocated memory through the step of the peak ({plot.heading.source.value})",
+        x_label="allocator events since step start",
+        xs=plot.positions,
+        lines=tuple(lines),
+        x_scale=position_scale(plot.positions),
+        y_scale=byte_scale(plot.axis),
+        bands=tuple(Band(name=span.name, start=span.start, end=span.end) for span in plot.spans),
+        marks=(Mark(x=plot.peak_position, y=plot.peak_bytes, text=peak),),
+        notes=(f"The peak is in {plot.peak_place}.",),
     )

@@ -1,7 +1,7 @@
-"""Charts as lines and areas in the coordinates of a box that may take any size, and the figures that a pointer reads.
+"""Charts as SVG paths in the coordinates of a box of any size, and the figures that a pointer reads.
 
-Drawn here, as SVG, rather than by a plotting library in the page: the chart is there without a script, on paper and in
-a viewer that runs none, follows the reader's light or dark scheme, and the page stays a hundredth of the size.
+SVG instead of a plotting library in the page: the chart needs no script, works in print and in viewers without
+JavaScript, follows the reader's light or dark color scheme, and the page is about a hundred times smaller.
 """
 
 from __future__ import annotations
@@ -14,31 +14,46 @@ from typing import Any, Literal
 from memprof.report.page.scales import SPAN, Scale
 
 Place = tuple[float, float]
+Look = Literal["line", "wide", "dashed", "dots", "area"]  # wide: a pale line that a line on top does not cover
+
+_SAME = 0.015  # of the y axis: lines that are nowhere further apart cover each other
+_DASH: Mapping[Look, tuple[float, float]] = {
+    "line": (12, 0),
+    "wide": (12, 0),
+    "dashed": (6, 5),
+}  # pixels: a dash and the gap after it
+_DOT, _LARGER = 8, 5  # pixels: a dot, and how much larger each one is that lies under another line's
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A series over the chart's xs; ``None`` where it has no value. `colour` is a name of the style sheet."""
+    """A series over the chart's xs; ``None`` if it has no value there. `color` is a name in the style sheet."""
 
     name: str
-    colour: str
+    color: str
     ys: tuple[int | None, ...]
-    look: Literal["line", "dashed", "dots", "area"] = "line"
+    look: Look = "line"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What a line looks like: the paths of its stroke, of its dots and of its filled area; "" for none."""
+    """The drawing of a line: the paths of its stroke, of its dots and of its filled area; "" for none.
+
+    `dashes` and `dash_offset` are those of SVG in pixels, if the line alternates with lines that it coincides with.
+    """
 
     line: Line
     stroke: str = ""
     dots: str = ""
     area: str = ""
+    dashes: tuple[float, ...] = ()
+    dash_offset: float = 0
+    dot_size: int = _DOT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Band:
-    """A named stretch of the x axis."""
+    """A named range of the x axis."""
 
     name: str
     start: float
@@ -47,7 +62,7 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A point that has its own label."""
+    """A point with its own label."""
 
     x: float
     y: int
@@ -56,7 +71,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Bytes over `xs`: lines, or areas that stand on each other."""
+    """Bytes over `xs`: lines, or stacked areas."""
 
     id: str
     caption: str
@@ -72,23 +87,55 @@ class Chart:
 
     @property
     def stacked(self) -> bool:
-        """Whether the lines are areas that stand on each other."""
+        """Whether the lines are stacked areas."""
         return any(line.look == "area" for line in self.lines)
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """The shape of each line, in their order."""
-        return self._areas() if self.stacked else tuple(self._shape(line) for line in self.lines)
+        """The shape of each line, in the order in which they are drawn: wide ones first, so that others are on top."""
+        if self.stacked:
+            return self._areas()
+        return tuple(self._shape(line) for line in sorted(self.lines, key=lambda line: line.look != "wide"))
+
+    @property
+    def coinciding(self) -> tuple[tuple[Line, ...], ...]:
+        """The groups of two or more lines of one look that would cover each other."""
+        groups: list[list[Line]] = []
+        for line in self.lines if not self.stacked else ():
+            group = next((group for group in groups if self._coincide(group[0], line)), None)
+            groups.append([line]) if group is None else group.append(line)
+        return tuple(tuple(group) for group in groups if len(group) > 1)
+
+    def _coincide(self, one: Line, other: Line) -> bool:
+        pairs = [(a, b) for a, b in zip(one.ys, other.ys, strict=True) if a is not None and b is not None]
+        near = _SAME * (self.y_scale.high - self.y_scale.low)
+        return one.look == other.look in _DASH and len(pairs) > 1 and all(abs(a - b) <= near for a, b in pairs)
 
     def _shape(self, line: Line) -> Shape:
         places = [self.place(x, y) for x, y in zip(self.xs, line.ys, strict=True) if y is not None]
         stroke = "" if line.look == "dots" else _path(places)
-        # A stroke of no length with round ends is a dot that stays round however the box is stretched.
-        dots = "" if line.look == "dashed" else "".join(f"M{x:g} {y:g}h0" for x, y in places)
-        return Shape(line=line, stroke=stroke, dots=dots)
+        # A stroke of length 0 with round ends is a dot that stays round when the box is stretched.
+        dots = "" if line.look in ("dashed", "wide") else "".join(f"M{x:g} {y:g}h0" for x, y in places)
+        group = next((group for group in self.coinciding if line in group), None)
+        if group is None:
+            return Shape(line=line, stroke=stroke, dots=dots)
+        return self._alternating(Shape(line=line, stroke=stroke, dots=dots), group)
+
+    def _alternating(self, shape: Shape, group: Sequence[Line]) -> Shape:
+        """Draw the dashes of each line in the gaps of the others, and its dots larger than those above them."""
+        place, (dash, gap) = group.index(shape.line), _DASH[shape.line.look]
+        others = (len(group) - 1) * (dash + gap)
+        return Shape(
+            line=shape.line,
+            stroke=shape.stroke,
+            dots=shape.dots,
+            dashes=(dash, gap + others),
+            dash_offset=-place * (dash + gap),
+            dot_size=_DOT + _LARGER * (len(group) - 1 - place),
+        )
 
     def _areas(self) -> tuple[Shape, ...]:
-        """Each area from the sum of those below it up; in steps, since memory is taken and given back at once."""
+        """Each area on top of the sum of those below it; in steps, because memory changes at once."""
         floor = [0] * len(self.xs)
         shapes = []
         for line in self.lines:
@@ -100,19 +147,19 @@ class Chart:
         return tuple(shapes)
 
     def place(self, x: float, y: float) -> Place:
-        """Return where a point lies in the box, from its upper left corner."""
+        """Return the position of a point in the box, from its upper left corner."""
         return self.x_scale.place(x), round(SPAN - self.y_scale.place(y), 1)
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the page's script needs to tell values and to zoom."""
+        """The figures that the page's script needs to show values and to zoom."""
         return {
             "xs": self.xs,
             "x": {"low": self.x_scale.low, "high": self.x_scale.high, "log": self.x_scale.log},
             "y": {"low": self.y_scale.low, "high": self.y_scale.high},
             "stacked": self.stacked,
             "label": self.x_label.partition(" (")[0],
-            "lines": [{"name": line.name, "colour": line.colour, "ys": line.ys} for line in self.lines],
+            "lines": [{"name": line.name, "color": line.color, "ys": line.ys} for line in self.lines],
             "bands": [{"name": band.name, "start": band.start, "end": band.end} for band in self.bands],
         }
 

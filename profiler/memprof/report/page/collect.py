@@ -1,7 +1,7 @@
-"""Which saved results belong on one page: the newest of each kind that are alike, and which were left out and why.
+"""Choose the saved results for one page: the newest of each kind that match, and which were skipped and why.
 
-Alike is what `compare` calls so: the same GPU, source and versions, and the same config but for the keys that only pick
-rows. Figures of unlike runs never stand on one page.
+Results match if `compare` accepts them as a pair: the same GPU, source and versions, and the same config except for
+the keys that only select rows. A page never mixes figures of results that do not match.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MaxBatches = list[MaxBatch]
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Generic[T]):
-    """What one folder holds, and the folder."""
+    """The content of one folder, and its path."""
 
     path: Path
     manifest: Manifest
@@ -33,7 +33,7 @@ class Saved(Generic[T]):
 
     @property
     def gpus(self) -> tuple[str | None, ...]:
-        """The GPUs that it is about; more than one only in a max-batch answer."""
+        """The GPUs of the result; more than one only in a max-batch answer."""
         if self.manifest.kind is Kind.MAX_BATCH and isinstance(self.content, list):
             return tuple(answer.gpu for answer in self.content)
         return (self.manifest.environment.gpu,)
@@ -41,16 +41,16 @@ class Saved(Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """A saved result that is not on the page, and why not."""
+    """A saved result that is not on the page, and the reason."""
 
     path: Path
-    what: str  # its kind in words, with the article
+    what: str  # its kind in words, with the article: "a sweep"
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
-    """What one page is made of: at most one result of each kind, all alike. ``None`` where there is none."""
+    """The results of one page: at most one of each kind, all of which match. ``None`` if there is none."""
 
     name: str
     environment: Environment
@@ -59,41 +59,41 @@ class ReportInputs:
     max_batch: Saved[MaxBatches] | None = None
     explained: Saved[Explained] | None = None
     skipped: tuple[Skipped, ...] = ()
-    older: int = 0  # results that a newer one of their kind stands for
+    older: int = 0  # how many results have a newer one of their kind on the page
 
     @property
     def source(self) -> Source:
-        """Where every figure of the page comes from, but for those that are called analytic."""
+        """The source of every figure on the page, except for those that are called analytic."""
         return self.environment.source
 
     @property
     def gpus(self) -> tuple[str | None, ...]:
-        """The GPUs that the page is about: one, unless it has nothing but a max-batch answer for several."""
+        """The GPUs of the page: one, unless it has only a max-batch answer for several."""
         several = self.max_batch is not None and len(self.results) == 1
         return self.max_batch.gpus if several and self.max_batch else (self.environment.gpu,)
 
     @property
     def results(self) -> tuple[Saved[Records] | Saved[MaxBatches] | Saved[Explained], ...]:
-        """Those that are there, in the order of the page."""
+        """The results, in the order of the page."""
         every = (self.max_batch, self.explained, self.sweep, self.comparison)
         return tuple(saved for saved in every if saved is not None)
 
 
 def collect(place: str | Path, root: Path = Path("results")) -> ReportInputs:
-    """Return what belongs on a page about `place`: a result's folder (it alone), or a config's name (all alike).
+    """Return the results for a page about `place`: the folder of one result, or a config's name (all that match).
 
     Raises:
-        ResultError: there is none, or what `place` names cannot be read.
+        ResultError: there is no result, or it cannot be read.
     """
     runs = [*find_runs(Path(place)), *find_runs(root / place)]
     if runs:
-        return _gather_runs(runs)
-    result = load(place, root, tuple(Kind))  # refuses what is not there, with the nearest name
-    return _put_together([_read(result.path, result.manifest)])
+        return _collect_runs(runs)
+    result = load(place, root, tuple(Kind))  # raises if there is none, and proposes the nearest name
+    return _combine([_read(result.path, result.manifest)])
 
 
-def _gather_runs(runs: Sequence[Path]) -> ReportInputs:
-    """Take the newest run that is whole, then the newest of each other kind that is alike with those taken."""
+def _collect_runs(runs: Sequence[Path]) -> ReportInputs:
+    """Take the newest readable run, then the newest of each other kind that matches those already taken."""
     taken: list[Saved[object]] = []
     skipped: list[Skipped] = []
     older = 0
@@ -109,18 +109,18 @@ def _gather_runs(runs: Sequence[Path]) -> ReportInputs:
         except ResultError as error:
             skipped.append(Skipped(path=path, what=what, reason=str(error)))
             continue
-        reason = next((reason for other in taken if (reason := _unlike(saved, other))), None)
+        reason = next((reason for other in taken if (reason := _mismatch(saved, other))), None)
         if reason:
             skipped.append(Skipped(path=path, what=what, reason=reason))
         else:
             taken.append(saved)
     if not taken:
         raise ResultError(skipped[0].reason)
-    return replace(_put_together(taken), skipped=tuple(skipped), older=older)
+    return replace(_combine(taken), skipped=tuple(skipped), older=older)
 
 
 def _read(path: Path, manifest: Manifest) -> Saved[object]:
-    """Return the content of a run, or refuse what is damaged or empty."""
+    """Return the content of a run; raise if it is damaged or empty."""
     content: object
     if manifest.kind is Kind.MAX_BATCH:
         content = load_document(path, list[MaxBatch])
@@ -133,16 +133,16 @@ def _read(path: Path, manifest: Manifest) -> Saved[object]:
     return Saved(path=path, manifest=manifest, content=content)
 
 
-def _unlike(saved: Saved[object], other: Saved[object]) -> str:
-    """Return in what `saved` differs from `other` that must be the same; empty where they are alike."""
-    found = find_mismatches(saved.manifest.environment, other.manifest.environment)
-    if set(saved.gpus) & set(other.gpus):  # an answer for several GPUs is alike with what ran on any of them
+def _mismatch(saved: Saved[object], other: Saved[object]) -> str:
+    """Return how `saved` differs from `other` where they must be the same; empty if they match."""
+    found = find_unlikeness(saved.manifest.environment, other.manifest.environment)
+    if set(saved.gpus) & set(other.gpus):  # an answer for several GPUs matches a run on any of them
         found = tuple(item for item in found if item.name not in ("GPU", "GPU memory"))
     changed = changed_keys(saved.manifest.config, other.manifest.config)
     return "; ".join(f"{item.name} is {item.before}, not {item.after}" for item in (*found, *changed))
 
 
-def _put_together(taken: Sequence[Saved[object]]) -> ReportInputs:
+def _combine(taken: Sequence[Saved[object]]) -> ReportInputs:
     by_kind = {saved.manifest.kind: saved for saved in taken}
     first = next((saved for saved in taken if len(saved.gpus) == 1), taken[0])
     return ReportInputs(

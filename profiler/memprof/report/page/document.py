@@ -1,4 +1,4 @@
-"""The whole page before it is written in any language: title, verdict, sections."""
+"""The whole page before it is written as HTML or Markdown: title, verdict, sections."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 from memprof.records import Source
 from memprof.report.page.collect import ReportInputs
-from memprof.report.page.compare_section import knobs_section
+from memprof.report.page.compare_section import compare_section
 from memprof.report.page.elements import Section
-from memprof.report.page.explain_section import peak_section
-from memprof.report.page.reproduce_section import origin_section
-from memprof.report.page.summary_section import Verdict, gpu_text, judge
-from memprof.report.page.sweep_section import max_batch_section, sweep_section
+from memprof.report.page.explain_section import explain_section
+from memprof.report.page.max_batch_section import max_batch_section
+from memprof.report.page.names import gpu_text
+from memprof.report.page.reproduce_section import reproduce_section
+from memprof.report.page.summary_section import Verdict, summarize
+from memprof.report.page.sweep_section import sweep_section
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What is laid out. `circumstances` are those that all figures of the page share."""
+    """The content of the page. All figures of the page share the `circumstances`."""
 
     title: str
     source: Source
@@ -26,22 +28,22 @@ class Page:
 
 
 def make_page(inputs: ReportInputs) -> Page:
-    """Return the page: the answer first, then how far it goes, the peak, the batch sizes, the knobs and the origin."""
+    """Return the page: verdict, largest batch, peak, batch sizes, settings compared, how to reproduce it."""
     sections = []
     if inputs.max_batch is not None:
         sections.append(max_batch_section(inputs.max_batch.content))
     if inputs.explained is not None:
-        sections.append(peak_section(inputs.explained.content))
+        sections.append(explain_section(inputs.explained.content))
     if inputs.sweep is not None:
         sections.append(sweep_section(inputs.sweep.content))
     if inputs.comparison is not None:
-        sections.append(knobs_section(inputs.comparison.content, inputs.comparison.manifest.variants))
+        sections.append(compare_section(inputs.comparison.content, inputs.comparison.manifest.variants))
     return Page(
         title=inputs.name,
         source=inputs.source,
         circumstances=_circumstances(inputs),
-        verdict=judge(inputs),
-        sections=(*sections, origin_section(inputs)),
+        verdict=summarize(inputs),
+        sections=(*sections, reproduce_section(inputs)),
     )
 
 

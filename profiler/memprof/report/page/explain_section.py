@@ -1,4 +1,4 @@
-"""The section of the peak taken apart: from what was asked for to what the GPU holds, by category, module and line."""
+"""The section of the peak: from requested bytes to GPU memory, by category, module and line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from memprof.breakdown.explanation import (
     Parts,
     PeakContext,
 )
-from memprof.records import RunRecord
+from memprof.records import RunRecord, Source
+from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, part_name
 from memprof.report.page.chart_data import timeline_chart
 from memprof.report.page.charts import Chart
@@ -30,27 +31,29 @@ from memprof.report.page.elements import (
     Table,
     Tree,
     bytes_cell,
+    count_cell,
     text_cell,
 )
-from memprof.report.page.summary_section import what_ran
-from memprof.report.plots.build import timeline_picture
+from memprof.report.page.names import run_name
 from memprof.report.plots.colors import in_stack_order
+from memprof.report.plots.timeline import timeline_plot
 from memprof.report.terminal.columns import reason_of
 from memprof.report.terminal.explain import short_lines, where
 from memprof.units import UNKNOWN, format_bytes
 
-MOST_BLOCKS = 25  # in the table; the note beneath it has the sum of the others
+MOST_BLOCKS = 25  # in the table; the note below it has the sum of the others
+_TITLE = "What the peak consists of"
 
 
-def peak_section(explained: Explained) -> Section:
-    """Return the section; without an explanation it has the reason alone."""
+def explain_section(explained: Explained) -> Section:
+    """Return the section; if there is no explanation, only the reason."""
     record, explanation = explained.record, explained.explanation
     if explanation is None:
         reason = record.error or f"the run ended with {record.status.value}"
-        return Section(id="peak", title="The peak, taken apart", lead=(f"Nothing to take apart: {reason}.",), parts=())
+        return Section(id="explain", title=_TITLE, lead=(f"Nothing to explain: {reason}.",), parts=())
     return Section(
-        id="peak",
-        title="The peak, taken apart",
+        id="explain",
+        title=_TITLE,
         lead=(*_ending(record), _where(explanation, record), *_unknown(explanation)),
         parts=(
             memory_levels(explanation, record),
@@ -58,41 +61,44 @@ def peak_section(explained: Explained) -> Section:
             differences_table(explained.differences, record),
             blocks_table(explanation),
             module_tree(explanation),
-            moments_table(explanation),
+            peaks_table(explanation),
         ),
     )
 
 
 def _timeline(explained: Explained) -> tuple[Chart, ...]:
-    """The chart of the step of the peak; none where no event was recorded in it."""
+    """The chart of the step of the peak; none if no allocator event was recorded in it."""
     assert explained.explanation is not None
-    return (timeline_chart(timeline_picture(explained)),) if explained.explanation.timeline.positions else ()
+    return (timeline_chart(timeline_plot(explained)),) if explained.explanation.timeline.positions else ()
 
 
 def _ending(record: RunRecord) -> tuple[str, ...]:
-    """What cut the run short, if it did not get to its end; the peak is then that of what ran."""
+    """Why the run did not finish; the peak is then only what it reached."""
     reason = reason_of(record)
-    return (f"The run ended with {record.status.value}: {reason}",) if reason else ()
+    if not reason:
+        return ()
+    return (f"The run ended with {record.status.value}: {reason}", "It needs more memory than what is shown below.")
 
 
 def _where(explanation: Explanation, record: RunRecord) -> str:
     peak = explanation.peak
-    return f"{what_ran(record)}: the peak is {format_bytes(peak.allocated_bytes)} allocated, in {where(peak)}."
+    size = bound_text(peak.allocated_bytes, record.status)
+    return f"{run_name(record)}: the peak is {size} allocated, in {where(peak)}."
 
 
 def _unknown(explanation: Explanation) -> tuple[str, ...]:
     reason = explanation.unknown_reason
-    return (f"What is called unknown: {reason}.",) if reason else ()
+    return (f"Why bytes are unknown: {reason}.",) if reason else ()
 
 
 def segments(parts: Parts) -> tuple[Segment, ...]:
-    """Return the parts that hold anything, in the order of every stack."""
+    """Return the parts that hold anything, in the order of the stack."""
     held = [name for name in in_stack_order(parts) if parts[name]]
-    return tuple(Segment(category=name, name=part_name(name), bytes=parts[name]) for name in held)
+    return tuple(Segment(category=name, name=part_name(name), size=parts[name]) for name in held)
 
 
 def memory_levels(explanation: Explanation, record: RunRecord) -> Bars:
-    """Return requested → allocated → reserved → device, each level with what it adds to the one before."""
+    """Return requested → allocated → reserved → device, each level with what it adds to the previous one."""
     parts: dict[str, Parts] = {
         "requested": {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING},
         "allocated": explanation.allocated_parts,
@@ -100,19 +106,22 @@ def memory_levels(explanation: Explanation, record: RunRecord) -> Bars:
         "device": explanation.device_parts or {},
     }
     bars = tuple(
-        Bar(name=level.name, segments=segments(parts[level.name]), total_bytes=level.bytes, note=_meaning(level))
+        Bar(name=level.name, segments=segments(parts[level.name]), total=level.bytes, note=_meaning(level))
         for level in explanation.memory_levels
     )
-    notes = ["Requested and allocated are those of the instant of the peak; reserved and device of their own highest."]
+    notes = ["Requested and allocated: at the moment of the peak. Reserved and device: at their own highest."]
     if record.environment.gpu_total_bytes:
         notes.append(f"The GPU has {format_bytes(record.environment.gpu_total_bytes)}.")
     return Bars(
-        caption=f"From requested to device ({record.source.value})", bars=bars, notes=(" ".join(notes),), brief=True
+        caption=f"From requested bytes to GPU memory ({record.source.value})",
+        bars=bars,
+        notes=(" ".join(notes),),
+        brief=True,
     )
 
 
 def _meaning(level: MemoryLevel) -> str:
-    """What the level counts, and what it adds to the one below: ``torch.cuda.max_memory_reserved: 46.00 MiB more``."""
+    """What the level counts, and what it adds: ``torch.cuda.max_memory_reserved: +46.00 MiB cached``."""
     meaning = level_meaning(level.name)
     if not level.added_name:
         return meaning
@@ -120,14 +129,13 @@ def _meaning(level: MemoryLevel) -> str:
 
 
 def differences_table(differences: Sequence[Difference], record: RunRecord) -> Table:
-    """Return the analytic breakdown beside the peak, category by category, each difference with its reason."""
-    source = record.source.value
+    """Return the analytic estimate next to the peak by category, with the reason of each difference."""
     headings = (
         Heading(text="category", numeric=False),
-        Heading(text="analytic"),
-        Heading(text=f"at the peak ({source})"),
+        Heading(text="estimate", group=Source.ANALYTIC.value),
+        Heading(text="at the peak", group=record.source.value),
         Heading(text="difference"),
-        Heading(text="reason", numeric=False),
+        Heading(text="reason", numeric=False, below=True),
     )
     rows = tuple(
         (
@@ -135,34 +143,34 @@ def differences_table(differences: Sequence[Difference], record: RunRecord) -> T
             bytes_cell(item.analytic_bytes),
             bytes_cell(item.bytes),
             bytes_cell(None if item.analytic_bytes is None else item.difference_bytes, signed=True),
-            text_cell(item.reason or "the same"),
+            text_cell(item.reason),
         )
         for item in differences
     )
     known = [item.analytic_bytes for item in differences if item.analytic_bytes is not None]
     analytic = sum(known) if len(known) == len(differences) else None
     total = sum(item.bytes for item in differences)
-    sums = (f"Sum: {format_bytes(analytic)} analytic, {format_bytes(total)} at the peak.",)
-    return Table(caption="Analytic against the peak", headings=headings, rows=rows, notes=sums)
+    sums = (f"Total: estimate {format_bytes(analytic)}, at the peak {format_bytes(total)}.",)
+    return Table(caption="Analytic estimate and the peak, by category", headings=headings, rows=rows, notes=sums)
 
 
 def blocks_table(explanation: Explanation) -> Table:
-    """Return the largest blocks that were there at the peak, and the sum of the others."""
+    """Return the largest blocks at the peak, and the sum of the others."""
     shown, others = explanation.blocks[:MOST_BLOCKS], explanation.blocks[MOST_BLOCKS:]
     headings = (
         Heading(text="block", numeric=False),
         Heading(text="category", numeric=False),
         Heading(text="size"),
-        Heading(text="line", numeric=False),
+        Heading(text="allocated at", numeric=False),
         Heading(text="module", numeric=False),
-        Heading(text="asked for in", numeric=False),
+        Heading(text="allocated in", numeric=False),
         Heading(text="requested"),
     )
     total = format_bytes(sum(block.block_bytes for block in explanation.blocks))
-    notes = [f"{len(explanation.blocks):,} blocks, {total} in all."]
+    notes = [f"{len(explanation.blocks):,} blocks, {total} in total."]
     if others:
         rest = format_bytes(sum(block.block_bytes for block in others))
-        notes.append(f"Not in the table: the {len(others):,} smallest, {rest} together.")
+        notes.append(f"Not shown: the {len(others):,} smallest blocks, {rest} in total.")
     lines = short_lines([block.line for block in shown])
     rows = tuple(_block_row(block, line) for block, line in zip(shown, lines, strict=True))
     return Table(caption="Largest blocks at the peak", headings=headings, rows=rows, notes=tuple(notes))
@@ -170,43 +178,42 @@ def blocks_table(explanation: Explanation) -> Table:
 
 def _block_row(block: Block, line: str) -> tuple[Cell, ...]:
     phase = block.phase.value if block.phase else ""
-    when = f"step {block.step} {phase}".rstrip() if block.step is not None else "before the first step"
+    when = f"step {block.step:,} {phase}".rstrip() if block.step is not None else "before the first step"
     return (
         text_cell(block.name, category=block.category),
         text_cell(part_name(block.category)),
         bytes_cell(block.block_bytes, style="strong"),
         text_cell(line, style="code"),
-        text_cell("the model itself" if block.module == "" else block.module, style="code"),
+        text_cell("the model" if block.module == "" else block.module, style="code"),
         text_cell(when),
         bytes_cell(block.requested_bytes),
     )
 
 
-def moments_table(explanation: Explanation) -> Table:
-    """Return the next highest points of other stretches of the run: what the peak falls to once the first is mended."""
+def peaks_table(explanation: Explanation) -> Table:
+    """Return the other peaks of the run: what the peak becomes when the highest one is reduced."""
     headings = (
-        Heading(text="where", numeric=False),
+        Heading(text="place", numeric=False),
         Heading(text="allocated"),
         Heading(text="step"),
         Heading(text="operator", numeric=False),
     )
-    rows = tuple(_moment_row(moment) for moment in (explanation.peak, *explanation.other_peaks))
-    return Table(caption="The peak and the next highest points", headings=headings, rows=rows, brief=False)
+    rows = tuple(_peak_row(peak) for peak in (explanation.peak, *explanation.next_moments))
+    return Table(caption="The peak and other peaks", headings=headings, rows=rows, brief=False)
 
 
-def _moment_row(moment: PeakContext) -> tuple[Cell, ...]:
-    place = [part_name(moment.phase) if moment.phase else "before the first step", moment.module or ""]
-    step = Cell(text=UNKNOWN if moment.step is None else str(moment.step), sort=moment.step)
+def _peak_row(peak: PeakContext) -> tuple[Cell, ...]:
+    place = [part_name(peak.phase) if peak.phase else "before the first step", peak.module or ""]
     return (
         text_cell(" · ".join(filter(None, place))),
-        bytes_cell(moment.allocated_bytes, style="strong"),
-        step,
-        text_cell(moment.operator, style="code"),
+        bytes_cell(peak.allocated_bytes, style="strong"),
+        count_cell(peak.step),
+        text_cell(peak.operator, style="code"),
     )
 
 
 def module_tree(explanation: Explanation) -> Tree:
-    """Return the modules, nested, and beside the model what belongs to none of its modules."""
+    """Return the modules, nested, and what belongs to none of them."""
     rows = explanation.modules
     below: dict[str, list[ModuleRow]] = {row.path: [] for row in rows}
     roots: list[ModuleRow] = []
@@ -216,14 +223,14 @@ def module_tree(explanation: Explanation) -> Tree:
     outside = segments(explanation.outside_parts)
     notes: tuple[str, ...] = ()
     if outside:
-        sums = ", ".join(f"{item.name} {format_bytes(item.bytes)}" for item in outside)
-        notes = (f"Of no module: {sums}.",)
-    caption = "By module, at the peak; each with all that is in it"
+        sums = ", ".join(f"{item.name} {format_bytes(item.size)}" for item in outside)
+        notes = (f"Outside modules: {sums}.",)
+    caption = "Modules at the peak, each including its submodules"
     return Tree(caption=caption, roots=tuple(_branch(row, below) for row in roots), notes=notes)
 
 
 def _parent(path: str, known: dict[str, list[ModuleRow]]) -> str | None:
-    """The nearest module around `path`; the model itself is around all others."""
+    """The nearest known module that contains `path`; the model contains all others."""
     while path:
         path = path.rpartition(".")[0]
         if path in known:
@@ -237,6 +244,6 @@ def _branch(row: ModuleRow, below: dict[str, list[ModuleRow]]) -> Branch:
         type=row.type,
         shapes=", ".join("×".join(map(str, shape)) or "scalar" for shape in row.output_shapes) or UNKNOWN,
         parameters=row.parameters,
-        bar=Bar(name=row.path, segments=segments(row.parts), total_bytes=sum(row.parts.values())),
+        bar=Bar(name=row.path, segments=segments(row.parts), total=sum(row.parts.values())),
         children=tuple(_branch(child, below) for child in below[row.path]),
     )

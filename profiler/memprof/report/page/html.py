@@ -1,4 +1,4 @@
-"""The page as one HTML file that needs nothing else: styles and script within, colours by the reader's scheme."""
+"""The page as one self-contained HTML file, in the reader's light or dark color scheme."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from memprof.units import format_bytes
 
 
 def to_html(inputs: ReportInputs) -> str:
-    """Return the page as HTML, complete in itself: it makes no request of the network."""
+    """Return the page as HTML. It includes its styles and script and makes no network request."""
     template = _environment().get_template("page.html")
     return template.render(page=make_page(inputs), version=__version__)
 
@@ -36,7 +36,7 @@ def _environment() -> Environment:
     environment.filters["bytes"] = format_bytes
     environment.filters["kind"] = lambda part: type(part).__name__
     environment.filters["script_data"] = _script_data
-    environment.globals["style"] = Markup(_source("page.css"))  # ours, so not escaped
+    environment.globals["style"] = Markup(_source("page.css"))  # trusted, so not escaped
     environment.globals["script"] = Markup(_source("page.js"))
     environment.globals["light"] = Markup(_variables(THEMES[ThemeName.LIGHT]))
     environment.globals["dark"] = Markup(_variables(THEMES[ThemeName.DARK]))
@@ -48,7 +48,7 @@ def _source(name: str) -> str:
 
 
 def _variables(theme: Theme) -> str:
-    """The colours of a theme under the names of the style sheet."""
+    """The colors of a theme as variables of the style sheet."""
     named = {
         "background": theme.background,
         "ink": theme.ink,
@@ -56,14 +56,14 @@ def _variables(theme: Theme) -> str:
         "grid": theme.grid,
         "band": theme.band,
         "alarm": theme.alarm,
-        **{f"part-{name}": colour for name, colour in theme.parts.items()},
-        **{f"on-{name}": text_on(colour) for name, colour in theme.parts.items()},
+        **{f"part-{name}": color for name, color in theme.parts.items()},
+        **{f"on-{name}": text_on(color) for name, color in theme.parts.items()},
     }
     return " ".join(f"--{name}: {colour};" for name, colour in named.items())
 
 
 def _script_data(chart: Chart) -> Markup:
-    """The figures of a chart as JSON that can stand within a script element: no text can close it."""
+    """The figures of a chart as JSON for a script element; no text in it can close the element."""
     value: Any = json.dumps(chart.data, separators=(",", ":"), ensure_ascii=False)
     for character in "<>&\u2028\u2029":
         value = value.replace(character, f"\\u{ord(character):04x}")

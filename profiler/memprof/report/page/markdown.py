@@ -1,4 +1,4 @@
-"""The page as Markdown for a pull request: the verdict, compact tables, the memory levels, the largest blocks."""
+"""The page as Markdown for a pull request: verdict, compact tables, memory levels, largest blocks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from memprof.report.page.collect import ReportInputs
 from memprof.report.page.document import make_page
 from memprof.report.page.elements import Bars, Cell, Code, Listing, Part, Section, Table
 from memprof.report.terminal.layout import shorten
-from memprof.units import UNKNOWN, format_bytes
+from memprof.units import UNKNOWN
 
-_MOST_ROWS = 12  # of a table; a pull request is no place for more
+_MOST_ROWS = 12  # of a table, to keep a pull request short
 _WIDEST = 80  # characters of a cell
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~@&])")
 
 
 def to_markdown(inputs: ReportInputs) -> str:
-    """Return the page in GitHub's Markdown. What users named themselves cannot break out of its place."""
+    """Return the page in GitHub's Markdown. Names that users chose are escaped."""
     page = make_page(inputs)
     lines = [
         f"## {escape(page.title)}: GPU memory",
@@ -36,7 +36,7 @@ def to_markdown(inputs: ReportInputs) -> str:
 
 
 def escape(text: str) -> str:
-    """Return `text` on one line, with every character that Markdown or HTML would read as its own escaped."""
+    """Return `text` on one line, with every special character of Markdown and HTML escaped."""
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -49,7 +49,7 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _part(part: Part) -> Iterator[str]:
-    """Charts, the tree of modules and what is not brief are for the HTML page."""
+    """Charts, the tree of modules and parts that are not brief are only in the HTML page."""
     if isinstance(part, Table | Bars) and part.brief:
         yield from ("", f"**{escape(part.caption)}**", "", *(_table(part) if isinstance(part, Table) else _bars(part)))
     elif isinstance(part, Code):
@@ -60,18 +60,18 @@ def _part(part: Part) -> Iterator[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    heads = [" ".join(filter(None, (heading.text, _behind(heading.group)))) for heading in table.headings]
+    heads = [" ".join(filter(None, (heading.text, _in_brackets(heading.group)))) for heading in table.headings]
     yield _row(escape(head) for head in heads)
     yield _row("---:" if heading.numeric else "---" for heading in table.headings)
     for row in table.rows[:_MOST_ROWS]:
         yield _row(_cell(cell) for cell in row)
-    left = len(table.rows) - _MOST_ROWS
-    notes = [f"{left} more rows are in the HTML page."] if left > 0 else []
+    more = len(table.rows) - _MOST_ROWS
+    notes = [f"{more:,} more rows are in the HTML page."] if more > 0 else []
     for note in (*notes, *table.notes):
         yield from ("", escape(note))
 
 
-def _behind(group: str) -> str:
+def _in_brackets(group: str) -> str:
     return f"({group})" if group else ""
 
 
@@ -81,10 +81,10 @@ def _cell(cell: Cell) -> str:
 
 
 def _bars(bars: Bars) -> Iterator[str]:
-    yield _row(["", "bytes", ""])
+    yield _row(["", bars.unit, ""])
     yield _row(["---", "---:", "---"])
     for bar in bars.bars:
-        yield _row([escape(bar.name), f"**{format_bytes(bar.total_bytes)}**", escape(bar.note)])
+        yield _row([escape(bar.name), f"**{bars.text(bar.total)}**", escape(bar.note)])
     for note in bars.notes:
         yield from ("", escape(note))
 
@@ -94,7 +94,7 @@ def _row(cells: Iterator[str] | list[str]) -> str:
 
 
 def _fenced(text: str) -> list[str]:
-    """A fence longer than any within, so that the text cannot end it."""
+    """Fenced code; the fence is longer than any in the text, so that the text cannot end it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return [fence, *text.splitlines(), fence]

@@ -1,4 +1,4 @@
-"""Where a value lies on an axis, in thousandths of it. Which values have a label, `plots.axis` says."""
+"""The position of a value on an axis, in thousandths of it. `plots.axes` chooses the labels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 from memprof.report.plots.axes import ByteAxis, batch_axis
 
-SPAN = 1000  # of a chart's own coordinates, both ways
-_MARGIN = 0.015  # of the axis, beyond the outermost points, so that their dots are whole
-
+SPAN = 1000  # width and height of a chart in its own coordinates
+_MARGIN = 0.015  # of the axis, beyond the outermost points, so that their dots are not cut
 _LEAST_GAP = 90  # thousandths, between two labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tick:
-    """A label on an axis and where it stands."""
+    """A label on an axis and its position."""
 
     at: float
     text: str
@@ -32,7 +31,7 @@ class Scale:
     ticks: tuple[Tick, ...] = ()
 
     def place(self, value: float) -> float:
-        """Return where `value` lies, 0 at `low` and `SPAN` at `high`."""
+        """Return the position of `value`, 0 at `low` and `SPAN` at `high`."""
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return round(SPAN * (at - low) / (high - low), 1) if high > low else SPAN / 2
 
@@ -43,13 +42,13 @@ class Scale:
 
 
 def byte_scale(axis: ByteAxis) -> Scale:
-    """Return the axis of bytes, the unit written at every label."""
+    """Return the axis of bytes, with the unit in every label."""
     labels = [(size, f"{axis.number(size)} {axis.unit}" if size else "0") for size in axis.tick_bytes]
     return Scale(low=0, high=axis.top_bytes).with_ticks(labels)
 
 
 def batch_scale(sizes: Sequence[int]) -> Scale:
-    """Return the axis of these batch sizes, in ascending order: logarithmic where they grow by factors, else from 0."""
+    """Return the axis of these batch sizes, in ascending order: logarithmic if they grow by factors, else from 0."""
     axis = batch_axis(sizes)
     margin = (sizes[-1] / sizes[0]) ** _MARGIN if axis.logarithmic else 1 + _MARGIN
     low = sizes[0] / margin if axis.logarithmic else 0
@@ -68,6 +67,6 @@ def line_scale(sizes: Sequence[int]) -> Scale:
 
 
 def position_scale(positions: Sequence[int]) -> Scale:
-    """Return the axis of a timeline. Its positions say little, so only its two ends are labelled."""
+    """Return the axis of a timeline, with labels only at its two ends."""
     ends = (positions[0], positions[-1]) if positions else (0, 1)
     return Scale(low=ends[0], high=max(ends[1], ends[0] + 1)).with_ticks([(end, f"{end:,}") for end in ends])

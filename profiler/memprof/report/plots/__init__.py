@@ -1,4 +1,4 @@
-"""Pictures of results: what is drawn (`series`), in which colours (`colours`), and the two that draw it.
+"""Plots of results: the data model (`elements`), what builds it, its colors, and the two drawing backends.
 
-`draw` is the only door to matplotlib, `terminal` the only one to plotext.
+Only `matplotlib_backend` imports matplotlib, and only `text` imports plotext.
 """

@@ -1,4 +1,4 @@
-"""The scales of a picture: bytes in one binary unit with round ticks, and batch sizes."""
+"""The axes of a plot: bytes in one binary unit with round ticks, and batch sizes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from memprof.units import KIB, unit_of
 
 _ROOM = 1.12  # above the highest value, for its label
 _MOST_TICKS = 6
-_LEAST_GAP = 0.12  # of the axis, between two batch sizes that are both written
-_LOG_FROM = 8  # a largest batch size of so many times the smallest asks for a logarithmic axis
+_LEAST_GAP = 0.12  # of the axis, between two labelled batch sizes
+_LOG_FROM = 8  # the axis can be logarithmic if the largest batch size is at least this multiple of the smallest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +25,13 @@ class ByteAxis:
     tick_bytes: tuple[int, ...]
 
     def number(self, value_bytes: int) -> str:
-        """Return a value as its tick says it, without the unit."""
+        """Return the label of a value, without the unit."""
         return f"{value_bytes / self.unit_bytes:,.6g}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchAxis:
-    """An axis of batch sizes; `ticks` are those of them that are written."""
+    """An axis of batch sizes; `ticks` are those with a label."""
 
     logarithmic: bool
     ticks: tuple[int, ...]
@@ -39,7 +39,7 @@ class BatchAxis:
 
 def byte_axis(highest_bytes: int) -> ByteAxis:
     """Return the axis for values up to `highest_bytes`, with ticks at 1, 2 or 5 times a power of ten of its unit."""
-    highest_bytes = max(highest_bytes, KIB)  # ticks below a byte would say nothing
+    highest_bytes = max(highest_bytes, KIB)  # ticks below one byte would be meaningless
     unit, unit_bytes = unit_of(highest_bytes)
     top_bytes = math.ceil(highest_bytes * _ROOM)
     step = _round_step(top_bytes / unit_bytes / _MOST_TICKS)
@@ -55,13 +55,13 @@ def _round_step(least: float) -> float:
 
 
 def _widest_gap(places: Sequence[float]) -> float:
-    """The widest gap between neighbours, as a share of the whole: small where they stand evenly apart."""
+    """The widest gap between neighbors, as a share of the whole range: small if they are evenly spaced."""
     gaps = [after - before for before, after in pairwise(places)]
     return max(gaps, default=0.0) / (sum(gaps) or 1.0)
 
 
 def batch_axis(sizes: Sequence[int]) -> BatchAxis:
-    """Return the axis for these batch sizes, in ascending order: logarithmic where they grow by factors."""
+    """Return the axis for these batch sizes, in ascending order: logarithmic if they grow by factors."""
     by_factors = _widest_gap([math.log2(size) for size in sizes]) < _widest_gap(sizes)
     logarithmic = by_factors and sizes[-1] >= _LOG_FROM * sizes[0]
     places = [math.log2(size) if logarithmic else float(size) for size in sizes]

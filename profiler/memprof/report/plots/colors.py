@@ -1,8 +1,8 @@
-"""The colour of each part of memory, the same in every picture and page.
+"""The color of each part of memory, the same in every plot and page.
 
-Searched for, not picked: of any two colours the difference is at least 7 (CIEDE2000), also for eyes without red, green
-or blue cones (Machado, Oliveira and Fernandes 2009), and those that can stand next to each other in a stack differ in
-lightness (L*) by 8 or more, so that they can be told apart in grey. `tests/plots/test_colours.py` measures both.
+The colors were found by a search: any two differ by at least 7 (CIEDE2000), also for people without red, green or
+blue cones (Machado, Oliveira and Fernandes 2009), and two that can be next to each other in a stack differ in
+lightness (L*) by 8 or more, so that a gray print shows both. `tests/report/plots/test_colors.py` measures this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from memprof.breakdown.explanation import CACHED, CONTEXT, OTHER_PROCESSES, ROUN
 
 
 class ThemeName(StrEnum):
-    """What a picture will stand on."""
+    """The background that a plot is made for."""
 
     LIGHT = "light"
     DARK = "dark"
@@ -36,18 +36,18 @@ _DARK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Theme:
-    """The colours of one theme as ``#rrggbb``; `parts` has one for each name of `STACK_ORDER`."""
+    """The colors of one theme as ``#rrggbb``; `parts` has one for each name in `STACK_ORDER`."""
 
     background: str
     ink: str  # text, lines of peaks, marks
-    muted: str  # text of second rank, axes
+    muted: str  # secondary text, axes
     grid: str
-    band: str  # behind every second phase
+    band: str  # the background of every second phase
     alarm: str  # the memory's limit, out of memory
     parts: Mapping[str, str]
 
     def part(self, name: str) -> str:
-        """Return the colour of a part; one that this version does not know has that of the unknown."""
+        """Return the color of a part; a part that this version does not know has the color of `unknown`."""
         return self.parts.get(name, self.parts[Category.UNKNOWN.value])
 
 
@@ -76,18 +76,18 @@ THEMES: Mapping[ThemeName, Theme] = MappingProxyType(
 
 
 def in_stack_order(parts: Iterable[str]) -> list[str]:
-    """Return the parts from the bottom of a stack to its top; those that this version does not know come last."""
+    """Return the parts from the bottom of a stack to its top; parts that this version does not know come last."""
     known = {part: place for place, part in enumerate(STACK_ORDER)}
     return sorted(parts, key=lambda part: (known.get(part, len(known)), part))
 
 
-def text_on(colour: str) -> str:
-    """Return black or white, whichever stands out more from `colour` (contrast ratio of WCAG 2)."""
-    return "#000000" if relative_luminance(colour) > 0.179 else "#ffffff"  # where both contrasts are the same
+def text_on(color: str) -> str:
+    """Return black or white, whichever has the higher contrast to `color` (contrast ratio of WCAG 2)."""
+    return "#000000" if relative_luminance(color) > 0.179 else "#ffffff"  # at 0.179 both contrasts are equal
 
 
-def relative_luminance(colour: str) -> float:
-    """Return the relative luminance of an ``#rrggbb`` of sRGB, 0 to 1, as WCAG 2 defines it."""
-    channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+def relative_luminance(color: str) -> float:
+    """Return the relative luminance of an sRGB color ``#rrggbb``, 0 to 1, as WCAG 2 defines it."""
+    channels = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
     red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,6 +1,6 @@
-"""Pictures drawn in a terminal's letters: the only door to plotext.
+"""Plots drawn with characters in a terminal: the only module that imports plotext.
 
-Each part of memory has a letter of its own beside its colour, so that a picture says the same without colours.
+Each part of memory has its own character as well as its color, so that a plot can be read without colors.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from typing import assert_never
 import plotext
 
 from memprof.records import Status
+from memprof.report.labels import part_name
 from memprof.report.plots.colors import STACK_ORDER, THEMES, Theme, ThemeName, in_stack_order
-from memprof.report.plots.figures import (
+from memprof.report.plots.elements import (
     Bar,
-    BatchPicture,
-    CategoriesPicture,
+    BatchPlot,
+    CategoriesPlot,
     Curve,
     Heading,
     Layer,
-    Picture,
-    TimelinePicture,
+    Limit,
+    Plot,
+    TimelinePlot,
 )
 from memprof.units import UNKNOWN, format_bytes
 
@@ -34,73 +36,83 @@ _MOST_LABELLED = 6
 _MOST_LETTERS = 24  # of a variant's name
 
 
-def draw_in_terminal(picture: Picture, theme: ThemeName, width: int) -> str:
-    """Return the picture as lines of at most `width` cells (but no fewer than 64), with the codes of its colours."""
+def draw_in_terminal(plot: Plot, theme: ThemeName, width: int) -> str:
+    """Return the plot as lines of at most `width` cells (64 if `width` is smaller), with ANSI color codes."""
     width = max(width, _LEAST_WIDTH)
-    colours = THEMES[theme]
-    if isinstance(picture, BatchPicture):
-        lines = _batch(picture, colours, width)
-    elif isinstance(picture, CategoriesPicture):
-        lines = _categories(picture, colours, width)
-    elif isinstance(picture, TimelinePicture):
-        lines = _timeline(picture, colours, width)
+    colors = THEMES[theme]
+    if isinstance(plot, BatchPlot):
+        lines = _batch(plot, colors, width)
+    elif isinstance(plot, CategoriesPlot):
+        lines = _categories(plot, colors, width)
+    elif isinstance(plot, TimelinePlot):
+        lines = _timeline(plot, colors, width)
     else:
-        assert_never(picture)
-    return "\n".join([*_heading(picture.heading, width), "", *lines, *textwrap.wrap(picture.heading.note, width)])
+        assert_never(plot)
+    return "\n".join([*_heading(plot.heading, width), "", *lines, *textwrap.wrap(plot.heading.note, width)])
 
 
 def _heading(heading: Heading, width: int) -> list[str]:
     return [*textwrap.wrap(heading.title, width), *textwrap.wrap(heading.circumstances, width)]
 
 
-def _batch(picture: BatchPicture, theme: Theme, width: int) -> list[str]:
+def _batch(plot: BatchPlot, theme: Theme, width: int) -> list[str]:
     lines: list[str] = []
-    for curve in picture.curves:
+    for curve in plot.curves:
         lines += [
-            f"{_short(curve.name)}: memory in {picture.axis.unit} against batch size",
-            *_curve(picture, curve, theme, width),
+            f"{_short(curve.name)}: memory in {plot.axis.unit} against batch size",
+            *_curve(plot, curve, theme, width),
         ]
-    parts = {layer.part for curve in picture.curves for layer in curve.layers}
-    ended = {end for curve in picture.curves for _, end in curve.ended()}
-    marks = [f"{_PEAK} peak allocated"] if any(curve.ran() for curve in picture.curves) else []
-    marks += [f"{_OOM} out of memory"] if Status.OOM in ended else []
-    marks += [f"{_FAILED} failed"] if ended - {Status.OOM} else []
-    if picture.limit:
-        total, safe = format_bytes(picture.limit.total_bytes), format_bytes(picture.limit.safe_bytes)
-        where = "far above" if picture.limit_apart else "the lines"
-        marks.append(f"limit: {total}, 0.8 of it {safe} ({where})")
+    parts = {layer.part for curve in plot.curves for layer in curve.layers}
+    ends = {end for curve in plot.curves for _, end in curve.unfinished()}
+    marks = [f"{_PEAK} peak allocated"] if any(curve.finished() for curve in plot.curves) else []
+    marks += [f"{_OOM} out of memory"] if Status.OOM in ends else []
+    marks += [f"{_FAILED} failed"] if ends - {Status.OOM} else []
+    if plot.limit:
+        marks.append(_limit_text(plot.limit, plot.limit_apart))
     return [*lines, *_legend(marks, parts, theme, width)]
 
 
-def _curve(picture: BatchPicture, curve: Curve, theme: Theme, width: int) -> list[str]:
-    places = [_place(picture, size) for size in curve.batch_sizes]
-    unit, top = picture.axis.unit_bytes, picture.axis.top_bytes / picture.axis.unit_bytes
+def _curve(plot: BatchPlot, curve: Curve, theme: Theme, width: int) -> list[str]:
+    places = [_place(plot, size) for size in curve.batch_sizes]
+    unit, top = plot.axis.unit_bytes, plot.axis.top_bytes / plot.axis.unit_bytes
     _begin(width, _PANEL_ROWS)
     _fill(places, curve.layers, unit, theme)
-    if picture.limit and not picture.limit_apart:
-        for limit_bytes in (picture.limit.safe_bytes, picture.limit.total_bytes):
+    if plot.limit and not plot.limit_apart:
+        for limit_bytes in (plot.limit.bytes_80_percent, plot.limit.total_bytes):
             plotext.hline(limit_bytes / unit, _rgb(theme.alarm))
-    ran = [(_place(picture, size), peak / unit) for size, peak in curve.ran()]
-    if ran:
-        plotext.plot(*_columns(ran), marker="braille", color=_rgb(theme.ink))
-        plotext.scatter(*_columns(ran), marker=_PEAK, color=_rgb(theme.ink))
-        for x, y in ran if len(ran) <= _MOST_LABELLED else (ran[0], ran[-1]):
-            plotext.text(f"{y:,.2f}", x, y + 1.3 * top / _PANEL_ROWS, alignment="center")
-    high = picture.limit.total_bytes / unit if picture.limit and not picture.limit_apart else top
-    for size, end in curve.ended():
+    _peaks([(_place(plot, size), peak / unit) for size, peak in curve.finished()], top, theme)
+    high = plot.limit.total_bytes / unit if plot.limit and not plot.limit_apart else top
+    for size, end in curve.unfinished():
         mark, y = (_OOM, high) if end is Status.OOM else (_FAILED, 0)
-        plotext.scatter([_place(picture, size)], [y], marker=mark, color=_rgb(theme.alarm))
-    sizes = [size for each in picture.curves for size in each.batch_sizes]
-    low, last = _place(picture, min(sizes)), _place(picture, max(sizes))
-    beside = 0.04 * (last - low) or 0.5
-    plotext.xlim(low - beside, last + beside)
-    ticks = picture.batches.ticks
-    plotext.xticks([_place(picture, tick) for tick in ticks], [str(tick) for tick in ticks])
-    return _end(picture, top)
+        plotext.scatter([_place(plot, size)], [y], marker=mark, color=_rgb(theme.alarm))
+    sizes = [size for each in plot.curves for size in each.batch_sizes]
+    low, last = _place(plot, min(sizes)), _place(plot, max(sizes))
+    margin = 0.04 * (last - low) or 0.5
+    plotext.xlim(low - margin, last + margin)
+    ticks = plot.batches.ticks
+    plotext.xticks([_place(plot, tick) for tick in ticks], [f"{tick:,}" for tick in ticks])
+    return _end(plot, top)
 
 
-def _place(picture: BatchPicture, size: int) -> float:
-    return math.log2(size) if picture.batches.logarithmic else float(size)
+def _limit_text(limit: Limit, apart: bool) -> str:
+    total, most = format_bytes(limit.total_bytes), format_bytes(limit.bytes_80_percent)
+    return f"GPU memory: {total}, 80 %: {most} ({'far above, not drawn' if apart else 'horizontal lines'})"
+
+
+def _peaks(points: Sequence[tuple[float, float]], top: float, theme: Theme) -> None:
+    """The line of the peaks; a figure above each point, or only above the first and the last of many."""
+    if not points:
+        return
+    plotext.plot(*_columns(points), marker="braille", color=_rgb(theme.ink))
+    plotext.scatter(*_columns(points), marker=_PEAK, color=_rgb(theme.ink))
+    for x, y in points if len(points) <= _MOST_LABELLED else (points[0], points[-1]):
+        # The first label starts at its point, because one that is centered could cross the axis.
+        alignment = "left" if x == points[0][0] else "center"
+        plotext.text(f"{y:,.2f}", x, y + 1.3 * top / _PANEL_ROWS, alignment=alignment)
+
+
+def _place(plot: BatchPlot, size: int) -> float:
+    return math.log2(size) if plot.batches.logarithmic else float(size)
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
@@ -108,7 +120,7 @@ def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[f
 
 
 def _fill(places: Sequence[float], layers: Sequence[Layer], unit: int, theme: Theme) -> None:
-    """Fill the stack from its top down, so that each layer covers what lies beneath the one above it."""
+    """Fill the stack from the top down, so that each layer covers the lower part of the one above it."""
     known = [place for place in range(len(places)) if all(layer.values_bytes[place] is not None for layer in layers)]
     for count in range(len(layers), 0, -1):
         layer = layers[count - 1]
@@ -118,55 +130,55 @@ def _fill(places: Sequence[float], layers: Sequence[Layer], unit: int, theme: Th
             plotext.plot(xs, heights, marker=_letter(layer.part), color=_rgb(theme.part(layer.part)), fillx=True)
 
 
-def _timeline(picture: TimelinePicture, theme: Theme, width: int) -> list[str]:
-    unit, top = picture.axis.unit_bytes, picture.axis.top_bytes / picture.axis.unit_bytes
-    picked = _highest_of_each(picture, width)
+def _timeline(plot: TimelinePlot, theme: Theme, width: int) -> list[str]:
+    unit, top = plot.axis.unit_bytes, plot.axis.top_bytes / plot.axis.unit_bytes
+    picked = _highest_of_each(plot, width)
     layers = [
         Layer(part=layer.part, values_bytes=tuple(layer.values_bytes[place] for place in picked))
-        for layer in picture.layers
+        for layer in plot.layers
     ]
     _begin(width, _TIMELINE_ROWS)
-    _fill([float(picture.positions[place]) for place in picked], layers, unit, theme)
-    plotext.hline(picture.reserved_bytes / unit, _rgb(theme.muted))
-    plotext.scatter([picture.peak_position], [picture.peak_bytes / unit], marker=_PEAK, color=_rgb(theme.alarm))
-    first, last = picture.positions[0], max(picture.positions[-1], picture.positions[0] + 1)
+    _fill([float(plot.positions[place]) for place in picked], layers, unit, theme)
+    plotext.hline(plot.reserved_bytes / unit, _rgb(theme.muted))
+    plotext.scatter([plot.peak_position], [plot.peak_bytes / unit], marker=_PEAK, color=_rgb(theme.alarm))
+    first, last = plot.positions[0], max(plot.positions[-1], plot.positions[0] + 1)
     plotext.xlim(first, last)
-    spans = [span for span in picture.spans if span.name and span.end - span.start > 0.02 * (last - first)]
+    spans = [span for span in plot.spans if span.name and span.end - span.start > 0.02 * (last - first)]
     middles = [(span.start + span.end) / 2 for span in spans]
     plotext.xticks(middles, [span.name for span in spans])
-    drawn = _end(picture, top)
-    peak = f"{_PEAK} peak {format_bytes(picture.peak_bytes)}"
+    drawn = _end(plot, top)
+    peak = f"{_PEAK} peak {format_bytes(plot.peak_bytes)}"
     marks = [
-        f"{peak}, {picture.peak_place}" if picture.peak_place else peak,
-        f"─ reserved peak {format_bytes(picture.reserved_bytes)}",
+        f"{peak}, {plot.peak_place}" if plot.peak_place else peak,
+        f"─ reserved peak {format_bytes(plot.reserved_bytes)}",
     ]
-    legend = _legend(marks, {layer.part for layer in picture.layers}, theme, width)
-    return [f"allocated, in {picture.axis.unit}", *drawn, *legend]
+    legend = _legend(marks, {layer.part for layer in plot.layers}, theme, width)
+    return [f"allocated, in {plot.axis.unit}", *drawn, *legend]
 
 
-def _highest_of_each(picture: TimelinePicture, width: int) -> list[int]:
-    """The place of the highest point within each of so many stretches as there are cells."""
+def _highest_of_each(plot: TimelinePlot, width: int) -> list[int]:
+    """The index of the highest point within each cell of the width."""
     totals = [
-        sum(value or 0 for value in values) for values in zip(*(y.values_bytes for y in picture.layers), strict=True)
+        sum(value or 0 for value in values) for values in zip(*(y.values_bytes for y in plot.layers), strict=True)
     ]
-    first, last = picture.positions[0], picture.positions[-1]
-    stretch: dict[int, int] = {}
-    for place, position in enumerate(picture.positions):
+    first, last = plot.positions[0], plot.positions[-1]
+    highest: dict[int, int] = {}
+    for place, position in enumerate(plot.positions):
         cell = (position - first) * (width - 10) // max(last - first, 1)
-        if cell not in stretch or totals[place] > totals[stretch[cell]]:
-            stretch[cell] = place
-    return list(stretch.values())
+        if cell not in highest or totals[place] > totals[highest[cell]]:
+            highest[cell] = place
+    return list(highest.values())
 
 
-def _categories(picture: CategoriesPicture, theme: Theme, width: int) -> list[str]:
-    unit, top = picture.axis.unit_bytes, picture.axis.top_bytes / picture.axis.unit_bytes
+def _categories(plot: CategoriesPlot, theme: Theme, width: int) -> list[str]:
+    unit, top = plot.axis.unit_bytes, plot.axis.top_bytes / plot.axis.unit_bytes
     rows: list[Bar | str] = []
-    for bar in picture.bars:
+    for bar in plot.bars:
         if bar.group and bar.group not in rows:
             rows.append(bar.group)
         rows.append(bar)
     names = [f"  {_short(row.name)}" if isinstance(row, Bar) else "" for row in rows]
-    widest, room = max(len(name) for name in names) + 1, max(len(_figures(bar)) for bar in picture.bars) + 1
+    widest, room = max(len(name) for name in names) + 1, max(len(_figures(bar)) for bar in plot.bars) + 1
     right = top * (width - widest) / (width - widest - room)
     _begin(width, len(rows) + 2)
     for number, row in enumerate(rows):
@@ -176,16 +188,16 @@ def _categories(picture: CategoriesPicture, theme: Theme, width: int) -> list[st
     plotext.xlim(0, right)
     plotext.ylim(-len(rows) + 0.5, 0.5)
     plotext.yticks([-number for number in range(len(rows))], [name.ljust(widest) for name in names])
-    ticks = picture.axis.tick_bytes
-    plotext.xticks([tick / unit for tick in ticks], [picture.axis.number(tick) for tick in ticks])
+    ticks = plot.axis.tick_bytes
+    plotext.xticks([tick / unit for tick in ticks], [plot.axis.number(tick) for tick in ticks])
     plotext.frame(False)
     drawn = _lines()
     for number, row in enumerate(rows):
-        if isinstance(row, str):  # a group's name has the whole line
+        if isinstance(row, str):  # the name of a group takes the whole line
             drawn[number] = textwrap.shorten(row, width, placeholder=" …")
-    marks = [f"◆ {picture.peak_name}"] if picture.peak_name else []
-    parts = {part for bar in picture.bars for part, size in (bar.parts or {}).items() if size}
-    return [f"in {picture.axis.unit}", *drawn, *_legend(marks, parts, theme, width)]
+    marks = [f"◆ {plot.peak_name}"] if plot.peak_name else []
+    parts = {part for bar in plot.bars for part, size in (bar.parts or {}).items() if size}
+    return [f"in {plot.axis.unit}", *drawn, *_legend(marks, parts, theme, width)]
 
 
 def _short(name: str) -> str:
@@ -220,10 +232,10 @@ def _begin(width: int, rows: int) -> None:
     plotext.plot_size(width, rows)
 
 
-def _end(picture: BatchPicture | TimelinePicture, top: float) -> list[str]:
+def _end(plot: BatchPlot | TimelinePlot, top: float) -> list[str]:
     plotext.ylim(0, top)
-    ticks = picture.axis.tick_bytes
-    plotext.yticks([tick / picture.axis.unit_bytes for tick in ticks], [picture.axis.number(tick) for tick in ticks])
+    ticks = plot.axis.tick_bytes
+    plotext.yticks([tick / plot.axis.unit_bytes for tick in ticks], [plot.axis.number(tick) for tick in ticks])
     return _lines()
 
 
@@ -234,12 +246,12 @@ def _lines() -> list[str]:
 
 
 def _legend(marks: Sequence[str], parts: Iterable[str], theme: Theme, width: int) -> list[str]:
-    """The marks and the parts' letters in lines; a name is never cut in two."""
+    """The marks and the characters of the parts, in lines; a name is never split."""
     entries = [(mark, mark) for mark in marks]
     for part in in_stack_order(parts):
-        name = part.replace("_", " ")
-        coloured = str(plotext.colorize(_letter(part), _rgb(theme.part(part))))
-        entries.append((f"{_letter(part)} {name}", f"{coloured} {name}"))
+        name = part_name(part)
+        colored = str(plotext.colorize(_letter(part), _rgb(theme.part(part))))
+        entries.append((f"{_letter(part)} {name}", f"{colored} {name}"))
     lines: list[str] = []
     used = width
     for plain, shown in entries:
@@ -256,5 +268,5 @@ def _letter(part: str) -> str:
     return _LETTERS.get(part, _LETTERS["unknown"])
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+def _rgb(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)

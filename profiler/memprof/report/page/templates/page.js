@@ -1,11 +1,11 @@
 "use strict";
-// Sorting, folding, reading values and zooming. Without it the page still has every figure and every chart.
+// Sorting, folding, reading values and zooming. Without this script the page still has every figure and chart.
 (() => {
-  const SPAN = 1000; // of a chart's coordinates, as in profiler/page/axes.py
+  const SPAN = 1000; // of a chart's coordinates, as in memprof/report/page/scales.py
   const LEAST_GAP = 0.09; // of the axis, between two labels
   const tip = document.getElementById("tip");
 
-  // As profiler/units.py writes bytes.
+  // The same format as in memprof/units.py.
   function formatBytes(size) {
     if (size < 1024) return `${size} B`;
     const units = ["KiB", "MiB", "GiB", "TiB"];
@@ -33,7 +33,7 @@
 
   function hideTip() { tip.hidden = true; }
 
-  // Tables: a button in each heading; what is unknown stays last, and ties keep their order.
+  // Tables: a button in each heading. Unknown values stay last, ties keep their order, a row keeps the text below it.
   function compareCells(first, second, direction) {
     const [a, b] = [first.dataset.sort, second.dataset.sort];
     if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
@@ -48,10 +48,11 @@
     const other = first === "ascending" ? "descending" : "ascending";
     const order = head.getAttribute("aria-sort") === first ? other : first;
     heads.forEach((each) => each.setAttribute("aria-sort", each === head ? order : "none"));
-    const rows = [...table.tBodies[0].rows];
+    const rows = [...table.tBodies[0].rows].filter((row) => !row.classList.contains("below"));
+    const below = new Map(rows.map((row) => [row, row.classList.contains("noted") ? [row.nextElementSibling] : []]));
     const direction = order === "ascending" ? 1 : -1;
     rows.sort((one, two) => compareCells(one.cells[place], two.cells[place], direction));
-    table.tBodies[0].append(...rows);
+    table.tBodies[0].append(...rows.flatMap((row) => [row, ...below.get(row)]));
   }
 
   document.querySelectorAll("table.sortable").forEach((table) => {
@@ -63,14 +64,14 @@
     });
   });
 
-  // Bars: what a piece is.
+  // Bars: the name and the size of a segment.
   document.addEventListener("pointerover", (event) => {
-    const piece = event.target.closest?.("[data-tip]");
-    if (piece) showTip([element("span", piece.dataset.tip)], event.clientX, event.clientY);
+    const segment = event.target.closest?.("[data-tip]");
+    if (segment) showTip([element("span", segment.dataset.tip)], event.clientX, event.clientY);
     else if (!event.target.closest?.(".box")) hideTip();
   });
 
-  // The tree of modules, which goes to paper as far as it is open, and what else is folded, which goes there unfolded.
+  // The tree of modules is printed as far as it is open; everything else that is folded is printed unfolded.
   document.querySelectorAll(".modules").forEach((modules) => {
     modules.querySelector(".controls").hidden = false;
     const openAll = (open) => modules.querySelectorAll("details").forEach((fold) => { fold.open = open; });
@@ -84,21 +85,21 @@
   });
   addEventListener("afterprint", () => folded.forEach((fold) => { fold.open = false; }));
 
-  // Charts. `view` is the part of the x axis that is shown, in thousandths.
+  // Charts. `view` is the visible part of the x axis, in thousandths.
   function setUpChart(chart) {
     const data = JSON.parse(chart.querySelector("script").textContent);
     const part = (name) => chart.querySelector(name);
-    const [plot, box, cross, choice, all] = [".plot", ".box", ".cross", ".choice", ".all"].map(part);
+    const [plot, box, crosshair, selection, all] = [".plot", ".box", ".crosshair", ".selection", ".all"].map(part);
     const scaled = data.x.log ? Math.log : (value) => value;
     const [low, high] = [scaled(data.x.low), scaled(data.x.high)];
     const places = data.xs.map((x) => (SPAN * (scaled(x) - low)) / (high - low || 1));
     let view = [0, SPAN];
-    let current = null; // the place in data.xs that is read
+    let current = null; // the index in data.xs of the values in the tooltip
 
     const toView = (at) => (at - view[0]) / (view[1] - view[0]);
     const fromPointer = (event) => {
-      const edges = box.getBoundingClientRect();
-      return Math.min(1, Math.max(0, (event.clientX - edges.left) / edges.width));
+      const bounds = box.getBoundingClientRect();
+      return Math.min(1, Math.max(0, (event.clientX - bounds.left) / bounds.width));
     };
 
     function nearest(at) {
@@ -114,7 +115,7 @@
         const row = element("div");
         const name = element("span");
         const swatch = element("i", "", { className: "swatch" });
-        swatch.style.background = `var(--${line.colour})`;
+        swatch.style.background = `var(--${line.color})`;
         name.append(swatch, line.name);
         row.append(name, element("span", formatBytes(line.y)));
         return row;
@@ -127,14 +128,14 @@
 
     function read(index, y) {
       current = index;
-      const edges = box.getBoundingClientRect();
+      const bounds = box.getBoundingClientRect();
       const x = toView(places[index]);
-      cross.hidden = x < 0 || x > 1;
-      cross.style.left = `${100 * x}%`;
-      showTip(rowsOf(index), edges.left + x * edges.width, y ?? edges.top + 20);
+      crosshair.hidden = x < 0 || x > 1;
+      crosshair.style.left = `${100 * x}%`;
+      showTip(rowsOf(index), bounds.left + x * bounds.width, y ?? bounds.top + 20);
     }
 
-    function leave() { cross.hidden = true; current = null; hideTip(); }
+    function leave() { crosshair.hidden = true; current = null; hideTip(); }
 
     function drawTicks() {
       const holder = part(".x-ticks");
@@ -148,6 +149,7 @@
       holder.replaceChildren(...kept.reverse().map(({ x, at }) => {
         const label = element("span", x.toLocaleString("en-US"));
         label.style.left = `${100 * at}%`;
+        label.classList.toggle("start", at < 0.06);
         label.classList.toggle("end", at > 0.94);
         return label;
       }));
@@ -184,9 +186,9 @@
       show(middle - half, middle + half);
     }
 
-    let dragged = null; // where a drag began, as a share of the box
+    let dragged = null; // the start of a drag, as a share of the box
     box.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "touch") return; // a finger scrolls the page; it reads values by tapping
+      if (event.pointerType === "touch") return; // a finger scrolls the page, and reads values with a tap
       dragged = fromPointer(event);
       box.setPointerCapture(event.pointerId);
     });
@@ -194,15 +196,15 @@
       const at = fromPointer(event);
       read(nearest(view[0] + at * (view[1] - view[0])), event.clientY);
       if (dragged === null) return;
-      choice.hidden = Math.abs(at - dragged) < 0.01;
-      choice.style.left = `${100 * Math.min(at, dragged)}%`;
-      choice.style.width = `${100 * Math.abs(at - dragged)}%`;
+      selection.hidden = Math.abs(at - dragged) < 0.01;
+      selection.style.left = `${100 * Math.min(at, dragged)}%`;
+      selection.style.width = `${100 * Math.abs(at - dragged)}%`;
     });
     box.addEventListener("pointerup", (event) => {
       const at = fromPointer(event);
       const began = dragged;
       dragged = null;
-      choice.hidden = true;
+      selection.hidden = true;
       if (began === null || Math.abs(at - began) < 0.01) {
         read(nearest(view[0] + at * (view[1] - view[0])), event.clientY);
         return;
@@ -210,8 +212,8 @@
       const width = view[1] - view[0];
       show(view[0] + Math.min(at, began) * width, view[0] + Math.max(at, began) * width);
     });
-    box.addEventListener("pointercancel", () => { dragged = null; choice.hidden = true; });
-    // A finger leaves as soon as it has tapped; what it asked for stays until it taps elsewhere.
+    box.addEventListener("pointercancel", () => { dragged = null; selection.hidden = true; });
+    // A finger leaves right after the tap; the values stay until the next tap elsewhere.
     box.addEventListener("pointerleave", (event) => { if (dragged === null && event.pointerType !== "touch") leave(); });
     document.addEventListener("pointerdown", (event) => { if (current !== null && !box.contains(event.target)) leave(); });
     box.addEventListener("dblclick", showAll);

@@ -1,11 +1,11 @@
-"""Pictures drawn as PNG and SVG: the only door to matplotlib.
+"""Plots drawn as PNG and SVG: the only package that imports matplotlib.
 
-No display, backend or setting of the user takes part, and the same picture is always the same bytes.
+No display, backend or setting of the user has an effect; the same plot always gives the same bytes.
 """
 
 import os
 
-# matplotlib refuses to be imported under a backend that it does not know, and none is needed: files are written.
+# Importing matplotlib fails if MPLBACKEND names an unknown backend, and none is needed to write files.
 _backend = os.environ.pop("MPLBACKEND", None)
 try:
     import matplotlib  # noqa: F401

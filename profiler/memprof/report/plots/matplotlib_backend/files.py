@@ -1,4 +1,4 @@
-"""A picture as the bytes of a file, drawn under settings of our own."""
+"""A plot as the bytes of a file, drawn with fixed settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from memprof.report.plots.colors import THEMES, Theme, ThemeName
-from memprof.report.plots.figures import BatchPicture, CategoriesPicture, Format, Picture, TimelinePicture
+from memprof.report.plots.elements import BatchPlot, CategoriesPlot, Format, Plot, TimelinePlot
 from memprof.report.plots.matplotlib_backend.batch import draw_batch
 from memprof.report.plots.matplotlib_backend.categories import draw_categories
 from memprof.report.plots.matplotlib_backend.timeline import draw_timeline
@@ -20,38 +20,38 @@ if TYPE_CHECKING:
 
 
 _DOTS_PER_INCH = 160
-# Else a file carries the time and the versions.
+# Without this, a file contains the time and the versions.
 _METADATA = {Format.PNG: {"Software": None}, Format.SVG: {"Date": None, "Creator": None}}
 
 
-def draw(picture: Picture, theme: ThemeName, format_: Format) -> bytes:
-    """Return the picture as a file of its own: of the same picture always the same bytes."""
+def draw(plot: Plot, theme: ThemeName, format_: Format) -> bytes:
+    """Return the plot as the bytes of a file; the same plot always gives the same bytes."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to write to stderr.
+        # Characters that the font lacks are drawn as boxes; a warning on stderr would not help.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
+        matplotlib.rcdefaults()  # ignore the user's matplotlibrc
         matplotlib.rcParams.update(_settings(THEMES[theme]))
-        figure = _figure(picture, THEMES[theme])
+        figure = _figure(plot, THEMES[theme])
         file = io.BytesIO()
         figure.savefig(file, format=format_.value, dpi=_DOTS_PER_INCH, metadata=_METADATA[format_])
     return file.getvalue()
 
 
-def _figure(picture: Picture, theme: Theme) -> Figure:
-    if isinstance(picture, BatchPicture):
-        return draw_batch(picture, theme)
-    if isinstance(picture, CategoriesPicture):
-        return draw_categories(picture, theme)
-    if isinstance(picture, TimelinePicture):
-        return draw_timeline(picture, theme)
-    assert_never(picture)
+def _figure(plot: Plot, theme: Theme) -> Figure:
+    if isinstance(plot, BatchPlot):
+        return draw_batch(plot, theme)
+    if isinstance(plot, CategoriesPlot):
+        return draw_categories(plot, theme)
+    if isinstance(plot, TimelinePlot):
+        return draw_timeline(plot, theme)
+    assert_never(plot)
 
 
 def _settings(theme: Theme) -> dict[RcKeyType, Any]:
     return {
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so that a picture is the same everywhere
+        "font.family": "DejaVu Sans",  # is part of matplotlib, so that a plot looks the same everywhere
         "font.size": 8.5,
-        "svg.hashsalt": "memprof",  # else the names within an SVG are drawn by lot
+        "svg.hashsalt": "memprof",  # without it, the ids in an SVG are random
         "figure.facecolor": theme.background,
         "savefig.facecolor": theme.background,
         "axes.facecolor": theme.background,

@@ -1,4 +1,4 @@
-"""What every figure has around its axes: heading, legend and note, placed in inches from the edges."""
+"""The parts of a figure around its axes: heading, legend and note, placed in inches from the edges."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 
+from memprof.report.labels import part_name
 from memprof.report.plots.axes import ByteAxis
 from memprof.report.plots.colors import Theme, in_stack_order
-from memprof.report.plots.figures import Heading
+from memprof.report.plots.elements import Heading
 
 MARGIN = 0.3  # left and right of text
 SMALL = 7.5  # points
 TEXT = 8.5
 _TITLE = 12.5
 _ROW, _TITLE_ROW = 0.17, 0.26  # inches: of text and of the title
-_KEY = 0.55  # a legend's handle and the gaps beside it
+_KEY = 0.55  # the handle of a legend entry and the gaps next to it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A figure of a size, with the room that is left for axes between `bottom` and `top`; all in inches."""
+    """A figure and its size; axes have the room between `bottom` and `top`. All in inches."""
 
     figure: Figure
     width: float
@@ -36,7 +37,7 @@ class Frame:
     top: float
 
     def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        """Return axes at a place in inches, without the frame's lines above, left and right."""
+        """Return axes at a position in inches, without lines above, left and right."""
         place = (left / self.width, bottom / self.height, width / self.width, height / self.height)
         axes = self.figure.add_axes(place)
         axes.spines[["top", "left", "right"]].set_visible(False)
@@ -45,7 +46,7 @@ class Frame:
         return axes
 
     def text(self, left: float, bottom: float, text: str, **style: object) -> None:
-        """Write at a place in inches."""
+        """Write text at a position in inches."""
         self.figure.text(left / self.width, bottom / self.height, text, **style)  # type: ignore[arg-type]
 
 
@@ -71,24 +72,24 @@ def frame(heading: Heading, theme: Theme, width: float, room: float, legend: Map
 
 
 def text_width(text: str, size: float = TEXT) -> float:
-    """Return how many inches a line of text takes; bold takes about a tenth more."""
+    """Return the width of a line of text in inches; bold text is about a tenth wider."""
     return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
 
 
 def _wrap(text: str, width: float, size: float) -> list[str]:
-    """Return the text in lines that fit between the margins, as far as its mean letter tells."""
+    """Return the text in lines that fit between the margins, estimated from its mean character width."""
     letters = (width - 2 * MARGIN) * len(text) / max(text_width(text, size) * 1.12, 0.01)
     return textwrap.wrap(text, max(10, int(letters)))
 
 
 def _legend_columns(legend: Mapping[str, Artist], width: float) -> int:
-    """As many columns as fit where all are as wide as the widest entry."""
+    """The number of columns that fit if all are as wide as the widest entry."""
     widest = max((text_width(name) for name in legend), default=0.0) + _KEY
     return max(1, min(len(legend), int((width - 2 * MARGIN) / widest)))
 
 
 def _legend(made: Frame, legend: Mapping[str, Artist], columns: int, bottom: float) -> None:
-    # A legend fills its columns one after the other; to read along rows, the entries are dealt out anew.
+    # matplotlib fills column by column; this order makes the entries read row by row.
     names = [name for column in range(columns) for name in list(legend)[column::columns]]
     made.figure.legend(
         [legend[name] for name in names],
@@ -107,9 +108,9 @@ def _legend(made: Frame, legend: Mapping[str, Artist], columns: int, bottom: flo
 
 
 def part_handles(parts: Iterable[str], theme: Theme) -> dict[str, Artist]:
-    """Return the legend's entries of parts of memory, in the order in which they are stacked."""
+    """Return the legend entries for parts of memory, in the order of the stack."""
     return {
-        part.replace("_", " "): Patch(facecolor=theme.part(part), edgecolor=theme.muted, linewidth=0.4)
+        part_name(part): Patch(facecolor=theme.part(part), edgecolor=theme.muted, linewidth=0.4)
         for part in in_stack_order(parts)
     }
 

@@ -1,6 +1,6 @@
-"""The nouns of pictures: all that is drawn, as bytes and names, before anything is drawn.
+"""The data model of plots: all that is drawn, as bytes and names, before anything is drawn.
 
-A page or a terminal draws from the same ones. Unknown is ``None`` and leaves a gap.
+Files, the terminal and the report page draw from the same model. Unknown is ``None`` and leaves a gap.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from memprof.records import Source, Status
 from memprof.report.plots.axes import BatchAxis, ByteAxis
 
 
-class PictureKind(StrEnum):
-    """What a picture shows of memory; the values are the names on the command line."""
+class PlotKind(StrEnum):
+    """What a plot shows of memory; the values are the names on the command line."""
 
     BATCH = "batch"  # peaks against batch sizes
     CATEGORIES = "categories"  # a bar of its parts for each variant
@@ -22,7 +22,7 @@ class PictureKind(StrEnum):
 
 
 class Format(StrEnum):
-    """The files that a picture can be drawn to; the values are their suffixes."""
+    """The file formats; the values are their suffixes."""
 
     PNG = "png"
     SVG = "svg"
@@ -30,7 +30,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What stands above and below a picture. `note` says where its figures come from."""
+    """The text above and below a plot. `note` says where its figures come from."""
 
     title: str
     circumstances: str
@@ -40,7 +40,7 @@ class Heading:
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One part of memory at each point of an axis; layers are stacked in the order in which they stand."""
+    """One part of memory at each point of an axis; layers are stacked in their order."""
 
     part: str
     values_bytes: tuple[int | None, ...]
@@ -48,14 +48,14 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """The memory of the GPU, and the eight tenths of it that are called safe."""
+    """The memory of the GPU, and 80 % of it."""
 
     gpu: str
     total_bytes: int
 
     @property
-    def safe_bytes(self) -> int:
-        """0.8 of the memory, rounded down."""
+    def bytes_80_percent(self) -> int:
+        """80 % of the memory, rounded down."""
         return self.total_bytes * 8 // 10
 
 
@@ -63,7 +63,7 @@ class Limit:
 class Curve:
     """One variant over its batch sizes. `layers` are analytic and sum to `totals_bytes`; the peaks are of runs.
 
-    A peak is ``None`` where the run did not get to its end; `ends` says how it ended.
+    A peak is ``None`` if the run did not finish; `ends` says how it ended.
     """
 
     name: str
@@ -74,17 +74,17 @@ class Curve:
     layers: tuple[Layer, ...]
     ends: tuple[Status, ...]
 
-    def ran(self) -> list[tuple[int, int]]:
-        """Return batch size and peak of each run that got to its end."""
+    def finished(self) -> list[tuple[int, int]]:
+        """Return batch size and peak of each run that finished."""
         return [(size, peak) for size, peak in zip(self.batch_sizes, self.peaks_bytes, strict=True) if peak is not None]
 
-    def ended(self) -> list[tuple[int, Status]]:
-        """Return batch size and end of each run that did not."""
+    def unfinished(self) -> list[tuple[int, Status]]:
+        """Return batch size and status of each run that did not."""
         return [(size, end) for size, end in zip(self.batch_sizes, self.ends, strict=True) if end is not Status.OK]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchPicture:
+class BatchPlot:
     """Peak memory against batch size. A limit far above the data has a scale of its own: `limit_apart`."""
 
     heading: Heading
@@ -97,31 +97,31 @@ class BatchPicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """The parts of one variant. They sum to `total_bytes`; ``None`` where one of them is unknown."""
+    """The parts of one variant. They sum to `total_bytes`; ``None`` if one of them is unknown."""
 
     group: str
     name: str
     parts: Mapping[str, int] | None
     total_bytes: int | None
-    peak_bytes: int | None  # None: the bar is itself what was read, or nothing was
+    peak_bytes: int | None  # None: the bar itself shows the reading, or there is no complete one
     end: Status
 
 
 @dataclass(frozen=True, kw_only=True)
-class CategoriesPicture:
-    """Stacked bars, one for each variant. `limit` is there where it is near enough to be drawn."""
+class CategoriesPlot:
+    """Stacked bars, one for each variant. `limit` is ``None`` if it is too far above the bars to be drawn."""
 
     heading: Heading
     bars: tuple[Bar, ...]
     axis: ByteAxis
     limit: Limit | None
-    total_name: str  # the heading of the bars' sums: "analytic"
-    peak_name: str  # that of the peaks, "" where there are none
+    total_name: str  # the heading of the bars' sums: "estimate"
+    peak_name: str  # the heading of the peaks; "" if there are none
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """A stretch of a timeline with its name, the end left out."""
+    """A named range of a timeline, from `start` up to but without `end`."""
 
     name: str
     start: int
@@ -129,7 +129,7 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimelinePicture:
+class TimelinePlot:
     """Allocated memory through the step of the peak; at each position the layers sum to what is allocated."""
 
     heading: Heading
@@ -138,9 +138,9 @@ class TimelinePicture:
     spans: tuple[Span, ...]
     peak_position: int
     peak_bytes: int
-    peak_place: str  # where it was reached, "backward of layer4.2: convolution_backward"
+    peak_place: str  # where it was reached: "backward of layer4.2, convolution_backward"
     reserved_bytes: int
     axis: ByteAxis
 
 
-Picture = BatchPicture | CategoriesPicture | TimelinePicture
+Plot = BatchPlot | CategoriesPlot | TimelinePlot
