@@ -37,6 +37,7 @@ from memprof.records import (
     StopReason,
     Trial,
 )
+from memprof.results import Manifest, Result
 from memprof.units import GIB, MIB, round_up
 
 

@@ -188,7 +188,7 @@ def test_plot_of_a_damaged_explanation_is_refused(
     if damage is None:
         (explanation / "result.json").unlink()
     else:
-        (explanation / "answer.json").write_text(damage)
+        (explanation / "result.json").write_text(damage)
     line = refused(call, str(explanation))
     assert says in line
     assert str(explanation) in line

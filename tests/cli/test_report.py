@@ -66,7 +66,7 @@ def test_report_names_skipped_results_on_stderr(call: Memprof, saved: Path) -> N
     broken = folder.with_name("20991231-000000")
     broken.mkdir()
     (broken / "manifest.json").write_text((folder / "manifest.json").read_text())
-    (broken / "answer.json").write_text('{"schema_version": 1, "ans')
+    (broken / "result.json").write_text('{"schema_version": 1, "ans')
     ended = call("report", "sample", cwd=saved)
     assert ended.returncode == 0
     assert len(ended.stderr.strip().splitlines()) == 1
@@ -103,9 +103,9 @@ def test_report_of_a_damaged_result_is_refused(
 
 
 def test_report_without_answer_json_is_refused(call: Memprof, saved: Path) -> None:
-    (answer,) = saved.rglob("answer.json")
+    (answer,) = saved.rglob("result.json")
     answer.unlink()
-    assert "has no answer.json" in refused(call, "sample", cwd=saved)
+    assert "has no result.json" in refused(call, "sample", cwd=saved)
 
 
 def test_report_to_an_unwritable_place_names_it(call: Memprof, saved: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from memprof.breakdown.explanation import Explained
 from memprof.records import MaxBatch, RunRecord, Status
 from memprof.report.page.elements import Table
-from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_answer
+from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_document
 from tests.samples import OUT_OF_MEMORY, sample_explained, sample_max_batch
 
 Save = Callable[..., Path]
@@ -66,8 +66,8 @@ def saved(
     """The root of results with one result of each kind about one config."""
     root = tmp_path / "results"
     save_sweep(root, manifest(Kind.SWEEP, started="2026-11-25T10:00:00Z"), records)
-    save_answer(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
-    save_answer(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
+    save_document(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
+    save_document(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
     compared = manifest(Kind.COMPARE, started="2026-11-25T13:00:00Z", variants=VARIANTS)
     save_sweep(root, compared, compared_rows(records))
     return root

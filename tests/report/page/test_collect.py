@@ -54,7 +54,7 @@ def test_mismatched_results_are_skipped_with_reason(
     assert all("t4" in item.reason for item in inputs.skipped)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "answer": []}', '{"schema_version": 1}'])
+@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "result": []}', '{"schema_version": 1}'])
 def test_damaged_answer_is_skipped_or_alone_refused(saved: Path, content: str) -> None:
     (answer,) = (
         path for path in saved.rglob("result.json") if "max-batch" in (path.parent / "manifest.json").read_text()
@@ -111,7 +111,7 @@ def test_empty_sweep_is_skipped_or_alone_refused(saved: Path, manifest: MakeMani
 
 
 def test_damaged_manifest_is_skipped(saved: Path, manifest: MakeManifest, explained: Explained) -> None:
-    newest = save_answer(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
+    newest = save_document(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
     (newest / "manifest.json").write_text('{"name": ')
     assert [item.path for item in collect("sample", saved).skipped] == [newest]
 

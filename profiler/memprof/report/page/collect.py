@@ -135,7 +135,7 @@ def _read(path: Path, manifest: Manifest) -> Saved[object]:
 
 def _mismatch(saved: Saved[object], other: Saved[object]) -> str:
     """Return how `saved` differs from `other` where they must be the same; empty if they match."""
-    found = find_unlikeness(saved.manifest.environment, other.manifest.environment)
+    found = find_mismatches(saved.manifest.environment, other.manifest.environment)
     if set(saved.gpus) & set(other.gpus):  # an answer for several GPUs matches a run on any of them
         found = tuple(item for item in found if item.name not in ("GPU", "GPU memory"))
     changed = changed_keys(saved.manifest.config, other.manifest.config)

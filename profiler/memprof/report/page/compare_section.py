@@ -34,8 +34,8 @@ from memprof.report.page.elements import (
 )
 from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.page.sweep_section import category_segments
-from memprof.results import VariantPlan
-from memprof.results.diff import Change, Pair, name_of
+from memprof.results import VariantPlan, name_of
+from memprof.results.diff import Change, Pair
 from memprof.units import format_percent
 
 

@@ -198,7 +198,7 @@ def peaks_table(explanation: Explanation) -> Table:
         Heading(text="step"),
         Heading(text="operator", numeric=False),
     )
-    rows = tuple(_peak_row(peak) for peak in (explanation.peak, *explanation.next_moments))
+    rows = tuple(_peak_row(peak) for peak in (explanation.peak, *explanation.other_peaks))
     return Table(caption="The peak and other peaks", headings=headings, rows=rows, brief=False)
 
 

@@ -12,7 +12,7 @@ from memprof.report.plots.batch import batch_plot
 from memprof.report.plots.categories import categories_of_comparison, categories_of_explanation, categories_of_sweep
 from memprof.report.plots.elements import Plot, PlotKind
 from memprof.report.plots.timeline import timeline_plot
-from memprof.results import Kind, Result, load_answer
+from memprof.results import Kind, Result, load_document
 
 # The plots of each kind of result; the first is drawn unless another one is requested.
 PLOTS: Mapping[Kind, tuple[PlotKind, ...]] = {
@@ -49,7 +49,7 @@ def plot_of(result: Result, kind: PlotKind | None = None) -> Plot:
 
 
 def _of_explanation(result: Result, kind: PlotKind) -> Plot:
-    explained = load_answer(result.path, Explained)
+    explained = load_document(result.path, Explained)
     try:
         timeline = kind is PlotKind.TIMELINE
         return timeline_plot(explained) if timeline else categories_of_explanation(explained)
