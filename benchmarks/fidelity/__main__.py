@@ -58,8 +58,8 @@ def records(folder: Path) -> list[Verification]:
     found = []
     for file in sorted(folder.glob("*.json")):
         record = load_verification(file)
-        if record.card.source is not Source.MEASURED:
-            raise ResultError(f"{file}: its card is {record.card.source.value}, not measured")
+        if record.gpu.source is not Source.MEASURED:
+            raise ResultError(f"{file}: its card is {record.gpu.source.value}, not measured")
         found.append(record)
     return found
 

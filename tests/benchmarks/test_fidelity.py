@@ -187,7 +187,7 @@ def test_transformers_asked_for_the_same_bytes_on_the_card_and_on_its_phantom() 
 
 
 def test_a_record_of_two_phantoms_is_no_record_of_a_card(tmp_path: Path) -> None:
-    emulated = sample_verification(card=sample_environment(source=Source.EMULATED))
+    emulated = sample_verification(gpu=sample_environment(source=Source.EMULATED))
     (tmp_path / "one.json").write_text(json.dumps(to_json(emulated)))
     with pytest.raises(ResultError, match="its card is emulated, not measured"):
         records(tmp_path)

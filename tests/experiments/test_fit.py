@@ -10,7 +10,7 @@ from memprof.config.variants import Setting, load_variant
 from memprof.errors import WorkloadError
 from memprof.experiments.compare import MemoryBudget, VariantRuns, open_variant_runs
 from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import laid_out, list_memory_savers
+from memprof.experiments.memory_savers import list_memory_savers, merged_settings
 from memprof.gpus.select import Device
 from memprof.records import Status
 from memprof.units import MIB
@@ -102,7 +102,7 @@ def test_the_set_at_the_end_ran_to_its_end_within_the_memory(
     reserved = peak_bytes(best.within, "reserved")
     assert reserved is not None
     assert reserved <= 160 * MIB
-    (again,) = runs.records([config_of(laid_out(best.savers))], MemoryBudget(limit_bytes=160 * MIB))
+    (again,) = runs.records([config_of(merged_settings(best.savers))], MemoryBudget(limit_bytes=160 * MIB))
     assert again.status is Status.OK
 
 
@@ -111,10 +111,10 @@ def test_no_knob_of_the_set_at_the_end_can_be_left_out(
 ) -> None:
     best = cheapest_of(steps)
     assert best is not None
-    standing = [saver for saver in best.savers if saver.settings[0] in laid_out(best.savers)]
+    standing = [saver for saver in best.savers if saver.settings[0] in merged_settings(best.savers)]
     assert standing
     for saver in standing:
-        fewer = laid_out([other for other in best.savers if other is not saver])
+        fewer = merged_settings([other for other in best.savers if other is not saver])
         (record,) = runs.records([config_of(fewer)], MemoryBudget(limit_bytes=160 * MIB))
         assert record.status is Status.OOM
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from memprof.config.schema import SweepConfig
-from memprof.experiments.memory_savers import laid_out, list_memory_savers
+from memprof.experiments.memory_savers import list_memory_savers, merged_settings
 
 
 def config(**changes: Any) -> SweepConfig:
@@ -98,7 +98,7 @@ def test_a_batch_is_only_split_into_equal_parts(batch_size: int, parts: list[int
 def test_of_one_key_the_last_rung_counts_and_what_it_rules_out_goes() -> None:
     by_name = {saver.name: saver for saver in list_memory_savers(config(), bf16=True)}
     chosen = ("amp-bf16", "optimizer in backward", "accumulate 2 passes of 16", "accumulate 4 passes of 8")
-    assert [str(setting) for setting in laid_out([by_name[name] for name in chosen])] == [
+    assert [str(setting) for setting in merged_settings([by_name[name] for name in chosen])] == [
         "precision=amp-bf16",
         "gradient_accumulation=4",
         "batch_size=8",

@@ -12,7 +12,9 @@ from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, p
 from memprof.config.overrides import Override
 from memprof.config.variants import Variant, plan_variants
 from memprof.errors import ExitCode
-from memprof.experiments.compare import VariantRuns, open_variant_runs
+from memprof.experiments.compare import VariantRuns
+from memprof.experiments.session import open_session
+from memprof.gpus.select import choose_device
 from memprof.records import SCHEMA_VERSION, Environment, RunRecord, Source, Status
 from memprof.report.terminal.compare import compare_table
 from memprof.results import Kind, Manifest, Result, VariantPlan, fingerprint, row
@@ -32,9 +34,12 @@ class CompareOptions:
 def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output: Output) -> ExitCode:
     """Measure the base and its variants, or what is left of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
-    with progress_bar("starting PyTorch", len(variants)) as progress, open_variant_runs(variants[0].loaded) as runs:
-        (stderr() if output.json else stdout()).print(runs.device.explanation, soft_wrap=True)
-        manifest = _manifest(variants, runs.environment, wanted)
+    base = variants[0].loaded
+    device = choose_device(base.config.gpu)
+    (stderr() if output.json else stdout()).print(device.explanation, soft_wrap=True)
+    with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
+        runs = VariantRuns(session)
+        manifest = _manifest(variants, session.environment, wanted)
         folder = keep_rows(
             manifest, lambda done: _records(runs, variants[len(done) :], wanted.max_batch), output, progress
         )

@@ -111,7 +111,9 @@ def plan_variants(
     return tuple(variants)
 
 
-def load_variant(path: Path, overrides: Sequence[Override], settings: Sequence[Setting] = ()) -> LoadedConfig:
+def load_variant(
+    path: Path, overrides: Sequence[Override], settings: Sequence[Setting] = (), flag: Flag = Flag.VARY
+) -> LoadedConfig:
     """Return the config with `settings` laid over it, narrowed to one optimizer and one batch size.
 
     Raises:
@@ -126,7 +128,7 @@ def load_variant(path: Path, overrides: Sequence[Override], settings: Sequence[S
         narrowed.append(Setting(key="batch_size", value=str(config.sizes()[0])))
     # A dotted key leads into the optimizer that another knob picks, so that one is picked first.
     ordered = sorted((*narrowed, *settings), key=lambda setting: setting.key not in _OPTIMIZER)
-    return load(path, (*overrides, *(Override(flag=Flag.VARY, text=str(setting)) for setting in ordered)))
+    return load(path, (*overrides, *(Override(flag=flag, text=str(setting)) for setting in ordered)))
 
 
 def _knob(path: Path, overrides: Sequence[Override], settings: Sequence[Setting]) -> _Knob:

@@ -24,7 +24,7 @@ def test_the_table(width: int, show: Show, snapshot: SnapshotAssertion) -> None:
 
 def test_a_side_is_called_what_its_source_is(show: Show) -> None:
     assert "card: NVIDIA H100 80GB HBM3 · measured" in show(verification_table(sample_verification()), 80)
-    phantom = sample_verification(card=sample_environment(gpu="a100-40gb", source=Source.EMULATED))
+    phantom = sample_verification(gpu=sample_environment(gpu="a100-40gb", source=Source.EMULATED))
     shown = show(verification_table(phantom), 80)
     assert "card: a100-40gb (phantom) · emulated" in shown
     assert "measured" not in shown

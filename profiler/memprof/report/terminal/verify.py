@@ -17,8 +17,9 @@ _MEANING = "differences: the phantom's bytes less the card's; 0 is equal to the 
 
 def verification_table(found: Verification, width: int = 80) -> RenderableType:
     """Return both sides' circumstances, a row a point, and how many are equal."""
-    lines = [f"card: {_side(found.card)}", f"phantom: {_side(found.phantom)}", _versions(found.card)]
-    lines += [f"not alike, so the figures do not compare: {', '.join(map(str, found.unlike))}"] if found.unlike else []
+    lines = [f"card: {_side(found.gpu)}", f"phantom: {_side(found.phantom)}", _versions(found.gpu)]
+    mismatches = ", ".join(map(str, found.mismatches))
+    lines += [f"not alike, so the figures do not compare: {mismatches}"] if mismatches else []
     verdict = f"{found.equal} of {len(found.rows)} equal to the byte"
     return Group(
         *(Text(line, "bold") for line in lines),
@@ -47,7 +48,7 @@ def _grid(rows: Sequence[Row]) -> Grid:
 
 
 def _columns(rows: Sequence[Row], figure: str) -> list[Column]:
-    card = tuple(_cell(getattr(row.card, f"{figure}_bytes"), row.card.status.value) for row in rows)
+    card = tuple(_cell(getattr(row.gpu, f"{figure}_bytes"), row.gpu.status.value) for row in rows)
     phantom = tuple(_cell(getattr(row.phantom, f"{figure}_bytes"), row.phantom.status.value) for row in rows)
     differences = tuple(_difference(row.difference_bytes(figure)) for row in rows)
     return [
