@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from memprof.breakdown.explanation import (
@@ -20,6 +21,8 @@ from memprof.breakdown.explanation import (
     PhaseSpan,
     Timeline,
 )
+from memprof.config.load import LoadedConfig
+from memprof.config.schema import SweepConfig
 from memprof.experiments.verify import Figures, Row, Verification
 from memprof.records import (
     Breakdown,
@@ -258,3 +261,21 @@ def _figures(requested: int, allocated: int, reserved: int) -> Figures:
         reserved_bytes=reserved,
         workspace_known=True,
     )
+
+
+def sample_config(**changes: Any) -> SweepConfig:
+    """Return the config of a sweep of MNIST's MLP, with `changes`."""
+    config = {
+        "name": "mnist_mlp",
+        "model": "mnist_mlp",
+        "input": {"shape": [1, 28, 28]},
+        "target": {"shape": [], "dtype": "int64", "range": [0, 10]},
+        "optimizers": ["sgd", "adam"],
+        "batch_sizes": [256, 64],
+    }
+    return SweepConfig.model_validate({**config, **changes})
+
+
+def sample_loaded(folder: Path, **changes: Any) -> LoadedConfig:
+    """Return `sample_config` as if it had been loaded from a file in `folder`."""
+    return LoadedConfig(config=sample_config(**changes), folder=folder, path=folder / "sweep.yaml")

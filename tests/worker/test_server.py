@@ -17,6 +17,7 @@ import pytest
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.gpus.select import Device
+from memprof.worker.fork_client import running_fork_servers, stop_fork_server
 from memprof.worker.leftovers import new_mark
 from memprof.worker.protocol import (
     BreakdownRequest,
@@ -230,17 +231,26 @@ list(client.outcomes([(config.optimizers[0], 2)], 1))
 """
 
 
-@pytest.mark.usefixtures("phantom_device_h100")
+@pytest.fixture(params=["off", "start"])
+def fork_server(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without and with a fork server, whose socket is in `tmp_path`, as the ledgers are."""
+    monkeypatch.setenv("MEMPROF_FORK_SERVER", request.param)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    yield
+    for socket_file in running_fork_servers():
+        stop_fork_server(socket_file)
+
+
+@pytest.mark.usefixtures("phantom_device_h100", "fork_server")
 def test_server_whose_parent_is_killed_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(textwrap.dedent(MODEL))
     started, ledgers = tmp_path / "started", tmp_path / "memprof"
-    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", PARENT]
-    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **environment}) as parent:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment) as parent:
         wait_for(lambda: started.exists() and started.read_text().endswith("\n"))
         processes = [int(word) for word in started.read_text().split()]
         assert all(map(is_alive, processes))
-        assert list(ledgers.iterdir())
+        assert list(ledgers.glob("*.ledger"))
         parent.send_signal(signal.SIGKILL)
     wait_for(lambda: not any(map(is_alive, processes)))
-    wait_for(lambda: not list(ledgers.iterdir()))
+    wait_for(lambda: not list(ledgers.glob("*.ledger")))

@@ -50,8 +50,8 @@ class Calibration:
     def origin(self) -> str:
         """The entry of `sources`: how, when and on which GPU it was measured."""
         whole = "" if self.of_process else ", from the increase on the whole GPU"
-        circumstances = f"driver {self.driver_version}, torch {self.torch_version}{whole}"
-        return f"{_SIGNATURE}{self.date}: {self.source.value} on {self.figures['name']}, {circumstances}"
+        versions = f"driver {self.driver_version}, torch {self.torch_version}{whole}"
+        return f"{_SIGNATURE}{self.date}: {self.source.value} on {self.figures['name']}, {versions}"
 
 
 def measure_calibration(gpu: Device, real: RealGpu | None = None) -> Calibration:

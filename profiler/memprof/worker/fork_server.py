@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,7 @@ def _receive(connection: socket.socket) -> tuple[StartRequest | str | None, list
 
 def _become_worker(request: StartRequest, connection: int, output: int) -> NoReturn:
     """Turn this forked process into the worker server of a command, with its environment, folder and output."""
-    with suppress(BaseException):
+    try:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -176,11 +177,13 @@ def _become_worker(request: StartRequest, connection: int, output: int) -> NoRet
         for stream in (1, 2):
             os.dup2(output, stream)
         os.dup2(connection, 3)
-        for number in map(int, os.listdir("/proc/self/fd")):
-            if number > 3:  # the sockets of other commands: each must see the end of its own worker server
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 3:  # the sockets of other commands: each must see the end of its own worker server
                 with suppress(OSError):
-                    os.close(number)
+                    os.close(descriptor)
         serve_connection(3)
+    except BaseException:  # it must not continue as a second fork server
+        traceback.print_exc()
     os._exit(1)
 
 

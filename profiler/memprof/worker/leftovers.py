@@ -53,7 +53,8 @@ def end_leftovers(mark: ServerMark) -> None:
     for process in killed:
         _wait(process, deadline)
     if mark.on_phantom:
-        running_ledgers()  # removes the others
+        with suppress(OSError):  # the folder cannot be read
+            running_ledgers()  # removes the others
 
 
 def _other_processes() -> Iterator[int]:
