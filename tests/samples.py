@@ -309,15 +309,15 @@ def _reading(peak: int, requested: int, reserved: int, context: int) -> Reading:
 
 def sample_verification(**changes: Any) -> Verification:
     """Return a real GPU next to its phantom: equal, other blocks, other requests, out of memory on one side."""
-    card = _figures(1000, 1024, 2 * MIB)
+    gpu = _figures(1000, 1024, 2 * MIB)
     rows = (
-        Row(model="one, batch 8", point="sgd, fp32", card=card, phantom=card),
-        Row(model="one, batch 8", point="adam, fp32", card=card, phantom=_figures(1000, 1536, 2 * MIB)),
-        Row(model="two, batch 8", point="sgd, fp32", card=card, phantom=_figures(900, 1024, 4 * MIB)),
-        Row(model="two, batch 8", point="adam, fp32", card=card, phantom=Figures(status=Status.OOM, error="full")),
+        Row(model="one, batch 8", point="sgd, fp32", gpu=gpu, phantom=gpu),
+        Row(model="one, batch 8", point="adam, fp32", gpu=gpu, phantom=_figures(1000, 1536, 2 * MIB)),
+        Row(model="two, batch 8", point="sgd, fp32", gpu=gpu, phantom=_figures(900, 1024, 4 * MIB)),
+        Row(model="two, batch 8", point="adam, fp32", gpu=gpu, phantom=Figures(status=Status.OOM, error="full")),
     )
     measured = sample_environment(source=Source.MEASURED, gpu="NVIDIA H100 80GB HBM3", driver_version="580.65")
-    sides = {"card": measured, "phantom": sample_environment(gpu="nvidia-h100-80gb-hbm3")}
+    sides = {"gpu": measured, "phantom": sample_environment(gpu="nvidia-h100-80gb-hbm3")}
     return Verification(**{**sides, "rows": rows, **changes})
 
 

@@ -172,10 +172,10 @@ def _percent(share: float) -> str:
 def _records(records: Sequence[Verification]) -> str | None:
     rows = [
         (
-            f"{record.card.gpu}",
-            f"{record.card.torch_version}",
-            f"{record.card.cudnn_version}",
-            f"{record.card.driver_version or UNKNOWN}",
+            f"{record.gpu.gpu}",
+            f"{record.gpu.torch_version}",
+            f"{record.gpu.cudnn_version}",
+            f"{record.gpu.driver_version or UNKNOWN}",
             f"{record.equal} of {len(record.rows)}",
             _worst(record, "allocated"),
             _worst(record, "reserved"),
@@ -190,7 +190,7 @@ def _points(records: Sequence[Verification]) -> Mapping[str, str]:
     """Return a table for each record, by GPU and version: the points that are not equal to the byte."""
     headings = ("model", "point", *(f"{figure}, B" for figure in FIGURES), "allocated")
     return {
-        f"{record.card.gpu}, torch {record.card.torch_version}": table(
+        f"{record.gpu.gpu}, torch {record.gpu.torch_version}": table(
             headings, [_point(row) for row in record.rows if not row.is_equal]
         )
         for record in records
@@ -198,7 +198,7 @@ def _points(records: Sequence[Verification]) -> Mapping[str, str]:
 
 
 def _point(row: Row) -> tuple[str, ...]:
-    card, phantom = row.card.allocated_bytes, row.phantom.allocated_bytes
+    card, phantom = row.gpu.allocated_bytes, row.phantom.allocated_bytes
     share = UNKNOWN if not card or phantom is None else format_percent(100 * (phantom / card - 1))
     cells = (_signed(row.difference_bytes(figure)) for figure in FIGURES)
     return row.model, row.point, *cells, share

@@ -18,9 +18,10 @@ from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode
 from memprof.errors import DeviceError
-from memprof.experiments.explain import open_explainer
+from memprof.experiments.explain import explain_point
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
-from memprof.experiments.sweep import open_sweep
+from memprof.experiments.session import open_session
+from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Environment, MaxBatch, RunRecord, Source, Trial
 from memprof.report.labels import gpu_label
@@ -29,7 +30,6 @@ from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel
 from memprof.report.terminal.render import to_html, to_text
 from memprof.report.terminal.sweep import sweep_table
 from memprof.units import parse_bytes
-from memprof.worker.client import WorkerClient
 
 if TYPE_CHECKING:
     import pandas
@@ -161,8 +161,8 @@ def sweep(
         MemprofError: the config, the model or the GPU cannot be used; one line says why.
     """
     loaded = _load(config, gpu, batch_sizes, optimizers, settings)
-    with open_sweep(loaded, choose_device(loaded.config.gpu)) as running:
-        return SweepResult(records=tuple(running.records()), environment=running.environment)
+    with open_session(loaded, choose_device(loaded.config.gpu)) as session:
+        return SweepResult(records=tuple(sweep_records(session)), environment=session.environment)
 
 
 def explain(
@@ -185,8 +185,8 @@ def explain(
     file = None if snapshot is None else Path(snapshot)
     if file is not None:
         check_writable(file)
-    with open_explainer(loaded, _gpu(loaded, "explain")) as explainer:
-        return ExplainResult(explained=explainer.explain(loaded.config.points()[0], file))
+    with open_session(loaded, _gpu(loaded, "explain")) as session:
+        return ExplainResult(explained=explain_point(session, loaded.config.points()[0], file))
 
 
 def max_batch(
@@ -207,9 +207,9 @@ def max_batch(
     device = _gpu(loaded, "max_batch")
     chosen = None if loaded.config.mode is Mode.INFERENCE else loaded.config.optimizers[0]
     limits = Limits(memory_limit_bytes=None if memory is None else parse_bytes(memory))
-    with WorkerClient(loaded, device) as client:
-        client.environment()
-        (answer,) = find_max_batches(client, [Target(config=loaded.config, optimizer=chosen, device=device)], limits)
+    target = Target(config=loaded.config, optimizer=chosen, device=device)
+    with open_session(loaded, device) as session:
+        (answer,) = find_max_batches(session.client, [target], limits)
     return MaxBatchResult(answer=answer)
 
 

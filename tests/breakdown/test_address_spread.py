@@ -12,7 +12,8 @@ from memprof.allocator.simulator import simulate
 from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread, simulate_orders
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
-from memprof.experiments.explain import open_explainer
+from memprof.experiments.explain import explain_point, find_address_spread
+from memprof.experiments.session import open_session
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
 from memprof.records import Status
@@ -129,10 +130,10 @@ def spreads(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactor
     adam = Override(flag=Flag.OPTIMIZER, text="adam")
     found = {}
     for loaded in (load(folder / "ties.yaml"), load(CONFIGS / "resnet18.yaml", [adam])):
-        with open_explainer(loaded, phantom_device(find_gpu("t4"))) as explainer:
+        with open_session(loaded, phantom_device(find_gpu("t4"))) as session:
             point = loaded.config.points()[0]
-            explained = explainer.explain(point)
-            found[loaded.config.name] = explainer.address_spread(point, explained.record)
+            explained = explain_point(session, point)
+            found[loaded.config.name] = find_address_spread(session, point, explained.record)
             reading = explained.record.reading
             assert reading is not None
             plain = found[loaded.config.name].runs[0]

@@ -45,9 +45,9 @@ def test_verify_with_gpu_agrees_with_its_phantom(memprof: Memprof, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "records").iterdir()
     found = load_verification(file)
-    assert (found.card.source, found.phantom.source) == ("measured", "emulated")
-    assert [row.reason for row in found.rows if row.card.status is not row.phantom.status] == []
+    assert (found.gpu.source, found.phantom.source) == ("measured", "emulated")
+    assert [row.reason for row in found.rows if row.gpu.status is not row.phantom.status] == []
     exact = [row for row in found.rows if row.model.split(",")[0] in WITHOUT_CUDNN]
     assert [(row.model, row.point) for row in exact if row.difference_bytes("requested")] == []
-    allocated = [(row.phantom.allocated_bytes, row.card.allocated_bytes) for row in found.rows]
+    allocated = [(row.phantom.allocated_bytes, row.gpu.allocated_bytes) for row in found.rows]
     assert all(emulated == pytest.approx(measured, rel=NEAR) for emulated, measured in allocated)

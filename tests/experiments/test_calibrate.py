@@ -1,4 +1,4 @@
-"""Calibrating the catalog: what is measured, where it is written, and that emulated figures never pass as measured."""
+"""Calibration of the catalog: what is measured, where it is written, and that emulated figures stay emulated."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from memprof.units import GIB, MIB
 
 Script = Callable[..., "subprocess.CompletedProcess[str]"]
 TAKEN = dict(zip(PARTS, (301 * MIB, 4 * MIB, 22 * MIB, 74 * MIB), strict=True))
-CARD = replace(find_gpu("l4"), **TAKEN)  # type: ignore[arg-type]
+GPU = replace(find_gpu("l4"), **TAKEN)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def card(phantom_device_h100: Device) -> Device:  # noqa: ARG001  skips where no phantom can be had
-    """An L4 whose context and libraries take figures that no catalog has."""
-    return phantom_device(CARD)
+def gpu(phantom_device_h100: Device) -> Device:  # noqa: ARG001  skips if no phantom can be built
+    """A phantom L4 whose context and libraries have sizes that no catalog has."""
+    return phantom_device(GPU)
 
 
 @pytest.fixture(scope="module")
-def emulated(card: Device) -> Calibration:
-    return measure_calibration(card)
+def emulated(gpu: Device) -> Calibration:
+    return measure_calibration(gpu)
 
 
 @pytest.fixture
 def measured(emulated: Calibration) -> Calibration:
-    """As a real card's would be: the same figures under the other source."""
+    """The same figures with the source of a real GPU."""
     return replace(emulated, source=Source.MEASURED, driver_version="580.65.06", date="2026-11-26")
 
 
@@ -53,24 +53,24 @@ def with_figures(found: Calibration, **figures: Any) -> Calibration:
     return replace(found, figures={**found.figures, **figures})
 
 
-def test_each_part_is_measured_to_the_byte(emulated: Calibration) -> None:
+def test_calibration_measures_each_part_to_the_byte(emulated: Calibration) -> None:
     assert {name: emulated.figures[name] for name in PARTS} == TAKEN
     assert emulated.total_bytes == sum(TAKEN.values())
     assert emulated.of_process
 
 
-def test_the_card_is_read_as_a_whole(emulated: Calibration) -> None:
-    assert all(getattr(CARD, name) == value for name, value in emulated.figures.items())
+def test_calibration_reads_the_whole_gpu(emulated: Calibration) -> None:
+    assert all(getattr(GPU, name) == value for name, value in emulated.figures.items())
 
 
-def test_a_phantoms_figures_are_emulated_and_refused(emulated: Calibration, own: Path) -> None:
+def test_save_of_emulated_figures_is_refused(emulated: Calibration, own: Path) -> None:
     assert emulated.source is Source.EMULATED
     with pytest.raises(DeviceError, match="these figures are emulated"):
         save_calibration(emulated, own)
     assert not own.exists()
 
 
-def test_with_the_switch_they_are_written_as_emulated_and_assumed(emulated: Calibration, own: Path) -> None:
+def test_save_of_emulated_figures_marks_them_as_assumed(emulated: Calibration, own: Path) -> None:
     assert save_calibration(emulated, own, emulated_too=True) == "l4"
     spec = find_gpu("l4")
     assert ": emulated on NVIDIA L4, driver phantom" in spec.sources[0]
@@ -78,9 +78,7 @@ def test_with_the_switch_they_are_written_as_emulated_and_assumed(emulated: Cali
     assert set(PARTS) <= set(spec.assumed)
 
 
-def test_what_was_measured_replaces_the_catalogs_figures_for_phantoms_of_that_card(
-    measured: Calibration, own: Path
-) -> None:
+def test_save_replaces_the_figures_of_the_catalog(measured: Calibration, own: Path) -> None:
     catalog = load_catalog()
     before = catalog["l4"]
     assert save_calibration(measured, own) == "l4"
@@ -98,13 +96,13 @@ def test_what_was_measured_replaces_the_catalogs_figures_for_phantoms_of_that_ca
     }
 
 
-def test_a_phantom_of_the_calibrated_card_takes_what_the_card_took(measured: Calibration, own: Path) -> None:
+def test_phantom_of_a_calibrated_gpu_has_its_figures(measured: Calibration, own: Path) -> None:
     save_calibration(measured, own)
     again = measure_calibration(phantom_device(find_gpu("l4")))
     assert {name: again.figures[name] for name in PARTS} == TAKEN
 
 
-def test_calibrating_again_replaces_the_figures_and_keeps_what_the_user_wrote(measured: Calibration, own: Path) -> None:
+def test_second_save_keeps_what_the_user_wrote(measured: Calibration, own: Path) -> None:
     own.parent.mkdir()
     own.write_text('# mine\n[gpus.l4]\nsources = ["my data sheet"] # kept\n\n[gpus.t4]\nclock_khz = 1000000 # slow\n')
     for context in (5 * MIB, 6 * MIB):
@@ -117,54 +115,54 @@ def test_calibrating_again_replaces_the_figures_and_keeps_what_the_user_wrote(me
     assert entry["sources"][1] == "my data sheet"
 
 
-def test_a_card_that_the_catalog_lacks_becomes_an_entry_of_its_own(measured: Calibration, own: Path) -> None:
+def test_save_of_an_unknown_gpu_adds_an_entry(measured: Calibration, own: Path) -> None:
     new = with_figures(measured, name="NVIDIA Graphics Device", compute_capability="8.7", multiprocessors=14)
     assert save_calibration(new, own) == "graphics-device"
     spec = find_gpu("graphics-device")
     assert (spec.capability, spec.multiprocessors, spec.context_bytes) == ((8, 7), 14, TAKEN["context_bytes"])
-    assert spec.max_threads_per_multiprocessor == CARD.max_threads_per_multiprocessor
+    assert spec.max_threads_per_multiprocessor == GPU.max_threads_per_multiprocessor
 
 
 @pytest.mark.parametrize(
     ("figures", "name"),
     [
         ({}, "l4"),
-        ({"total_bytes": CARD.total_bytes - 300 * MIB}, "l4"),  # another driver's
-        ({"total_bytes": CARD.total_bytes // 2}, "l4-11gb"),
+        ({"total_bytes": GPU.total_bytes - 300 * MIB}, "l4"),  # another driver's
+        ({"total_bytes": GPU.total_bytes // 2}, "l4-11gb"),
         ({"name": "NVIDIA GeForce RTX 3080", "total_bytes": 12 * GIB, "compute_capability": "8.6"}, "rtx-3080-12gb"),
         ({"name": "Tesla M60"}, "m60"),
         ({"name": "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "compute_capability": "8.0"}, "a100-sxm4-40gb-mig-1g-5gb"),
     ],
 )
-def test_a_card_is_found_by_name_multiprocessors_and_memory(
+def test_catalog_name_depends_on_name_cores_and_memory(
     figures: Mapping[str, Any], name: str, measured: Calibration
 ) -> None:
     assert catalog_name({**measured.figures, **figures}, load_catalog()) == name
 
 
-def test_nvmls_total_is_that_of_the_same_card(card: Device) -> None:
+def test_total_of_nvml_is_that_of_the_same_gpu(gpu: Device) -> None:
     real = RealGpu(
-        name=CARD.name, uuid="GPU-1", total_bytes=23 * GIB, used_bytes=0, compute_capability="8.9", driver_version="1"
+        name=GPU.name, uuid="GPU-1", total_bytes=23 * GIB, used_bytes=0, compute_capability="8.9", driver_version="1"
     )
-    assert measure_calibration(card, real).figures["nvml_total_bytes"] == 23 * GIB
-    assert "nvml_total_bytes" not in measure_calibration(card, replace(real, name="NVIDIA T4")).figures
+    assert measure_calibration(gpu, real).figures["nvml_total_bytes"] == 23 * GIB
+    assert "nvml_total_bytes" not in measure_calibration(gpu, replace(real, name="NVIDIA T4")).figures
 
 
-def test_two_measurements_that_differ_are_refused(card: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    heavier = iter((card, phantom_device(replace(CARD, cublas_bytes=90 * MIB))))
+def test_two_different_measurements_are_refused(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    heavier = iter((gpu, phantom_device(replace(GPU, cublas_bytes=90 * MIB))))
     ask = calibration.ask_gpu
     monkeypatch.setattr(calibration, "ask_gpu", lambda _, module: ask(next(heavier), module))
     with pytest.raises(DeviceError, match=r"two measurements of cublas_bytes gave 22\.00 MiB and 90\.00 MiB"):
-        measure_calibration(card)
+        measure_calibration(gpu)
 
 
-def test_a_card_that_cannot_be_read_is_said_in_one_line(card: Device) -> None:
+def test_gpu_that_cannot_be_read_is_an_error_of_one_line(gpu: Device) -> None:
     with pytest.raises(DeviceError, match=r"^l4 cannot be read: .+") as refused:
-        measure_calibration(replace(card, index=7))
+        measure_calibration(replace(gpu, index=7))
     assert "\n" not in str(refused.value)
 
 
-def test_a_catalog_of_the_users_that_is_wrong_is_left_alone(measured: Calibration, own: Path) -> None:
+def test_save_leaves_an_invalid_catalog_as_it_is(measured: Calibration, own: Path) -> None:
     own.parent.mkdir()
     own.write_text("[gpus.t4]\nclock = 1\n")
     with pytest.raises(ConfigError, match="unknown key 'clock'"):
@@ -172,13 +170,13 @@ def test_a_catalog_of_the_users_that_is_wrong_is_left_alone(measured: Calibratio
     assert own.read_text() == "[gpus.t4]\nclock = 1\n"
 
 
-def test_a_file_that_cannot_be_written_is_said_with_its_path(measured: Calibration, tmp_path: Path) -> None:
+def test_save_to_an_unwritable_file_names_its_path(measured: Calibration, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file, not a folder")
     with pytest.raises(ResultError, match=r"taken/gpus\.toml: cannot be written: "):
         save_calibration(measured, tmp_path / "taken" / "gpus.toml")
 
 
-def test_where_nvml_tells_no_processes_what_is_new_on_the_gpu_counts(run_on_phantom: Script) -> None:
+def test_context_without_nvml_processes_is_the_increase(run_on_phantom: Script) -> None:
     done = run_on_phantom(
         "import json\n"
         "from memprof.gpus.nvml import NvmlGpu\n"
@@ -193,7 +191,7 @@ def test_where_nvml_tells_no_processes_what_is_new_on_the_gpu_counts(run_on_phan
 
 
 @pytest.mark.gpu
-def test_a_phantom_of_the_real_card_takes_what_the_card_takes(own: Path) -> None:
+def test_phantom_of_the_real_gpu_has_its_figures(own: Path) -> None:
     real = list_real_gpus()[0]
     found = measure_calibration(choose_device("cuda:0"), real)
     key = save_calibration(found, own)

@@ -1,4 +1,4 @@
-"""Every shipped config explained on a phantom: parts that sum, nothing unknown, and the peaks of a plain run."""
+"""Every shipped config explained on a phantom: parts add up, nothing is unknown, and the peaks are those of a sweep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from memprof.breakdown.explanation import CACHED, CONTEXT, Explanation
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode
-from memprof.experiments.explain import open_explainer
+from memprof.experiments.explain import explain_point
+from memprof.experiments.session import open_session
 from memprof.gpus.select import Device
 from memprof.records import Outcome, Phase, Status
 from memprof.units import MIB
@@ -20,13 +21,14 @@ from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 from tests.conftest import torch_is_at_least
 from tests.paths import CONFIGS
+from tests.samples import sample_loaded
 
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
 def client(phantom_device_h100: Device) -> Iterator[WorkerClient]:
-    """One server for all: its own config is that of the model file, since only its folder is known."""
+    """One server for all configs; its own is the one with a model file, whose folder it must know."""
     with WorkerClient(load(CONFIGS / "own_model.yaml"), phantom_device_h100) as shared:
         yield shared
 
@@ -44,7 +46,7 @@ def loaded(name: str, *settings: str) -> LoadedConfig:
 
 
 def explain(client: WorkerClient, config: LoadedConfig, batch_size: int | None = None) -> list[Explanation]:
-    """Explain the smallest batch with each optimizer, and hold each explanation against a plain run of the same."""
+    """Explain the smallest batch with each optimizer, and compare each explanation with a measurement of the same."""
     found = []
     sizes = {size for _, size in config.config.points()}
     for optimizer, size in config.config.points():
@@ -60,7 +62,7 @@ def explain(client: WorkerClient, config: LoadedConfig, batch_size: int | None =
 
 
 def assert_true_to(explanation: Explanation, plain: Outcome) -> None:
-    """Nothing is lost, nothing is there twice, and being explained changes nothing."""
+    """Each byte is there once, and explaining does not change the figures."""
     assert plain.reading is not None
     assert explanation.peak_allocated_bytes == plain.reading.peak_allocated_bytes
     assert explanation.peak_reserved_bytes == plain.reading.peak_reserved_bytes
@@ -84,7 +86,7 @@ def assert_true_to(explanation: Explanation, plain: Outcome) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_shipped_config_adds_up_with_sgd_and_adam(client: WorkerClient, name: str) -> None:
+def test_parts_of_a_shipped_config_add_up(client: WorkerClient, name: str) -> None:
     config = loaded(name)
     explanations = explain(client, config)
     for explanation in explanations:
@@ -112,11 +114,11 @@ def test_every_shipped_config_adds_up_with_sgd_and_adam(client: WorkerClient, na
         "allocator=expandable_segments:True",
     ],
 )
-def test_every_way_to_train_adds_up(client: WorkerClient, setting: str) -> None:
+def test_parts_add_up_for_each_way_to_train(client: WorkerClient, setting: str) -> None:
     explain(client, loaded("resnet18", setting, "batch_sizes=[8]"))
 
 
-def test_a_run_out_of_memory_is_explained_up_to_there(client: WorkerClient) -> None:
+def test_run_out_of_memory_is_explained_up_to_its_end(client: WorkerClient) -> None:
     (sgd, adam) = explain(client, loaded("vit_b_16"), batch_size=1024)
     for explanation in (sgd, adam):
         assert (explanation.peak.phase, explanation.peak.step) == (Phase.FORWARD, 1)
@@ -124,31 +126,31 @@ def test_a_run_out_of_memory_is_explained_up_to_there(client: WorkerClient) -> N
         assert explanation.allocated_parts["optimizer_state"] == 0
 
 
-def test_resnet50_is_named_to_its_last_workspace(client: WorkerClient) -> None:
+def test_resnet50_has_its_workspaces_and_modules(client: WorkerClient) -> None:
     (explanation, _) = explain(client, loaded("resnet50"), batch_size=32)
     assert explanation.allocated_parts["parameters"] == 102_228_128
-    assert explanation.named_parts["cuBLAS workspace"] == 32 * MIB
-    own_bytes = 0 if torch_is_at_least(2, 14) else MIB  # torch 2.9 and 2.11 give cuBLASLt one more beside
-    assert explanation.named_parts["cuBLASLt workspace"] == 32 * MIB + own_bytes
-    assert explanation.named_parts["cuDNN workspace of convolution_backward"] > 0
+    assert explanation.named["cuBLAS workspace"] == 32 * MIB
+    own_bytes = 0 if torch_is_at_least(2, 14) else MIB  # torch 2.9 and 2.11 give cuBLASLt one MiB more
+    assert explanation.named["cuBLASLt workspace"] == 32 * MIB + own_bytes
+    assert explanation.named["cuDNN workspace of convolution_backward"] > 0
     assert explanation.peak.phase is Phase.BACKWARD
     assert explanation.modules[0].output_shapes == ((32, 1000),)
     assert {row.path: row.output_shapes for row in explanation.modules}["layer4.2"] == ((32, 2048, 7, 7),)
     assert sum(1 for block in explanation.blocks if block.line and "resnet.py" in block.line) > 100
 
 
-def test_adams_temporaries_and_state_show_where_they_are(client: WorkerClient) -> None:
+def test_adam_has_state_and_temporaries(client: WorkerClient) -> None:
     (_, adam) = explain(client, loaded("cifar_mlp"))
     weights = adam.highest_parts["parameters"]
     assert adam.highest_parts["optimizer_state"] == pytest.approx(2 * weights, rel=0.001)
-    assert adam.step_peaks[0].parts["optimizer_state"] in (0, adam.highest_parts["optimizer_state"])
+    assert adam.steps[0].parts["optimizer_state"] in (0, adam.highest_parts["optimizer_state"])
     assert adam.highest_parts["temporary"] >= weights  # one foreach copy at least
 
 
-def test_the_parent_gets_record_and_reasons(phantom_device_h100: Device) -> None:
+def test_explained_point_has_its_record_and_reasons(phantom_device_h100: Device) -> None:
     config = loaded("mnist_mlp")
-    with open_explainer(config, phantom_device_h100) as explainer:
-        explained = explainer.explain(config.config.points()[0])
+    with open_session(config, phantom_device_h100) as session:
+        explained = explain_point(session, config.config.points()[0])
     assert explained.record.status is Status.OK
     assert explained.explanation is not None
     assert {row.name for row in explained.differences} >= {"parameters", "gradients", "activations", "workspace"}
@@ -159,7 +161,7 @@ def test_the_parent_gets_record_and_reasons(phantom_device_h100: Device) -> None
     assert [level.added_name for level in memory_levels[2:]] == [CACHED, CONTEXT]
 
 
-def test_a_cuda_malloc_async_run_is_refused_in_a_line(phantom_device_h100: Device) -> None:
+def test_cuda_malloc_async_is_an_error_of_one_line(phantom_device_h100: Device) -> None:
     config = loaded("mnist_mlp", "allocator=backend:cudaMallocAsync")
     with WorkerClient(config, phantom_device_h100) as client:
         optimizer, size = config.config.points()[0]
@@ -170,7 +172,7 @@ def test_a_cuda_malloc_async_run_is_refused_in_a_line(phantom_device_h100: Devic
     assert "history" in outcome.error
 
 
-def test_a_snapshot_is_written_with_names(client: WorkerClient, tmp_path: Path) -> None:
+def test_snapshot_has_names_of_blocks(client: WorkerClient, tmp_path: Path) -> None:
     import pickle
 
     config = loaded("mnist_mlp")
@@ -183,3 +185,27 @@ def test_a_snapshot_is_written_with_names(client: WorkerClient, tmp_path: Path) 
     assert "parameters: 1.weight" in named
     assert any(name.startswith("workspace: cuBLAS") for name in named)
     assert all(": " in name for name in named)
+
+
+QUITS = """
+import os, torch
+
+class QuitsOnShapes(torch.nn.Linear):
+    def forward(self, x):
+        if not x.is_cuda or type(x) is not torch.Tensor:
+            os._exit(3)
+        return super().forward(x)
+
+def build():
+    return QuitsOnShapes(784, 10)
+"""
+
+
+def test_explained_point_without_a_breakdown_has_its_peak(tmp_path: Path, phantom_device_h100: Device) -> None:
+    (tmp_path / "quits.py").write_text(QUITS)
+    config = sample_loaded(tmp_path, model="quits.py:build", input={"shape": [784]}, batch_sizes=[8])
+    with open_session(config, phantom_device_h100) as session:
+        explained = explain_point(session, config.config.points()[0])
+    assert (explained.record.status, explained.record.breakdown) == (Status.OK, None)
+    assert explained.explanation is not None
+    assert sum(row.bytes for row in explained.differences) == explained.explanation.peak_allocated_bytes

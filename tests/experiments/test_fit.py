@@ -1,3 +1,5 @@
+"""The search for the cheapest settings with which a batch fits; every figure is that of a run."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
@@ -5,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from memprof.config.overrides import Flag
 from memprof.config.schema import SweepConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import WorkloadError
-from memprof.experiments.compare import MemoryBudget, VariantRuns, open_variant_runs
+from memprof.experiments.compare import MemoryBudget, VariantRuns
 from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import laid_out, list_memory_savers
+from memprof.experiments.memory_savers import MemorySaver, list_memory_savers, merged_settings
+from memprof.experiments.session import open_session
 from memprof.gpus.select import Device
 from memprof.records import Status
 from memprof.units import MIB
@@ -43,14 +47,14 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(path: Path, phantom_device_h100: Device) -> Iterator[VariantRuns]:  # noqa: ARG001 - skips without a phantom
-    with open_variant_runs(load_variant(path, ())) as runs:
-        yield runs
+def runs(path: Path, phantom_device_h100: Device) -> Iterator[VariantRuns]:
+    with open_session(load_variant(path, ()), phantom_device_h100) as session:
+        yield VariantRuns(session)
 
 
 @pytest.fixture(scope="module")
 def config_of(path: Path) -> Callable[[Sequence[Setting]], SweepConfig]:
-    return lambda settings: load_variant(path, (), settings).config
+    return lambda settings: load_variant(path, (), settings, Flag.SAVER).config
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +75,13 @@ def steps(search: Search) -> list[Step]:
     return search(160 * MIB)
 
 
-def test_a_config_that_fits_needs_no_knob(search: Search) -> None:
+def test_config_that_fits_needs_no_saver(search: Search) -> None:
     (step,) = search(None)
     assert (step.added, step.fits, step.savers) == ("as configured", True, ())
     assert cheapest_of([step]) is step
 
 
-def test_each_step_says_what_it_saved_by_its_own_run(steps: list[Step]) -> None:
+def test_step_has_what_its_own_run_saved(steps: list[Step]) -> None:
     best = steps[0]
     climb = [step for step in steps[1:] if not step.left_out]
     assert climb
@@ -89,12 +93,12 @@ def test_each_step_says_what_it_saved_by_its_own_run(steps: list[Step]) -> None:
         best = step if step.kept else best
 
 
-def test_the_climb_ends_with_the_first_set_that_fits(steps: list[Step]) -> None:
+def test_savers_are_added_until_one_set_fits(steps: list[Step]) -> None:
     climb = [step for step in steps if not step.left_out]
     assert [step.fits for step in climb] == [False] * (len(climb) - 1) + [True]
 
 
-def test_the_set_at_the_end_ran_to_its_end_within_the_memory(
+def test_final_set_ran_within_the_memory(
     steps: list[Step], runs: VariantRuns, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     best = cheapest_of(steps)
@@ -102,24 +106,24 @@ def test_the_set_at_the_end_ran_to_its_end_within_the_memory(
     reserved = peak_bytes(best.within, "reserved")
     assert reserved is not None
     assert reserved <= 160 * MIB
-    (again,) = runs.records([config_of(laid_out(best.savers))], MemoryBudget(limit_bytes=160 * MIB))
+    (again,) = runs.records([config_of(merged_settings(best.savers))], MemoryBudget(limit_bytes=160 * MIB))
     assert again.status is Status.OK
 
 
-def test_no_knob_of_the_set_at_the_end_can_be_left_out(
+def test_no_saver_of_the_final_set_can_be_left_out(
     steps: list[Step], runs: VariantRuns, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     best = cheapest_of(steps)
     assert best is not None
-    standing = [saver for saver in best.savers if saver.settings[0] in laid_out(best.savers)]
+    standing = [saver for saver in best.savers if saver.settings[0] in merged_settings(best.savers)]
     assert standing
     for saver in standing:
-        fewer = laid_out([other for other in best.savers if other is not saver])
+        fewer = merged_settings([other for other in best.savers if other is not saver])
         (record,) = runs.records([config_of(fewer)], MemoryBudget(limit_bytes=160 * MIB))
         assert record.status is Status.OOM
 
 
-def test_where_nothing_fits_the_whole_ladder_was_tried_and_the_smallest_is_known(
+def test_all_savers_are_tried_if_nothing_fits(
     search: Search, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     few = Setting(key="batch_size", value="8")
@@ -132,7 +136,7 @@ def test_where_nothing_fits_the_whole_ladder_was_tried_and_the_smallest_is_known
     assert {"checkpoint all blocks", "accumulate 8 passes of 1"} <= {step.added for step in steps}
 
 
-def test_what_a_run_would_take_is_known_where_the_phantom_is_too_small(
+def test_unbounded_run_has_the_peak_of_a_batch_too_large(
     runs: VariantRuns, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     huge = config_of((Setting(key="batch_size", value=str(2**25)),))
@@ -145,7 +149,17 @@ def test_what_a_run_would_take_is_known_where_the_phantom_is_too_small(
     assert peak > total
 
 
-def test_a_config_that_fails_for_another_reason_than_memory_is_refused_with_it(
+def test_step_with_an_invalid_setting_has_the_reason(
+    runs: VariantRuns, config_of: Callable[[Sequence[Setting]], SweepConfig]
+) -> None:
+    wrong = MemorySaver(name="wrong", settings=(Setting(key="precision", value="fp31"),), cost="none")
+    first, step = Fit(runs, FitRequest(config_of=config_of, savers=(wrong,), memory_bytes=MIB)).steps()
+    assert first.kept
+    assert (step.kept, step.fits, step.free, step.within) == (False, False, None, None)
+    assert str(step.reason).startswith("precision=fp31: 'fp31' is not one of fp32, ")
+
+
+def test_config_that_fails_otherwise_is_a_workload_error(
     search: Search, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     wrong = config_of(()).model_copy(update={"input": (config_of(()).input[0].model_copy(update={"shape": (255,)}),)})

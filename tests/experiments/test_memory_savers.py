@@ -1,3 +1,5 @@
+"""The memory savers of a config: which there are, and in which order."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -5,25 +7,19 @@ from typing import Any
 import pytest
 
 from memprof.config.schema import SweepConfig
-from memprof.experiments.memory_savers import laid_out, list_memory_savers
+from memprof.experiments.memory_savers import list_memory_savers, merged_settings
+from tests.samples import sample_config
 
 
 def config(**changes: Any) -> SweepConfig:
-    fields = {
-        "name": "x",
-        "model": "mnist_mlp",
-        "input": {"shape": [1, 28, 28]},
-        "optimizers": ["adam"],
-        "batch_sizes": [32],
-    }
-    return SweepConfig.model_validate({**fields, **changes})
+    return sample_config(**{"optimizers": ["adam"], "batch_sizes": [32], **changes})
 
 
 def names(bf16: bool = True, **changes: Any) -> list[str]:
     return [saver.name for saver in list_memory_savers(config(**changes), bf16)]
 
 
-def test_knobs_come_in_the_order_of_what_they_cost_in_speed() -> None:
+def test_savers_are_ordered_by_their_cost_in_speed() -> None:
     assert names() == [
         "expandable segments",
         "fused optimizer",
@@ -51,27 +47,27 @@ def test_knobs_come_in_the_order_of_what_they_cost_in_speed() -> None:
         ({"activation_checkpointing": 1}, "checkpoint all blocks"),
     ],
 )
-def test_a_knob_that_the_config_sets_is_left_as_it_is(changes: dict[str, Any], gone: str) -> None:
+def test_setting_of_the_config_is_no_saver(changes: dict[str, Any], gone: str) -> None:
     assert gone in names()
     assert gone not in names(**changes)
 
 
-def test_gradients_that_are_kept_as_zeros_are_let_go_first() -> None:
+def test_gradients_kept_as_zeros_are_the_first_saver() -> None:
     assert names(set_to_none=False)[0] == "zero_grad to none"
 
 
-def test_an_optimizer_without_a_fused_form_steps_one_parameter_at_a_time() -> None:
+def test_optimizer_without_a_fused_form_goes_without_foreach() -> None:
     found = names(optimizers=["rmsprop"])
     assert "optimizer without foreach" in found
     assert "fused optimizer" not in found
 
 
-def test_a_gpu_without_bfloat16_gets_float16() -> None:
+def test_gpu_without_bfloat16_gets_float16() -> None:
     assert "amp-fp16" in names(bf16=False)
     assert "amp-bf16" not in names(bf16=False)
 
 
-def test_inference_has_only_the_knobs_that_do_not_train() -> None:
+def test_inference_has_only_savers_that_do_not_train() -> None:
     assert names(mode="inference") == ["expandable segments", "amp-bf16"]
 
 
@@ -86,7 +82,7 @@ def test_inference_has_only_the_knobs_that_do_not_train() -> None:
         (2**20, [2, 4, 8, 16, 32, 64, 128, 256]),
     ],
 )
-def test_a_batch_is_only_split_into_equal_parts(batch_size: int, parts: list[int]) -> None:
+def test_batch_is_only_split_into_equal_parts(batch_size: int, parts: list[int]) -> None:
     savers = list_memory_savers(config(batch_sizes=[batch_size], gradient_accumulation=3), bf16=True)
     settings = [
         {s.key: int(s.value) for s in saver.settings} for saver in savers if saver.name.startswith("accumulate")
@@ -95,10 +91,10 @@ def test_a_batch_is_only_split_into_equal_parts(batch_size: int, parts: list[int
     assert all(found["gradient_accumulation"] * found["batch_size"] == 3 * batch_size for found in settings)
 
 
-def test_of_one_key_the_last_rung_counts_and_what_it_rules_out_goes() -> None:
+def test_merged_settings_have_the_last_saver_of_a_key() -> None:
     by_name = {saver.name: saver for saver in list_memory_savers(config(), bf16=True)}
     chosen = ("amp-bf16", "optimizer in backward", "accumulate 2 passes of 16", "accumulate 4 passes of 8")
-    assert [str(setting) for setting in laid_out([by_name[name] for name in chosen])] == [
+    assert [str(setting) for setting in merged_settings([by_name[name] for name in chosen])] == [
         "precision=amp-bf16",
         "gradient_accumulation=4",
         "batch_size=8",

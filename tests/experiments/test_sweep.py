@@ -1,4 +1,4 @@
-"""Which points a sweep has, in which order, and what its records carry."""
+"""The points of a sweep, their order, and what their records have."""
 
 from __future__ import annotations
 
@@ -10,62 +10,55 @@ from pathlib import Path
 
 import pytest
 
-from memprof.config.load import LoadedConfig
-from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
-from memprof.experiments.sweep import Sweep, default_jobs, find_commit, open_sweep, point_name, run_sweep
+from memprof.experiments.session import Session, open_session
+from memprof.experiments.sweep import default_jobs, point_name, sweep_records
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Phase, RunRecord, Source, Status
+from tests.samples import sample_config, sample_loaded
 
-MNIST_MLP = {
-    "name": "mnist_mlp",
-    "model": "mnist_mlp",
-    "input": {"shape": [1, 28, 28]},
-    "target": {"shape": [], "dtype": "int64", "range": [0, 10]},
-    "optimizers": ["sgd", "adam"],
-    "batch_sizes": [256, 64],
-}
 NO_GPU = Device(source=Source.ANALYTIC, name="none", index=0, environment={}, total_bytes=None, explanation="no GPU")
 
 
-def load(folder: Path, **settings: object) -> LoadedConfig:
-    config = SweepConfig.model_validate({**MNIST_MLP, **settings})
-    return LoadedConfig(config=config, folder=folder, path=folder / "sweep.yaml")
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory, phantom_device_h100: Device) -> Iterator[Session]:
+    with open_session(sample_loaded(tmp_path_factory.mktemp("sweep")), phantom_device_h100) as session:
+        yield session
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory, phantom_device_h100: Device) -> Iterator[Sweep]:
-    with open_sweep(load(tmp_path_factory.mktemp("sweep")), phantom_device_h100) as sweep:
-        yield sweep
+def records(session: Session) -> list[RunRecord]:
+    return list(sweep_records(session))
 
 
-@pytest.fixture(scope="module")
-def records(sweep: Sweep) -> list[RunRecord]:
-    return list(sweep.records())
+def sweep(device: Device, folder: Path, **changes: object) -> list[RunRecord]:
+    """Return the records of a whole sweep in a session of its own."""
+    with open_session(sample_loaded(folder, **changes), device) as session:
+        return list(sweep_records(session))
 
 
-def test_points_go_by_optimizer_and_then_by_rising_batch_size() -> None:
-    config = SweepConfig.model_validate(MNIST_MLP)
+def test_points_are_ordered_by_optimizer_and_batch_size() -> None:
+    config = sample_config()
     names = [point_name(point) for point in config.points()]
     assert names == [("sgd", 64), ("sgd", 256), ("adam", 64), ("adam", 256)]
 
 
-def test_inference_runs_each_batch_size_once_without_an_optimizer() -> None:
-    config = SweepConfig.model_validate({**MNIST_MLP, "mode": "inference"})
+def test_inference_points_have_no_optimizer() -> None:
+    config = sample_config(mode="inference")
     assert [point_name(point) for point in config.points()] == [(None, 64), (None, 256)]
 
 
-def test_a_point_is_named_by_the_label_of_its_optimizer() -> None:
+def test_point_name_has_the_label_of_the_optimizer() -> None:
     optimizers = [{"name": "sgd", "label": "heavy", "kwargs": {"momentum": 0.9}}]
-    config = SweepConfig.model_validate({**MNIST_MLP, "optimizers": optimizers, "batch_sizes": [1]})
+    config = sample_config(optimizers=optimizers, batch_sizes=[1])
     assert [point_name(point) for point in config.points()] == [("heavy", 1)]
 
 
-def test_a_real_gpu_runs_one_point_at_a_time() -> None:
+def test_default_jobs_on_a_real_gpu_is_one() -> None:
     assert default_jobs(Source.MEASURED) == 1
 
 
-def test_every_record_has_its_breakdown_reading_and_circumstances(records: list[RunRecord]) -> None:
+def test_record_has_breakdown_reading_and_environment(records: list[RunRecord]) -> None:
     assert [(r.optimizer, r.batch_size) for r in records] == [
         ("sgd", 64),
         ("sgd", 256),
@@ -78,11 +71,11 @@ def test_every_record_has_its_breakdown_reading_and_circumstances(records: list[
     assert states == [0, 0, 814_160, 814_160]
 
 
-def test_the_optimizers_state_is_there_from_the_end_of_the_first_step_on(records: list[RunRecord]) -> None:
+def test_optimizer_state_exists_after_the_first_step(records: list[RunRecord]) -> None:
     sgd, adam = (r.reading for r in records if r.batch_size == 64)
     assert sgd is not None
     assert adam is not None
-    # The state is made by the first step's last phase; where a small model peaks there, so does its first step.
+    # The last phase of the first step allocates the state, so a small model may have its peak there.
     assert [p.peak_allocated_bytes for p in sgd.steps[0].phases if p.phase is not Phase.OPTIMIZER] == [
         p.peak_allocated_bytes for p in adam.steps[0].phases if p.phase is not Phase.OPTIMIZER
     ]
@@ -91,7 +84,7 @@ def test_the_optimizers_state_is_there_from_the_end_of_the_first_step_on(records
     assert 814_160 <= adam_kept - sgd_kept <= 814_160 + 8 * 1024
 
 
-def test_the_phases_of_a_step_follow_each_other_without_a_gap(records: list[RunRecord]) -> None:
+def test_phases_of_a_step_follow_without_a_gap(records: list[RunRecord]) -> None:
     reading = records[-1].reading
     assert reading is not None
     phases = [phase for step in reading.steps for phase in step.phases]
@@ -102,7 +95,7 @@ def test_the_phases_of_a_step_follow_each_other_without_a_gap(records: list[RunR
     assert reading.peak_requested_bytes <= reading.peak_allocated_bytes <= reading.peak_reserved_bytes
 
 
-def test_nvml_and_the_context_agree_with_what_is_reserved(records: list[RunRecord]) -> None:
+def test_nvml_is_the_sum_of_context_and_reserved(records: list[RunRecord]) -> None:
     for record in records:
         reading = record.reading
         assert reading is not None
@@ -111,32 +104,64 @@ def test_nvml_and_the_context_agree_with_what_is_reserved(records: list[RunRecor
         assert reading.nvml_used_bytes == reading.context_bytes + reading.peak_reserved_bytes
 
 
-def test_points_that_are_done_are_left_out(sweep: Sweep) -> None:
+def test_sweep_leaves_out_the_points_that_are_done(session: Session) -> None:
     done = {("sgd", 64), ("sgd", 256), ("adam", 64)}
-    assert [(r.optimizer, r.batch_size) for r in sweep.records(done)] == [("adam", 256)]
+    assert [(r.optimizer, r.batch_size) for r in sweep_records(session, done)] == [("adam", 256)]
 
 
-def test_a_sweep_whose_points_are_all_done_has_no_records(sweep: Sweep) -> None:
-    assert list(sweep.records({point_name(point) for point in load(Path()).config.points()})) == []
+def test_sweep_whose_points_are_all_done_has_no_records(session: Session) -> None:
+    assert list(sweep_records(session, {point_name(point) for point in sample_config().points()})) == []
 
 
-def test_without_any_gpu_the_breakdown_comes_alone(tmp_path: Path) -> None:
-    (only,) = run_sweep(load(tmp_path, batch_sizes=[64], optimizers=["sgd"]), NO_GPU)
+def test_sweep_without_a_gpu_has_only_breakdowns(tmp_path: Path) -> None:
+    (only,) = sweep(NO_GPU, tmp_path, batch_sizes=[64], optimizers=["sgd"])
     assert (only.source, only.status, only.reading) == (Source.ANALYTIC, Status.OK, None)
     assert only.environment.gpu is None
     assert only.breakdown is not None
     assert only.breakdown.parameters_bytes == 407_080
 
 
-def test_input_that_does_not_fit_the_model_is_refused_before_the_first_record(tmp_path: Path) -> None:
-    records = run_sweep(load(tmp_path, input={"shape": [1, 27, 27]}), NO_GPU)
-    with pytest.raises(WorkloadError):
-        next(records)
+def test_sweep_with_wrong_input_fails_before_a_record(tmp_path: Path) -> None:
+    with (
+        open_session(sample_loaded(tmp_path, input={"shape": [1, 27, 27]}), NO_GPU) as session,
+        pytest.raises(WorkloadError),
+    ):
+        next(sweep_records(session))
+
+
+QUITS = """
+import json, os, torch
+
+class Quit(torch.optim.SGD):
+    def __init__(self, parameters):
+        os._exit(3)
+
+def build():
+    json.dumps = None
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
+"""
+QUIT_REASON = "the process exited with status 3 before it had a result"
+
+
+@pytest.mark.parametrize("analytic", [False, True])
+def test_sweep_with_a_point_that_quits_has_all_rows(
+    analytic: bool, tmp_path: Path, phantom_device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quits.py").write_text(QUITS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("MEMPROF_FORK_SERVER", "off")  # one for this folder would be used only here
+    settings = {"model": "quits.py:build", "optimizers": ["sgd", "quits:Quit", "adam"], "batch_sizes": [8]}
+    sgd, quitting, adam = sweep(NO_GPU if analytic else phantom_device, tmp_path, **settings)
+    assert (quitting.status, quitting.error, quitting.breakdown) == (Status.ERROR, QUIT_REASON, None)
+    for record in (sgd, adam):
+        assert (record.status, record.error) == (Status.OK, None)
+        assert record.breakdown is not None
+        assert (record.reading is None) == analytic
 
 
 @pytest.mark.gpu
-def test_a_real_gpu_is_measured_with_the_seconds_of_its_steps(tmp_path: Path) -> None:
-    (only,) = run_sweep(load(tmp_path, batch_sizes=[64], optimizers=["adam"]), choose_device("cuda:0"))
+def test_sweep_on_a_real_gpu_measures_the_seconds_of_steps(tmp_path: Path) -> None:
+    (only,) = sweep(choose_device("cuda:0"), tmp_path, batch_sizes=[64], optimizers=["adam"])
     assert (only.source, only.status) == (Source.MEASURED, Status.OK), only.error
     assert only.reading is not None
     assert only.reading.seconds_per_step is not None
@@ -145,16 +170,6 @@ def test_a_real_gpu_is_measured_with_the_seconds_of_its_steps(tmp_path: Path) ->
     assert only.reading.context_bytes is None or only.reading.context_bytes > 50 * 2**20
 
 
-def test_the_commit_is_that_of_the_configs_folder(tmp_path: Path) -> None:
-    assert find_commit(tmp_path) is None
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    assert find_commit(tmp_path) is None
-    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
-    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
-    assert find_commit(tmp_path) == head.strip()
-
-
-def test_the_process_that_sweeps_does_not_import_torch() -> None:
+def test_import_of_sweep_does_not_import_torch() -> None:
     code = "import sys, memprof.experiments.sweep; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""The worker server on a phantom: every way in which a point can end, and what it leaves of the others."""
+"""The client on a phantom: every way in which a point can end, without an effect on the other points."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +19,15 @@ from memprof.errors import ConfigError, DeviceError, WorkloadError
 from memprof.gpus.select import Device
 from memprof.records import Outcome, Source, Status
 from memprof.worker.client import WorkerClient
+from memprof.worker.output import LIMIT_BYTES
+from memprof.worker.protocol import DescribeReply, DescribeRequest
+from tests.worker.processes import children_of, is_alive, wait_for
+
+Load = Callable[..., LoadedConfig]
 
 SGD = OptimizerConfig(name="sgd")
-PRINTS, HANGS, SEGFAULTS, EXITS, RAISES, LEAVES, FILLS, WEIGHS = 7, 11, 13, 17, 19, 23, 29, 31
+# The batch sizes at which the model below misbehaves.
+PRINTS, HANGS, SEGFAULTS, EXITS, RAISES, QUITS, FILLS, WEIGHS, FLOODS = 7, 11, 13, 17, 19, 23, 29, 31, 37
 
 HOSTILE = f"""
     import ctypes, os, sys, time
@@ -49,8 +53,12 @@ HOSTILE = f"""
                 sys.exit(3)
             if size == {RAISES}:
                 raise RuntimeError("no such luck\\nand more")
-            if size == {LEAVES}:
+            if size == {QUITS}:
                 os._exit(5)
+            if size == {FLOODS}:
+                for stream in (sys.stdout, sys.stderr):
+                    for _ in range(50):
+                        stream.write("x" * 1_000_000)
             if size == {FILLS}:
                 self.more = torch.empty(2**40, device=x.device)
             if size == {WEIGHS}:
@@ -61,6 +69,11 @@ HOSTILE = f"""
 
     def build():
         print("the factory prints, too")
+        return Hostile()
+
+    def replace_json():
+        import json
+        json.dumps = json.loads = None
         return Hostile()
 
     def touch_cuda():
@@ -76,7 +89,7 @@ HOSTILE = f"""
 
 
 @pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LoadedConfig]:
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "hostile.py").write_text(textwrap.dedent(HOSTILE))
 
@@ -95,35 +108,13 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LoadedConfig
 
 
 @pytest.fixture(scope="module")
-def client(load: Callable[..., LoadedConfig], phantom_device_h100: Device) -> Iterator[WorkerClient]:
+def client(load: Load, phantom_device_h100: Device) -> Iterator[WorkerClient]:
     with WorkerClient(load("build"), phantom_device_h100) as client:
         yield client
 
 
 def run(client: WorkerClient, *batch_sizes: int, jobs: int = 1) -> list[Outcome]:
     return list(client.outcomes([(SGD, size) for size in batch_sizes], jobs))
-
-
-def children_of(process: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{process}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-
-
-def is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def kill_during(client: WorkerClient, choose: Callable[[int], int]) -> tuple[threading.Thread, list[int]]:
@@ -141,7 +132,7 @@ def kill_during(client: WorkerClient, choose: Callable[[int], int]) -> tuple[thr
     return thread, seen
 
 
-def test_a_killed_child_is_a_killed_outcome_and_the_others_are_intact(client: WorkerClient) -> None:
+def test_killed_child_is_one_killed_outcome(client: WorkerClient) -> None:
     client.environment()
     server = client.server_pid
     thread, _ = kill_during(client, lambda server: children_of(server)[0])
@@ -154,7 +145,7 @@ def test_a_killed_child_is_a_killed_outcome_and_the_others_are_intact(client: Wo
     assert client.server_pid == server
 
 
-def test_when_the_server_is_killed_its_point_is_killed_and_a_new_server_goes_on(client: WorkerClient) -> None:
+def test_killed_server_is_replaced_for_the_other_points(client: WorkerClient) -> None:
     client.environment()
     server = client.server_pid
     thread, children = kill_during(client, lambda server: server)
@@ -169,7 +160,7 @@ def test_when_the_server_is_killed_its_point_is_killed_and_a_new_server_goes_on(
     wait_for(lambda: not any(is_alive(child) for child in children))
 
 
-def test_running_out_of_memory_is_an_outcome_that_keeps_its_reading(client: WorkerClient) -> None:
+def test_out_of_memory_keeps_its_reading(client: WorkerClient) -> None:
     oom, after = run(client, FILLS, 1)
     assert oom.status is Status.OOM
     assert oom.error is not None
@@ -179,8 +170,8 @@ def test_running_out_of_memory_is_an_outcome_that_keeps_its_reading(client: Work
     assert after.status is Status.OK
 
 
-def test_a_crash_an_exit_and_an_exception_are_errors_that_say_so(client: WorkerClient) -> None:
-    crashed, exited, raised, left = run(client, SEGFAULTS, EXITS, RAISES, LEAVES, jobs=2)
+def test_crash_exit_and_exception_are_errors_with_a_reason(client: WorkerClient) -> None:
+    crashed, exited, raised, left = run(client, SEGFAULTS, EXITS, RAISES, QUITS, jobs=2)
     errors = (crashed, exited, raised, left)
     assert {outcome.status for outcome in errors} == {Status.ERROR}
     assert crashed.error == "crashed: SIGSEGV"
@@ -190,32 +181,55 @@ def test_a_crash_an_exit_and_an_exception_are_errors_that_say_so(client: WorkerC
     assert left.error == "the process exited with status 5 before it had a result"
 
 
-def test_what_a_model_prints_goes_to_stderr_and_not_between_the_messages(
-    client: WorkerClient, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert run(client, PRINTS)[0].status is Status.OK
+def test_model_output_goes_to_stderr(load: Load, phantom_device: Device, capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerClient(load("build"), phantom_device) as client:
+        assert run(client, PRINTS)[0].status is Status.OK
     printed = capfd.readouterr()
     assert printed.out == ""
+    assert "the factory prints, too\n" in printed.err
+    assert '{"type": "ready"}\n' in printed.err
 
 
-def test_outcomes_keep_the_order_of_their_points_when_several_run_at_once(client: WorkerClient) -> None:
+def test_model_output_of_100_mb_is_cut(load: Load, phantom_device: Device, capfd: pytest.CaptureFixture[str]) -> None:
+    with WorkerClient(load("build"), phantom_device) as client:
+        assert [outcome.status for outcome in run(client, FLOODS, 1)] == [Status.OK, Status.OK]
+    printed = capfd.readouterr()
+    note = "\nmemprof: the model printed more than 64.00 KiB; the rest is not shown\n"
+    assert printed.err.endswith(note)
+    assert len(printed.err) == LIMIT_BYTES + len(note)
+
+
+def test_model_that_replaces_json_functions_is_measured(load: Load, phantom_device: Device) -> None:
+    with WorkerClient(load("replace_json"), phantom_device) as client:
+        outcomes = run(client, 1, RAISES, 2)
+    assert [outcome.status for outcome in outcomes] == [Status.OK, Status.ERROR, Status.OK]
+
+
+def test_request_after_abandoned_outcomes_gets_its_own_reply(client: WorkerClient) -> None:
+    outcomes = client.timed_outcomes([(SGD, 1), (SGD, 2)], 2)
+    next(outcomes)
+    outcomes.close()  # the second point is still running
+    assert client.request(DescribeRequest(), DescribeReply).environment == client.environment()
+
+
+def test_outcomes_of_several_jobs_keep_their_order(client: WorkerClient) -> None:
     outcomes = run(client, RAISES, 1, 4096, 2, FILLS, jobs=3)
     wanted = [Status.ERROR, Status.OK, Status.OK, Status.OK, Status.OOM]
     assert [outcome.status for outcome in outcomes] == wanted
 
 
-def test_a_point_reads_the_same_whether_it_runs_alone_or_beside_others(client: WorkerClient) -> None:
+def test_point_next_to_others_reads_the_same_as_alone(client: WorkerClient) -> None:
     assert run(client, 1, 512, 2, jobs=2)[1] == run(client, 512)[0]
 
 
-def test_a_phantoms_steps_have_no_time(client: WorkerClient) -> None:
+def test_step_on_a_phantom_has_no_time(client: WorkerClient) -> None:
     reading = run(client, 8)[0].reading
     assert reading is not None
     assert len(reading.steps) == 3
     assert all(step.seconds is None for step in reading.steps)
 
 
-def test_a_child_takes_at_most_three_tenths_more_host_memory_than_the_bare_imports(
+def test_child_takes_at_most_30_percent_more_than_the_imports(
     client: WorkerClient,
 ) -> None:
     code = "import torch, torchvision; print(open('/proc/self/statm').read().split()[1])"
@@ -226,34 +240,26 @@ def test_a_child_takes_at_most_three_tenths_more_host_memory_than_the_bare_impor
     assert int(pages[1]) <= 1.3 * int(bare)
 
 
-def test_a_point_past_its_time_is_stopped_and_the_next_one_runs(
-    load: Callable[..., LoadedConfig], phantom_device: Device
-) -> None:
+def test_point_past_its_time_limit_is_ended(load: Load, phantom_device: Device) -> None:
     with WorkerClient(load("build", timeout_seconds=4), phantom_device) as client:
         late, after = run(client, HANGS, 1)
     assert late == Outcome(status=Status.TIMEOUT, error="not done after 4 s (timeout_seconds)")
     assert after.status is Status.OK
 
 
-def test_a_factory_that_touches_cuda_is_built_in_each_child(
-    load: Callable[..., LoadedConfig], phantom_device: Device
-) -> None:
+def test_factory_that_uses_cuda_is_run_in_each_child(load: Load, phantom_device: Device) -> None:
     with WorkerClient(load("touch_cuda"), phantom_device) as client:
         assert client.environment().gpu == phantom_device.name
         outcomes = run(client, 1, SEGFAULTS, 2)
     assert [outcome.status for outcome in outcomes] == [Status.OK, Status.ERROR, Status.OK]
 
 
-def test_a_factory_that_crashes_is_refused_with_the_signal(
-    load: Callable[..., LoadedConfig], phantom_device: Device
-) -> None:
+def test_factory_that_crashes_is_an_error_with_the_signal(load: Load, phantom_device: Device) -> None:
     with WorkerClient(load("crash"), phantom_device) as client, pytest.raises(WorkloadError, match="SIGSEGV"):
         client.environment()
 
 
-def test_a_factory_that_hangs_is_refused_after_the_time_limit(
-    load: Callable[..., LoadedConfig], phantom_device: Device
-) -> None:
+def test_factory_that_hangs_is_an_error_after_the_time_limit(load: Load, phantom_device: Device) -> None:
     loaded = load("hang", timeout_seconds=1)
     with (
         WorkerClient(loaded, phantom_device) as client,
@@ -262,15 +268,13 @@ def test_a_factory_that_hangs_is_refused_after_the_time_limit(
         client.environment()
 
 
-def test_allocator_settings_that_torch_does_not_know_are_the_configs_fault(
-    load: Callable[..., LoadedConfig], phantom_device: Device
-) -> None:
+def test_unknown_allocator_settings_are_a_config_error(load: Load, phantom_device: Device) -> None:
     loaded = load("build", allocator="no_such_setting:1")
     with WorkerClient(loaded, phantom_device) as client, pytest.raises(ConfigError, match="no_such_setting"):
         client.environment()
 
 
-def test_without_a_gpu_the_worker_says_so_in_one_line(load: Callable[..., LoadedConfig]) -> None:
+def test_missing_gpu_is_a_device_error_of_one_line(load: Load) -> None:
     nothing = {"CUDA_VISIBLE_DEVICES": ""}
     device = Device(source=Source.MEASURED, name="none", index=0, environment=nothing, total_bytes=None, explanation="")
     with WorkerClient(load("build"), device) as client, pytest.raises(DeviceError) as refusal:

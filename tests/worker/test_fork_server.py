@@ -17,7 +17,8 @@ import pytest
 
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
-from memprof.experiments.sweep import open_sweep
+from memprof.experiments.session import open_session
+from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import Device
 from memprof.records import RunRecord
 from memprof.worker.fork_client import (
@@ -73,11 +74,11 @@ def wait_until_gone(path: Path) -> None:
 
 def records(device: Device) -> tuple[RunRecord, ...]:
     adam = Override(flag=Flag.OPTIMIZER, text="adam")
-    with open_sweep(load(CONFIGS / "mnist_cnn.yaml", [adam]), device) as sweep:
-        return tuple(sweep.records())
+    with open_session(load(CONFIGS / "mnist_cnn.yaml", [adam]), device) as session:
+        return tuple(sweep_records(session))
 
 
-def test_a_forked_worker_measures_the_same_bytes(
+def test_forked_worker_measures_the_same_bytes(
     folder: Path, phantom_device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forked = records(phantom_device)
@@ -87,7 +88,7 @@ def test_a_forked_worker_measures_the_same_bytes(
     assert records(phantom_device) == forked
 
 
-def test_two_commands_share_one_fork_server(folder: Path) -> None:
+def test_fork_server_is_shared_by_two_commands(folder: Path) -> None:
     del folder
     started: list[WorkerProcess] = []
     threads = [threading.Thread(target=lambda: started.append(WorkerProcess(child_environment()))) for _ in range(2)]
@@ -102,13 +103,13 @@ def test_two_commands_share_one_fork_server(folder: Path) -> None:
         process.close()
 
 
-def test_another_environment_has_another_fork_server() -> None:
+def test_fingerprint_of_another_environment_differs() -> None:
     same = fingerprint(child_environment(COLUMNS="80", MEMPROF_PHANTOM="t4"))
     assert same == fingerprint(child_environment())
     assert same != fingerprint(child_environment(PYTORCH_CUDA_ALLOC_CONF="backend:cudaMallocAsync"))
 
 
-def test_a_changed_installation_ends_the_fork_server(folder: Path, tmp_path: Path) -> None:
+def test_fork_server_ends_if_the_installation_changes(folder: Path, tmp_path: Path) -> None:
     del folder
     shutil.copytree(PACKAGE, tmp_path / "memprof", ignore=shutil.ignore_patterns("__pycache__"))
     environment = child_environment(PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
@@ -122,7 +123,7 @@ def test_a_changed_installation_ends_the_fork_server(folder: Path, tmp_path: Pat
     wait_until_gone(path)
 
 
-def test_only_its_user_can_open_the_socket(folder: Path) -> None:
+def test_socket_can_only_be_opened_by_its_user(folder: Path) -> None:
     WorkerProcess(child_environment()).close()
     (path,) = running_fork_servers()
     assert path.stat().st_mode & 0o777 == 0o600
@@ -130,7 +131,7 @@ def test_only_its_user_can_open_the_socket(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to be another user")
-def test_another_users_socket_is_not_used(folder: Path) -> None:
+def test_socket_of_another_user_is_not_used(folder: Path) -> None:
     del folder
     WorkerProcess(child_environment()).close()
     (path,) = running_fork_servers()
@@ -142,7 +143,7 @@ def test_another_users_socket_is_not_used(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to be another user")
-def test_another_user_gets_no_worker(folder: Path) -> None:
+def test_fork_server_refuses_another_user(folder: Path) -> None:
     WorkerProcess(child_environment()).close()
     (path,) = running_fork_servers()
     for opened in (folder / "memprof", path):
@@ -152,7 +153,7 @@ def test_another_user_gets_no_worker(folder: Path) -> None:
     assert said.stdout in ("b''\n", "b'null\\n'\n"), said.stderr  # closed, or refused: no process id
 
 
-def test_a_killed_fork_server_is_replaced(folder: Path) -> None:
+def test_killed_fork_server_is_replaced(folder: Path) -> None:
     del folder
     first = WorkerProcess(child_environment())
     server = parent_of(first.pid)
@@ -164,7 +165,7 @@ def test_a_killed_fork_server_is_replaced(folder: Path) -> None:
         wait_until_gone(Path(f"/proc/{process.pid}"))
 
 
-def test_a_killed_worker_is_reported(folder: Path) -> None:
+def test_killed_forked_worker_is_reported(folder: Path) -> None:
     del folder
     process = WorkerProcess(child_environment())
     os.kill(process.pid, signal.SIGTERM)
@@ -173,14 +174,14 @@ def test_a_killed_worker_is_reported(folder: Path) -> None:
     process.close()
 
 
-def test_an_idle_fork_server_ends(folder: Path) -> None:
+def test_idle_fork_server_ends(folder: Path) -> None:
     path = folder / "idle.sock"
     command = [sys.executable, "-m", "memprof.worker.fork_server", "--socket", str(path), "--idle-seconds", "0.5"]
     subprocess.run(command, env=child_environment(), timeout=SECONDS, check=True)
     wait_until_gone(path)
 
 
-def test_nonsense_on_the_socket_is_refused(folder: Path) -> None:
+def test_fork_server_refuses_an_invalid_request(folder: Path) -> None:
     del folder
     WorkerProcess(child_environment()).close()
     (path,) = running_fork_servers()
@@ -195,7 +196,7 @@ def test_nonsense_on_the_socket_is_refused(folder: Path) -> None:
     process.close()
 
 
-def test_without_a_fork_server_the_worker_starts_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_without_a_fork_server_starts_itself(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMPROF_FORK_SERVER", "off")
     process = WorkerProcess(child_environment())
     assert parent_of(process.pid) == os.getpid()

@@ -1,4 +1,4 @@
-"""One server measures other configs, other phantom GPUs and other allocator settings than its own."""
+"""Jobs: one server measures other configs, phantom GPUs and allocator settings than its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
@@ -14,25 +13,17 @@ from memprof.records import Outcome, Reading, Status
 from memprof.units import MIB
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
-
-BASE = {
-    "name": "base",
-    "model": "mnist_mlp",
-    "input": {"shape": [1, 28, 28]},
-    "target": {"shape": [], "dtype": "int64", "range": [0, 10]},
-    "optimizers": ["adam"],
-    "batch_sizes": [64],
-}
+from tests.samples import sample_config, sample_loaded
 
 
-def config(**settings: object) -> SweepConfig:
-    return SweepConfig.model_validate({**BASE, **settings})
+def config(**changes: object) -> SweepConfig:
+    return sample_config(**{"optimizers": ["adam"], "batch_sizes": [64], **changes})
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory, phantom_device_h100: Device) -> Iterator[WorkerClient]:
     folder = tmp_path_factory.mktemp("jobs")
-    loaded = LoadedConfig(config=config(), folder=folder, path=folder / "base.yaml")
+    loaded = sample_loaded(folder, optimizers=["adam"], batch_sizes=[64])
     with WorkerClient(loaded, phantom_device_h100) as client:
         yield client
 
@@ -51,12 +42,12 @@ def read(outcome: Outcome) -> Reading:
     return outcome.reading
 
 
-def test_a_job_of_the_servers_own_config_reads_what_a_point_reads(client: WorkerClient) -> None:
+def test_job_with_the_servers_config_reads_what_a_point_reads(client: WorkerClient) -> None:
     point, spelled_out = client.outcomes([(config().optimizers[0], 64), job(config=config())], 1)
     assert point == spelled_out
 
 
-def test_each_job_has_the_gpu_of_its_environment(client: WorkerClient) -> None:
+def test_job_has_the_gpu_of_its_environment(client: WorkerClient) -> None:
     t4 = phantom_device(find_gpu("t4"))
     own, other, again = run(client, job(), job(environment=t4.environment), job())
     assert read(own).context_bytes == find_gpu("h100-80gb").context_bytes
@@ -64,7 +55,7 @@ def test_each_job_has_the_gpu_of_its_environment(client: WorkerClient) -> None:
     assert own == again
 
 
-def test_each_job_has_the_precision_and_the_model_of_its_config(client: WorkerClient) -> None:
+def test_job_has_the_precision_and_model_of_its_config(client: WorkerClient) -> None:
     half = config(precision="bf16")
     large = config(model={"name": "cifar_mlp"}, input={"shape": [3, 32, 32]})
     base, halved, larger = run(client, job(), job(config=half), job(config=large))
@@ -73,27 +64,27 @@ def test_each_job_has_the_precision_and_the_model_of_its_config(client: WorkerCl
     assert read(larger).peak_allocated_bytes > read(base).peak_allocated_bytes + 8 * 101_770
 
 
-def test_allocator_settings_are_those_of_the_jobs_config(client: WorkerClient) -> None:
+def test_job_has_the_allocator_settings_of_its_config(client: WorkerClient) -> None:
     expandable = config(allocator="expandable_segments:True")
     base, other, after = run(client, job(), job(config=expandable), job(config=config()))
     assert read(other).peak_reserved_bytes != read(base).peak_reserved_bytes
     assert after == base
 
 
-def test_settings_that_the_allocator_does_not_know_fail_that_job_alone(client: WorkerClient) -> None:
+def test_job_with_unknown_allocator_settings_fails_alone(client: WorkerClient) -> None:
     failed, after = run(client, job(config=config(allocator="no_such_setting:1")), job())
     assert failed.status is Status.ERROR
     assert "no_such_setting" in str(failed.error)
     assert after.status is Status.OK
 
 
-def test_another_backend_of_the_allocator_is_refused_as_it_is_chosen_at_import(client: WorkerClient) -> None:
+def test_job_with_another_allocator_backend_is_refused(client: WorkerClient) -> None:
     (outcome,) = run(client, job(config=config(allocator="backend:cudaMallocAsync")))
     assert outcome.status is Status.ERROR
     assert "backend:native when it was imported" in str(outcome.error)
 
 
-def test_a_memory_limit_is_kept_to_the_byte(client: WorkerClient) -> None:
+def test_memory_limit_of_a_job_is_exact(client: WorkerClient) -> None:
     needed = read(run(client, job(batch_size=20_000))[0]).peak_reserved_bytes
     enough, short = run(
         client,
@@ -106,23 +97,23 @@ def test_a_memory_limit_is_kept_to_the_byte(client: WorkerClient) -> None:
     assert short.reading.peak_reserved_bytes <= 32 * MIB
 
 
-def test_a_job_may_have_fewer_steps_than_a_config_may_say(client: WorkerClient) -> None:
+def test_job_may_have_fewer_steps_than_a_config_allows(client: WorkerClient) -> None:
     (outcome,) = run(client, job(steps=2))
     assert len(read(outcome).steps) == 2
 
 
-def test_an_evaluation_pass_runs_beside_what_training_keeps(client: WorkerClient) -> None:
+def test_evaluation_pass_runs_after_the_steps(client: WorkerClient) -> None:
     plain, evaluated = run(client, job(steps=2), job(steps=2, evaluate=True))
     assert read(evaluated).steps == read(plain).steps
     assert read(evaluated).peak_allocated_bytes >= read(plain).peak_allocated_bytes
 
 
-def test_breakdowns_are_those_of_the_config_that_is_asked_for(client: WorkerClient) -> None:
+def test_breakdowns_are_those_of_the_given_config(client: WorkerClient) -> None:
     (own,) = client.breakdowns([(config().optimizers[0], 64)])
     (half,) = client.breakdowns([(config().optimizers[0], 64)], config(precision="bf16"))
     assert own.parameters_bytes == 2 * half.parameters_bytes == 407_080
 
 
-def test_the_seconds_of_an_outcome_are_those_of_its_job(client: WorkerClient) -> None:
+def test_timed_outcome_has_the_seconds_of_its_job(client: WorkerClient) -> None:
     ((_, seconds),) = client.timed_outcomes([job()], 1)
     assert 0 < seconds < 60

@@ -1,4 +1,4 @@
-"""Messages cross the socket unchanged, each on a line of its own."""
+"""Messages are unchanged after the socket, and each is one line."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from memprof.records import Outcome, Status
 from memprof.worker.protocol import BreakdownRequest, MeasureReply, encode, reply_decoder, request_decoder
 
 
-def test_a_request_keeps_infinities_and_missing_values() -> None:
+def test_request_keeps_infinities_and_missing_values() -> None:
     optimizer = OptimizerConfig(name="sgd", kwargs={"lr": float("inf"), "foreach": None}, label="wild")
     request = BreakdownRequest(number=4, points=((optimizer, 8), (None, 16)))
     assert request_decoder()(encode(request)) == request
 
 
-def test_a_reply_with_a_line_break_in_its_text_is_one_line() -> None:
+def test_reply_with_a_line_break_is_one_line() -> None:
     reply = MeasureReply(number=4, outcome=Outcome(status=Status.ERROR, error="with\na line break"))
     line = encode(reply)
     assert line.count(b"\n") == 1
     assert reply_decoder()(line) == reply
 
 
-def test_what_is_no_message_is_refused() -> None:
+def test_unknown_message_is_refused() -> None:
     with pytest.raises(ValueError, match="type"):
         reply_decoder()(b'{"type": "gossip", "number": 1}')

@@ -14,7 +14,9 @@ from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, p
 from memprof.config.overrides import Override
 from memprof.config.variants import Variant, plan_variants
 from memprof.errors import ExitCode
-from memprof.experiments.compare import VariantRuns, open_variant_runs
+from memprof.experiments.compare import VariantRuns
+from memprof.experiments.session import open_session
+from memprof.gpus.select import choose_device
 from memprof.records import SCHEMA_VERSION, Environment, RunRecord, Source, Status
 from memprof.report.terminal.compare import compare_table
 from memprof.results import Kind, Manifest, Result, VariantPlan, fingerprint, row
@@ -57,9 +59,12 @@ def command(
 def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output: Output) -> ExitCode:
     """Measure the base and its variants, or the rest of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
-    with progress_bar("starting PyTorch", len(variants)) as progress, open_variant_runs(variants[0].loaded) as runs:
-        note(runs.device.explanation, json=output.json)
-        manifest = _manifest(variants, runs.environment, wanted)
+    base = variants[0].loaded
+    device = choose_device(base.config.gpu)
+    note(device.explanation, json=output.json)
+    with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
+        runs = VariantRuns(session)
+        manifest = _manifest(variants, session.environment, wanted)
         folder = keep_rows(
             manifest, lambda done: _records(runs, variants[len(done) :], wanted.max_batch), output, progress
         )

@@ -15,7 +15,8 @@ from memprof.cli.saving import make_manifest, print_place
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ConfigError, DeviceError, ExitCode
-from memprof.experiments.explain import open_explainer
+from memprof.experiments.explain import explain_point, find_address_spread
+from memprof.experiments.session import open_session
 from memprof.gpus.select import Device, choose_device
 from memprof.records import SCHEMA_VERSION, Source, Status
 from memprof.report.terminal.explain import explain_report, peak_report
@@ -74,14 +75,14 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
             "--address-orders needs a simulated GPU, for example --gpu t4: the driver of a real GPU has one order"
         )
     note(device.explanation, json=wanted.json)
-    with progress_bar("starting PyTorch", None) as progress, open_explainer(loaded, device) as explainer:
+    with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device) as session:
         progress.describe("running with the allocator's history recorded")
         point = loaded.config.points()[0]
-        explained = explainer.explain(point, wanted.snapshot)
+        explained = explain_point(session, point, wanted.snapshot)
         if wanted.address_orders:
             progress.describe("running with other address orders")
-            explained = replace(explained, address_spread=explainer.address_spread(point, explained.record))
-        manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
+            explained = replace(explained, address_spread=find_address_spread(session, point, explained.record))
+        manifest = make_manifest(Kind.EXPLAIN, loaded, session.environment, 1)
     saved = load_result(save_document(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
     show(saved, wanted.json, wanted.depth, wanted.blocks)
     if wanted.snapshot is not None and wanted.snapshot.is_file() and not wanted.json:

@@ -16,11 +16,13 @@ from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import ConfigError, DeviceError, ExitCode
-from memprof.experiments.compare import VariantRuns, open_variant_runs
+from memprof.experiments.compare import VariantRuns
 from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import laid_out, list_memory_savers
+from memprof.experiments.memory_savers import list_memory_savers, merged_settings
+from memprof.experiments.session import open_session
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.real import list_real_gpus
+from memprof.gpus.select import choose_device
 from memprof.records import SCHEMA_VERSION, Source
 from memprof.report.terminal.fit import fit_table
 from memprof.units import format_bytes, parse_bytes
@@ -44,7 +46,7 @@ class FitOptions:
         if not any(setting.key == "batch_size" for setting in settings):
             largest = max(load(self.path, self.overrides).config.sizes())
             settings = (*settings, Setting(key="batch_size", value=str(largest)))
-        return load_variant(self.path, self.overrides, settings)
+        return load_variant(self.path, self.overrides, settings, Flag.SAVER)
 
     def config(self, settings: Sequence[Setting]) -> SweepConfig:
         """Return the config of `loaded`."""
@@ -68,8 +70,10 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     """Try settings, print each step and the set that fits; return `ExitCode.DOES_NOT_FIT` if none does."""
     base = wanted.loaded()
     limit_bytes = _parsed(wanted.memory)
-    with progress_bar("starting PyTorch", None) as progress, open_variant_runs(base) as runs:
-        note(runs.device.explanation, json=json)
+    device = choose_device(base.config.gpu)
+    note(device.explanation, json=json)
+    with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
+        runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
         savers = list_memory_savers(base.config, _multiplies_bf16(runs))
         asked = FitRequest(config_of=wanted.config, savers=savers, memory_bytes=limit_bytes)
@@ -124,7 +128,7 @@ def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:
     """Return the command that runs the set that fits."""
     typed = [item for item in wanted.overrides if item.flag in (Flag.SET, Flag.GPU)]
     kept = [item for item in typed if not item.text.startswith(("batch_size=", "batch_sizes="))]
-    settings = {setting.key: setting.value for setting in laid_out(best.savers)}
+    settings = {setting.key: setting.value for setting in merged_settings(best.savers)}
     size = settings.pop("batch_size", str(config.sizes()[0]))
     words = ["memprof", "sweep", str(wanted.path), *(word for item in kept for word in (item.flag.value, item.text))]
     if config.mode is Mode.TRAIN:
@@ -143,7 +147,7 @@ def _json(steps: Sequence[Step], limit_bytes: int | None, command: str | None) -
         "environment": asdict(first.environment),
         "memory_limit_bytes": limit_bytes,
         "fits": best is not None,
-        "settings": {setting.key: setting.value for setting in laid_out(best.savers)} if best else None,
+        "settings": {setting.key: setting.value for setting in merged_settings(best.savers)} if best else None,
         "command": command,
         "peak_allocated_bytes": peak_bytes(best.within) if best else None,
         "peak_reserved_bytes": peak_bytes(best.within, "reserved") if best else None,
@@ -160,7 +164,7 @@ def _step(step: Step) -> dict[str, Any]:
         "kept": step.kept,
         "fits": step.fits,
         "cost": step.cost,
-        "settings": {setting.key: setting.value for setting in laid_out(step.savers)},
+        "settings": {setting.key: setting.value for setting in merged_settings(step.savers)},
         "peak_allocated_bytes": peak_bytes(step.free),
         "peak_reserved_bytes": peak_bytes(step.free, "reserved"),
         "saved_bytes": step.saved_bytes,

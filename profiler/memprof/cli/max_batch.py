@@ -18,6 +18,7 @@ from memprof.config.schema import Mode
 from memprof.errors import ConfigError, DeviceError, ExitCode
 from memprof.experiments.max_batch.accumulation import find_accumulations
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
+from memprof.experiments.session import open_session
 from memprof.gpus.catalog import load_catalog
 from memprof.gpus.select import Device, choose_device, runnable_gpus
 from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
@@ -84,10 +85,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     _check_memory(devices, limits)
     if len(devices) == 1:
         note(devices[0].explanation, json=wanted.json)
-    with progress_bar("starting PyTorch", len(devices)) as progress, WorkerClient(loaded, devices[0]) as client:
-        environment = client.environment()
-        answers = _search(client, _targets(loaded, devices), limits, wanted, progress)
-    manifest = make_manifest(Kind.MAX_BATCH, loaded, environment, len(devices))
+    with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
+        answers = _search(session.client, _targets(loaded, devices), limits, wanted, progress)
+    manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))
     saved = results.load(save_document(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
     show(saved, wanted.json)
     return ExitCode.OK if any(answer.largest_batch_size for answer in answers) else ExitCode.DOES_NOT_FIT

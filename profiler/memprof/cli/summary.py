@@ -14,10 +14,10 @@ from memprof.cli.overriding import overrides
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ConfigError, ExitCode
+from memprof.experiments.session import open_session
 from memprof.gpus.select import analytic_device
 from memprof.records import SCHEMA_VERSION, Environment
 from memprof.report.terminal.summary import DEPTH, down_to, summary_tree
-from memprof.worker.client import WorkerClient
 
 EXAMPLES = """\
 memprof summary configs/resnet18.yaml
@@ -47,10 +47,10 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
     loaded = load(config, chosen)
     point = loaded.config.points()[0][0], loaded.config.sizes()[0]
-    with progress_bar("starting PyTorch", None), WorkerClient(loaded, analytic_device("not needed")) as client:
-        environment, summary = client.environment(), client.module_summary(point)
+    with progress_bar("starting PyTorch", None), open_session(loaded, analytic_device("not needed")) as session:
+        summary = session.client.module_summary(point)
     if json:
-        print_json(_json(summary, environment, depth))
+        print_json(_json(summary, session.environment, depth))
     else:
         console = stdout()
         console.print(summary_tree(summary, DEPTH if depth is None else depth, console.width))

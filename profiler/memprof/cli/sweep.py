@@ -12,7 +12,8 @@ from memprof.cli.saving import Output, keep_rows, make_manifest, print_place
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ExitCode
-from memprof.experiments.sweep import open_sweep
+from memprof.experiments.session import open_session
+from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import choose_device
 from memprof.records import Status
 from memprof.report.terminal.sweep import sweep_table
@@ -45,12 +46,12 @@ def run(config: Path, chosen: Sequence[Override], output: Output) -> ExitCode:
     device = choose_device(loaded.config.gpu)
     note(device.explanation, json=output.json)
     points = len(loaded.config.points())
-    with progress_bar("starting PyTorch", points) as progress, open_sweep(loaded, device) as sweep:
-        manifest = make_manifest(Kind.SWEEP, loaded, sweep.environment, points)
+    with progress_bar("starting PyTorch", points) as progress, open_session(loaded, device) as session:
+        manifest = make_manifest(Kind.SWEEP, loaded, session.environment, points)
         progress.describe("analytic estimate")
         folder = keep_rows(
             manifest,
-            lambda done: sweep.records([(record.optimizer, record.batch_size) for record in done]),
+            lambda done: sweep_records(session, [(record.optimizer, record.batch_size) for record in done]),
             output,
             progress,
         )

@@ -48,7 +48,7 @@ def run(output: Path, json: bool) -> ExitCode:
         console = stdout()
         console.print(verification_table(found, console.width))
         console.print(f"saved in {file}: send it as a pull request to docs/fidelity/", soft_wrap=True)
-    ended = {side.status for row in found.rows for side in (row.card, row.phantom)}
+    ended = {side.status for row in found.rows for side in (row.gpu, row.phantom)}
     return ExitCode.FAILED_ROWS if ended - {Status.OK, Status.OOM} else ExitCode.OK
 
 
@@ -60,7 +60,7 @@ def _verify(device: Device, entries: tuple[Entry, ...], json: bool) -> Verificat
         for row in rows:
             done.append(row)
             progress.advance(row.model)
-    return Verification(card=sides[0], phantom=sides[1], rows=tuple(done))
+    return Verification(gpu=sides[0], phantom=sides[1], rows=tuple(done))
 
 
 def _autocast(gpu: RealGpu) -> Precision:

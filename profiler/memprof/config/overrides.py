@@ -22,6 +22,7 @@ class Flag(StrEnum):
     GPU = "--gpu"
     BATCH_SIZE = "--batch-size"
     OPTIMIZER = "--optimizer"
+    SAVER = ""  # a setting that `memprof fit` tries, applied as --vary is; no option was typed
     VARY = "--vary"  # one value of a varied setting, applied after all other options
 
 
@@ -65,7 +66,7 @@ def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
     configured = settings.value.get("optimizers")
     chosen = [(o, _configured(configured, o.text)) for o in overrides if o.flag is Flag.OPTIMIZER]
     settings = _replace_list(settings, "optimizers", chosen)
-    for override in (o for o in overrides if o.flag is Flag.VARY):
+    for override in (o for o in overrides if o.flag in (Flag.SAVER, Flag.VARY)):
         settings = _vary(settings, override)
     return settings
 

@@ -115,7 +115,9 @@ def plan_variants(
     return tuple(variants)
 
 
-def load_variant(path: Path, overrides: Sequence[Override], settings: Sequence[Setting] = ()) -> LoadedConfig:
+def load_variant(
+    path: Path, overrides: Sequence[Override], settings: Sequence[Setting] = (), flag: Flag = Flag.VARY
+) -> LoadedConfig:
     """Return the config with `settings` applied, reduced to one optimizer and one batch size.
 
     Raises:
@@ -130,7 +132,7 @@ def load_variant(path: Path, overrides: Sequence[Override], settings: Sequence[S
         defaults.append(Setting(key="batch_size", value=str(config.sizes()[0])))
     # A dotted key may lead into the optimizer that another setting selects, so that one comes first.
     ordered = sorted((*defaults, *settings), key=lambda setting: setting.key not in _OPTIMIZER)
-    return load(path, (*overrides, *(Override(flag=Flag.VARY, text=str(setting)) for setting in ordered)))
+    return load(path, (*overrides, *(Override(flag=flag, text=str(setting)) for setting in ordered)))
 
 
 def _varied(path: Path, overrides: Sequence[Override], settings: Sequence[Setting]) -> _VariedSetting:

@@ -1,4 +1,4 @@
-"""What CUDA takes on the user's own card, measured, and written into the catalog file that is the user's own."""
+"""Measure the memory that CUDA itself takes on the user's GPU, and write it into the user's own catalog file."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ from memprof.units import GIB, MIB, format_bytes
 
 PARTS = ("context_bytes", "kernels_bytes", "cublas_bytes", "cudnn_bytes")
 
-_ALIKE_BYTES = 4 * MIB  # two driver pages: so far apart may two measurements be
-_SAME_CARD_BYTES = GIB  # drivers keep up to half a GiB for themselves, and cards of one name differ by 2 GiB or more
+_TOLERANCE_BYTES = 4 * MIB  # two pages of the driver, by which two measurements may differ
+_SAME_GPU_BYTES = GIB  # drivers keep up to half a GiB for themselves, and GPUs of one name differ by 2 GiB or more
 _LIMITS = tuple(field.name for field in fields(ArchitectureLimits))
-_HEADER = "GPUs as memprof calibrate measured them; memprof lays this file over the catalog that it ships."
+_HEADER = "GPUs as memprof calibrate measured them; this file takes precedence over the catalog that memprof ships."
 _SIGNATURE = "memprof calibrate, "
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """What one card took and told. Its source says whether it was a real one."""
+    """The figures of one GPU; the source says whether it was a real one."""
 
     source: Source
-    figures: Mapping[str, Any]  # of `GpuSpec`, by name
-    of_process: bool  # NVML told this process' memory; else it is what was new on the whole GPU
+    figures: Mapping[str, Any]  # fields of `GpuSpec`, by name
+    of_process: bool  # NVML reported this process's memory; otherwise it is the increase on the whole GPU
     driver_version: str | None
     torch_version: str
-    date: str  # of the day, in UTC
+    date: str  # in UTC
 
     @property
     def total_bytes(self) -> int:
-        """The context and all that the libraries' first kernels add to it."""
+        """The context, and what the first kernels of each library add to it."""
         return sum(self.figures[name] for name in PARTS)
 
     @property
     def origin(self) -> str:
-        """The line for `sources`: how, when and on what it was measured."""
-        whole = "" if self.of_process else ", by what was new on the whole GPU"
-        circumstances = f"driver {self.driver_version}, torch {self.torch_version}{whole}"
-        return f"{_SIGNATURE}{self.date}: {self.source.value} on {self.figures['name']}, {circumstances}"
+        """The entry of `sources`: how, when and on which GPU it was measured."""
+        whole = "" if self.of_process else ", from the increase on the whole GPU"
+        versions = f"driver {self.driver_version}, torch {self.torch_version}{whole}"
+        return f"{_SIGNATURE}{self.date}: {self.source.value} on {self.figures['name']}, {versions}"
 
 
-def measure_calibration(card: Device, real: RealGpu | None = None) -> Calibration:
-    """Measure `card` in two processes, one after the other, and return the second's figures.
+def measure_calibration(gpu: Device, real: RealGpu | None = None) -> Calibration:
+    """Measure `gpu` in two processes, one after the other, and return the figures of the second.
 
-    `real` is the card as NVML lists it, where that is known; what NVML says it has is taken from there.
+    `real` is the GPU as NVML lists it, if that is known; NVML's total memory is taken from there.
 
     Raises:
-        DeviceError: the card cannot be read, or the two do not agree.
+        DeviceError: the GPU cannot be read, or the two measurements differ.
     """
-    first, second = (ask_gpu(card, "memprof.gpus.probe_context") for _ in range(2))
-    apart = [name for name in PARTS if abs(first["figures"][name] - second["figures"][name]) > _ALIKE_BYTES]
-    if apart:
-        name = apart[0]
-        seen = " and ".join(format_bytes(one["figures"][name]) for one in (first, second))
-        raise DeviceError(f"two measurements of {name} gave {seen}: let nothing else use {card.name}, and try again")
-    figures = dict(second["figures"])
+    first, second = (ask_gpu(gpu, "memprof.gpus.probe_context") for _ in range(2))
+    different = [name for name in PARTS if abs(first["card"][name] - second["card"][name]) > _TOLERANCE_BYTES]
+    if different:
+        name = different[0]
+        values = " and ".join(format_bytes(one["card"][name]) for one in (first, second))
+        raise DeviceError(f"two measurements of {name} gave {values}: let nothing else use {gpu.name}, and try again")
+    figures = dict(second["card"])
     if real and real.name == figures["name"] and real.total_bytes >= figures["total_bytes"]:
         figures["nvml_total_bytes"] = real.total_bytes
     return Calibration(
-        source=card.source,
+        source=gpu.source,
         figures=figures,
         of_process=second["of_process"],
         driver_version=second["driver_version"],
@@ -82,18 +82,18 @@ def measure_calibration(card: Device, real: RealGpu | None = None) -> Calibratio
 
 
 def save_calibration(found: Calibration, file: Path, *, emulated_too: bool = False) -> str:
-    """Write `found` into the catalog file `file`, keeping all else that stands there, and return the card's name in it.
+    """Write `found` into the catalog file `file` without changing its other content; return the GPU's name in it.
 
-    Where the catalog has the card, its entry's figures are replaced; else an entry is added. What is not measured is
-    refused; with `emulated_too`, which tests use, it is written as emulated, and its figures count as assumed.
+    If the catalog has the GPU, the figures of its entry are replaced; otherwise an entry is added. Figures that are not
+    measured are refused. With `emulated_too`, which tests use, they are written as emulated and count as assumed.
 
     Raises:
-        DeviceError: it was not measured on a real GPU.
-        ConfigError: the user's own catalog, as it stands, is wrong.
+        DeviceError: the figures were not measured on a real GPU.
+        ConfigError: the user's own catalog is invalid.
         ResultError: the file cannot be written.
     """
     if found.source is not Source.MEASURED and not emulated_too:
-        raise DeviceError(f"these figures are {found.source.value}: only those of a real GPU can calibrate the catalog")
+        raise DeviceError(f"these figures are {found.source.value}: only a real GPU can calibrate the catalog")
     catalog = load_catalog()
     key = catalog_name(found.figures, catalog)
     try:
@@ -107,19 +107,19 @@ def save_calibration(found: Calibration, file: Path, *, emulated_too: bool = Fal
 
 
 def catalog_name(figures: Mapping[str, Any], catalog: Mapping[str, GpuSpec]) -> str:
-    """Return the catalog's name for the card with these figures: that of the same card, or a new one."""
-    alike = [spec for spec in catalog.values() if _is_same_card(spec, figures)]
-    if alike:
-        return min(alike, key=lambda spec: abs(spec.total_bytes - figures["total_bytes"])).key
+    """Return the catalog's name for the GPU with these figures, or a new name if the catalog does not have it."""
+    same = [spec for spec in catalog.values() if _is_same_gpu(spec, figures)]
+    if same:
+        return min(same, key=lambda spec: abs(spec.total_bytes - figures["total_bytes"])).key
     words = re.findall(r"[a-z0-9]+", figures["name"].lower())
     name = "-".join(word for word in words if word not in ("nvidia", "tesla", "geforce"))
     return name if name not in catalog else f"{name}-{round(figures['total_bytes'] / GIB)}gb"
 
 
-def _is_same_card(spec: GpuSpec, figures: Mapping[str, Any]) -> bool:
-    told = ("name", "compute_capability", "multiprocessors")
-    near = abs(spec.total_bytes - figures["total_bytes"]) < _SAME_CARD_BYTES
-    return near and all(getattr(spec, name) == figures[name] for name in told)
+def _is_same_gpu(spec: GpuSpec, figures: Mapping[str, Any]) -> bool:
+    identity = ("name", "compute_capability", "multiprocessors")
+    near = abs(spec.total_bytes - figures["total_bytes"]) < _SAME_GPU_BYTES
+    return near and all(getattr(spec, name) == figures[name] for name in identity)
 
 
 def _capabilities(catalog: Mapping[str, GpuSpec]) -> set[str]:
@@ -147,7 +147,7 @@ def _put(document: tomlkit.TOMLDocument, key: str, found: Calibration, *, known:
 
 
 def _table(document: tomlkit.TOMLDocument, section: str, name: str) -> Table:
-    """The table ``[section.name]``, made where it is not there."""
+    """Return the table ``[section.name]``, which is added if it is missing."""
     if section not in document:
         document[section] = tomlkit.table(is_super_table=True)
     if name not in document[section]:

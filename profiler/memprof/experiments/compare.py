@@ -1,31 +1,30 @@
-"""The records of several configs from one worker, which imports torch once for them all."""
+"""The records of several configs from one worker, which imports PyTorch once for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 
-from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.errors import ConfigError, WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
-from memprof.experiments.sweep import default_jobs, find_commit, make_record
+from memprof.experiments.session import Session
+from memprof.experiments.sweep import default_jobs, make_record
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Breakdown, Environment, Outcome, RunRecord, Source, Status
-from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryBudget:
-    """How much memory a run has: all of its GPU's unless said otherwise.
+    """How much memory a run has: by default all of its GPU's.
 
-    `limit_bytes` is what `torch.cuda.set_per_process_memory_fraction` leaves to PyTorch's allocator. `unbounded` gives
-    a phantom more memory than any GPU has, so that what a run would take is known where it does not fit; a real
-    GPU cannot.
+    `limit_bytes` is the limit that `torch.cuda.set_per_process_memory_fraction` sets for PyTorch's allocator.
+    `unbounded` gives a phantom more memory than any GPU has, so that the peak of a run that does not fit is known;
+    it has no effect on a real GPU.
     """
 
     limit_bytes: int | None = None
@@ -39,41 +38,46 @@ class _Run:
     breakdown: Breakdown | None
     reason: str | None  # why there is no breakdown
 
+    @property
+    def analytic_outcome(self) -> Outcome:
+        """The outcome without any GPU: only the breakdown can fail."""
+        return Outcome(status=Status.OK if self.reason is None else Status.ERROR, error=self.reason)
+
 
 _ALL = MemoryBudget()
-_UNBOUNDED_BYTES = 16 * 1024**4  # a phantom's memory is addresses; this is far above any GPU's
+_UNBOUNDED_BYTES = 16 * 1024**4  # a phantom's memory is only addresses; far more than any GPU has
 
 
 class VariantRuns:
-    """A worker that measures the first point of any config that is a variant of the one it started with."""
+    """Measures the first point of any config that is a variant of the session's own."""
 
-    def __init__(self, client: WorkerClient, device: Device, environment: Environment, allocator: str | None) -> None:
-        self.device = device
-        self.environment = environment
-        self._client = client
-        self._allocator = allocator
-        self._devices = {device.name: device}
+    def __init__(self, session: Session) -> None:
+        self.device = session.device
+        self.environment = session.environment
+        self._client = session.client
+        self._allocator = session.loaded.config.allocator
+        self._devices = {session.device.name: session.device}
 
     def records(
-        self, configs: Sequence[SweepConfig], room: MemoryBudget = _ALL, breakdowns: bool = True
+        self, configs: Sequence[SweepConfig], budget: MemoryBudget = _ALL, breakdowns: bool = True
     ) -> Iterator[RunRecord]:
-        """Yield the record of each config's only point, in their order; the analytic breakdown may be left out.
+        """Yield the record of each config's first point, in their order, with its analytic breakdown if wanted.
 
         A config that cannot be built or run is a record with its status and reason.
 
         Raises:
-            DeviceError: the GPU of a config cannot be had.
+            DeviceError: the GPU of a config is unavailable.
             ConfigError: one GPU is real and another a phantom.
         """
         runs = [self._run(config, breakdowns) for config in configs]
-        with closing(self._outcomes(runs, room)) as outcomes:
+        with closing(self._outcomes(runs, budget)) as outcomes:
             for run, outcome in zip(runs, outcomes, strict=True):
                 yield self._record(run, outcome)
 
     def largest_batch_size(self, config: SweepConfig) -> int | None:
-        """Return the largest batch size that trains with `config` on its GPU, 0 where none does.
+        """Return the largest batch size that trains with `config` on its GPU, or 0 if none does.
 
-        ``None`` where it fails for another reason than memory.
+        ``None`` if it fails for another reason than memory.
         """
         optimizer, _ = config.points()[0]
         target = Target(config=config, optimizer=optimizer, device=self._device_of(config), extras=False)
@@ -82,9 +86,9 @@ class VariantRuns:
         except WorkloadError:
             return None
 
-    def _run(self, config: SweepConfig, broken_down: bool) -> _Run:
+    def _run(self, config: SweepConfig, with_breakdown: bool) -> _Run:
         device = self._device_of(config)
-        if not broken_down:
+        if not with_breakdown:
             return _Run(config=config, device=device, breakdown=None, reason=None)
         try:
             breakdown = self._client.breakdowns(config.points()[:1], config)[0]
@@ -101,28 +105,27 @@ class VariantRuns:
             raise ConfigError(f"gpu={config.gpu}: {sources}; compare real GPUs with real ones, phantoms with phantoms")
         return device
 
-    def _outcomes(self, runs: Sequence[_Run], room: MemoryBudget) -> Generator[Outcome, None, None]:
+    def _outcomes(self, runs: Sequence[_Run], budget: MemoryBudget) -> Generator[Outcome, None, None]:
         if self.device.source is Source.ANALYTIC:
-            ended = {True: Status.OK, False: Status.ERROR}
-            yield from (Outcome(status=ended[run.reason is None], error=run.reason) for run in runs)
+            yield from (run.analytic_outcome for run in runs)
             return
-        jobs = [self._job(run, room) for run in runs]
+        jobs = [self._job(run, budget) for run in runs]
         yield from self._client.outcomes(jobs, default_jobs(self.device.source))
 
-    def _job(self, run: _Run, room: MemoryBudget) -> Job:
+    def _job(self, run: _Run, budget: MemoryBudget) -> Job:
         optimizer, batch_size = run.config.points()[0]
         return Job(
             optimizer=optimizer,
             batch_size=batch_size,
             config=run.config,
             index=run.device.index,
-            environment=self._variables(run.device, room),
-            memory_limit_bytes=room.limit_bytes,
+            environment=self._variables(run.device, budget),
+            memory_limit_bytes=budget.limit_bytes,
         )
 
-    def _variables(self, device: Device, room: MemoryBudget) -> dict[str, str | None]:
+    def _variables(self, device: Device, budget: MemoryBudget) -> dict[str, str | None]:
         variables: dict[str, str | None] = {} if device == self.device else {**device.environment}
-        if room.unbounded and device.source is Source.EMULATED:
+        if budget.unbounded and device.source is Source.EMULATED:
             variables["MEMPROF_PHANTOM"] = describe_gpu(replace(find_gpu(device.name), total_bytes=_UNBOUNDED_BYTES))
         return variables
 
@@ -136,16 +139,3 @@ class VariantRuns:
         if run.device != self.device:
             environment = replace(environment, gpu=run.device.name, gpu_total_bytes=run.device.total_bytes)
         return environment
-
-
-@contextmanager
-def open_variant_runs(base: LoadedConfig) -> Iterator[VariantRuns]:
-    """Start the worker on the base's GPU, and end it with the block.
-
-    Raises:
-        ConfigError, DeviceError, WorkloadError: the worker, the device or the base's model cannot be had.
-    """
-    device = choose_device(base.config.gpu)
-    with WorkerClient(base, device) as client:
-        environment = replace(client.environment(), git_commit=find_commit(base.folder))
-        yield VariantRuns(client, device, environment, base.config.allocator)

@@ -1,6 +1,7 @@
-"""Which knobs make a batch fit into so much memory: climbing the savers, then leaving out what was not needed.
+"""Find the cheapest settings with which a batch fits into a memory limit.
 
-Every step is a run, and its figures are what that run took. The set at the end has run within the memory.
+Memory savers are added, the cheapest first, until a run fits. Then those that turn out not to be needed are left out
+again, the costliest first. Every figure is that of a run, and the final set has run within the limit.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from memprof.config.schema import SweepConfig
 from memprof.config.variants import Setting
 from memprof.errors import ConfigError, WorkloadError
 from memprof.experiments.compare import MemoryBudget, VariantRuns
-from memprof.experiments.memory_savers import MemorySaver, laid_out
+from memprof.experiments.memory_savers import MemorySaver, merged_settings
 from memprof.records import Reading, RunRecord, Status
 
 ConfigOf = Callable[[Sequence[Setting]], SweepConfig]
@@ -20,17 +21,14 @@ ConfigOf = Callable[[Sequence[Setting]], SweepConfig]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One set of knobs tried. Peaks are those with all the memory there is; ``None`` where even that was too little.
+    """One set of savers that was tried, and the decision about it."""
 
-    `fits` is whether the run got to its end within the memory asked for, ``None`` where it could not be run.
-    """
-
-    added: str  # the knob that was tried, or left out again
+    added: str  # the saver that was added, or left out again
     cost: str
     savers: tuple[MemorySaver, ...]
-    free: RunRecord | None
-    within: RunRecord | None
-    saved_bytes: int | None
+    free: RunRecord | None  # the run with all the memory there is; None if the config is invalid
+    within: RunRecord | None  # the run with the memory limit; None if the peak alone is already above it
+    saved_bytes: int | None  # compared with the best set so far; None if one of the two did not run to its end
     saved_reserved_bytes: int | None
     kept: bool
     left_out: bool
@@ -38,17 +36,34 @@ class Step:
 
     @property
     def fits(self) -> bool:
-        """Whether it ran to its end within the memory."""
+        """Whether the run with the memory limit ran to its end."""
         return self.within is not None and self.within.status is Status.OK
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitRequest:
-    """What is to fit, and into how much. `memory_bytes` is ``None`` for all that the GPU has."""
+    """What is to fit, and into how much memory; `memory_bytes` is ``None`` for all that the GPU has.
+
+    `config_of` returns the config with some settings applied. It raises `ConfigError` if they are invalid.
+    """
 
     config_of: ConfigOf
     savers: tuple[MemorySaver, ...]
     memory_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """The runs of one set of savers, before anything is decided about it; the fields are those of `Step`."""
+
+    savers: tuple[MemorySaver, ...]
+    free: RunRecord | None = None
+    within: RunRecord | None = None
+    reason: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        return self.within is not None and self.within.status is Status.OK
 
 
 class Fit:
@@ -59,79 +74,73 @@ class Fit:
         self._asked = asked
 
     def steps(self) -> Iterator[Step]:
-        """Yield the config as it is, then each saver of the savers until one fits, then what could be left out.
+        """Yield the config as it is, then savers added until the batch fits, then savers left out again.
 
-        The last step that fits has the cheapest set: without its most costly knob nothing cheaper fits, and so on
-        down. Where none fits, the savers was climbed to its end.
+        The last step that was kept is the cheapest set that fits: leaving out its costliest saver, and so on down, does
+        not fit. If no set fits, all savers were tried.
 
         Raises:
             WorkloadError: the config itself fails for another reason than memory.
         """
-        step = self._try("as configured", "", (), None)
-        if step.free is not None and step.free.status not in (Status.OK, Status.OOM):
-            raise WorkloadError(f"{step.free.model}, batch {step.free.batch_size}: {step.free.error}")
-        yield step
-        best = step
+        best = self._as_configured()
+        yield best
         for saver in self._asked.savers:
             if best.fits:
                 break
-            step = self._try(saver.name, saver.cost, (*best.savers, saver), best)
+            step = self._add(saver, best)
             best = step if step.kept else best
             yield step
         if best.fits:
-            yield from self._without_the_needless(best)
+            yield from self._leave_out(best)
 
-    def _without_the_needless(self, best: Step) -> Iterator[Step]:
+    def _as_configured(self) -> Step:
+        measured = self._measure(())
+        free = measured.free
+        if free is not None and measured.reason is not None:
+            raise WorkloadError(f"{free.model}, batch {free.batch_size}: {measured.reason}")
+        return _decide(None, measured, None, kept=True)
+
+    def _add(self, saver: MemorySaver, best: Step) -> Step:
+        """Measure `best` with one saver more, which is kept if the batch fits with it or if it saves memory."""
+        measured = self._measure((*best.savers, saver))
+        helps = measured.fits or _saves(best.free, measured.free)
+        return _decide(saver, measured, best.free, kept=measured.reason is None and helps)
+
+    def _leave_out(self, best: Step) -> Iterator[Step]:
+        """Measure without one saver at a time, which stays out if the batch fits without it."""
         tried: list[MemorySaver] = []
-        while savers := [saver for saver in _standing(best.savers)[:-1] if saver not in tried]:
-            tried.append(savers[-1])  # the most costly first
-            fewer = tuple(saver for saver in best.savers if saver != savers[-1])
-            step = self._try(savers[-1].name, savers[-1].cost, fewer, best, left_out=True)
+        while savers := [saver for saver in _effective(best.savers)[:-1] if saver not in tried]:
+            saver = savers[-1]  # the costliest first
+            tried.append(saver)
+            measured = self._measure(tuple(other for other in best.savers if other != saver))
+            step = _decide(saver, measured, best.free, kept=measured.fits, left_out=True)
             best = step if step.kept else best
             yield step
 
-    def _try(
-        self, added: str, cost: str, savers: tuple[MemorySaver, ...], best: Step | None, left_out: bool = False
-    ) -> Step:
-        free = within = reason = None
+    def _measure(self, savers: tuple[MemorySaver, ...]) -> _Measured:
+        """Run a set of savers with all the memory there is, and then within the limit."""
         try:
-            config = self._asked.config_of(laid_out(savers))
-            (free,) = self._runs.records([config], MemoryBudget(unbounded=True), breakdowns=False)
-            within = self._within(config, free)
+            config = self._asked.config_of(merged_settings(savers))
         except ConfigError as error:
-            reason = str(error).removeprefix("--vary ")
-        if free is not None and free.status not in (Status.OK, Status.OOM):
-            reason = free.error
-        before = best.free if best else None
-        saved, saved_reserved = (_saved(before, free, name) for name in ("allocated", "reserved"))
-        fits = within is not None and within.status is Status.OK
-        saves = saved is None or (saved, saved_reserved or 0) > (0, 0)
-        return Step(
-            added=added,
-            cost=cost,
-            savers=savers,
-            free=free,
-            within=within,
-            saved_bytes=saved,
-            saved_reserved_bytes=saved_reserved,
-            kept=best is None or (fits if left_out else reason is None and (fits or saves)),
-            left_out=left_out,
-            reason=reason,
-        )
+            return _Measured(savers=savers, reason=str(error))
+        (free,) = self._runs.records([config], MemoryBudget(unbounded=True), breakdowns=False)
+        if free.status not in (Status.OK, Status.OOM):
+            return _Measured(savers=savers, free=free, reason=free.error)
+        return _Measured(savers=savers, free=free, within=self._run_within(config, free))
 
-    def _within(self, config: SweepConfig, free: RunRecord) -> RunRecord | None:
-        """The run within the memory; none where the peak alone is already more than that."""
+    def _run_within(self, config: SweepConfig, free: RunRecord) -> RunRecord | None:
+        """Run within the limit; ``None`` without a run if the peak alone is already above it."""
         limit = self._asked.memory_bytes
         peak = peak_bytes(free)
         available = limit or self._runs.environment.gpu_total_bytes
-        if free.status is not Status.OK or (peak is not None and available is not None and peak > available):
+        if peak is None or (available is not None and peak > available):
             return None
         (record,) = self._runs.records([config], MemoryBudget(limit_bytes=limit), breakdowns=False)
         return record
 
 
 def peak_bytes(record: RunRecord | None, name: str = "allocated") -> int | None:
-    """Return the peak of what was ``allocated`` or ``reserved`` by a run that got to its end."""
+    """Return the peak of ``allocated`` or ``reserved`` bytes of a run that ran to its end, else ``None``."""
     reading: Reading | None = record.reading if record and record.status is Status.OK else None
     if reading is None:
         return None
@@ -139,7 +148,7 @@ def peak_bytes(record: RunRecord | None, name: str = "allocated") -> int | None:
 
 
 def smallest_of(steps: Sequence[Step]) -> Step | None:
-    """Return the step with the smallest peak, or ``None`` where none got to its end."""
+    """Return the step with the smallest peak, or ``None`` if none ran to its end."""
     ran = [(peak, place) for place, step in enumerate(steps) if (peak := peak_bytes(step.free)) is not None]
     return steps[min(ran)[1]] if ran else None
 
@@ -150,12 +159,36 @@ def cheapest_of(steps: Sequence[Step]) -> Step | None:
     return last if last.fits else None
 
 
+def _decide(
+    saver: MemorySaver | None, measured: _Measured, before: RunRecord | None, *, kept: bool, left_out: bool = False
+) -> Step:
+    """Return the step of a measured set; without a `saver` it is that of the config as it is."""
+    return Step(
+        added=saver.name if saver else "as configured",
+        cost=saver.cost if saver else "",
+        savers=measured.savers,
+        free=measured.free,
+        within=measured.within,
+        saved_bytes=_saved(before, measured.free, "allocated"),
+        saved_reserved_bytes=_saved(before, measured.free, "reserved"),
+        kept=kept,
+        left_out=left_out,
+        reason=measured.reason,
+    )
+
+
+def _saves(before: RunRecord | None, after: RunRecord | None) -> bool:
+    """Whether the allocated peak is lower, or equal and the reserved one lower; assumed if it is unknown."""
+    saved = _saved(before, after, "allocated")
+    return saved is None or (saved, _saved(before, after, "reserved") or 0) > (0, 0)
+
+
 def _saved(before: RunRecord | None, after: RunRecord | None, name: str) -> int | None:
     peaks = peak_bytes(before, name), peak_bytes(after, name)
     return None if peaks[0] is None or peaks[1] is None else peaks[0] - peaks[1]
 
 
-def _standing(savers: Sequence[MemorySaver]) -> list[MemorySaver]:
-    """The savers of which something is left when they are laid out, the later ones being the more costly."""
-    left = laid_out(savers)
+def _effective(savers: Sequence[MemorySaver]) -> list[MemorySaver]:
+    """Return the savers with a setting that no later saver replaces or rules out; later ones are costlier."""
+    left = merged_settings(savers)
     return [saver for saver in savers if any(setting in left for setting in saver.settings)]

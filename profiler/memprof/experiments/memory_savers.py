@@ -1,7 +1,7 @@
-"""The knobs that save memory, from the one that costs least speed to the one that costs most.
+"""The settings that save memory, in the order of what they cost in speed, the cheapest first.
 
-No saver changes what is trained beyond the rounding of arithmetic and, where the batch is split, the statistics of
-batch normalization: pure bf16 weights or another optimizer would, so they are the user's to choose.
+No saver changes the training beyond the rounding of arithmetic and, if the batch is split, the statistics of batch
+normalization. Pure bf16 weights or another optimizer would, so they are left to the user.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from memprof.config.variants import Setting
 
 # The classes of torch.optim with a fused implementation on CUDA.
 _FUSED = ("sgd", "adam", "adamw", "adagrad")
-_MOST_PARTS = 256  # what a pass keeps beside its activations is there with any number of passes
-_CHEAP_SPLIT = 8  # into more parts than this, passes are likely to be too small to fill a GPU
+_MOST_PARTS = 256  # with more, little is saved: what a pass keeps besides activations does not shrink
+_CHEAP_SPLIT = 8  # with more parts than this, passes are likely to be too small to use the whole GPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySaver:
-    """One way to save memory: what to set, what it costs in speed and why, and the keys that it rules out."""
+    """One way to save memory: its settings, what it costs in speed and why, and the keys that it rules out."""
 
     name: str
     settings: tuple[Setting, ...]
@@ -29,11 +29,11 @@ class MemorySaver:
 
 
 def list_memory_savers(config: SweepConfig, bf16: bool) -> tuple[MemorySaver, ...]:
-    """Return the savers that `config`, of one optimizer and one batch size, leaves open; cheapest first.
+    """Return the savers that `config`, of one optimizer and one batch size, does not use yet; cheapest first.
 
     Args:
-        config: what is to fit; knobs that it sets itself are left as they are.
-        bf16: whether the GPU multiplies in bfloat16, from compute capability 8.0 on; else float16 is tried.
+        config: what is to fit; settings that it has itself are left as they are.
+        bf16: whether the GPU multiplies in bfloat16, from compute capability 8.0 on; without it float16 is tried.
     """
     savers = [*_free(config, bf16)]
     if config.mode is Mode.TRAIN:
@@ -42,8 +42,8 @@ def list_memory_savers(config: SweepConfig, bf16: bool) -> tuple[MemorySaver, ..
     return tuple(savers)
 
 
-def laid_out(savers: Sequence[MemorySaver]) -> tuple[Setting, ...]:
-    """Return the settings of `savers` together: of one key the last counts, and what a later saver rules out goes."""
+def merged_settings(savers: Sequence[MemorySaver]) -> tuple[Setting, ...]:
+    """Return the settings of all `savers`: the last one of a key counts, without those that a later saver rules out."""
     settings: dict[str, Setting] = {}
     for saver in savers:
         for key in saver.rules_out:
@@ -53,14 +53,14 @@ def laid_out(savers: Sequence[MemorySaver]) -> tuple[Setting, ...]:
 
 
 def _free(config: SweepConfig, bf16: bool) -> list[MemorySaver]:
-    """What takes no time, or less than before."""
+    """The savers that cost no time, or even save some."""
     savers = []
     if config.mode is Mode.TRAIN and not config.set_to_none:
         savers.append(
             _saver("zero_grad to none", "set_to_none=true", "none: gradients are written, not cleared and added to")
         )
     if config.allocator is None:
-        cost = "none: kernels are the same, memory is cut up less"
+        cost = "none: kernels are the same, less fragmentation"
         savers.append(_saver("expandable segments", "allocator=expandable_segments:True", cost))
     optimizer = config.optimizers[0] if config.mode is Mode.TRAIN else None
     if optimizer and optimizer.name.lower() in _FUSED and not {"fused", "foreach"} & {*optimizer.kwargs}:
@@ -75,10 +75,10 @@ def _free(config: SweepConfig, bf16: bool) -> list[MemorySaver]:
 
 
 def _steps(config: SweepConfig) -> list[MemorySaver]:
-    """How the optimizer steps: the same kernels in smaller portions, so more launches."""
+    """The savers of the optimizer's step: the same work in smaller portions, so more launches."""
     savers = []
     if not config.optimizer_in_backward and config.gradient_accumulation == 1:
-        cost = "little: an update as each gradient comes"
+        cost = "little: one update for each gradient"
         savers.append(_saver("optimizer in backward", "optimizer_in_backward=true", cost))
     optimizer = config.optimizers[0]
     if optimizer.name.lower() not in _FUSED and "foreach" not in optimizer.kwargs and ":" not in optimizer.name:
@@ -88,7 +88,7 @@ def _steps(config: SweepConfig) -> list[MemorySaver]:
 
 
 def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list[MemorySaver]:
-    """Smaller passes with the same effective batch: kernels fill the GPU less, the more parts the less."""
+    """The savers that split the batch into smaller passes; the more parts, the less of the GPU is used."""
     size = config.sizes()[0]
     savers, last = [], 1
     for parts in range(2, min(size, _MOST_PARTS) + 1):
@@ -108,13 +108,14 @@ def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list
 
 
 def _checkpoints(config: SweepConfig) -> list[MemorySaver]:
-    """Forward again in backward: a third of a step's work where every block is, since backward is twice forward.
+    """The savers that repeat the forward pass in the backward pass.
 
-    Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": one more forward pass.
+    With all blocks that is a third more work for a step, since backward is twice forward. Source: Chen et al. 2016,
+    "Training Deep Nets with Sublinear Memory Cost": one more forward pass.
     """
     if config.activation_checkpointing is not None:
         return []
-    cost = "more: up to {} more work, {} of forward is redone"
+    cost = "more: up to {} more work, {} of forward is repeated"
     return [
         _saver("checkpoint half the blocks", "activation_checkpointing=2", cost.format("1/6", "half")),
         _saver("checkpoint all blocks", "activation_checkpointing=1", cost.format("1/3", "all")),

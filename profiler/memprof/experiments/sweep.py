@@ -1,26 +1,32 @@
-"""Which points a sweep has, in which order, and their records as they come."""
+"""A sweep: the points of a config in their order, and the record of each as soon as it is measured."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Collection, Generator, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
 
-from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
-from memprof.gpus.select import Device
+from memprof.experiments.session import Session
 from memprof.records import Breakdown, Environment, Outcome, RunRecord, Source, Status
-from memprof.worker.client import WorkerClient
+from memprof.worker.client import NoReplyError, WorkerClient
 from memprof.worker.protocol import Point
 
 PointName = tuple[str | None, int]  # an optimizer's label, None in inference, and a batch size
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Estimate:
+    """The analytic breakdown of a point, or how the process that should compute it ended."""
+
+    breakdown: Breakdown | None
+    outcome: Outcome  # of the point if there is no GPU
+
+
 def point_name(point: Point) -> PointName:
-    """Return what tells a point from the others of its sweep, as its row names it."""
+    """Return the name of a point in its sweep, as its row has it."""
     optimizer, batch_size = point
     return (optimizer.label if optimizer else None), batch_size
 
@@ -45,73 +51,47 @@ def make_record(
     )
 
 
-class Sweep:
-    """A sweep whose worker is there: its circumstances are known, its points are not run yet."""
+def sweep_records(session: Session, done: Collection[PointName] = (), jobs: int | None = None) -> Iterator[RunRecord]:
+    """Yield the record of each point that is not in `done`, in the order of the config's points.
 
-    def __init__(self, client: WorkerClient, loaded: LoadedConfig, environment: Environment) -> None:
-        self.environment = environment
-        self._client = client
-        self._config = loaded.config
-
-    def records(self, done: Collection[PointName] = (), jobs: int | None = None) -> Iterator[RunRecord]:
-        """Yield the record of each point that is not in `done`, in the order of the config's points.
-
-        A point that fails is a record with its status and reason, and the sweep goes on. `jobs` points run at
-        the same time: by default one, or two on a phantom, where each has a GPU of its own.
-
-        Raises:
-            WorkloadError: before the first record: no point can be run.
-        """
-        points = [point for point in self._config.points() if point_name(point) not in done]
-        if not points:
-            return
-        breakdowns = self._client.breakdowns(points)
-        with closing(self._outcomes(points, jobs or default_jobs(self.environment.source))) as outcomes:
-            for point, breakdown, outcome in zip(points, breakdowns, outcomes, strict=True):
-                yield make_record(self._config, self.environment, point, breakdown, outcome)
-
-    def _outcomes(self, points: list[Point], jobs: int) -> Generator[Outcome, None, None]:
-        if self.environment.source is Source.ANALYTIC:
-            yield from (Outcome(status=Status.OK) for _ in points)
-        else:
-            yield from self._client.outcomes(points, jobs)
-
-
-@contextmanager
-def open_sweep(loaded: LoadedConfig, device: Device) -> Iterator[Sweep]:
-    """Start the worker of a sweep, and end it with the block.
+    A point that fails is a record with its status and reason, and the sweep continues. `jobs` points run at the same
+    time: by default one, or two on a phantom, where each process has its own GPU.
 
     Raises:
-        ConfigError, DeviceError, WorkloadError: the worker, the device or the model cannot be had.
+        WorkloadError: before the first record: the model cannot run these inputs.
     """
-    with WorkerClient(loaded, device) as client:
-        environment = replace(client.environment(), git_commit=find_commit(loaded.folder))
-        yield Sweep(client, loaded, environment)
-
-
-def run_sweep(
-    loaded: LoadedConfig, device: Device, done: Collection[PointName] = (), jobs: int | None = None
-) -> Iterator[RunRecord]:
-    """Yield the records of a sweep from its start to its end: `open_sweep` and `Sweep.records` in one.
-
-    Raises:
-        ConfigError, DeviceError, WorkloadError: before the first record: no point can be run.
-    """
-    with open_sweep(loaded, device) as sweep:
-        yield from sweep.records(done, jobs)
+    config, environment = session.loaded.config, session.environment
+    points = [point for point in config.points() if point_name(point) not in done]
+    if not points:
+        return
+    estimates = _estimates(session.client, points)
+    with closing(_outcomes(session, points, estimates, jobs or default_jobs(environment.source))) as outcomes:
+        for point, estimate, outcome in zip(points, estimates, outcomes, strict=True):
+            yield make_record(config, environment, point, estimate.breakdown, outcome)
 
 
 def default_jobs(source: Source) -> int:
-    """Return how many points may run at once: more than one only where each has a GPU of its own."""
+    """Return how many points may run at the same time: two only if each process has its own GPU, as on a phantom."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 2 if source is Source.EMULATED and cores >= 2 else 1
 
 
-def find_commit(folder: Path) -> str | None:
-    """Return the git commit that `folder` is at, or ``None`` where there is no repository or no git."""
-    command = ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"]
+def _estimates(client: WorkerClient, points: Sequence[Point]) -> list[_Estimate]:
+    """Estimate all points in one process; if it ends without a reply, use one process for each optimizer."""
+    by_optimizer = [list(group) for _, group in groupby(points, key=lambda point: point_name(point)[0])]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None if answer.returncode == 0 else None
+        found = client.breakdowns(points)
+        return [_Estimate(breakdown=breakdown, outcome=Outcome(status=Status.OK)) for breakdown in found]
+    except NoReplyError as error:
+        if len(by_optimizer) == 1:
+            return [_Estimate(breakdown=None, outcome=error.outcome)] * len(points)
+    return [estimate for group in by_optimizer for estimate in _estimates(client, group)]
+
+
+def _outcomes(
+    session: Session, points: Sequence[Point], estimates: Sequence[_Estimate], jobs: int
+) -> Generator[Outcome, None, None]:
+    if session.environment.source is Source.ANALYTIC:
+        yield from (estimate.outcome for estimate in estimates)
+    else:
+        yield from session.client.outcomes(points, jobs)

@@ -1,4 +1,4 @@
-"""The worker server: a process that loads torch once and forks a child for each point of a sweep.
+"""The worker server: a process that imports PyTorch once and forks a child for each point.
 
-Nothing is imported here, so that a process without torch can read `memprof.worker.protocol`.
+Nothing is imported here, so that a process without PyTorch can import `memprof.worker.protocol`.
 """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from memprof.worker.exit_status import die_with
+from memprof.worker.death_signal import die_with
 from memprof.worker.serve import serve_connection
 
 
@@ -13,7 +12,6 @@ def main(arguments: list[str]) -> None:
     """Serve the socket, and end when the parent ends."""
     descriptor, parent = int(arguments[1]), int(arguments[2])
     die_with(parent)
-    os.dup2(2, 1)  # what models print must not mix with the parent's own output
     serve_connection(descriptor)
 
 

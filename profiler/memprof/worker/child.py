@@ -1,4 +1,4 @@
-"""A forked child: answers one request, in a process whose CUDA nobody has touched."""
+"""A forked child: replies to one request, in a process in which CUDA is not initialized yet."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from memprof.measure.failures import describe
 from memprof.measure.request_log import RequestLog
 from memprof.measure.run import measure, measure_with_evaluation
 from memprof.records import Outcome, Reading, Source, Status
+from memprof.worker.death_signal import die_with
 from memprof.worker.environment import ALLOCATOR_VARIABLES, describe_environment
-from memprof.worker.exit_status import die_with
 from memprof.worker.model_cache import ModelSource
 from memprof.worker.protocol import (
     BreakdownReply,
@@ -48,11 +48,11 @@ from memprof.worker.protocol import (
 
 
 def run_child(request: Request, setup: Setup, model: ModelSource, pipe: int, parent: int) -> NoReturn:
-    """Answer `request` into `pipe` and end at once, without torch's slow tear-down."""
+    """Write the reply to `request` into `pipe` and exit at once, without torch's slow tear-down."""
     status = 1
     with suppress(BaseException):
         die_with(parent)
-        os.setpgid(0, 0)
+        os.setpgid(0, 0)  # with all that the model starts, so that they can be ended together
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         reply = answer(request, setup, model)
         with os.fdopen(pipe, "wb") as stream:
@@ -63,7 +63,7 @@ def run_child(request: Request, setup: Setup, model: ModelSource, pipe: int, par
 
 
 def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
-    """Return the reply to one request; every failure becomes one."""
+    """Return the reply to one request; a failure is a reply too."""
     number = request.number
     if setup.source is not Source.ANALYTIC and torch.cuda._is_in_bad_fork():
         return CudaInitialized(number=number)
@@ -105,8 +105,8 @@ def _explain(request: ExplainRequest, setup: Setup, model: ModelSource) -> Expla
 
 
 def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
-    """Make this process what the job wants it to be, and return its config and device."""
-    _change_environment(job)  # PyTorch and the phantom read theirs when CUDA is first used
+    """Apply the job's environment and memory limit to this process; return its config and device."""
+    _change_environment(job)  # PyTorch and the phantom read the variables when CUDA is first used
     device = torch.device("cuda", setup.index if job.index is None else job.index)
     config = job.config or setup.config
     if job.steps is not None:
@@ -117,7 +117,7 @@ def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
 
 
 def _marked(outcome: Outcome) -> Outcome:
-    """Return the outcome without what a phantom cannot know."""
+    """Return the outcome without the figures that a phantom cannot know."""
     unknown = unknown_workspaces()
     if outcome.reading is None or unknown is None:
         return outcome
@@ -139,17 +139,19 @@ def _check_backend() -> None:
     wanted = re.search(r"backend:\s*(\w+)", settings)
     loaded = torch.cuda.get_allocator_backend()
     if (wanted[1] if wanted else "native") != loaded:
-        raise WorkloadError(f"allocator: PyTorch took backend:{loaded} when it was imported; give this its own command")
+        raise WorkloadError(
+            f"allocator: PyTorch chose backend:{loaded} when it was imported; run this setting in a separate command"
+        )
 
 
 def _limit_memory(limit_bytes: int, device: torch.device) -> None:
     fraction = limit_bytes / torch.cuda.get_device_properties(device).total_memory
-    # One step up, since PyTorch cuts off what it makes of the fraction, and a limit may be a whole number of segments.
+    # The next larger fraction, since PyTorch rounds the bytes down, and a limit may be a whole number of segments.
     torch.cuda.set_per_process_memory_fraction(min(1.0, math.nextafter(fraction, 1.0)), device)
 
 
 def _emulated(reading: Reading, unknown: int) -> Reading:
-    # A phantom's kernels do not run, so the time that a step took there says nothing.
+    # A phantom's kernels do not run, so the time of a step there has no meaning.
     steps = tuple(replace(step, seconds=None) for step in reading.steps)
     return replace(reading, steps=steps, workspace_known=unknown == 0)
 

@@ -1,4 +1,4 @@
-"""The questions of a sweep to the worker server, which is started again where it dies."""
+"""Requests about the points of one config on one device, to a worker server that is replaced if it ends."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from memprof.breakdown.explanation import Explanation
 from memprof.breakdown.module_summary import ModuleSummary
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
-from memprof.errors import ConfigError, DeviceError, WorkloadError
-from memprof.gpus.python_path import child_python_path
+from memprof.errors import ConfigError, DeviceError, MemprofError, WorkloadError
 from memprof.gpus.select import Device
 from memprof.records import Breakdown, Environment, Outcome, Status
 from memprof.worker.process import WorkerDiedError, WorkerProcess
@@ -43,11 +42,19 @@ from memprof.worker.protocol import (
     SummarizeRequest,
 )
 
-_FAULTS = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
+ReplyT = TypeVar("ReplyT", bound=Reply)
+
+
+class NoReplyError(WorkloadError):
+    """The process that had a request ended without a reply. `outcome` is that of a point whose process ends so."""
+
+    def __init__(self, text: str, outcome: Outcome) -> None:
+        super().__init__(text)
+        self.outcome = outcome
 
 
 class WorkerClient:
-    """Answers about the points of one sweep on one device, from a worker server that may be replaced."""
+    """Sends requests to a worker server; starts the server when it is needed, also after one that ended."""
 
     def __init__(self, loaded: LoadedConfig, device: Device) -> None:
         self._loaded = loaded
@@ -55,6 +62,7 @@ class WorkerClient:
         self._build_in_server = True
         self._number = 0
         self._process: WorkerProcess | None = None
+        self._environment: Environment | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +74,7 @@ class WorkerClient:
 
     @property
     def server_pid(self) -> int | None:
-        """The process id of the server that is there now."""
+        """The process id of the current server."""
         return self._process.pid if self._process else None
 
     def close(self) -> None:
@@ -76,72 +84,35 @@ class WorkerClient:
             process.close()
 
     def environment(self) -> Environment:
-        """Return the circumstances of the sweep, as the worker sees them.
+        """Return the environment of the measurements, as the worker sees it; the worker is asked once.
 
         Raises:
-            ConfigError: PyTorch does not take the allocator settings.
+            ConfigError: PyTorch does not accept the allocator settings.
             DeviceError: PyTorch cannot be imported, or the device cannot be used.
             WorkloadError: the model cannot be built.
         """
-        reply = self._answer(DescribeRequest())
-        if isinstance(reply, DescribeReply):
-            return reply.environment
-        raise TypeError(f"no answer to a question for the environment: {reply}")
+        if self._environment is None:
+            self._environment = self.request(DescribeRequest(), DescribeReply).environment
+        return self._environment
 
     def breakdowns(self, points: Sequence[Point], config: SweepConfig | None = None) -> tuple[Breakdown, ...]:
-        """Return the analytic breakdown of each of `points`, in their order; `config` is by default the sweep's.
+        """Return the analytic breakdown of each of `points`, in their order; `config` is by default the client's.
 
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        reply = self._answer(BreakdownRequest(points=tuple(points), config=config))
-        if isinstance(reply, BreakdownReply):
-            return reply.breakdowns
-        raise TypeError(f"no answer to a question for breakdowns: {reply}")
+        return self.request(BreakdownRequest(points=tuple(points), config=config), BreakdownReply).breakdowns
 
     def module_summary(self, point: Point) -> ModuleSummary:
-        """Return what each module of the sweep's model takes at `point`, from shapes alone.
+        """Return the memory of each module of the config's model at `point`, from shapes alone.
 
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        reply = self._answer(SummarizeRequest(point=point))
-        if isinstance(reply, SummarizeReply):
-            return reply.summary
-        raise TypeError(f"no answer to a question for the modules: {reply}")
-
-    def outcomes(self, points: Iterable[Point | Job], jobs: int) -> Iterator[Outcome]:
-        """Yield the outcome of each of `points`, in their order; up to `jobs` run at the same time.
-
-        A `Job` may be of another config, GPU or allocator setting than the sweep's: they all share one server.
-        Where the server itself dies, the points under way get the reason as their outcome, and the others go
-        on in a new server.
-
-        Raises:
-            WorkloadError, DeviceError: a new server could not be started.
-        """
-        return (outcome for outcome, _ in self.timed_outcomes(points, jobs))
-
-    def timed_outcomes(self, points: Iterable[Point | Job], jobs: int) -> Generator[tuple[Outcome, float], None, None]:
-        """Yield each outcome as `outcomes` does, with the seconds from the question to the answer."""
-        waiting, asked = deque(points), dict[int, float]()
-        answers = dict[int, tuple[Outcome, float]]()
-        while waiting or asked:
-            under_way = [number for number in asked if number not in answers]
-            while waiting and len(under_way) < jobs:
-                if not under_way:
-                    self._replace_dead()
-                under_way.append(self._ask(MeasureRequest(job=self._job(waiting.popleft()))))
-                asked[under_way[-1]] = time.monotonic()
-            for number, outcome in self._results(under_way).items():
-                if number in asked:  # else of questions that were given up
-                    answers[number] = outcome, time.monotonic() - asked[number]
-            while asked and (first := next(iter(asked))) in answers:
-                del asked[first]
-                yield answers.pop(first)
+        return self.request(SummarizeRequest(point=point), SummarizeReply).summary
 
     def explain(self, job: Job, snapshot_file: Path | None = None) -> tuple[Outcome, Explanation | None]:
-        """Return the outcome of `job` and its peak taken apart; ``None`` where nothing was read.
+        """Return the outcome of `job` and what its peak consists of; ``None`` if nothing was read.
 
         With `snapshot_file` the allocator's snapshot is written there.
 
@@ -149,7 +120,49 @@ class WorkerClient:
             WorkloadError, DeviceError: the server could not be started.
         """
         path = None if snapshot_file is None else str(snapshot_file)
-        request = ExplainRequest(job=self._job(job), snapshot_file=path)
+        try:
+            reply = self.request(ExplainRequest(job=self._job(job), snapshot_file=path), ExplainReply)
+        except NoReplyError as error:
+            return error.outcome, None
+        return reply.outcome, reply.explanation
+
+    def outcomes(self, points: Iterable[Point | Job], jobs: int) -> Iterator[Outcome]:
+        """Yield the outcome of each of `points`, in their order; up to `jobs` run at the same time.
+
+        A `Job` may have another config, GPU or allocator setting than the client; all share one server. If the server
+        itself ends, the points that were running get the reason as their outcome, and the others run in a new server.
+
+        Raises:
+            WorkloadError, DeviceError: a new server could not be started.
+        """
+        return (outcome for outcome, _ in self.timed_outcomes(points, jobs))
+
+    def timed_outcomes(self, points: Iterable[Point | Job], jobs: int) -> Generator[tuple[Outcome, float], None, None]:
+        """Yield each outcome as `outcomes` does, with the seconds from its request to its reply."""
+        waiting = deque(points)
+        started = dict[int, float]()  # by request number, in the order of the points
+        done = dict[int, tuple[Outcome, float]]()
+        while waiting or started:
+            running = [number for number in started if number not in done]
+            while waiting and len(running) < jobs:
+                if not running:
+                    self._close_dead()
+                running.append(self._send(MeasureRequest(job=self._job(waiting.popleft()))))
+                started[running[-1]] = time.monotonic()
+            for number, outcome in self._receive_outcomes(running).items():
+                if number in started:  # otherwise the request was abandoned
+                    done[number] = outcome, time.monotonic() - started[number]
+            while started and (first := next(iter(started))) in done:
+                del started[first]
+                yield done.pop(first)
+
+    def request(self, request: Request, reply_type: type[ReplyT]) -> ReplyT:
+        """Send `request`, and return its reply, which is of `reply_type`.
+
+        Raises:
+            NoReplyError: the server, or the child that had the request, ended without a reply.
+            ConfigError, WorkloadError, DeviceError: the reply is a `RequestError` of that kind.
+        """
         try:
             reply = self._exchange(request)
             if isinstance(reply, CudaInitialized):
@@ -157,13 +170,40 @@ class WorkerClient:
                 reply = self._exchange(request)
         except WorkerDiedError as death:
             self.close()
-            return Outcome(status=death.status, error=f"the worker server: {death}"), None
+            raise NoReplyError(str(death.outcome.error), death.outcome) from None
+        return self._expect(reply, reply_type)
+
+    def _exchange(self, request: Request) -> Reply:
+        number = self._send(request)
+        while (reply := self._running().receive()).number != number:
+            pass  # the reply to a measurement that was abandoned
+        return reply
+
+    def _expect(self, reply: Reply, reply_type: type[ReplyT]) -> ReplyT:
         match reply:
-            case ExplainReply():
-                return reply.outcome, reply.explanation
+            case RequestError():
+                raise _error(reply)
             case ChildExited():
-                return Outcome(status=reply.status, error=reply.text), None
-        raise TypeError(f"no answer to a question for an explanation: {reply}")
+                text = f"model {self._loaded.config.model.name}, before its first point: {reply.text}"
+                raise NoReplyError(text, Outcome(status=reply.status, error=reply.text))
+            case CudaInitialized():
+                text = "CUDA was initialized before the fork, so it cannot be used after it"
+                raise NoReplyError(text, Outcome(status=Status.ERROR, error=text))
+        if not isinstance(reply, reply_type):
+            raise TypeError(f"expected a {reply_type.__name__}: {reply}")
+        return reply
+
+    def _receive_outcomes(self, running: Collection[int]) -> dict[int, Outcome]:
+        """Wait for the next reply; return the outcome by request number, or that of all if the server ended."""
+        try:
+            reply = self._running().receive()
+        except WorkerDiedError as death:
+            self.close()
+            return dict.fromkeys(running, death.outcome)
+        try:
+            return {reply.number: self._expect(reply, MeasureReply).outcome}
+        except NoReplyError as error:
+            return {reply.number: error.outcome}
 
     def _job(self, wanted: Point | Job) -> Job:
         job = wanted if isinstance(wanted, Job) else Job(optimizer=wanted[0], batch_size=wanted[1])
@@ -171,48 +211,13 @@ class WorkerClient:
             return job
         return replace(job, environment={**_allocator_variables(job.config), **job.environment})
 
-    def _answer(self, request: Request) -> Reply:
-        try:
-            reply = self._exchange(request)
-            if isinstance(reply, CudaInitialized):
-                self._build_in_children()
-                reply = self._exchange(request)
-        except WorkerDiedError as death:
-            self.close()
-            raise WorkloadError(f"the worker server: {death}") from None
-        if isinstance(reply, RequestError):
-            raise _FAULTS[reply.kind](reply.text)
-        if isinstance(reply, ChildExited):
-            raise WorkloadError(f"model {self._loaded.config.model.name}, before its first point: {reply.text}")
-        return reply
-
-    def _exchange(self, request: Request) -> Reply:
-        self._ask(request)
-        return self._running().receive()
-
-    def _results(self, under_way: Collection[int]) -> dict[int, Outcome]:
-        try:
-            reply = self._running().receive()
-        except WorkerDiedError as death:
-            self.close()
-            lost = Outcome(status=death.status, error=f"the worker server: {death}")
-            return dict.fromkeys(under_way, lost)
-        match reply:
-            case MeasureReply():
-                return {reply.number: reply.outcome}
-            case ChildExited():
-                return {reply.number: Outcome(status=reply.status, error=reply.text)}
-            case CudaInitialized():
-                text = "CUDA was initialised before the fork, so it cannot be used after it"
-                return {reply.number: Outcome(status=Status.ERROR, error=text)}
-        raise TypeError(f"no answer to a measurement: {reply}")
-
-    def _ask(self, request: Request) -> int:
+    def _send(self, request: Request) -> int:
+        """Send `request` under a new number, and return that."""
         self._number += 1
         self._running().send(replace(request, number=self._number))
         return self._number
 
-    def _replace_dead(self) -> None:
+    def _close_dead(self) -> None:
         if self._process is not None and not self._process.is_running():
             self.close()
 
@@ -221,31 +226,35 @@ class WorkerClient:
             try:
                 self._process = self._start()
             except WorkerDiedError as death:
-                raise WorkloadError(f"model {self._loaded.config.model.name}, while it was built: {death}") from None
+                text = f"model {self._loaded.config.model.name}, while it was built: {death}"
+                raise WorkloadError(text) from None
         return self._process
 
     def _start(self) -> WorkerProcess:
-        process = WorkerProcess(self._environment())
+        process = WorkerProcess(self._variables())
         try:
-            process.send(self._setup())
-            reply = process.receive()
-            if isinstance(reply, Loaded):
-                reply = process.receive(self._loaded.config.timeout_seconds)
-            if isinstance(reply, RequestError):
-                raise _FAULTS[reply.kind](reply.text)
+            reply = self._set_up(process)
         except BaseException:
             process.close()
             raise
         if isinstance(reply, Ready):
             return process
         process.close()
+        if isinstance(reply, RequestError):
+            raise _error(reply)
         self._build_in_children()
         return self._start()
+
+    def _set_up(self, process: WorkerProcess) -> Reply:
+        process.send(self._setup())
+        reply = process.receive()
+        # From here on the user's code runs, so the time limit starts.
+        return process.receive(self._loaded.config.timeout_seconds) if isinstance(reply, Loaded) else reply
 
     def _build_in_children(self) -> None:
         # The model's factory uses CUDA, and no child can after its parent did.
         if not self._build_in_server:
-            raise DeviceError("CUDA is initialised as soon as PyTorch is imported, so no worker can be forked")
+            raise DeviceError("CUDA is initialized as soon as PyTorch is imported, so no worker can be forked")
         self._build_in_server = False
         self.close()
 
@@ -260,22 +269,30 @@ class WorkerClient:
             build_in_server=self._build_in_server,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def _variables(self) -> dict[str, str]:
+        """Return the environment variables of the server."""
+        package_root = str(Path(__file__).parents[2])
+        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         environment = {
             **os.environ,
-            "PYTHONPATH": child_python_path(),
+            "PYTHONPATH": os.pathsep.join([*paths, package_root]),
             # PyTorch 2.14 warns of each allocation that fails, also of those that it then does without.
             "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
             "OMP_NUM_THREADS": "1",  # threads of OpenMP would not survive the fork
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is_available() without initialising CUDA's driver
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is_available() without initializing CUDA's driver
             **self._device.environment,
         }
         changes = _allocator_variables(self._loaded.config)
         return {**environment, **{name: value for name, value in changes.items() if value is not None}}
 
 
+def _error(reply: RequestError) -> MemprofError:
+    kinds = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
+    return kinds[reply.kind](reply.text)
+
+
 def _allocator_variables(config: SweepConfig) -> dict[str, str | None]:
-    """The allocator's settings as variables: the config's, else those of this process, else none."""
-    # PyTorch renamed the variable (2.9 reads the old name alone); both are set so that neither of the user's own wins.
+    """Return the config's allocator settings as variables; without any, those of this process, or ``None``."""
+    # PyTorch renamed the variable (2.9 reads only the old name); both are set so that neither of the user's own wins.
     names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
     return {name: os.environ.get(name) if config.allocator is None else config.allocator for name in names}

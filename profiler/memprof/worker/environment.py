@@ -1,4 +1,4 @@
-"""The circumstances of a run, as the process that runs it sees them."""
+"""The environment of a run, as the process that runs it sees it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from memprof.gpus.nvml import open_nvml
 from memprof.records import Environment, Source
 from memprof.worker.protocol import Setup
 
-ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # the new name wins in torch
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # PyTorch prefers the first, which is newer
 
 
 def describe_environment(setup: Setup) -> Environment:
-    """Return versions, GPU and settings; this initialises CUDA unless the sweep is analytic.
+    """Return versions, GPU and settings; this initializes CUDA unless the source is analytic.
 
     Raises:
-        RuntimeError: CUDA cannot be initialised.
+        RuntimeError: CUDA cannot be initialized.
     """
     gpu, total_bytes, driver = None, setup.gpu_total_bytes, None
     if setup.source is not Source.ANALYTIC:
@@ -55,7 +55,7 @@ def _version(distribution: str) -> str | None:
 def _cudnn_version() -> str | None:
     try:
         number = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    except RuntimeError:  # another cuDNN was loaded than torch was built with
+    except RuntimeError:  # the loaded cuDNN is not the one that PyTorch was built with
         return None
     if number is None:
         return None

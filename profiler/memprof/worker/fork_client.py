@@ -1,6 +1,6 @@
-"""How a command gets a worker server from a fork server that runs already. Free of torch.
+"""How a command gets a worker server from a fork server that is already running. No torch here.
 
-The socket's name is a hash of all that torch may have read while it was imported: the interpreter, the installed
+The socket's name is a hash of everything that PyTorch may read while it is imported: the interpreter, the installed
 versions and the environment. A command with another environment finds no socket of that name and starts its worker
 server as usual, so a fork server never changes a figure.
 """
@@ -23,27 +23,27 @@ from pathlib import Path
 from typing import Any
 
 from memprof.gpus.phantom.ledger import ledger_folder
+from memprof.worker.leftovers import MARK
 
-# Variables that neither torch nor Python reads while it is imported. What the phantom reads, it reads at the first
-# CUDA call of a process; the rest is about terminals and shells.
+# Variables that neither PyTorch nor Python reads during the import. The phantom reads its own at the first CUDA call of
+# a process; the others are about terminals and shells, and the mark of a worker server.
 _READ_LATER = frozenset(
     {
         *("MEMPROF_PHANTOM", "MEMPROF_PHANTOM_LEDGER", "MEMPROF_PHANTOM_ADDRESSES", "MEMPROF_CONFIG_DIR"),
         *("COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"),
-        *("PWD", "OLDPWD", "SHLVL", "_", "MEMPROF_TRACEBACK", "MEMPROF_FORK_SERVER"),
+        *("PWD", "OLDPWD", "SHLVL", "_", "MEMPROF_TRACEBACK", "MEMPROF_FORK_SERVER", MARK),
         *("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID"),
     }
 )
 _LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
 _STARTING_SECONDS = 60.0
 
-
 STOP = "stop"  # the line that ends a fork server
 
 
 @dataclass(frozen=True, kw_only=True)
 class StartRequest:
-    """What a worker server takes over from the command that it works for."""
+    """The properties that a worker server takes from its command."""
 
     environment: dict[str, str]
     folder: str
@@ -51,7 +51,7 @@ class StartRequest:
 
 
 class JsonLines:
-    """One JSON object a line over a stream socket."""
+    """JSON objects over a stream socket, one per line."""
 
     def __init__(self, connection: socket.socket, data: bytes = b"") -> None:
         self._connection, self._data = connection, data
@@ -60,7 +60,7 @@ class JsonLines:
         """Return the next object.
 
         Raises:
-            OSError: the other side has ended, or said nothing for `timeout` seconds.
+            OSError: the other side has ended, or sent nothing for `timeout` seconds.
             ValueError: the line is not JSON.
         """
         self._connection.settimeout(timeout)
@@ -73,7 +73,7 @@ class JsonLines:
         return json.loads(line)
 
     def send(self, message: object) -> None:
-        """Send one object; a side that has ended is noticed by `receive`."""
+        """Send one object. If the other side has ended, the next `receive` raises the error."""
         with suppress(OSError):
             self._connection.sendall(json.dumps(message).encode() + b"\n")
 
@@ -121,9 +121,7 @@ class ForkedProcess:
 def fingerprint(environment: Mapping[str, str]) -> str:
     """Return a hash of the interpreter, the installed versions, the limits and the variables that torch may read."""
     read = {name: value for name, value in environment.items() if name not in _READ_LATER}
-    limits = [
-        resource.getrlimit(number) for number in (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
-    ]
+    limits = [resource.getrlimit(number) for number in _LIMITS]
     parts = [sys.executable, sys.version, limits, _installed(), sorted(read.items())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
@@ -142,13 +140,16 @@ def _installed() -> list[tuple[str, int]]:
 
 
 def fork_server_socket(environment: Mapping[str, str]) -> Path | None:
-    """Return where the fork server for this environment listens, if there is one; ``None`` without a folder."""
+    """Return the socket of the fork server for this environment, whether or not one runs; ``None`` without a folder."""
     folder = ledger_folder()
     return None if folder is None else folder / f"worker-{fingerprint(environment)}.sock"
 
 
-def start_forked(path: Path, environment: Mapping[str, str], descriptor: int) -> ForkedProcess | None:
-    """Return a worker server that serves the socket `descriptor`, or ``None`` if no fork server answers at `path`."""
+def start_forked(path: Path, environment: Mapping[str, str], descriptor: int, output: int = 2) -> ForkedProcess | None:
+    """Return a worker server that serves the socket `descriptor` and prints to `output`.
+
+    ``None`` if no fork server answers at `path`.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0)
     os.umask(mask)
@@ -158,38 +159,38 @@ def start_forked(path: Path, environment: Mapping[str, str], descriptor: int) ->
         if path.stat().st_uid != os.getuid():
             raise PermissionError
         connection.connect(str(path))
-        sent = socket.send_fds(connection, [line], [descriptor, 2])
+        sent = socket.send_fds(connection, [line], [descriptor, output])
         connection.sendall(line[sent:])
         control = JsonLines(connection)
         return ForkedProcess(control, int(control.receive(_STARTING_SECONDS)["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):  # TypeError: it refuses, with null
+    except (OSError, ValueError, KeyError, TypeError):  # TypeError: the reply is null, a refusal
         connection.close()
         return None
 
 
 def start_fork_server(path: Path, environment: Mapping[str, str]) -> None:
-    """Start a fork server for `environment` in the background, and return once it answers or could not be started."""
+    """Start a fork server for `environment` in the background; return when it answers or could not be started."""
     path.unlink(missing_ok=True)  # of a fork server that was killed
     subprocess.run(
         [sys.executable, "-P", "-m", "memprof.worker.fork_server", "--socket", str(path)],
-        env=dict(environment),
+        env={name: value for name, value in environment.items() if name != MARK},  # it is no worker server
         cwd="/",
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        check=False,  # without one, the worker server imports torch itself
+        check=False,  # if it fails, the worker server imports torch itself
     )
 
 
 def running_fork_servers() -> list[Path]:
-    """Return the sockets of this user's fork servers, whatever their versions and environment."""
+    """Return the sockets of this user's fork servers, for all versions and environments."""
     folder = ledger_folder()
     return sorted(folder.glob("worker-*.sock")) if folder else []
 
 
 def stop_fork_server(path: Path) -> bool:
-    """Ask the fork server at `path` to end; return whether one answered. A socket that nobody serves is removed."""
+    """Ask the fork server at `path` to end; return whether one answered. An unused socket is removed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))

@@ -1,8 +1,8 @@
-"""A process that has imported torch and forks worker servers for the commands of one user: `memprof serve`.
+"""A process that has imported PyTorch and forks worker servers for the commands of one user: `memprof serve`.
 
-A command connects to the socket, sends one line of JSON (`StartRequest`) with two file descriptors: the socket of
-the new worker server and the command's stderr. The reply is one line with the process id; another line with the exit
-status follows when the worker server has ended. CUDA is never used here, so each forked process finds it untouched.
+A command connects to the socket and sends one line of JSON (`StartRequest`) with two file descriptors: the socket of
+the new worker server, and the pipe to which it prints. The reply is one line with the process id; another line with the
+exit status follows when the worker server has ended. CUDA is never used here, so each forked process can use it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,27 @@ import socket
 import struct
 import sys
 import time
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from memprof.worker.fork_client import STOP, JsonLines, StartRequest, fingerprint
+from memprof.worker.leftovers import ServerMark, end_leftovers, mark_of
 from memprof.worker.serve import serve_connection
 
 IDLE_SECONDS = 15 * 60
 _REQUEST_SECONDS = 5.0
 _LOOKING_SECONDS = 10.0  # between two looks at whether the socket is still there
+_ENDING_SECONDS = 2.0  # for a worker server whose command has ended, to end what it started; then it is killed
 _PEER = struct.Struct("3i")  # struct ucred of unix(7): process, user and group
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Worker:
     pid: int
+    mark: ServerMark
     ended: int  # a pidfd, readable once the process has ended
     connection: socket.socket  # readable once the command has ended
     command: JsonLines
@@ -47,6 +51,7 @@ class ForkServer:
         self._listener = _listen(path)
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
+        self._deadlines: dict[int, float] = {}  # by process id, of the workers whose command has ended
         self._last_use = time.monotonic()
         self._stopped = False
 
@@ -54,17 +59,24 @@ class ForkServer:
         """Accept commands until the idle time is over or the installed versions have changed."""
         self._selector.register(self._listener, selectors.EVENT_READ)
         while self._is_needed():
-            for key, _ in self._selector.select(min(self._idle_seconds, _LOOKING_SECONDS)):
+            for key, _ in self._selector.select(self._wait_seconds()):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.data.pid in self._workers:
-                    self._finish(key.data, gone=key.fileobj is key.data.connection)
+                    self._handle(key.data, command_ended=key.fileobj is key.data.connection)
+            now = time.monotonic()
+            for pid in [pid for pid, deadline in self._deadlines.items() if deadline <= now]:
+                self._kill(self._workers[pid])
         self._path.unlink(missing_ok=True)
         for worker in list(self._workers.values()):
-            self._finish(worker, gone=True)
+            self._kill(worker)
+
+    def _wait_seconds(self) -> float:
+        deadlines = [deadline - time.monotonic() for deadline in self._deadlines.values()]
+        return max(0.0, min(self._idle_seconds, _LOOKING_SECONDS, *deadlines))
 
     def _is_needed(self) -> bool:
-        """Say whether a worker server runs or a command may still come: not if the socket was removed."""
+        """Whether a worker server runs or a command may still come: not if the socket was removed."""
         idle = time.monotonic() - self._last_use
         return not self._stopped and (bool(self._workers) or (idle < self._idle_seconds and self._path.exists()))
 
@@ -75,7 +87,7 @@ class ForkServer:
         if isinstance(request, StartRequest) and fingerprint(os.environ) == self._fingerprint:
             self._start(connection, request, descriptors)
             self._last_use = time.monotonic()
-        else:  # asked to stop, or what torch would be now is not what was imported
+        else:  # asked to stop, or another PyTorch is installed now than was imported
             self._stopped = request is not None
             JsonLines(connection).send(request if request == STOP else None)
             connection.close()
@@ -83,27 +95,41 @@ class ForkServer:
             os.close(descriptor)
 
     def _start(self, connection: socket.socket, request: StartRequest, descriptors: list[int]) -> None:
+        mark = mark_of(request.environment, output=descriptors[1])
         pid = os.fork()
         if pid == 0:
             self._listener.close()
             _become_worker(request, *descriptors)
-        worker = _Worker(pid=pid, ended=os.pidfd_open(pid), connection=connection, command=JsonLines(connection))
+        command = JsonLines(connection)
+        worker = _Worker(pid=pid, mark=mark, ended=os.pidfd_open(pid), connection=connection, command=command)
         self._workers[pid] = worker
         self._selector.register(worker.ended, selectors.EVENT_READ, worker)
         self._selector.register(connection, selectors.EVENT_READ, worker)
         worker.command.send({"pid": pid})
 
-    def _finish(self, worker: _Worker, *, gone: bool) -> None:
-        if gone:  # the command has ended: nobody waits for this worker server any more
-            with suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGKILL)
+    def _handle(self, worker: _Worker, *, command_ended: bool) -> None:
+        if command_ended:  # the worker server's own socket shows the same, so it ends by itself, unless it hangs
+            self._selector.unregister(worker.connection)
+            self._deadlines[worker.pid] = time.monotonic() + _ENDING_SECONDS
+        else:
+            self._finish(worker)
+
+    def _kill(self, worker: _Worker) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+        self._finish(worker)
+        end_leftovers(worker.mark)
+
+    def _finish(self, worker: _Worker) -> None:
         _, status = os.waitpid(worker.pid, 0)
         worker.command.send({"exit": os.waitstatus_to_exitcode(status)})
         for source in (worker.ended, worker.connection):
-            self._selector.unregister(source)
+            if source in self._selector.get_map():
+                self._selector.unregister(source)
         os.close(worker.ended)
         worker.connection.close()
         del self._workers[worker.pid]
+        self._deadlines.pop(worker.pid, None)
         self._last_use = time.monotonic()
 
 
@@ -122,7 +148,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _receive(connection: socket.socket) -> tuple[StartRequest | str | None, list[int]]:
-    """Return the request on `connection` and its two descriptors, `STOP`, or ``None`` if it is neither."""
+    """Return what `connection` asks for, and the descriptors that came with it; ``None`` if it makes no sense."""
     descriptors: list[int] = []
     connection.settimeout(_REQUEST_SECONDS)
     try:
@@ -132,12 +158,14 @@ def _receive(connection: socket.socket) -> tuple[StartRequest | str | None, list
     except (OSError, ValueError, TypeError):
         return None, descriptors
     connection.settimeout(None)
-    return (None if request != STOP and len(descriptors) != 2 else request), descriptors
+    if isinstance(request, StartRequest) and (len(descriptors) != 2 or not isinstance(request.environment, dict)):
+        return None, descriptors
+    return request, descriptors
 
 
-def _become_worker(request: StartRequest, connection: int, stderr: int) -> NoReturn:
-    """Turn this forked process into the worker server of a command: its environment, folder and streams."""
-    with suppress(BaseException):
+def _become_worker(request: StartRequest, connection: int, output: int) -> NoReturn:
+    """Turn this forked process into the worker server of a command, with its environment, folder and output."""
+    try:
         os.setsid()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
@@ -146,16 +174,21 @@ def _become_worker(request: StartRequest, connection: int, stderr: int) -> NoRet
         os.umask(request.umask)
         with suppress(OSError):
             os.chdir(request.folder)
-        for stream in (1, 2):  # what models print must not mix with the command's own output
-            os.dup2(stderr, stream)
-        own = os.dup(connection)
-        os.closerange(3, own)
-        serve_connection(own)
+        for stream in (1, 2):
+            os.dup2(output, stream)
+        os.dup2(connection, 3)
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 3:  # the sockets of other commands: each must see the end of its own worker server
+                with suppress(OSError):
+                    os.close(descriptor)
+        serve_connection(3)
+    except BaseException:  # noqa: BLE001  it must not continue as a second fork server
+        traceback.print_exc()
     os._exit(1)
 
 
 def main(arguments: list[str]) -> None:
-    """Import torch and serve in the background: this process returns as soon as commands find the socket."""
+    """Import PyTorch and serve in the background; this process exits as soon as commands find the socket."""
     parser = argparse.ArgumentParser(prog="memprof.worker.fork_server")
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)

@@ -1,4 +1,4 @@
-"""The models that a server keeps for its children: each child gets a copy of their pages with the fork."""
+"""The models that a server keeps for its children; each child shares their pages after the fork."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from memprof.config.names import user_model
 from memprof.config.schema import SweepConfig
 from memprof.workload import build_model
 
+_TO_JSON = json.JSONEncoder(sort_keys=True)  # bound before a model can replace functions of the json module
 ModelSource = Callable[[], torch.nn.Module]
-_MOST_KEPT = 2  # beside the server's own: host memory counts
-# What a config may say differently about the same weights.
+_MOST_KEPT = 2  # besides the server's own, since each takes host memory
+# Keys in which two configs may differ and still have the same model.
 _OF_THE_RUN = {
     "name", "optimizers", "batch_sizes", "steps", "gpu", "allocator", "cudnn", "tf32", "timeout_seconds", "target",
     "loss", "gradient_accumulation", "set_to_none", "optimizer_in_backward", "compile",
@@ -24,7 +25,7 @@ _OF_THE_RUN = {
 
 
 class Models:
-    """Models on the CPU by the part of their config that makes them what they are."""
+    """Models on the CPU, by the part of their config that determines them."""
 
     def __init__(self, config: SweepConfig, folder: Path) -> None:
         self._config, self._folder = config, folder
@@ -34,12 +35,12 @@ class Models:
         """Build the server's own model.
 
         Raises:
-            WorkloadError: the factory is missing, raises, or returns something that is no model.
+            WorkloadError: the factory is missing, raises an exception, or does not return a model.
         """
         self._models[_identity(self._config)] = build_model(self._config, self._folder)
 
     def prepare(self, config: SweepConfig | None) -> None:
-        """Build what `config` needs before the fork, where that is no code of the user's: it could touch CUDA or hang.
+        """Build the model of `config` before the fork, unless it is the user's code, which could use CUDA or hang.
 
         Raises:
             WorkloadError: as `build`.
@@ -57,11 +58,11 @@ class Models:
         gc.freeze()  # a collection in a child would write to, and so copy, every page with an object
 
     def source(self, config: SweepConfig | None) -> ModelSource:
-        """Return what gives the model of `config` (the server's own: ``None``): the one kept, else a new one."""
+        """Return a function that gives the model of `config`, kept or new; ``None`` is the server's own config."""
         wanted = config or self._config
         kept = self._models.get(_identity(wanted))
         return lambda: kept if kept is not None else build_model(wanted, self._folder)
 
 
 def _identity(config: SweepConfig) -> str:
-    return json.dumps(config.model_dump(mode="json", exclude=_OF_THE_RUN), sort_keys=True)
+    return _TO_JSON.encode(config.model_dump(mode="json", exclude=_OF_THE_RUN))

@@ -1,8 +1,8 @@
-"""What parent, worker server and children say to each other: one JSON object a line, free of torch.
+"""The messages between the parent, the worker server and its children: one JSON object per line. No torch here.
 
-The parent opens with a `Setup`, which the server answers with `Loaded` and then `Ready`, `RequestError` or
-`CudaInitialized`. Then each request has a number, and each gets one reply with that number; several may be under
-way at once.
+The parent sends a `Setup`. The server replies with `Loaded`, and then with `Ready`, `RequestError` or
+`CudaInitialized`. After `Ready` the parent sends requests. Each has a number, and each gets one reply with that number;
+several requests may run at the same time.
 """
 
 from __future__ import annotations
@@ -21,31 +21,34 @@ from memprof.records import Breakdown, Environment, Outcome, Source, Status
 
 Point = tuple[OptimizerConfig | None, int]
 
-SETUP = 0  # the number of the replies to a `Setup`; requests get theirs, from 1 on, when they are sent
+SETUP = 0  # the number of the replies to a `Setup`; a request gets its own number, from 1 on, when it is sent
+# Bound before any model is imported: a model that replaces functions of the json module must not break the messages.
+_TO_JSON, _FROM_JSON = json.JSONEncoder(default=str), json.JSONDecoder()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One point to measure. What is ``None`` is the sweep's own, so that a job may be of another config or GPU.
+    """One point to measure, with the server's config and GPU for each field that is ``None``.
 
-    `environment` is set in the job's process before it touches CUDA (``None``: taken away): another phantom GPU,
-    allocator settings. `memory_limit_bytes` goes to `torch.cuda.set_per_process_memory_fraction`.
+    `environment` is set in the job's process before it uses CUDA, for example to another phantom GPU or other allocator
+    settings; a variable that is ``None`` is removed. `memory_limit_bytes` is set by
+    `torch.cuda.set_per_process_memory_fraction`.
     """
 
     optimizer: OptimizerConfig | None
     batch_size: int
     config: SweepConfig | None = None
-    index: int | None = None  # torch's index of the device
+    index: int | None = None  # PyTorch's index of the device
     environment: Mapping[str, str | None] = field(default_factory=dict)
     memory_limit_bytes: int | None = None
-    steps: int | None = None  # may be fewer than a config may say
-    evaluate: bool = False  # one pass in eval mode behind the steps
-    record_requests: bool = False  # keep them as `Outcome.allocator_requests`
+    steps: int | None = None  # may be fewer than a config allows
+    evaluate: bool = False  # one pass in eval mode after the steps
+    record_requests: bool = False  # as `Outcome.allocator_requests`
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """The sweep and the device that a server works for, sent once."""
+    """The config and the device that a server works for; sent once."""
 
     config: SweepConfig
     folder: str
@@ -53,7 +56,7 @@ class Setup:
     gpu: str
     index: int
     gpu_total_bytes: int | None
-    build_in_server: bool  # one model for all children; False where building it touches CUDA
+    build_in_server: bool  # one model for all children; False if building it initializes CUDA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,7 @@ class BreakdownRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SummarizeRequest:
-    """Ask for the summary of the model's modules at one point."""
+    """Ask for the summary of the model's modules at one point, from shapes alone."""
 
     type: Literal["summarize"] = "summarize"
     number: int = SETUP
@@ -85,7 +88,7 @@ class SummarizeRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureRequest:
-    """Ask for one point on the device."""
+    """Ask for the outcome of one point on the device."""
 
     type: Literal["measure"] = "measure"
     number: int = SETUP
@@ -94,7 +97,7 @@ class MeasureRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainRequest:
-    """Ask for one point on the device, its peak taken apart; `snapshot_file` gets the allocator's snapshot."""
+    """Ask for one point on the device and what its peak consists of; `snapshot_file` gets the allocator's snapshot."""
 
     type: Literal["explain"] = "explain"
     number: int = SETUP
@@ -104,7 +107,7 @@ class ExplainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """The server has imported torch; from here on the user's code runs, and the time limit counts."""
+    """The server has imported PyTorch. The user's code runs next, so the time limit starts."""
 
     type: Literal["loaded"] = "loaded"
     number: int = SETUP
@@ -112,7 +115,7 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """The server has the model, if it was to build it, and takes requests."""
+    """The server accepts requests; it has built the model if `Setup.build_in_server` asked for that."""
 
     type: Literal["ready"] = "ready"
     number: int = SETUP
@@ -120,7 +123,7 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class CudaInitialized:
-    """CUDA was initialised before the fork, after which no child can use it."""
+    """CUDA was initialized before the fork, so no child can use it."""
 
     type: Literal["cuda_initialized"] = "cuda_initialized"
     number: int
@@ -128,7 +131,7 @@ class CudaInitialized:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestError:
-    """The user can mend it: `kind` says which kind of `MemprofError` it is."""
+    """A user-correctable error. `kind` selects the `MemprofError` that the parent raises."""
 
     type: Literal["request_error"] = "request_error"
     number: int
@@ -138,7 +141,7 @@ class RequestError:
 
 @dataclass(frozen=True, kw_only=True)
 class DescribeReply:
-    """The answer to `DescribeRequest`."""
+    """The reply to `DescribeRequest`."""
 
     type: Literal["describe_reply"] = "describe_reply"
     number: int
@@ -147,7 +150,7 @@ class DescribeReply:
 
 @dataclass(frozen=True, kw_only=True)
 class BreakdownReply:
-    """The answer to `BreakdownRequest`: one breakdown a point, in the order of the points."""
+    """The reply to `BreakdownRequest`: one breakdown for each point, in the order of the points."""
 
     type: Literal["breakdown_reply"] = "breakdown_reply"
     number: int
@@ -156,7 +159,7 @@ class BreakdownReply:
 
 @dataclass(frozen=True, kw_only=True)
 class SummarizeReply:
-    """The answer to `SummarizeRequest`."""
+    """The reply to `SummarizeRequest`."""
 
     type: Literal["summarize_reply"] = "summarize_reply"
     number: int
@@ -165,7 +168,7 @@ class SummarizeReply:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureReply:
-    """The answer to `MeasureRequest`."""
+    """The reply to `MeasureRequest`."""
 
     type: Literal["measure_reply"] = "measure_reply"
     number: int
@@ -174,7 +177,7 @@ class MeasureReply:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainReply:
-    """The answer to `ExplainRequest`; no explanation where nothing was read."""
+    """The reply to `ExplainRequest`; without an explanation if nothing was read."""
 
     type: Literal["explain_reply"] = "explain_reply"
     number: int
@@ -184,7 +187,7 @@ class ExplainReply:
 
 @dataclass(frozen=True, kw_only=True)
 class ChildExited:
-    """A child ended without an answer of its own: killed, crashed or too slow."""
+    """A child ended without a reply: it was killed, crashed, exited or took too long."""
 
     type: Literal["child_exited"] = "child_exited"
     number: int
@@ -211,11 +214,11 @@ def encode(message: Setup | Request | Reply) -> bytes:
     """Return `message` as one line."""
     # Not pydantic's own JSON, which turns the infinities of a config into null.
     plain = TypeAdapter(type(message)).dump_python(message)
-    return json.dumps(plain, default=str).encode() + b"\n"
+    return _TO_JSON.encode(plain).encode() + b"\n"
 
 
 class Decoder:
-    """Lines back to messages. The validators are built once, which takes longer than their use."""
+    """Turns lines into messages. It builds the validators once, since that takes longer than to use them."""
 
     def __init__(self, messages: Any) -> None:
         self._adapter: TypeAdapter[Any] = TypeAdapter(messages)
@@ -224,21 +227,21 @@ class Decoder:
         """Return the message in `line`.
 
         Raises:
-            ValueError: the line is not JSON, or not a message of the expected kinds.
+            ValueError: the line is not JSON, or not a message of the expected types.
         """
-        return self._adapter.validate_python(json.loads(line))
+        return self._adapter.validate_python(_FROM_JSON.decode(line.decode()))
 
 
 def setup_decoder() -> Decoder:
-    """Return the decoder of the server's first line."""
+    """Return the decoder of the first line that the server receives."""
     return Decoder(Setup)
 
 
 def request_decoder() -> Decoder:
-    """Return the decoder of the server's other lines."""
+    """Return the decoder of the other lines that the server receives."""
     return Decoder(Annotated[Request, Field(discriminator="type")])
 
 
 def reply_decoder() -> Decoder:
-    """Return the decoder of the parent's lines."""
+    """Return the decoder of the lines that the parent receives."""
     return Decoder(Annotated[Reply, Field(discriminator="type")])

@@ -5,29 +5,42 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
+from memprof.worker.connection import Connection, ParentGoneError
+from memprof.worker.leftovers import end_leftovers, mark_of
 from memprof.worker.protocol import SETUP, RequestError, Setup, encode, setup_decoder
 
 
 def serve_connection(descriptor: int) -> NoReturn:
-    """Serve until the parent closes the socket, then end at once, without torch's slow tear-down."""
-    with socket.socket(fileno=descriptor) as connection:
-        connection.set_inheritable(False)
-        with connection.makefile("rb", buffering=0) as stream:
-            line = stream.readline()
-        if line:
-            _serve(connection, setup_decoder()(line))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Serve until the parent closes the socket or ends, then exit at once, without torch's slow tear-down.
+
+    What this process and its children print goes to its stdout and stderr, which are the same pipe.
+    """
+    mark = mark_of(os.environ, output=1)  # before a model can change the variables
+    with Connection(socket.socket(fileno=descriptor)) as connection, suppress(ParentGoneError):
+        _serve(connection, _receive_setup(connection))
+    end_leftovers(mark)
+    with suppress(OSError):  # nobody reads what was printed
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(0)
 
 
-def _serve(connection: socket.socket, setup: Setup) -> None:
+def _receive_setup(connection: Connection) -> Setup:
+    lines: list[bytes] = []
+    while not lines:
+        lines = connection.receive()
+    setup: Setup = setup_decoder()(lines[0])  # the parent sends nothing more before it has a reply
+    return setup
+
+
+def _serve(connection: Connection, setup: Setup) -> None:
     try:
         from memprof.worker.server import Server  # torch: seconds, and perhaps broken
     except (ImportError, OSError) as error:
         text = f"PyTorch cannot be imported: {error}"
-        connection.sendall(encode(RequestError(number=SETUP, kind="device", text=text)))
+        connection.send(encode(RequestError(number=SETUP, kind="device", text=text)))
         return
     Server(connection, setup).serve()

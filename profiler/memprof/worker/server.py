@@ -1,6 +1,6 @@
-"""The worker server: forks one child a request, forwards its answer, and says so where there is none.
+"""The worker server: forks one child for each request, and forwards its reply or how it ended without one.
 
-It never touches CUDA itself, so each child finds it untouched.
+The server never initializes CUDA itself, so each child can use it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import gc
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -23,6 +22,8 @@ from memprof.gpus.phantom.ledger import forget_ledger
 from memprof.measure.failures import describe
 from memprof.records import Source, Status
 from memprof.worker.child import run_child
+from memprof.worker.connection import Connection
+from memprof.worker.death_signal import outlive_parent
 from memprof.worker.exit_status import explain_exit
 from memprof.worker.model_cache import Models
 from memprof.worker.protocol import (
@@ -47,11 +48,11 @@ from memprof.worker.protocol import (
 class _Running:
     number: int
     pid: int
-    ended: int  # a pidfd, readable once the child is gone
-    pipe: int
+    ended: int  # a pidfd, readable once the child has ended
+    pipe: int  # with its reply
     limit_seconds: float
     started: float = field(default_factory=time.monotonic)
-    answer: bytearray = field(default_factory=bytearray)
+    reply: bytearray = field(default_factory=bytearray)
 
     @property
     def deadline(self) -> float:
@@ -59,33 +60,38 @@ class _Running:
 
 
 class Server:
-    """Serves one parent over one socket until that closes."""
+    """Serves one parent over one connection until the parent has gone."""
 
-    def __init__(self, connection: socket.socket, setup: Setup) -> None:
+    def __init__(self, connection: Connection, setup: Setup) -> None:
         self._connection = connection
         self._setup = setup
         self._models = Models(setup.config, Path(setup.folder))
         self._decode = request_decoder()
         self._selector = selectors.DefaultSelector()
         self._running: dict[int, _Running] = {}
-        self._incoming = bytearray()
 
     def serve(self) -> None:
-        """Build the model, say how that went, and answer requests until the parent closes its end."""
+        """Build the model, report how that ended, and reply to requests.
+
+        Raises:
+            ParentGoneError: always in the end, unless the model cannot be built; no child is running then.
+        """
         import_for_children()
-        self._send(encode(Loaded()))
+        self._connection.send(encode(Loaded()))
         reply = self._prepare()
-        self._send(encode(reply))
+        self._connection.send(encode(reply))
         if not isinstance(reply, Ready):
             return
+        outlive_parent()  # from here on the closed socket shows that the parent has gone
         self._selector.register(self._connection, selectors.EVENT_READ)
-        open_ = True
-        while open_:
-            events = self._selector.select(self._wait_seconds())
-            open_ = all([self._handle(key) for key, _ in events])  # noqa: C419 - every event is handled
-            self._kill_late()
-        for child in self._running.values():
-            self._kill(child)
+        try:
+            while True:
+                for key, _ in self._selector.select(self._wait_seconds()):
+                    self._handle(key)
+                self._end_late()
+        finally:
+            for child in list(self._running.values()):
+                self._end(child)
 
     def _prepare(self) -> Reply:
         # Threads do not survive a fork, so none may be started here: no intra-op pool.
@@ -95,52 +101,44 @@ class Server:
                 self._models.build()
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything
             return RequestError(number=SETUP, kind="workload", text=describe(error))
-        touched: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        if touched and self._setup.source is not Source.ANALYTIC:
+        initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if initialized and self._setup.source is not Source.ANALYTIC:
             return CudaInitialized(number=SETUP)
         gc.collect()
         gc.freeze()  # a collection in a child would write to, and so copy, every page with an object
         return Ready()
 
-    def _handle(self, key: selectors.SelectorKey) -> bool:
+    def _handle(self, key: selectors.SelectorKey) -> None:
         if key.fileobj is self._connection:
-            return self._receive()
+            for line in self._connection.receive():
+                self._start(self._decode(line))
+            return
         child: _Running = key.data
         if child.pid not in self._running:  # ended by an event before this one
-            return True
+            return
         if key.fileobj == child.pipe:
             self._read(child)
         else:
             self._finish(child)
-        return True
-
-    def _receive(self) -> bool:
-        data = self._connection.recv(65536)
-        self._incoming += data
-        *lines, rest = self._incoming.split(b"\n")
-        self._incoming = bytearray(rest)
-        for line in lines:
-            self._start(self._decode(bytes(line)))
-        return bool(data)
 
     def _start(self, request: Request) -> None:
         config = _config_of(request)
-        with suppress(Exception):  # the child fails in the same way, and says so
+        with suppress(Exception):  # the child fails in the same way, and reports it
             self._models.prepare(config)
         parent, (pipe, childs_pipe) = os.getpid(), os.pipe()
-        sys.stdout.flush()  # else each child would print again what the model's factory printed
+        sys.stdout.flush()  # otherwise each child would print again what the model's factory printed
         try:
             pid = os.fork()
         except OSError as error:
             os.close(pipe)
             os.close(childs_pipe)
             text = f"no process could be started: {error.strerror}"
-            self._send(encode(ChildExited(number=request.number, status=Status.ERROR, text=text)))
+            self._connection.send(encode(ChildExited(number=request.number, status=Status.ERROR, text=text)))
             return
         if pid == 0:
-            os.close(pipe)
-            self._connection.close()
             run_child(request, self._setup, self._models.source(config), childs_pipe, parent)
+        with suppress(OSError):  # the child does the same: whichever is first
+            os.setpgid(pid, pid)
         os.close(childs_pipe)
         os.set_blocking(pipe, False)
         limit = (config or self._setup.config).timeout_seconds
@@ -152,53 +150,48 @@ class Server:
     def _read(self, child: _Running) -> None:
         with suppress(BlockingIOError):
             while data := os.read(child.pipe, 1 << 20):
-                child.answer.extend(data)
+                child.reply.extend(data)
             if child.pipe in self._selector.get_map():
                 self._selector.unregister(child.pipe)
 
     def _finish(self, child: _Running) -> None:
-        # Its end counts, not that of its pipe, which processes that it started may still hold.
+        # The child's end counts, not that of its pipe: processes that it started may have that open.
         self._read(child)
-        _, status = os.waitpid(child.pid, 0)
-        self._forget(child)
-        if child.answer.endswith(b"\n"):
-            self._send(bytes(child.answer))
+        status = self._end(child)
+        if child.reply.endswith(b"\n"):
+            self._connection.send(bytes(child.reply))
             return
         kind, text = explain_exit(os.waitstatus_to_exitcode(status))
-        self._send(encode(ChildExited(number=child.number, status=kind, text=text)))
+        self._connection.send(encode(ChildExited(number=child.number, status=kind, text=text)))
 
-    def _kill_late(self) -> None:
+    def _end_late(self) -> None:
         now = time.monotonic()
         for child in [child for child in self._running.values() if child.deadline <= now]:
-            self._kill(child)
-            os.waitpid(child.pid, 0)
-            self._forget(child)
+            self._end(child)
             text = f"not done after {child.limit_seconds:g} s (timeout_seconds)"
-            self._send(encode(ChildExited(number=child.number, status=Status.TIMEOUT, text=text)))
+            self._connection.send(encode(ChildExited(number=child.number, status=Status.TIMEOUT, text=text)))
 
-    def _kill(self, child: _Running) -> None:
-        for kill in (os.killpg, os.kill):  # its group is its own from its first moments on
-            with suppress(ProcessLookupError):
+    def _end(self, child: _Running) -> int:
+        """End the child and the processes in its group, which it started; return its wait status."""
+        for kill in (os.killpg, os.kill):  # the model may have moved the child to another group
+            with suppress(ProcessLookupError, PermissionError):
                 kill(child.pid, signal.SIGKILL)
-
-    def _forget(self, child: _Running) -> None:
+        _, status = os.waitpid(child.pid, 0)
         del self._running[child.pid]
         forget_ledger(child.pid)
         for descriptor in (child.pipe, child.ended):
             if descriptor in self._selector.get_map():
                 self._selector.unregister(descriptor)
             os.close(descriptor)
+        return status
 
     def _wait_seconds(self) -> float | None:
         deadlines = [child.deadline for child in self._running.values()]
         return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
 
-    def _send(self, line: bytes) -> None:
-        self._connection.sendall(line)
-
 
 def _config_of(request: Request) -> SweepConfig | None:
-    """The config that a request brings along, ``None`` where it is the server's own."""
+    """The config of a request; ``None`` if it is for the server's own."""
     match request:
         case MeasureRequest() | ExplainRequest():
             return request.job.config
@@ -208,7 +201,7 @@ def _config_of(request: Request) -> SweepConfig | None:
 
 
 def import_for_children() -> None:
-    """Import here, once, what torch and the models would import late, in each child again."""
-    with suppress(ImportError, OSError, RuntimeError):  # a model that needs it says so
+    """Import once what PyTorch and the models would otherwise import late, in each child again."""
+    with suppress(ImportError, OSError, RuntimeError):  # a model that needs it fails and says so
         import torchvision  # noqa: F401
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer imports torch's compiler

@@ -1,4 +1,4 @@
-"""A card against its phantom: the same training steps on both, and the difference in bytes."""
+"""A real GPU compared with its phantom: the same training steps on both, and the difference in bytes."""
 
 from memprof.experiments.verify.cases import Entry, verify_cases
 from memprof.experiments.verify.device import phantom_of

@@ -1,4 +1,4 @@
-"""What is run on a card and on its phantom: small and large networks, each with SGD and Adam, and with autocast."""
+"""The test cases of a verification: small and large networks, each with SGD and Adam, some with autocast."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from memprof.config.names import defaults_of
 from memprof.config.schema import ModelConfig, Precision, SweepConfig
 
-FOLDER = Path(__file__).parent  # where the models of `models.py` are found
+FOLDER = Path(__file__).parent  # of `models.py`, which the configs name
 
 _OPTIMIZERS = ("sgd", "adam")
 _TOKENS = {"shape": [128], "dtype": "int64", "range": [0, 8000]}
 _HEADS = {"shape": [1024, 64]}
-# Batch sizes that train on a card of 4 GB. The shipped configs' models come first, one's own as `encoder`.
+# The batch sizes train on a GPU with 4 GB. The models of the shipped configs come first, own_model.yaml as `encoder`.
 _MODELS: Mapping[str, Mapping[str, Any]] = {
     "mnist_mlp": {"batch_sizes": [256]},
     "cifar_mlp": {"batch_sizes": [256]},
@@ -44,7 +44,7 @@ _WITH_AUTOCAST = ("resnet18", "resnet50", "mobilenet_v2", "vit_b_16", "encoder",
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One test case. Its config has one point."""
+    """One test case, whose config has one point."""
 
     model: str  # "resnet18, batch 16"
     point: str  # "adam, fp32"
@@ -52,14 +52,14 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What tells it from the others: ``resnet18, batch 16, adam, fp32``."""
+        """The unique name of the case: ``resnet18, batch 16, adam, fp32``."""
         return f"{self.model}, {self.point}"
 
 
 def verify_cases(autocast: Precision = Precision.AMP_BF16) -> tuple[Entry, ...]:
-    """Return the points, those with `autocast` after the others of their model.
+    """Return the test cases; those with `autocast` come after the others of their model.
 
-    Cards before Ampere have no bfloat16: give them amp-fp16.
+    GPUs before Ampere have no bfloat16: use amp-fp16 there.
     """
     return tuple(entry for model, settings in _MODELS.items() for entry in _of_model(model, settings, autocast))
 

@@ -1,4 +1,4 @@
-"""The phantom of the card at hand: the card is read in a process of its own, and the phantom plays just that."""
+"""The phantom of this machine's GPU: its properties are read in a separate process, and the phantom has the same."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from memprof.gpus.probe import ask_gpu
 from memprof.gpus.select import Device, phantom_device
 
 
-def phantom_of(card: Device) -> Device:
-    """Return the phantom that plays `card`, whatever the catalog knows of it.
+def phantom_of(gpu: Device) -> Device:
+    """Return the phantom with the properties of `gpu`, whether or not the catalog has that GPU.
 
     Raises:
-        DeviceError: the card cannot be read, or this machine cannot have a phantom.
+        DeviceError: the GPU cannot be read, or no phantom can be built on this machine.
     """
-    return phantom_device(_spec(read_gpu(card)))
+    return phantom_device(_spec(read_gpu(gpu)))
 
 
-def read_gpu(card: Device) -> dict[str, Any]:
-    """Return what `memprof.gpus.probe_device` reads of `card`.
+def read_gpu(gpu: Device) -> dict[str, Any]:
+    """Return the properties that `memprof.gpus.probe_device` reads from `gpu`.
 
     Raises:
-        DeviceError: it cannot be read.
+        DeviceError: the GPU cannot be read.
     """
-    return ask_gpu(card, "memprof.gpus.probe_device")
+    return ask_gpu(gpu, "memprof.gpus.probe_device")
 
 
 def _spec(read: Mapping[str, Any]) -> GpuSpec:
     key = "-".join(re.findall(r"[a-z0-9]+", read["name"].lower()))
-    return GpuSpec(key=key, sources=("read from the card",), assumed=(), **read)
+    return GpuSpec(key=key, sources=("read from the GPU",), assumed=(), **read)

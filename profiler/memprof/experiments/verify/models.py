@@ -1,4 +1,4 @@
-"""Two models of the test cases that no library has. They are built by name, as anybody's own models are."""
+"""Two models of the test cases that no library has; the configs name them as a user names a model file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Encoder(nn.Module):
-    """Token ids in, one score for each token of the vocabulary and position out."""
+    """A transformer encoder with a score for each position and token of the vocabulary."""
 
     def __init__(self, vocabulary: int = 8000, width: int = 256, layers: int = 4) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Encoder(nn.Module):
 
 
 class Attention(nn.Module):
-    """Dot-product attention of three projections, with a softmax in four operations."""
+    """Dot-product attention of three projections, with the softmax written as four operations."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -38,10 +38,10 @@ class Attention(nn.Module):
 
 
 def encoder() -> nn.Module:
-    """Build the transformer's encoder."""
+    """Build the transformer encoder."""
     return Encoder()
 
 
 def attention() -> nn.Module:
-    """Build the attention written by hand."""
+    """Build the attention that is written without PyTorch's own."""
     return Attention()

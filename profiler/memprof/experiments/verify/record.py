@@ -1,26 +1,24 @@
-"""The nouns of a verification, what tells a card and its phantom apart, and the record on disk."""
+"""The data model of a verification, the differences between a GPU and its phantom, and the record on disk."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION, Environment, Outcome, Status
 from memprof.results.diff import Mismatch, find_mismatches
+from memprof.results.serialize import parse
 
 FIGURES = ("requested", "allocated", "reserved")
+_MEANT_TO_DIFFER = ("source", "GPU")  # between a real GPU and its phantom
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """How one point ended on one side, and its peaks; ``None`` where it did not get to its end."""
+    """How one point ended on one device, and its peaks; ``None`` if it did not run to its end."""
 
     status: Status
     requested_bytes: int | None = None
@@ -31,7 +29,7 @@ class Figures:
 
     @classmethod
     def of(cls, outcome: Outcome) -> Figures:
-        """Return the figures of an outcome. A run that ended early has peaks that say nothing."""
+        """Return the figures of an outcome; the peaks of a run that ended early are left out."""
         reading = outcome.reading
         if reading is None or outcome.status is not Status.OK:
             return cls(status=outcome.status, error=outcome.error)
@@ -46,58 +44,56 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One test case on both sides."""
+    """One test case on the GPU and on its phantom."""
 
     model: str  # "resnet18, batch 16"
     point: str  # "adam, fp32"
-    card: Figures
+    gpu: Figures
     phantom: Figures
 
     def difference_bytes(self, figure: str) -> int | None:
-        """Return one of `FIGURES` on the phantom less on the card."""
-        card, phantom = (getattr(side, f"{figure}_bytes") for side in (self.card, self.phantom))
-        return None if card is None or phantom is None else phantom - card
+        """Return one of `FIGURES` on the phantom minus the same on the GPU."""
+        measured, emulated = (getattr(side, f"{figure}_bytes") for side in (self.gpu, self.phantom))
+        return None if measured is None or emulated is None else emulated - measured
 
     @property
     def is_equal(self) -> bool:
-        """Whether both ended alike and with the same peaks."""
-        return self.card.status is self.phantom.status and not any(map(self.difference_bytes, FIGURES))
+        """Whether both ended with the same status and the same peaks."""
+        return self.gpu.status is self.phantom.status and not any(map(self.difference_bytes, FIGURES))
 
     @property
     def reason(self) -> str:
-        """What a difference comes from, as far as the figures tell; empty where there is none."""
-        if self.card.status is not self.phantom.status:
-            ends = ((side, figures) for side, figures in (("card", self.card), ("phantom", self.phantom)))
-            return "; ".join(f"{side}: {_end(figures)}" for side, figures in ends)
+        """The likely reason for a difference, derived from the figures; empty if there is no difference."""
+        if self.gpu.status is not self.phantom.status:
+            return f"GPU: {_end(self.gpu)}; phantom: {_end(self.phantom)}"
         if self.is_equal:
             return ""
         if self.phantom.workspace_known is False:
-            return "cuDNN did not tell every workspace"
+            return "cuDNN did not report the size of every workspace"
         if self.difference_bytes("requested") == 0:
-            return "the peak asked for is the same; blocks lie otherwise"
-        return "another workspace, or a path that depends on values"
+            return "equal requested bytes; the allocator's blocks differ"
+        return "a different workspace, or a code path that depends on tensor values"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """A card beside its phantom: the circumstances of both, and a row for each test case.
+    """A GPU and its phantom: the environments of both, and a row for each test case.
 
-    Each side's environment has its source, so that nothing is called measured that is not.
+    Each environment has its source, so that an emulated figure is never called measured.
     """
 
-    card: Environment
+    gpu: Environment
     phantom: Environment
     rows: tuple[Row, ...]
 
     @property
-    def unlike(self) -> tuple[Mismatch, ...]:
-        """The versions in which the two sides differ; then their figures do not compare."""
-        apart = ("source", "GPU")  # as they are meant to be
-        return tuple(found for found in find_mismatches(self.card, self.phantom) if found.name not in apart)
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """The versions in which the two sides differ; with any of them, the figures do not compare."""
+        return tuple(one for one in find_mismatches(self.gpu, self.phantom) if one.name not in _MEANT_TO_DIFFER)
 
     @property
     def equal(self) -> int:
-        """How many rows are equal to the byte."""
+        """The number of rows that are equal to the byte."""
         return sum(row.is_equal for row in self.rows)
 
 
@@ -108,8 +104,8 @@ def to_json(found: Verification) -> dict[str, Any]:
 
 
 def file_name(found: Verification) -> str:
-    """Return the name of the record's file: card, torch and cuDNN."""
-    parts = (found.card.gpu, f"torch-{found.card.torch_version}", f"cudnn-{found.card.cudnn_version}")
+    """Return the file name of the record: GPU, PyTorch and cuDNN."""
+    parts = (found.gpu.gpu, f"torch-{found.gpu.torch_version}", f"cudnn-{found.gpu.cudnn_version}")
     return "-".join(re.sub(r"[^a-z0-9.+]+", "-", str(part).lower()).strip("-") for part in parts) + ".json"
 
 
@@ -117,24 +113,15 @@ def load_verification(file: Path) -> Verification:
     """Return the record in `file`.
 
     Raises:
-        ResultError: it is no record of a verification.
+        ResultError: the file cannot be read, is not a record of a verification, or has another schema.
     """
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-        rows = _without(document["rows"], "reason")
-        return TypeAdapter(Verification).validate_python({**_only(document, "card", "phantom"), "rows": rows})
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ResultError(f"{file}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        raise ResultError(f"{file}: is no record of memprof verify ({type(error).__name__})") from None
-
-
-def _only(document: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: document[key] for key in keys}
-
-
-def _without(rows: Sequence[dict[str, Any]], left_out: str) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != left_out} for row in rows]
+    except ValueError:
+        raise ResultError(f"{file}: is not UTF-8") from None
+    return parse(text, Verification, str(file))
 
 
 def _end(figures: Figures) -> str:

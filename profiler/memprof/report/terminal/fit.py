@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
-from memprof.experiments.memory_savers import MemorySaver, laid_out
+from memprof.experiments.memory_savers import MemorySaver, merged_settings
 from memprof.records import RunRecord
 from memprof.report.labels import gpu_label, source_note
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out
@@ -47,7 +47,7 @@ def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
 
 def names_of(savers: Sequence[MemorySaver]) -> str:
     """Return the settings that are left when `savers` are laid out."""
-    left = laid_out(savers)
+    left = merged_settings(savers)
     return ", ".join(saver.name for saver in savers if saver.settings[0] in left)
 
 

@@ -18,8 +18,12 @@ _MEANING = "difference: the phantom's bytes minus the GPU's; 0 is equal to the b
 
 def verification_table(found: Verification, width: int = 80) -> RenderableType:
     """Return both sides' circumstances, a row for each point, and how many are equal."""
-    lines = [f"GPU: {_side(found.card)}", f"phantom: {_side(found.phantom)}", _versions(found.card)]
-    lines += [f"different, so the figures do not compare: {', '.join(map(str, found.unlike))}"] if found.unlike else []
+    lines = [f"GPU: {_side(found.gpu)}", f"phantom: {_side(found.phantom)}", _versions(found.gpu)]
+    lines += (
+        [f"different, so the figures do not compare: {', '.join(map(str, found.mismatches))}"]
+        if found.mismatches
+        else []
+    )
     verdict = f"{found.equal} of {len(found.rows)} equal to the byte"
     return Group(
         *(Text(line, "bold") for line in lines),
@@ -47,7 +51,7 @@ def _grid(rows: Sequence[Row]) -> Grid:
 
 
 def _columns(rows: Sequence[Row], figure: str) -> list[Column]:
-    card = tuple(_cell(getattr(row.card, f"{figure}_bytes"), row.card.status.value) for row in rows)
+    card = tuple(_cell(getattr(row.gpu, f"{figure}_bytes"), row.gpu.status.value) for row in rows)
     phantom = tuple(_cell(getattr(row.phantom, f"{figure}_bytes"), row.phantom.status.value) for row in rows)
     differences = tuple(_difference(row.difference_bytes(figure)) for row in rows)
     return [

@@ -1,0 +1,52 @@
+"""One running worker, opened for a command: its client, the config and device it works for, and the environment."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from memprof.config.load import LoadedConfig
+from memprof.gpus.select import Device
+from memprof.records import Environment
+from memprof.worker.client import WorkerClient
+
+_GIT_SECONDS = 10  # a repository on a slow network drive must not hold up a measurement
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A worker that is ready, and the environment that its records carry."""
+
+    client: WorkerClient
+    loaded: LoadedConfig
+    device: Device
+    environment: Environment
+
+
+@contextmanager
+def open_session(loaded: LoadedConfig, device: Device) -> Iterator[Session]:
+    """Start a worker for `loaded` on `device`, and end it with the block.
+
+    The environment is asked for once; it includes the git commit of the config's folder.
+
+    Raises:
+        ConfigError: PyTorch does not accept the allocator settings.
+        DeviceError: PyTorch cannot be imported, or the device cannot be used.
+        WorkloadError: the model cannot be built.
+    """
+    with WorkerClient(loaded, device) as client:
+        environment = replace(client.environment(), git_commit=find_commit(loaded.folder))
+        yield Session(client=client, loaded=loaded, device=device, environment=environment)
+
+
+def find_commit(folder: Path) -> str | None:
+    """Return the git commit of `folder`; ``None`` if there is no repository, no commit or no git."""
+    command = ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_GIT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
