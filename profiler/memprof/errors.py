@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from types import MappingProxyType
 
+_LONGEST_NAME = 100  # a longer word is not a mistyped name, and comparing it takes long
+
 
 class ExitCode(IntEnum):
     """The exit statuses of the commands; `EXIT_MEANINGS` explains each."""
@@ -39,6 +41,11 @@ EXIT_MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
 )
 
 
+# What parsers raise for data of the wrong kind. One boundary function per kind of input (config, result, snapshot)
+# turns them into that kind's `MemprofError`.
+DATA_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
+
+
 class MemprofError(Exception):
     """A user-correctable error. Its text is one line: what is wrong, where, and what would be right."""
 
@@ -69,8 +76,21 @@ class ResultError(MemprofError):
     exit_code = ExitCode.RESULT
 
 
+def one_line(text: str, longest: int = 300) -> str:
+    """Return `text` as one printable line: white space as single spaces, other characters escaped, the end cut off."""
+    line = " ".join(text[: 2 * longest].split())
+    printable = line if line.isprintable() else "".join(map(_printable, line))
+    return printable if len(printable) <= longest and len(text) <= 2 * longest else f"{printable[: longest - 3]}..."
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+
+
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` most like `word`, ignoring case, or ``None``."""
+    if len(word) > _LONGEST_NAME:
+        return None
     folded = {name.casefold(): name for name in names}
     matches = difflib.get_close_matches(word.casefold(), folded)
     # Letters that changed places are the likelier slip: `adma` is adam, though difflib prefers adamax.

@@ -3,11 +3,11 @@ from pathlib import PurePath
 
 import pytest
 
-from memprof.config.names import BUILT_IN, OPTIMIZERS, OwnModel, defaults_of, own_model
+from memprof.config.names import BUILT_IN, OPTIMIZERS, UserModel, defaults_of, user_model
 from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
 
 
-def test_the_known_optimizers_are_those_of_the_installed_torch() -> None:
+def test_optimizers_equal_those_of_installed_torch() -> None:
     import torch.optim
 
     classes = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
@@ -15,7 +15,7 @@ def test_the_known_optimizers_are_those_of_the_installed_torch() -> None:
     assert set(OPTIMIZERS) == optimizers - {"Optimizer"}
 
 
-def test_each_built_in_model_runs_on_the_input_that_its_name_implies() -> None:
+def test_built_in_model_runs_on_default_input() -> None:
     import torch
 
     from memprof.workload.builtin_models import FACTORIES
@@ -36,7 +36,7 @@ def test_each_built_in_model_runs_on_the_input_that_its_name_implies() -> None:
         ({"num_classes": "ten", "image_size": -1}, (3, 224, 224), 1000),
     ],
 )
-def test_a_torchvision_model_takes_imagenet_unless_its_arguments_say_otherwise(
+def test_defaults_of_torchvision_model_are_imagenet(
     kwargs: dict[str, object], shape: tuple[int, ...], classes: int
 ) -> None:
     defaults = defaults_of(ModelConfig(name="torchvision:vit_b_16", kwargs=kwargs))
@@ -46,15 +46,15 @@ def test_a_torchvision_model_takes_imagenet_unless_its_arguments_say_otherwise(
     assert defaults.loss == LossConfig(name="cross_entropy")
 
 
-def test_a_model_of_ones_own_implies_nothing() -> None:
+def test_defaults_of_user_model_are_none() -> None:
     assert defaults_of(ModelConfig(name="model.py:build")) is None
 
 
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("own.py:build", OwnModel(file=PurePath("own.py"), factory="build")),
-        ("../a b/own.py:Net", OwnModel(file=PurePath("../a b/own.py"), factory="Net")),
+        ("own.py:build", UserModel(file=PurePath("own.py"), factory="build")),
+        ("../a b/own.py:Net", UserModel(file=PurePath("../a b/own.py"), factory="Net")),
         ("own.py", None),
         ("own.py:", None),
         ("own.py:2fast", None),
@@ -62,5 +62,5 @@ def test_a_model_of_ones_own_implies_nothing() -> None:
         ("mnist_mlp", None),
     ],
 )
-def test_a_file_and_its_factory_are_told_apart_from_other_names(name: str, parts: OwnModel | None) -> None:
-    assert own_model(name) == parts
+def test_user_model_parses_file_and_factory(name: str, parts: UserModel | None) -> None:
+    assert user_model(name) == parts

@@ -44,34 +44,34 @@ def overridden(*options: tuple[str, str], value: dict[str, Any] = VALUE) -> dict
         ("optimizer=adam", {"optimizers": "adam"}),
     ],
 )
-def test_set_puts_a_yaml_value_where_its_key_leads(text: str, changed: dict[str, Any]) -> None:
+def test_apply_set_puts_value_at_key(text: str, changed: dict[str, Any]) -> None:
     assert overridden(("--set", text)) == changed
 
 
-def test_the_last_of_several_sets_wins() -> None:
+def test_apply_last_set_wins() -> None:
     assert overridden(("--set", "steps=4"), ("--set", "steps=5")) == {"steps": 5}
 
 
-def test_the_options_of_their_own_go_before_set() -> None:
+def test_apply_gpu_option_overrides_set() -> None:
     assert overridden(("--gpu", "t4"), ("--set", "gpu=a10g")) == {"gpu": "t4"}
 
 
-def test_batch_sizes_replace_those_of_the_file_in_their_order() -> None:
+def test_apply_batch_sizes_replace_file_in_order() -> None:
     assert overridden(("--batch-size", "64"), ("--batch-size", "16")) == {"batch_sizes": [64, 16]}
 
 
-def test_an_optimizer_is_picked_by_its_label_with_what_was_configured_or_stands_for_itself() -> None:
+def test_apply_optimizer_label_selects_configured_one() -> None:
     options = [("--optimizer", "FAST"), ("--optimizer", "adamw")]
     assert overridden(*options) == {"optimizers": [VALUE["optimizers"][1], "adamw"]}
 
 
-def test_the_file_itself_is_left_as_it_was() -> None:
+def test_apply_leaves_file_content_unchanged() -> None:
     before = repr(VALUE)
     overridden(("--set", "input.shape=[1]"), ("--set", "optimizers.fast.kwargs.lr=2"))
     assert repr(VALUE) == before
 
 
-def test_what_an_option_sets_is_known_to_come_from_it() -> None:
+def test_apply_remembers_option_of_each_key() -> None:
     places = {
         (): "x.yaml",
         ("input",): "x.yaml:2",
@@ -98,14 +98,14 @@ def test_what_an_option_sets_is_known_to_come_from_it() -> None:
         (("--set", "steps.x=5"), "--set steps.x=5: 3 has no key x"),
         (
             ("--set", "optimizers.adm.lr=5"),
-            "--set optimizers.adm.lr=5: no item adm; there is 0, 1, sgd, fast",
+            "--set optimizers.adm.lr=5: no item adm; the items are 0, 1, sgd, fast",
         ),
-        (("--set", "optimizers.2=sgd"), "--set optimizers.2=sgd: no item 2; there is 0, 1, sgd, fast"),
+        (("--set", "optimizers.2=sgd"), "--set optimizers.2=sgd: no item 2; the items are 0, 1, sgd, fast"),
         (("--batch-size", "many"), "--batch-size many: 'many' is not a whole number"),
         (("--set", "a\nb"), "--set a b: write --set key=value, for example --set steps=5"),
     ],
 )
-def test_an_option_that_leads_nowhere_is_refused_by_its_name(option: tuple[str, str], problem: str) -> None:
+def test_apply_invalid_option_is_refused_by_name(option: tuple[str, str], problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         overridden(option)
     assert str(caught.value) == problem

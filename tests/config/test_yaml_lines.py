@@ -19,11 +19,11 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_json_is_read_as_what_it_says(value: Any) -> None:
+def test_parse_json_gives_its_value(value: Any) -> None:
     assert parse(json.dumps(value)).value == value
 
 
-def test_every_value_knows_its_line() -> None:
+def test_parse_records_line_of_every_value() -> None:
     lines = parse("# a comment\na: 1\nb:\n  - x\n  - c: 2\n    d: [3,\n      4]\n").lines
     assert lines == {
         (): 2,
@@ -38,21 +38,21 @@ def test_every_value_knows_its_line() -> None:
     }
 
 
-def test_numbers_are_read_as_people_write_them() -> None:
+def test_parse_accepts_common_number_formats() -> None:
     assert parse("[1e-3, 3E4, .5, -1_000, .inf]").value == [0.001, 30000.0, 0.5, -1000, math.inf]
 
 
-def test_a_date_stays_text() -> None:
+def test_parse_date_is_text() -> None:
     assert parse("2024-01-31").value == "2024-01-31"
 
 
-def test_an_alias_is_a_copy_with_lines_of_its_own() -> None:
+def test_parse_alias_is_copy_with_own_lines() -> None:
     document = parse("a: &one {x: 1}\nb: *one\n")
     assert document.value == {"a": {"x": 1}, "b": {"x": 1}}
     assert document.value["a"] is not document.value["b"]
 
 
-def test_text_without_a_document_has_no_value() -> None:
+def test_parse_text_without_document_is_none() -> None:
     assert parse("# nothing here\n").value is None
 
 
@@ -88,18 +88,30 @@ def test_text_without_a_document_has_no_value() -> None:
         ),
         ("a: !!int ten", 1, "'ten' cannot be read as int"),
         ('a: "\\ud800"', 1, "'\\ud800' cannot be read as str"),
-        ("a: &x [1, *x]", 1, "an alias stands inside what it repeats"),
-        ("[" * 1000, None, "nested too deeply"),
+        ("a: &x [1, *x]", 1, "an alias is inside the value that it repeats"),
+        ("[" * 1000, 1, "nested too deeply: more than 50 levels"),
+        ("a:\n  b: " + "[" * 60, 2, "nested too deeply: more than 50 levels"),
+        ("- 1\n" * 20_000, 10_001, "more than 10000 values"),
+        ("x" * 1_000_001, None, "longer than 1,000,000 characters"),
+        ("a: 1\nb: " + "9" * 5_000, 2, f"'{'9' * 59}... has too many digits"),
+        ("b: 0x" + "f" * 290, 1, f"'0x{'f' * 57}... has too many digits"),
+        ("b: 1" + ":59" * 300_000, 1, f"'1{':59' * 19}:... has too many digits"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_line(text: str, line: int | None, problem: str) -> None:
+def test_parse_invalid_text_is_refused_with_line(text: str, line: int | None, problem: str) -> None:
     with pytest.raises(YamlError) as caught:
         parse(text)
     assert (caught.value.line, caught.value.problem) == (line, problem)
 
 
-def test_aliases_that_multiply_are_stopped() -> None:
+def test_parse_multiplying_aliases_are_refused() -> None:
     rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
     with pytest.raises(YamlError, match="more than 10000 values"):
+        parse("\n".join(rows))
+
+
+def test_parse_nested_aliases_are_refused_as_too_deep() -> None:
+    rows = ["a0: &a0 [1]", *(f"a{i}: &a{i} [*a{i - 1}]" for i in range(1, 100))]
+    with pytest.raises(YamlError, match="nested too deeply"):
         parse("\n".join(rows))

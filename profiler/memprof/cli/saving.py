@@ -9,7 +9,7 @@ from pathlib import Path
 
 from memprof.cli.console import ProgressBar, note, stdout
 from memprof.config.load import LoadedConfig
-from memprof.config.names import own_model
+from memprof.config.names import user_model
 from memprof.records import Environment, RunRecord
 from memprof.results import Kind, Manifest, Result, ResultFolder, find_unfinished, fingerprint
 
@@ -39,7 +39,7 @@ def make_manifest(kind: Kind, loaded: LoadedConfig, environment: Environment, po
 
 def model_source(loaded: LoadedConfig) -> str:
     """Return the text of the user's own model file; empty if the model is another one."""
-    own = own_model(loaded.config.model.name)
+    own = user_model(loaded.config.model.name)
     return (loaded.folder / own.file).read_text(encoding="utf-8", errors="replace") if own else ""
 
 

@@ -1,1 +1,1 @@
-"""From a YAML file and options to a `SweepConfig`, without torch."""
+"""Read a YAML file and options into a `SweepConfig`, without torch."""

@@ -1,9 +1,10 @@
-"""From a config file and the options over it to a `SweepConfig`, or one line: what to mend, and where."""
+"""Load a config file and its overrides; report the first problem and its position in one line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,17 @@ from memprof.config.names import defaults_of
 from memprof.config.overrides import Flag, Override, Settings, apply
 from memprof.config.problems import Problem, named_problems, validation_problems, without_followers, written_path
 from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, named
+from memprof.config.sections import MAX_NAME_LENGTH
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
-from memprof.errors import ConfigError, did_you_mean
+from memprof.errors import DATA_ERRORS, ConfigError, did_you_mean, one_line
+
+_MAX_FILE_BYTES = 1_000_000
+_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedConfig:
-    """A config, the file it was read from and its folder, where the paths in it start."""
+    """A config, its file, and its folder, which paths in the config are relative to."""
 
     config: SweepConfig
     folder: Path
@@ -28,15 +33,31 @@ class LoadedConfig:
 
 
 def load(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
-    """Return the config in the YAML file at `path`, with `overrides` laid over it.
+    """Return the config in the YAML file at `path`, with `overrides` applied.
 
-    `name` defaults to the file's name; `input`, `target` and `loss` to what a built-in or torchvision
-    model takes.
+    `name` defaults to the file's name; `input`, `target` and `loss` default to those of a built-in or torchvision
+    model.
 
     Raises:
         ConfigError: the file cannot be read, or it or an override is wrong. The text names the first
-            problem with its place (file and line, or option) and says how many more there are.
+            problem with its position (file and line, or option) and the number of other problems.
     """
+    with _as_config_errors(path):
+        return _load(path, overrides)
+
+
+@contextmanager
+def _as_config_errors(path: Path) -> Iterator[None]:
+    """Turn every error that the content or the path of a config can cause into a `ConfigError`."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(one_line(f"{path}: {error.filename or 'it'} cannot be read: {error.strerror}")) from error
+    except DATA_ERRORS as error:
+        raise ConfigError(one_line(f"{path}: cannot be used: {type(error).__name__}: {error}")) from error
+
+
+def _load(path: Path, overrides: Sequence[Override]) -> LoadedConfig:
     settings = apply(_read(path), overrides)
     config, problems = None, []
     try:
@@ -53,7 +74,7 @@ def load(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the config file: `SweepConfig`'s, with what `load` fills in left optional."""
+    """Return the JSON Schema of the config file: that of `SweepConfig`, with the keys that `load` fills in optional."""
     schema = SweepConfig.model_json_schema()
     schema["required"] = ["model"]
     return {
@@ -65,7 +86,7 @@ def json_schema() -> dict[str, Any]:
 
 def _read(path: Path) -> Settings:
     try:
-        document = parse(path.read_bytes().decode("utf-8-sig"))
+        document = parse(_content(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
         near = did_you_mean(str(path), [str(file) for file in path.parent.glob("*.yaml")])
         raise ConfigError(f"{path}: no such file{near}") from error
@@ -79,12 +100,20 @@ def _read(path: Path) -> Settings:
         place = f"{path}:{error.line}" if error.line else str(path)
         raise ConfigError(f"{place}: {error.problem}") from error
     if document.value is None:
-        raise ConfigError(f"{path}: is empty; the least it needs is a model, for example model: mnist_mlp")
+        raise ConfigError(f"{path}: is empty; a config needs at least a model, for example model: mnist_mlp")
     if not isinstance(document.value, dict):
         line = document.lines[()]
         raise ConfigError(f"{path}:{line}: not a mapping; write keys, for example model: mnist_mlp")
-    places = {key: f"{path}:{line}" for key, line in document.lines.items() if key}
-    return Settings(value=document.value, places={(): str(path), **places})
+    places = {key: f"{path}:{line}" for key, line in document.lines.items()}
+    return Settings(value=document.value, places=places)
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(_MAX_FILE_BYTES + 1)
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: is larger than {_MAX_FILE_BYTES:,} bytes, so it is not a config")
+    return content
 
 
 def _example(folder: Path) -> str:
@@ -93,13 +122,13 @@ def _example(folder: Path) -> str:
 
 
 def _name_of(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-") or "config"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")[:MAX_NAME_LENGTH] or "config"
 
 
 def _filled_in(settings: Settings) -> dict[str, Any]:
-    """Return the settings with the input, target and loss that the model's name implies where they have none.
+    """Return the settings, with the model's own input, target and loss if they have none.
 
-    An option may also set one key of what the file leaves out: `--set target.range=[0,5]`.
+    An option may also set one key of a default: `--set target.range=[0,5]`.
     """
     value = dict(settings.value)
     for key, default in _model_defaults(value).items():
@@ -112,7 +141,7 @@ def _filled_in(settings: Settings) -> dict[str, Any]:
 
 
 def _model_defaults(value: Mapping[str, Any]) -> Mapping[str, BaseModel | None]:
-    """Return the input, target and loss that the model's name implies; nothing where it implies none."""
+    """Return the default input, target and loss of the model, or nothing if it has none."""
     try:
         defaults = defaults_of(ModelConfig.model_validate(named(value.get("model"))))
     except ValidationError:
@@ -126,21 +155,22 @@ def _model_defaults(value: Mapping[str, Any]) -> Mapping[str, BaseModel | None]:
 
 
 def _one_line(problems: Sequence[Problem], settings: Settings) -> str:
-    """Return the line for the first of `problems`, an unknown key before all: others may come of it."""
-    lines = [_located(problem, settings) for problem in problems]
+    """Return the message for the first of `problems`; an unknown key comes first, since it may cause others."""
+    ranks = {place: rank for rank, place in enumerate(settings.places)}
+    lines = [_located(problem, settings, ranks) for problem in problems]
     first = min(range(len(lines)), key=lambda i: (problems[i].meant is None, lines[i][0]))
     more = len(lines) - 1
     rest = f" (and {more} more problem{'s' * (more > 1)})" if more else ""
-    return " ".join(f"{lines[first][1]}{rest}".split())
+    return one_line(lines[first][1], _LONGEST_MESSAGE) + rest
 
 
-def _located(problem: Problem, settings: Settings) -> tuple[int, str]:
-    """Return the rank of `problem` among others, and its place, key and text."""
+def _located(problem: Problem, settings: Settings, ranks: Mapping[KeyPath, int]) -> tuple[int, str]:
+    """Return the rank of `problem` among others, and its position, key and text."""
     known = next(p for p in _prefixes(problem.path) if p in settings.places)
-    rank, place = list(settings.places).index(known), settings.places[known]
+    place = settings.places[known]
     if isinstance(place, Override) and (known == problem.path or place.flag is not Flag.SET):
-        return rank, f"{place}: {problem.text}"
-    return rank, f"{place}: {written_path(problem.path)}: {problem.text}"
+        return ranks[known], f"{place}: {problem.text}"
+    return ranks[known], f"{place}: {written_path(problem.path)}: {problem.text}"
 
 
 def _prefixes(path: KeyPath) -> list[KeyPath]:

@@ -1,4 +1,4 @@
-"""The names that a config may use and what they imply, without torch: a typo need not wait for its import."""
+"""The names that a config may use and their defaults, without torch, so that a typo is reported before its import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TORCHVISION = "torchvision:"
 TIMM = "timm:"
 TRANSFORMERS = "transformers:"
 
-# The optimizer classes of torch.optim; tests/workload/test_names.py holds them against the installed torch.
+# The optimizer classes of torch.optim; tests/config/test_names.py compares them with the installed torch.
 OPTIMIZERS = (
     "ASGD",
     "Adadelta",
@@ -37,7 +37,7 @@ OPTIMIZERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """What a config may leave out for a model; shapes are of one sample, without the batch dimension."""
+    """The default input, target and loss of a model; shapes are of one sample, without the batch dimension."""
 
     input: TensorConfig
     target: TensorConfig | None
@@ -49,7 +49,7 @@ def _images(*shape: int, classes: int | None, loss: str = "cross_entropy") -> De
     return Defaults(input=TensorConfig(shape=shape), target=target, loss=LossConfig(name=loss))
 
 
-# MNIST is 1x28x28 and CIFAR-10 3x32x32, with ten classes each. A model that does not classify is summed.
+# MNIST is 1x28x28 and CIFAR-10 is 3x32x32, with ten classes each. The loss of a model without classes is a sum.
 BUILT_IN: Mapping[str, Defaults] = MappingProxyType(
     {
         "mnist_mlp": _images(1, 28, 28, classes=10),
@@ -63,30 +63,30 @@ BUILT_IN: Mapping[str, Defaults] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnModel:
-    """A model of the user's own, ``FILE.py:FACTORY``; a relative `file` starts at the config's folder."""
+class UserModel:
+    """The user's own model, ``FILE.py:FACTORY``; a relative `file` starts at the config's folder."""
 
     file: PurePath
     factory: str
 
 
-def own_model(name: str) -> OwnModel | None:
-    """Return the parts of ``FILE.py:FACTORY``, or ``None`` where `name` is not of that form."""
+def user_model(name: str) -> UserModel | None:
+    """Return the parts of ``FILE.py:FACTORY``, or ``None`` if `name` has another form."""
     match = re.fullmatch(r"(?P<file>.+\.py):(?P<factory>[A-Za-z_]\w*)", name)
-    return OwnModel(file=PurePath(match["file"]), factory=match["factory"]) if match else None
+    return UserModel(file=PurePath(match["file"]), factory=match["factory"]) if match else None
 
 
 def installed_optimizer(name: str) -> tuple[str, str] | None:
-    """Return module and class of ``package.module:Class``, or ``None`` where `name` is not of that form."""
+    """Return the module and class of ``package.module:Class``, or ``None`` if `name` has another form."""
     match = re.fullmatch(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<kind>[A-Za-z_]\w*)", name)
     return (match["module"], match["kind"]) if match else None
 
 
 def defaults_of(model: ModelConfig) -> Defaults | None:
-    """Return what `model`'s name implies, or ``None`` for a model of the user's own and an unknown name.
+    """Return the defaults of `model`, or ``None`` for the user's own model and an unknown name.
 
-    For torchvision's and timm's these are the models for ImageNet classification: 224x224 pixels and 1000 classes,
-    or what the keyword arguments `image_size`, `img_size` and `num_classes` say.
+    Models of torchvision and timm default to ImageNet classification: 224x224 pixels and 1000 classes, or the values
+    of the keyword arguments `image_size`, `img_size` and `num_classes`.
     """
     if not model.name.startswith((TORCHVISION, TIMM)):
         return BUILT_IN.get(model.name)
@@ -95,5 +95,5 @@ def defaults_of(model: ModelConfig) -> Defaults | None:
 
 
 def _count(value: Any, default: int) -> int:
-    # A keyword argument that is no count is the factory's to refuse, in its own words.
+    # If a keyword argument is not a count, the model's factory reports it.
     return value if type(value) is int and value > 0 else default

@@ -1,4 +1,4 @@
-"""Options of the command line laid over what the config file says, each key knowing which of them set it."""
+"""Apply command-line options to the content of a config file, and remember which option set each key."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
-from memprof.errors import ConfigError
+from memprof.errors import ConfigError, one_line
 
-# How one of a list is written where only one can be meant: --set batch_size=64, --vary optimizer=sgd,adam.
+# The singular of a list's key, for one item: --set batch_size=64, --vary optimizer=sgd,adam.
 _ONE_OF: Mapping[str, str] = MappingProxyType({"batch_size": "batch_sizes", "optimizer": "optimizers"})
 
 
@@ -22,7 +22,7 @@ class Flag(StrEnum):
     GPU = "--gpu"
     BATCH_SIZE = "--batch-size"
     OPTIMIZER = "--optimizer"
-    VARY = "--vary"  # one value of a knob, laid over what all the others say
+    VARY = "--vary"  # one value of a varied setting, applied after all other options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,27 +33,27 @@ class Override:
     text: str
 
     def __str__(self) -> str:
-        return " ".join(f"{self.flag} {self.text}".split())
+        return one_line(f"{self.flag} {self.text}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A config before validation: plain values, and for their paths what set them (a line, an option)."""
+    """A config before validation: plain values, and by path the line or the option that set each of them."""
 
     value: Mapping[str, Any]
     places: Mapping[KeyPath, str | Override]
 
 
 def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
-    """Return `settings` with `overrides` laid over them: each `--set` in order, then the others, `--vary` last.
+    """Return `settings` with `overrides` applied: each `--set` in order, then the others, `--vary` last.
 
-    `--batch-size` and `--optimizer` replace what was configured. An optimizer is picked by its label or name
-    from the configured ones, with their keyword arguments, or else stands for itself. `batch_size` and
-    `optimizer` are also keys of `--set` and `--vary`, for the list with the one item.
+    `--batch-size` and `--optimizer` replace the configured lists. An optimizer is selected by its label or name
+    from the configured ones, with their keyword arguments; any other name is used as it is. `batch_size` and
+    `optimizer` are also keys of `--set` and `--vary`, for a list with one item.
 
     Raises:
-        ConfigError: a `--set` is not ``key=value`` or leads to no place in the config, or a batch size is
-            not a number.
+        ConfigError: a `--set` is not ``key=value`` or its key does not fit the config, or a batch size is not a
+            whole number.
     """
     for override in (o for o in overrides if o.flag is Flag.SET):
         keys, new = _assignment(override)
@@ -73,10 +73,10 @@ def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
 def _vary(settings: Settings, override: Override) -> Settings:
     keys, new = _assignment(override)
     if keys == ["optimizers"]:
-        picked = _configured(settings.value.get("optimizers"), new) if isinstance(new, str) else new
-        return _replace_list(settings, "optimizers", [(override, picked)])
+        selected = _configured(settings.value.get("optimizers"), new) if isinstance(new, str) else new
+        return _replace_list(settings, "optimizers", [(override, selected)])
     if keys == ["batch_sizes"] and isinstance(new, str):
-        raise ConfigError(f"{override}: {new!r} is not a whole number")
+        raise ConfigError(f"{override}: {new!r:.60} is not a whole number")
     return _put(settings, keys, new, override)
 
 
@@ -96,7 +96,7 @@ def _batch_size(override: Override) -> int:
     try:
         return int(override.text)
     except ValueError as error:
-        raise ConfigError(f"{override}: {override.text!r} is not a whole number") from error
+        raise ConfigError(f"{override}: {override.text!r:.60} is not a whole number") from error
 
 
 def _label(optimizer: Any) -> Any:
@@ -133,7 +133,7 @@ class _NoPlaceError(ValueError):
 
 
 def _replaced(value: Any, keys: Sequence[str], new: Any) -> tuple[Any, KeyPath]:
-    """Return `value` with `new` in the place that `keys` lead to, and the path of that place."""
+    """Return `value` with `new` at the place that `keys` lead to, and the path of that place."""
     if not keys:
         return new, ()
     key, rest = keys[0], keys[1:]
@@ -142,7 +142,7 @@ def _replaced(value: Any, keys: Sequence[str], new: Any) -> tuple[Any, KeyPath]:
         item, path = _replaced(value[index], rest, new)
         return [*value[:index], item, *value[index + 1 :]], (index, *path)
     if isinstance(value, str) and key in ("name", "kwargs", "label"):
-        value = {"name": value}  # a name alone is the short form of a mapping
+        value = {"name": value}  # a name alone is short for a mapping
     if not isinstance(value, dict | None):
         raise _NoPlaceError(f"{value!r:.40} has no key {key}")
     item, path = _replaced((value or {}).get(key), rest, new)
@@ -150,9 +150,9 @@ def _replaced(value: Any, keys: Sequence[str], new: Any) -> tuple[Any, KeyPath]:
 
 
 def _index(items: list[Any], keys: Sequence[str]) -> tuple[int, Sequence[str]]:
-    """Return which of `items` the first of `keys` means, and the keys that lead on from there.
+    """Return the index of the item that the first of `keys` names, and the remaining keys.
 
-    It is a label or a number from 0; the only item there is need not be named.
+    The key is a label or a number from 0; it may be omitted if there is only one item.
     """
     labels = [_label(item) for item in items]
     if keys[0] in labels:
@@ -163,4 +163,4 @@ def _index(items: list[Any], keys: Sequence[str]) -> tuple[int, Sequence[str]]:
     if len(items) == 1 and not keys[0].isdecimal():
         return 0, keys
     names = [*numbers, *(label for label in labels if isinstance(label, str))]
-    raise _NoPlaceError(f"no item {keys[0]}; there is {', '.join(names) or 'none'}")
+    raise _NoPlaceError(f"no item {keys[0]}; the items are {', '.join(names) or 'none'}")

@@ -1,4 +1,4 @@
-"""What is wrong with a config, in its own words and at its own keys rather than pydantic's."""
+"""Describe what is wrong with a config, in terms of the file and its keys rather than pydantic's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from memprof.config.names import BUILT_IN, OPTIMIZERS, TIMM, TORCHVISION, TRANSFORMERS, installed_optimizer, own_model
+from memprof.config.names import BUILT_IN, OPTIMIZERS, TIMM, TORCHVISION, TRANSFORMERS, installed_optimizer, user_model
 from memprof.config.schema import SHORT_OPTIMIZERS, Mode, SweepConfig
 from memprof.config.yaml_lines import KeyPath
-from memprof.errors import did_you_mean, nearest
+from memprof.errors import did_you_mean, nearest, one_line
 
 _LONGEST_SHOWN = 40
+_LONGEST_PATH = 100
+_MAX_DETAILED = 100  # problems that are described; more of them would take long, and only the first is shown
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -31,27 +33,28 @@ _KINDS = {
 }
 _NEEDED: Mapping[KeyPath, str] = {
     ("model",): "; for example model: mnist_mlp",
-    ("input",): "; a model of your own needs it, for example input: {shape: [3, 224, 224]}",
+    ("input",): "; your own model needs it, for example input: {shape: [3, 224, 224]}",
 }
-# By pydantic's type of error; the names in braces are what it reports with it.
+# By pydantic's type of error; the names in braces are values that it reports.
 _TEXTS = {
     "misfit": "{problem}",
     "value_error": "{error}",
-    "greater_than": "{shown} is too small; write more than {gt:g}",
-    "greater_than_equal": "{shown} is too small; the least is {ge}",
-    "less_than_equal": "{shown} is too large; the most is {le}",
+    "greater_than": "{shown} is too small; write more than {gt}",
+    "greater_than_equal": "{shown} is too small; the minimum is {ge}",
+    "less_than_equal": "{shown} is too large; the maximum is {le}",
     "too_short": "empty; give at least one",
-    "too_long": "{actual_length} items; the most is {max_length}",
+    "too_long": "{actual_length} items; the maximum is {max_length}",
     "string_too_short": "empty",
+    "string_too_long": "longer than {max_length} characters",
     "string_pattern_mismatch": "{shown} is not a name of letters, digits, dots, - and _",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing to mend: the path of the key as the file writes it, and what is wrong with it.
+    """One problem to fix: the path of the key as the file writes it, and what is wrong with it.
 
-    `meant` is set where the key is unknown: the path that it probably should have, or else its own.
+    `meant` is set if the key is unknown: the path that was probably meant, or otherwise its own.
     """
 
     path: KeyPath
@@ -63,21 +66,23 @@ def written_path(path: KeyPath) -> str:
     """Return `path` as it is written: ``optimizers[0].kwargs``."""
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path]
     written = "".join(parts).removeprefix(".")
-    return written if written.isprintable() else repr(written)
+    return one_line(written if written.isprintable() else repr(written), _LONGEST_PATH)
 
 
 def validation_problems(error: ValidationError, value: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems that validating `value` found."""
+    """Return the problems that the validation of `value` found."""
     details = error.errors(include_url=False)
-    # pydantic calls a list too short as soon as one of its items is refused.
+    # pydantic also calls a list too short if one of its items is invalid.
     parents = {d["loc"][:length] for d in details for length in range(len(d["loc"]))}
-    return [_problem(d, value) for d in details if d["type"] != "too_short" or d["loc"] not in parents]
+    kept = [d for d in details if d["type"] != "too_short" or d["loc"] not in parents]
+    others = [Problem(path=_written(d["loc"], value), text=d["msg"]) for d in kept[_MAX_DETAILED:]]
+    return [*(_problem(d, value) for d in kept[:_MAX_DETAILED]), *others]
 
 
 def without_followers(problems: Sequence[Problem]) -> list[Problem]:
     """Return `problems` without those that only follow from others.
 
-    A key that is mistyped is not also missing, and an input is only missing once the model is known.
+    A mistyped key is not also missing, and an input is missing only if the model is known.
     """
     explained = {problem.meant for problem in problems if problem.meant != problem.path}
     if any(problem.path[:1] == ("model",) for problem in problems):
@@ -86,12 +91,12 @@ def without_followers(problems: Sequence[Problem]) -> list[Problem]:
 
 
 def named_problems(value: Mapping[str, Any], config: SweepConfig | None, folder: Path) -> list[Problem]:
-    """Return the problems with names and combinations that can be seen without torch.
+    """Return the problems with names and combinations that can be detected without torch.
 
     Args:
         value: the settings as they were written.
-        config: what they validate to, or ``None`` where they do not.
-        folder: where the path of an own model's file starts.
+        config: the validated settings, or ``None`` if they are invalid.
+        folder: the folder that the path of a user's model file is relative to.
     """
     model = value.get("model")
     name = model.get("name") if isinstance(model, dict) else model
@@ -102,11 +107,11 @@ def named_problems(value: Mapping[str, Any], config: SweepConfig | None, folder:
 
 
 def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
-    own = own_model(name)
+    own = user_model(name)
     if own is not None and not (folder / own.file).is_file():
         files = [file.name for file in (folder / own.file).parent.glob("*.py")]
-        near = did_you_mean(own.file.name, files)
-        yield Problem(path=("model",), text=f"no file {own.file} in {folder}{near}")
+        hint = did_you_mean(own.file.name, files)
+        yield Problem(path=("model",), text=f"no file {own.file} in {folder}{hint}")
     if own is not None or name in BUILT_IN or re.fullmatch(rf"{TORCHVISION}\w+|{TRANSFORMERS}\w+|{TIMM}[\w.]+", name):
         return
     near = did_you_mean(name, BUILT_IN)
@@ -127,13 +132,19 @@ def _optimizer_problem(name: str) -> str | None:
     installed = installed_optimizer(name)
     if installed is not None:
         package = installed[0].partition(".")[0]
-        missing = importlib.util.find_spec(package) is None
-        return f"no package {package} is installed, so there is no {name}" if missing else None
+        return None if _is_installed(package) else f"no package {package} is installed, so there is no {name}"
     if name.lower() in known:
         return None
     hint = did_you_mean(name, [*sorted(known), *SHORT_OPTIMIZERS])
     hint = hint or f"; torch.optim has {', '.join(OPTIMIZERS)}"
     return f"unknown optimizer {_shown(name)}{hint}"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return package != "__main__" and importlib.util.find_spec(package) is not None
+    except ValueError:  # a module that was made without a spec
+        return False
 
 
 def _target_problems(config: SweepConfig) -> Iterator[Problem]:
@@ -149,7 +160,7 @@ def _problem(details: ErrorDetails, value: Mapping[str, Any]) -> Problem:
     context = details.get("ctx", {})
     location = (*details["loc"], *context.get("key", ())[len(details["loc"]) :])
     if details["type"] == "extra_forbidden":
-        names = _keys_beside(location)
+        names = _keys_next_to(location)
         hint = did_you_mean(str(location[-1]), names) or f"; the keys here are {', '.join(names)}"
         path = _written(location, value)
         meant = (*path[:-1], nearest(str(location[-1]), names) or location[-1])
@@ -166,13 +177,17 @@ def _text(details: ErrorDetails, context: Mapping[str, Any]) -> str:
         names = re.findall(r"'([^']*)'", context["expected"])
         return f"{shown} is not one of {', '.join(names)}{did_you_mean(str(details['input']), names)}"
     if kind in _TEXTS:
-        return _TEXTS[kind].format(shown=shown, **context)
+        limits = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in context.items()
+        }
+        return _TEXTS[kind].format(shown=shown, **limits)
     wanted = _KINDS.get(kind) or _KINDS.get(kind.rsplit("_", 1)[0])
     return f"{shown} is not {wanted}" if wanted else f"{shown}: {details['msg']}"
 
 
 def _written(location: KeyPath, value: Any) -> KeyPath:
-    """Return `location` without the parts that validation put in: short forms spelled out, tags of unions."""
+    """Return `location` without the parts that validation added: long forms of short ones, tags of unions."""
     path: KeyPath = ()
     for part in location:
         within = isinstance(value, dict) and part in value
@@ -181,8 +196,8 @@ def _written(location: KeyPath, value: Any) -> KeyPath:
     return path
 
 
-def _keys_beside(location: KeyPath) -> list[str]:
-    """Return the valid keys of the mapping that `location` lies in."""
+def _keys_next_to(location: KeyPath) -> list[str]:
+    """Return the valid keys of the mapping that contains `location`."""
     section: type[BaseModel] = SweepConfig
     for part in location[:-1]:
         if part in section.model_fields:

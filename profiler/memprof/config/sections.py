@@ -1,8 +1,9 @@
-"""The sections of a config file: model, tensors, loss, optimizers, batch sizes, cuDNN's switches."""
+"""The sections of a config file: model, tensors, loss, optimizers, batch sizes, cuDNN settings."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -12,12 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Kwargs = dict[str, Any]
 LOSSES_WITHOUT_TARGET = ("sum", "output")
 LARGEST_INT64 = 2**63 - 1
-MOST_BATCH_SIZES = 1000
+MAX_BATCH_SIZES = 1000
+MAX_OPTIMIZERS = 100
+MAX_DIMENSIONS = 64  # of a tensor in most operators: dim_bitset_size in ATen/WrapDimUtilsMulti.h
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MAX_NAME_LENGTH = 200  # a folder of results has this name, and file systems take 255 bytes
+MAX_ALLOCATOR_LENGTH = 4096  # Linux refuses an environment variable of 128 KiB
+MAX_TIMEOUT_SECONDS = 1_000_000  # eleven days; poll() takes at most 2**31 milliseconds
 SHORT_OPTIMIZERS: Mapping[str, Kwargs] = MappingProxyType(
     {"sgd+momentum": {"momentum": 0.9}, "sgd+nesterov": {"momentum": 0.9, "nesterov": True}}
 )
 
-# Strict, so that `true`, `"16"` and `16.0` are refused rather than read as numbers of something.
+# Strict, so that `true`, `"16"` and `16.0` are errors rather than counts.
 Count = Annotated[int, Field(strict=True, ge=1, le=2**40)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Bound = Annotated[int, Field(strict=True, ge=-LARGEST_INT64 - 1, le=LARGEST_INT64)]
@@ -25,12 +32,17 @@ Dtype = Literal["float32", "float64", "bfloat16", "float16", "int64", "int32", "
 
 
 def named(value: Any) -> Any:
-    """Return the long form of a name that stands alone, and any other value as it is."""
+    """Return the long form of a name alone, and any other value unchanged."""
     return {"name": value} if isinstance(value, str) else value
 
 
+def is_config_name(name: str) -> bool:
+    """Return whether a config may have this name; as a folder's name it stays within its parent folder."""
+    return len(name) <= MAX_NAME_LENGTH and re.fullmatch(NAME_PATTERN, name) is not None
+
+
 class Section(BaseModel):
-    """A mapping of the file: frozen, and no other keys than its own."""
+    """A mapping in the file: frozen, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
@@ -44,7 +56,7 @@ class ModelConfig(Section):
     name: str = Field(
         min_length=1,
         description="A built-in model, torchvision:NAME, timm:NAME, transformers:CLASS, "
-        "or FILE.py:FACTORY with FILE.py beside the config.",
+        "or FILE.py:FACTORY with FILE.py relative to the config.",
         examples=[
             "mnist_mlp",
             "torchvision:resnet50",
@@ -56,16 +68,17 @@ class ModelConfig(Section):
 
 
 class TensorConfig(Section):
-    """One tensor of the batch, without its batch dimension. `range` bounds integers: high is not included."""
+    """One tensor of the batch, without the batch dimension; `range` bounds its integers, without the upper end."""
 
     shape: tuple[Count, ...] = Field(
-        description="The shape without the batch dimension; [] is one number a sample.",
+        max_length=MAX_DIMENSIONS,
+        description="The shape without the batch dimension; [] is one number per sample.",
         examples=[[3, 224, 224], []],
     )
     dtype: Dtype = Field(default="float32", description="The dtype of the tensor's elements.")
     range: tuple[Bound, Bound] | None = Field(
         default=None,
-        description="For integers: [low, high], low included, high not, as in torch.randint.",
+        description="For integers: [low, high], high excluded, as in torch.randint.",
         examples=[[0, 1000]],
     )
 
@@ -86,7 +99,7 @@ class TensorConfig(Section):
 class LossConfig(Section):
     """A function of `torch.nn.functional` or a class of `torch.nn` by name.
 
-    Two names of memprof's own: ``sum`` (of the output) and ``output`` (the model returns its loss).
+    memprof adds two names: ``sum`` (of the output) and ``output`` (the model returns its loss).
     """
 
     name: str = Field(
@@ -104,21 +117,24 @@ class LossConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """A class of `torch.optim` by name (``sgd``, ``adamw``; upper and lower case are the same).
+    """A class of `torch.optim` by name (``sgd``, ``adamw``; upper and lower case are equal).
 
     ``package.module:Class`` is a class of another installed package, such as ``bitsandbytes:AdamW8bit``.
-    ``sgd+momentum`` is short for SGD with momentum 0.9, ``sgd+nesterov`` for that with Nesterov's. Validation
-    spells both out: `name` is then ``sgd``. `label` is the name in the rows, by default the name as written.
+    ``sgd+momentum`` is short for SGD with momentum 0.9, and ``sgd+nesterov`` for the same with Nesterov momentum.
+    Validation expands both, so that `name` is ``sgd``. `label` is the name in the rows, by default the name as written.
     """
 
     name: str = Field(
         min_length=1,
+        max_length=MAX_NAME_LENGTH,
         description="A class of torch.optim in upper or lower case, sgd+momentum or sgd+nesterov, or "
         "package.module:Class of an installed package.",
         examples=["sgd", "sgd+momentum", "adam", "AdamW", "bitsandbytes:AdamW8bit"],
     )
     kwargs: Kwargs = Field(default={}, description="Keyword arguments of the optimizer.")
-    label: str = Field(default="", description="The name in the rows; the optimizer's name if left out.")
+    label: str = Field(
+        default="", max_length=MAX_NAME_LENGTH, description="The name in the rows; by default the optimizer's name."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -143,8 +159,8 @@ class BatchRange(Section):
     def _goes_up(self) -> Self:
         if self.stop < self.start:
             raise ValueError(f"stop {self.stop} is below start {self.start}")
-        if math.log(self.stop / self.start) / math.log(self.factor) >= MOST_BATCH_SIZES:
-            raise ValueError(f"factor {self.factor} gives more than {MOST_BATCH_SIZES} batch sizes")
+        if math.log(self.stop / self.start) / math.log(self.factor) >= MAX_BATCH_SIZES:
+            raise ValueError(f"factor {self.factor} gives more than {MAX_BATCH_SIZES} batch sizes")
         return self
 
     def sizes(self) -> tuple[int, ...]:
@@ -157,7 +173,7 @@ class BatchRange(Section):
 
 
 class CudnnConfig(Section):
-    """The switches of `torch.backends.cudnn`."""
+    """The settings of `torch.backends.cudnn`."""
 
     benchmark: bool = Field(default=False, description="torch.backends.cudnn.benchmark.")
     deterministic: bool = Field(default=False, description="torch.backends.cudnn.deterministic.")

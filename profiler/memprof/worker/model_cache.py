@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from memprof.config.names import own_model
+from memprof.config.names import user_model
 from memprof.config.schema import SweepConfig
 from memprof.workload import build_model
 
@@ -46,7 +46,7 @@ class Models:
         """
         config = config or self._config
         identity = _identity(config)
-        if identity in self._models or not self._models or own_model(config.model.name) is not None:
+        if identity in self._models or not self._models or user_model(config.model.name) is not None:
             return
         self._models[identity] = build_model(config, self._folder)
         own = _identity(self._config)

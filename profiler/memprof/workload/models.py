@@ -1,4 +1,4 @@
-"""The model that a config names, on the CPU: built in, torchvision's, a hub's, or the user's own."""
+"""Build the model of a config on the CPU: built-in, from torchvision or a hub, or the user's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from memprof.config.names import TIMM, TORCHVISION, TRANSFORMERS, own_model
+from memprof.config.names import TIMM, TORCHVISION, TRANSFORMERS, user_model
 from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig
 from memprof.errors import WorkloadError, did_you_mean
 from memprof.workload.batches import make_batch
@@ -18,17 +18,17 @@ from memprof.workload.checkpointing import checkpoint_blocks
 from memprof.workload.hub_models import build_timm, build_transformers
 from memprof.workload.precision import weights_dtype
 from memprof.workload.reason import reason
-from memprof.workload.user_models import build_own
+from memprof.workload.user_models import build_user_model
 
 
 def build_model(config: SweepConfig, folder: Path) -> nn.Module:
-    """Return the config's model on the CPU: seeded, in the dtype of its precision, set to train or to eval.
+    """Return the config's model on the CPU: seeded, in the dtype of its precision, in train or eval mode.
 
-    Its blocks are checkpointed where the config says so.
+    Its blocks are checkpointed if the config says so.
 
     Args:
-        config: The sweep.
-        folder: Where a relative path to the user's own file starts.
+        config: The config of the sweep.
+        folder: The folder that a path to the user's own file is relative to.
 
     Raises:
         WorkloadError: the name is unknown, the factory is missing or raises, or there is nothing to train or to
@@ -53,16 +53,16 @@ def _construct(spec: ModelConfig, folder: Path) -> nn.Module:
         return build_timm(spec)
     if spec.name.startswith(TRANSFORMERS):
         return build_transformers(spec)
-    if (own := own_model(spec.name)) is not None:
-        return build_own(spec, own, folder)
+    if (own := user_model(spec.name)) is not None:
+        return build_user_model(spec, own, folder)
     if spec.name not in FACTORIES:
-        hint = did_you_mean(spec.name, FACTORIES) or f"; built in are {', '.join(FACTORIES)}"
+        hint = did_you_mean(spec.name, FACTORIES) or f"; the built-in models are {', '.join(FACTORIES)}"
         others = "torchvision:NAME, timm:NAME, transformers:CLASS or FILE.py:FACTORY"
         raise WorkloadError(f"model {spec.name!r} is unknown{hint} (or write {others})")
     try:
         return FACTORIES[spec.name](**spec.kwargs)
     except TypeError as error:
-        raise WorkloadError(f"model {spec.name!r} takes no such keyword arguments: {reason(error)}") from error
+        raise WorkloadError(f"model {spec.name!r} does not take these keyword arguments: {reason(error)}") from error
 
 
 def _torchvision(spec: ModelConfig) -> nn.Module:
@@ -83,18 +83,18 @@ def _torchvision(spec: ModelConfig) -> nn.Module:
 
 
 def _without_download(spec: ModelConfig, signature: inspect.Signature) -> Kwargs:
-    """Return the keyword arguments with all weights off; values do not change what memory is taken."""
+    """Return the keyword arguments without pretrained weights, whose values do not change the memory."""
     weights = [name for name in ("weights", "weights_backbone") if name in signature.parameters]
     for name in weights:
         if spec.kwargs.get(name) is not None:
             raise WorkloadError(f"model {spec.name!r}: memprof downloads nothing; leave out {name}")
-    # Inception and GoogLeNet draw their first weights for half a minute unless told not to.
+    # By default, Inception and GoogLeNet initialize their weights for half a minute.
     quick = {"init_weights": False} if spec.name.endswith((":googlenet", ":inception_v3")) else {}
     return {**quick, **spec.kwargs, **dict.fromkeys(weights)}
 
 
 def _materialize(model: nn.Module, config: SweepConfig) -> None:
-    """Give lazy layers their shapes, which only a forward pass can tell."""
+    """Give lazy layers their shapes, which only a forward pass determines."""
     if not any(is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers())):
         return
     with torch.no_grad():
@@ -102,14 +102,14 @@ def _materialize(model: nn.Module, config: SweepConfig) -> None:
             model(*make_batch(config, 2, torch.device("cpu")).inputs)
         except Exception as error:
             raise WorkloadError(
-                f"model {config.model.name!r} cannot run to shape its lazy layers: {reason(error)}"
+                f"model {config.model.name!r} cannot run a forward pass, which its lazy layers need: {reason(error)}"
             ) from error
 
 
 def _check(model: nn.Module, config: SweepConfig) -> None:
-    away = next((p.device for p in model.parameters() if p.device.type != "cpu"), None)
-    if away is not None:
-        raise WorkloadError(f"model {config.model.name!r} was built on {away}; build it on the CPU, memprof moves it")
+    other = next((p.device for p in model.parameters() if p.device.type != "cpu"), None)
+    if other is not None:
+        raise WorkloadError(f"model {config.model.name!r} was built on {other}; build it on the CPU, memprof moves it")
     if config.mode is Mode.TRAIN and not any(p.requires_grad for p in model.parameters()):
         raise WorkloadError(
             f"model {config.model.name!r} has no parameters, so there is nothing to train; set `mode: inference`"

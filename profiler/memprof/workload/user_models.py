@@ -1,4 +1,4 @@
-"""A model from the user's own file: ``path/to/file.py:factory``."""
+"""Build a model from the user's own file: ``path/to/file.py:factory``."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 from torch import nn
 
-from memprof.config.names import OwnModel
+from memprof.config.names import UserModel
 from memprof.config.schema import ModelConfig
 from memprof.errors import WorkloadError, did_you_mean
 from memprof.workload.reason import reason
 
 
-def build_own(spec: ModelConfig, own: OwnModel, folder: Path) -> nn.Module:
-    """Return what the factory of the user's file makes of the config's keyword arguments.
+def build_user_model(spec: ModelConfig, own: UserModel, folder: Path) -> nn.Module:
+    """Return the model that the factory in the user's file creates with the config's keyword arguments.
 
     Raises:
-        WorkloadError: the file or the factory is missing, either raises (named with its line), or no
-            `torch.nn.Module` came back.
+        WorkloadError: the file or the factory is missing, either raises (the text names the line), or the factory
+            returns no `torch.nn.Module`.
     """
     file = (folder / own.file).resolve()
     if not file.is_file():
@@ -43,7 +43,7 @@ def build_own(spec: ModelConfig, own: OwnModel, folder: Path) -> nn.Module:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let the file import its neighbours, as it may when it is run itself."""
+    """Let the file import modules next to it, as it can when it is run as a script."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -52,13 +52,13 @@ def _importable(folder: Path) -> Iterator[None]:
 
 
 def _import(file: Path, model: str) -> ModuleType:
-    # A name of our own keeps a user's `torch.py` or `profiler.py` from standing in for the real one.
+    # A separate name prevents that a user's `torch.py` or `config.py` replaces another module of that name.
     name = f"memprof_own_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise WorkloadError(f"model {model}: {file} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look a class's module up by its name
+    sys.modules[name] = module  # dataclasses and pickle look up a class's module by name
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -76,7 +76,7 @@ def _factory(module: ModuleType, name: str, model: str) -> Callable[..., Any]:
 
 
 def _line(error: BaseException, file: Path) -> str:
-    """Return the last line of the user's file that led to `error`, as `` (line 12)``."""
+    """Return the last line of the user's file on the stack of `error`, as `` (line 12)``."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return f" (line {error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]

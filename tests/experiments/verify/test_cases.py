@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memprof.config.load import load
-from memprof.config.names import own_model
+from memprof.config.names import user_model
 from memprof.config.schema import Mode, Precision
 from memprof.experiments.verify import verify_cases
 from tests.paths import CONFIGS
@@ -11,7 +11,7 @@ from tests.paths import CONFIGS
 
 def test_the_models_of_the_shipped_configs_are_in_it() -> None:
     shipped = {load(path).config.model.name for path in CONFIGS.glob("*.yaml")}
-    built_in = {name for name in shipped if own_model(name) is None}
+    built_in = {name for name in shipped if user_model(name) is None}
     assert built_in <= {entry.config.model.name for entry in verify_cases()}
 
 
