@@ -14,7 +14,7 @@ from benchmarks.commands import GPU
 from benchmarks.results import Figure
 from benchmarks.timing import interleaved, seconds_of
 from memprof.allocator import Action, Event, Trace
-from memprof.breakdown.attribution import Annotations, PhaseMarker, account_for
+from memprof.breakdown.attribution import Annotations, PhaseMarker, attribute
 from memprof.breakdown.attribution.explain import DeviceFigures
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
@@ -72,9 +72,9 @@ def _explain(client: WorkerClient, job: Job) -> None:
 
 
 def _account_for_a_million() -> tuple[float, int]:
-    trace, notes = _history()
+    trace, annotations = _history()
     started = time.perf_counter()
-    explanation = account_for(trace, notes, DeviceFigures()).explanation()
+    explanation = attribute(trace, annotations, DeviceFigures()).explanation()
     seconds = time.perf_counter() - started
     assert sum(explanation.allocated_parts.values()) == explanation.peak_allocated_bytes
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -82,7 +82,7 @@ def _account_for_a_million() -> tuple[float, int]:
 
 def _history() -> tuple[Trace, Annotations]:
     """Random allocations and frees in one large segment, marked as a step of four phases a thousand times."""
-    numbers, trace, notes = random.Random(1), Trace(), Annotations()
+    numbers, trace, annotations = random.Random(1), Trace(), Annotations()
     trace.append(Event(Action.SEGMENT_ALLOC, 0, 2 * _ALIVE * MIB, -1))
     free, alive = list(range(_ALIVE)), list[int]()
     requests = 0
@@ -90,7 +90,7 @@ def _history() -> tuple[Trace, Annotations]:
     while len(trace) < _EVENTS:
         if requests % 80 == 0:
             place = requests // 80
-            notes.marks.append(
+            annotations.markers.append(
                 PhaseMarker(position=requests, step=1 + place // 4, phase=phases[place % 4], module=f"m{place % 97}")
             )
         if free and (not alive or numbers.random() < 0.5):
@@ -103,4 +103,4 @@ def _history() -> tuple[Trace, Annotations]:
             trace.append(Event(Action.FREE_REQUESTED, slot * 2 * MIB, 0, -1))
             trace.append(Event(Action.FREE_COMPLETED, slot * 2 * MIB, 0, -1))
         requests += 1
-    return trace, notes
+    return trace, annotations

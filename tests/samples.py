@@ -1,9 +1,10 @@
-"""Nouns that several tests need and that no run made."""
+"""Example records, results and explanations that several tests need; no run produced them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from memprof.breakdown.explanation import (
@@ -32,31 +33,111 @@ from memprof.records import (
     Status,
     StepReading,
 )
+from memprof.results import Manifest, Result
 from memprof.units import MIB, round_up
-
-_ENVIRONMENT = Environment(
-    memprof_version="0.1.0",
-    python_version="3.11.7",
-    platform="Linux-x86_64",
-    torch_version="2.14.1",
-    torchvision_version=None,
-    cuda_version="13.0",
-    cudnn_version="9.24.0",
-    driver_version=None,
-    gpu="h100-80gb",
-    gpu_total_bytes=85_017_493_504,
-    source=Source.EMULATED,
-    allocator_settings=None,
-)
 
 
 def sample_environment(**changes: Any) -> Environment:
-    """The circumstances of a sweep on a phantom H100, with `changes`."""
-    return replace(_ENVIRONMENT, **changes)
+    """Return the environment of a sweep on a phantom H100, with `changes`."""
+    environment = Environment(
+        memprof_version="0.1.0",
+        python_version="3.11.7",
+        platform="Linux-x86_64",
+        torch_version="2.14.1",
+        torchvision_version=None,
+        cuda_version="13.0",
+        cudnn_version="9.24.0",
+        driver_version=None,
+        gpu="h100-80gb",
+        gpu_total_bytes=85_017_493_504,
+        source=Source.EMULATED,
+        allocator_settings=None,
+    )
+    return replace(environment, **changes)
+
+
+def sample_breakdown(**changes: Any) -> Breakdown:
+    """Return an analytic estimate of 6,000 bytes, with `changes`."""
+    breakdown = Breakdown(
+        parameters_bytes=1_000,
+        buffers_bytes=0,
+        gradients_bytes=1_000,
+        optimizer_state_bytes=2_000,
+        input_bytes=500,
+        activations_bytes=1_500,
+    )
+    return replace(breakdown, **changes)
+
+
+def sample_phase(phase: Phase, peak_bytes: int, **changes: Any) -> PhaseReading:
+    """Return the reading of a phase that allocates and frees `peak_bytes`, with `changes`."""
+    reading = PhaseReading(
+        phase=phase,
+        allocated_before_bytes=0,
+        peak_allocated_bytes=peak_bytes,
+        allocated_after_bytes=0,
+        peak_requested_bytes=peak_bytes,
+        peak_reserved_bytes=peak_bytes,
+    )
+    return replace(reading, **changes)
+
+
+def sample_reading(**changes: Any) -> Reading:
+    """Return the reading of two steps whose phases peak at 1,000 to 4,000 bytes, with `changes`."""
+    peaks = {Phase.FORWARD: 1_000, Phase.LOSS: 2_000, Phase.BACKWARD: 4_000, Phase.OPTIMIZER: 3_000}
+    step = StepReading(phases=tuple(sample_phase(phase, peak) for phase, peak in peaks.items()), seconds=None)
+    reading = Reading(
+        steps=(step, step),
+        peak_allocated_bytes=4_000,
+        peak_requested_bytes=3_900,
+        peak_reserved_bytes=2 * MIB,
+        nvml_used_bytes=None,
+        context_bytes=None,
+        inactive_split_bytes=0,
+        allocation_retries=0,
+        workspace_known=True,
+    )
+    return replace(reading, **changes)
+
+
+def sample_record(**changes: Any) -> RunRecord:
+    """Return the record of MNIST's MLP with Adam at batch size 64 on a phantom H100, with `changes`."""
+    record = RunRecord(
+        model="mnist_mlp",
+        optimizer="adam",
+        precision="fp32",
+        mode="train",
+        batch_size=64,
+        source=Source.EMULATED,
+        status=Status.OK,
+        environment=sample_environment(),
+        breakdown=sample_breakdown(),
+        reading=sample_reading(),
+    )
+    return replace(record, **changes)
+
+
+def sample_manifest(**changes: Any) -> Manifest:
+    """Return the manifest of a sweep with two points, with `changes`."""
+    manifest = Manifest(
+        name="mnist_mlp",
+        fingerprint="abc",
+        config={"name": "mnist_mlp", "batch_sizes": [64, 256]},
+        environment=sample_environment(),
+        command=("memprof", "sweep", "configs/mnist_mlp.yaml"),
+        points_planned=2,
+        started="2026-11-22T01:42:00Z",
+    )
+    return replace(manifest, **changes)
+
+
+def sample_result(*records: RunRecord, path: str = "a", **changes: Any) -> Result:
+    """Return a loaded result with `records`; `changes` are those of its manifest."""
+    return Result(path=Path(path), manifest=sample_manifest(**changes), records=records)
 
 
 def sample_block(category: Category, name: str, requested_bytes: int, **changes: Any) -> Block:
-    """A block of the model itself, asked for in the forward pass of step 2 and rounded to 512 B, with `changes`."""
+    """Return a block of the model itself, allocated in forward of step 2, rounded to 512 B, with `changes`."""
     block = Block(
         category=category,
         name=name,
@@ -72,7 +153,7 @@ def sample_block(category: Category, name: str, requested_bytes: int, **changes:
 
 
 def sample_explained(batch_size: int = 64, **changes: Any) -> Explained:
-    """MNIST's MLP with Adam on a phantom H100, at a peak in backward; every map sums to what it explains."""
+    """Return an explanation of MNIST's MLP with Adam, with the peak in backward; every mapping adds up."""
     blocks = tuple(sorted(_blocks(batch_size), key=lambda block: -block.block_bytes))
     allocated = _parts(blocks)
     peak = sum(allocated.values())
@@ -80,18 +161,8 @@ def sample_explained(batch_size: int = 64, **changes: Any) -> Explained:
     reserved_parts = {**allocated, CACHED: reserved - peak}
     requested = sum(block.requested_bytes for block in blocks)
     breakdown = _breakdown(batch_size)
-    record = RunRecord(
-        model="mnist_mlp",
-        optimizer="adam",
-        precision="fp32",
-        mode="train",
-        batch_size=batch_size,
-        source=Source.EMULATED,
-        status=Status.OK,
-        environment=_ENVIRONMENT,
-        breakdown=breakdown,
-        reading=_reading(peak, requested, reserved, context),
-    )
+    reading = _reading(peak, requested, reserved, context)
+    record = sample_record(batch_size=batch_size, breakdown=breakdown, reading=reading)
     explanation = Explanation(
         peak_allocated_bytes=peak,
         peak_requested_bytes=requested,
@@ -102,22 +173,22 @@ def sample_explained(batch_size: int = 64, **changes: Any) -> Explained:
         reserved_parts=reserved_parts,
         device_parts={**reserved_parts, CONTEXT: context},
         highest_parts=allocated,
-        named={"cuBLAS workspace": 64 * MIB},
-        peak=_moment(peak, Phase.BACKWARD, allocated),
-        next_moments=(_moment(peak - 4096, Phase.FORWARD, {**allocated, "workspace": 64 * MIB - 4096}),),
-        steps=(_moment(peak - 8192, Phase.BACKWARD, {**allocated, "workspace": 64 * MIB - 8192}),),
+        named_parts={"cuBLAS workspace": 64 * MIB},
+        peak=_peak_context(peak, Phase.BACKWARD, allocated),
+        other_peaks=(_peak_context(peak - 4096, Phase.FORWARD, {**allocated, "workspace": 64 * MIB - 4096}),),
+        step_peaks=(_peak_context(peak - 8192, Phase.BACKWARD, {**allocated, "workspace": 64 * MIB - 8192}),),
         blocks=blocks,
         modules=_modules(blocks, batch_size),
         outside_parts=_parts(tuple(block for block in blocks if block.module is None)),
         timeline=_timeline(allocated),
-        events=40,
+        event_count=40,
     )
     differences = tuple(
         Difference(
             name=name,
             analytic_bytes=getattr(breakdown, f"{name}_bytes", None),
             bytes=size,
-            reason="" if size == getattr(breakdown, f"{name}_bytes", None) else f"the textbook knows no {name}",
+            reason="" if size == getattr(breakdown, f"{name}_bytes", None) else f"the estimate has no {name}",
         )
         for name, size in allocated.items()
     )
@@ -148,7 +219,7 @@ def _blocks(batch_size: int) -> Iterator[Block]:
 
 
 def _parts(blocks: Sequence[Block]) -> dict[str, int]:
-    """What the blocks hold by category, and what rounding added."""
+    """Return the bytes of the blocks by category, and those of rounding."""
     parts: dict[str, int] = {}
     for category in Category:
         size = sum(block.requested_bytes for block in blocks if block.category is category)
@@ -178,14 +249,14 @@ def _modules(blocks: Sequence[Block], batch_size: int) -> tuple[ModuleRow, ...]:
     )
 
 
-def _moment(allocated_bytes: int, phase: Phase, parts: Mapping[str, int]) -> PeakContext:
+def _peak_context(allocated_bytes: int, phase: Phase, parts: Mapping[str, int]) -> PeakContext:
     return PeakContext(
         allocated_bytes=allocated_bytes, step=2, phase=phase, module="1", operator="mm", parts=dict(parts)
     )
 
 
 def _timeline(peak_parts: Mapping[str, int]) -> Timeline:
-    """Parameters and workspace throughout; what else there is at the peak comes and goes around it."""
+    """Return a timeline with constant parameters and workspaces; the other parts grow and shrink around the peak."""
     lasting = (Category.PARAMETERS, Category.OPTIMIZER_STATE, Category.INPUT, Category.WORKSPACE, ROUNDING)
     positions = tuple(range(0, 40, 2))
     series = {
@@ -201,9 +272,8 @@ def _timeline(peak_parts: Mapping[str, int]) -> Timeline:
 
 
 def _breakdown(batch_size: int) -> Breakdown:
-    return Breakdown(
+    return sample_breakdown(
         parameters_bytes=407_080,
-        buffers_bytes=0,
         gradients_bytes=407_080,
         optimizer_state_bytes=2 * 407_080,
         input_bytes=batch_size * 3_144,
@@ -213,31 +283,28 @@ def _breakdown(batch_size: int) -> Breakdown:
 
 def _reading(peak: int, requested: int, reserved: int, context: int) -> Reading:
     phases = tuple(
-        PhaseReading(
-            phase=phase,
+        sample_phase(
+            phase,
+            peak - below_bytes,
             allocated_before_bytes=peak - 2 * MIB,
-            peak_allocated_bytes=peak - below_bytes,
             allocated_after_bytes=peak - 2 * MIB,
             peak_requested_bytes=requested - below_bytes,
             peak_reserved_bytes=reserved,
         )
         for phase, below_bytes in ((Phase.FORWARD, MIB), (Phase.BACKWARD, 0), (Phase.OPTIMIZER, MIB))
     )
-    return Reading(
+    return sample_reading(
         steps=(StepReading(phases=phases, seconds=None),) * 2,
         peak_allocated_bytes=peak,
         peak_requested_bytes=requested,
         peak_reserved_bytes=reserved,
         nvml_used_bytes=reserved + context,
         context_bytes=context,
-        inactive_split_bytes=0,
-        allocation_retries=0,
-        workspace_known=True,
     )
 
 
 def sample_verification(**changes: Any) -> Verification:
-    """A card beside its phantom: equal, other blocks, other requests, and out of memory on one side alone."""
+    """Return a real GPU next to its phantom: equal, other blocks, other requests, out of memory on one side."""
     card = _figures(1000, 1024, 2 * MIB)
     rows = (
         Row(model="one, batch 8", point="sgd, fp32", card=card, phantom=card),

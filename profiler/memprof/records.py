@@ -1,7 +1,7 @@
-"""The nouns of memprof: frozen, keyword-only, bytes as ``int``, unknown as ``None``.
+"""The data model of memprof: frozen, keyword-only, bytes as ``int``, unknown as ``None``.
 
 A `RunRecord` is one point of a sweep (one optimizer at one batch size) or one variant of a comparison, with everything
-that is needed to judge its numbers. Nothing here computes more than a sum or a difference.
+that is needed to interpret its numbers. Nothing here computes more than a sum or a difference.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-SCHEMA_VERSION = 2  # 2: the keys of the first release; 1: before the names of the field were taken over
+SCHEMA_VERSION = 2  # 2: the keys of the first release; 1: development versions before it
 
 
 class Source(StrEnum):
-    """Where the numbers of a record come from. Never mixed within one record's readings."""
+    """Where the numbers of a record come from; the readings of one record have a single source."""
 
     MEASURED = "measured"  # read from a real GPU
     EMULATED = "emulated"  # read from PyTorch's own counters on a phantom GPU
-    ANALYTIC = "analytic"  # a formula over shapes and dtypes
+    ANALYTIC = "analytic"  # calculated from shapes and dtypes
 
 
 class Status(StrEnum):
-    """How a point ended. Running out of memory is a result, told apart from every failure."""
+    """How a point ended. Running out of memory is a result, not a failure."""
 
     OK = "ok"
     OOM = "oom"
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
 
 class Phase(StrEnum):
-    """The parts of one training step, in the order in which they run."""
+    """The parts of a training step, in order."""
 
     ZERO_GRAD = "zero_grad"
     FORWARD = "forward"
@@ -42,10 +42,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Breakdown:
-    """The textbook sum: what shapes and dtypes alone say a training step keeps. Source: always analytic.
+    """The analytic estimate of a training step: the bytes that follow from shapes and dtypes.
 
-    `activations_bytes` is what autograd saves for backward, each storage once, parameters and inputs left out;
-    it is ``None`` where the model cannot run without real values.
+    `activations_bytes` is what autograd saves for backward, each storage once, without parameters and inputs;
+    it is ``None`` if the model cannot run without real values.
     """
 
     parameters_bytes: int
@@ -57,7 +57,7 @@ class Breakdown:
 
     @property
     def total_bytes(self) -> int | None:
-        """The sum of the six parts, or ``None`` where one of them is unknown."""
+        """The sum of the six parts, or ``None`` if one of them is unknown."""
         parts = (
             self.parameters_bytes,
             self.buffers_bytes,
@@ -84,7 +84,10 @@ class PhaseReading:
 
 @dataclass(frozen=True, kw_only=True)
 class StepReading:
-    """The phases of one step, in order. `seconds` is ``None`` on a phantom, whose kernels do not run."""
+    """The phases of one step, in order.
+
+    `seconds` is ``None`` on a phantom, where kernels do not run, and for a step that did not finish.
+    """
 
     phases: tuple[PhaseReading, ...]
     seconds: float | None
@@ -97,9 +100,9 @@ class StepReading:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What the device's counters said over a whole run, measured or emulated.
+    """The device's counters over a whole run, measured or emulated.
 
-    The peaks span every step that ran, also when the last one ran out of memory.
+    The peaks cover every step that ran, even if the last one ran out of memory.
     """
 
     steps: tuple[StepReading, ...]
@@ -107,24 +110,24 @@ class Reading:
     peak_requested_bytes: int
     peak_reserved_bytes: int
     nvml_used_bytes: int | None
-    context_bytes: int | None  # NVML's used less reserved, at the same moment
+    context_bytes: int | None  # used (NVML) minus reserved, at the same time
     inactive_split_bytes: int
     allocation_retries: int
-    workspace_known: bool  # False where cuDNN did not say what a plan's workspace takes
+    workspace_known: bool  # False if cuDNN did not report the workspace of a plan
 
     @property
     def first_step_peak_allocated_bytes(self) -> int | None:
-        """The peak of the first step, whose optimizer makes its state only at the end."""
+        """The peak of the first step, whose optimizer creates its state only at the end."""
         return self.steps[0].peak_allocated_bytes if self.steps else None
 
     @property
     def steady_peak_allocated_bytes(self) -> int | None:
-        """The peak of the last step, once optimizer state and caches are there."""
+        """The peak of the last step, when optimizer state and caches exist."""
         return self.steps[-1].peak_allocated_bytes if len(self.steps) > 1 else None
 
     @property
     def seconds_per_step(self) -> float | None:
-        """The median over the steps after the first, or ``None`` on a phantom."""
+        """The median over the steps after the first; ``None`` on a phantom, or without such steps."""
         seconds = sorted(step.seconds for step in self.steps[1:] if step.seconds is not None)
         return seconds[len(seconds) // 2] if seconds else None
 
@@ -138,9 +141,8 @@ class Reading:
 class Outcome:
     """How one point ended and what was read until then; a child process sends it to its parent.
 
-    `error` is one line, and ``None`` exactly where `status` is ok. `reading` is ``None`` where nothing was
-    read. `allocator_requests` are the
-    run's allocations and frees, if they were recorded.
+    `error` is one line, and ``None`` if and only if `status` is ok. `reading` is ``None`` if nothing was read.
+    `allocator_requests` are the allocations and frees of the run, if they were recorded.
     """
 
     status: Status
@@ -151,7 +153,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The circumstances without which a number is not a result."""
+    """The versions and the device that a result depends on."""
 
     memprof_version: str
     python_version: str
@@ -161,7 +163,7 @@ class Environment:
     cuda_version: str | None
     cudnn_version: str | None
     driver_version: str | None
-    gpu: str | None  # the catalog's name of a phantom, or the name that the driver gives a real GPU
+    gpu: str | None  # the catalog's name of a phantom, or the driver's name of a real GPU
     gpu_total_bytes: int | None
     source: Source
     allocator_settings: str | None
@@ -170,7 +172,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """One point of a sweep or a comparison: what was asked, what it should take, what it took, and how it ended."""
+    """One point of a sweep or a comparison: its settings, the analytic estimate, the counters, and how it ended."""
 
     model: str
     optimizer: str | None  # None in inference
@@ -183,12 +185,21 @@ class RunRecord:
     breakdown: Breakdown | None
     reading: Reading | None
     error: str | None = None
-    variant: str | None = None  # of a comparison: what tells it from the base; None in a sweep
-    largest_batch_size: int | None = None  # that trains, 0 where none does; None where nobody asked, or it is unknown
+    variant: str | None = None  # in a comparison, how it differs from the base; None in a sweep
+    largest_batch_size: int | None = None  # that trains, 0 if none does; None if unknown or not searched for
+
+    def __post_init__(self) -> None:
+        """Refuse a batch without a sample.
+
+        Raises:
+            ValueError: `batch_size` is below 1.
+        """
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size} is below 1")
 
     @property
     def difference_bytes(self) -> int | None:
-        """Peak allocated less the analytic total: positive where the run took more than the textbook sum."""
+        """Peak allocated minus the analytic total: positive if the run took more than the estimate."""
         total = self.breakdown.total_bytes if self.breakdown else None
         if self.reading is None or total is None or self.status is not Status.OK:
             return None
@@ -196,37 +207,37 @@ class RunRecord:
 
     @property
     def difference_percent(self) -> float | None:
-        """`difference_bytes` in per cent of the analytic total."""
+        """`difference_bytes` in percent of the analytic total."""
         difference = self.difference_bytes
         total = self.breakdown.total_bytes if self.breakdown else None
         return 100.0 * difference / total if difference is not None and total else None
 
 
 class StopReason(StrEnum):
-    """What keeps the next batch size from training."""
+    """Why a larger batch does not train, or was not tried."""
 
     MEMORY = "memory"  # of the GPU
     MEMORY_LIMIT = "memory_limit"  # of `torch.cuda.set_per_process_memory_fraction`
-    GRID = "grid_limit"  # a kernel launch of a size that CUDA refuses
+    GRID = "grid_limit"  # a kernel launch that is too large for CUDA
     INDEXING = "int32_indexing"  # a tensor too large for a kernel's 32-bit indices
     HOST_MEMORY = "host_memory"
-    POINT_TIMEOUT = "timeout_seconds"  # the config's time limit of one point
-    ERROR = "error"  # anything else; the try has the text
-    MAX = "max"  # nothing: the search was not to go further
-    TIME = "timeout"  # nothing: the search had no more time, and its edge is not verified
+    POINT_TIMEOUT = "timeout_seconds"  # the config's time limit per point
+    ERROR = "error"  # anything else; the trial has the text
+    MAX = "max"  # the search reached the largest batch that it may try
+    TIME = "timeout"  # the search ran out of time, and its limit is not verified
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One batch size that was tried, each in a process of its own. Peaks are those until it ended."""
+    """One batch size that ran, in its own process; the peaks are those until it ended."""
 
     batch_size: int
     status: Status
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
-    device_bytes: int | None  # reserved and the CUDA context: what NVML counts of this process
-    seconds: float  # of wall time, the start of the process included
-    stop: StopReason | None  # None where it trains
+    device_bytes: int | None  # reserved plus the CUDA context: what NVML counts for this process
+    seconds: float  # wall time, including the start of the process
+    stop: StopReason | None  # None if it trains
     error: str | None = None
 
     @property
@@ -237,16 +248,16 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFit:
-    """The least-squares line of peak allocated against batch size, over the trials that trained."""
+    """The least-squares line of peak allocated bytes over batch size, through the trials that trained."""
 
     fixed_bytes: int
     bytes_per_sample: int
-    residual_bytes: int  # the largest distance of a try from the line
+    residual_bytes: int  # the largest distance of a trial from the line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Accumulation:
-    """A target batch as equal micro-batches whose gradients are accumulated, and how a run of it ended."""
+    """A target batch as equal micro-batches with accumulated gradients, and how its run ended."""
 
     target_batch_size: int
     micro_batch_size: int
@@ -256,7 +267,7 @@ class Accumulation:
 
 @dataclass(frozen=True, kw_only=True)
 class MaxBatch:
-    """How far one config goes on one GPU, and the trials that prove it."""
+    """The largest batch of one config on one GPU, and the trials that verify it."""
 
     gpu: str
     source: Source
@@ -265,19 +276,19 @@ class MaxBatch:
     gpu_total_bytes: int | None
     memory_limit_bytes: int | None
     multiple_of: int
-    largest_batch_size: int  # 0: not even one sample trains
+    largest_batch_size: int  # 0 if not even one sample trains
     verified: bool  # the largest trains and the next one does not
     stopped_by: StopReason
     batch_size_at_80_percent_memory: int | None
-    confirmed: Status | None  # of the run at the safe batch size, an evaluation pass included; None: not run
+    confirmed: Status | None  # of a run at the safe batch size with an evaluation pass; None if it did not run
     fit: MemoryFit | None
-    free_bytes: int | None  # of the limit or the GPU, beside what the largest holds
-    smallest_footprint_bytes: int | None  # device memory of the smallest batch, where that does not fit
+    free_bytes: int | None  # of the limit or the GPU, when the largest batch runs
+    smallest_footprint_bytes: int | None  # device memory of the smallest batch, if that does not fit
     trials: tuple[Trial, ...]
-    more_trials: tuple[Trial, ...]  # for the batch at 80 per cent
-    target_batch: Accumulation | None = None  # None where nobody asked, or no batch trains
+    more_trials: tuple[Trial, ...]  # for the batch at 80 % of the memory
+    target_batch: Accumulation | None = None  # None if not requested, or if no batch trains
 
     @property
     def safe_batch_size(self) -> int:
-        """Eight tenths of the largest, rounded down: room for fragmentation and longer samples."""
+        """80 % of the largest, rounded down: headroom for fragmentation and longer samples."""
         return self.largest_batch_size * 8 // 10

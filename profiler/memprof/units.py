@@ -1,4 +1,4 @@
-"""Bytes in, text out, and back: the only place where KiB, MiB and GiB exist."""
+"""Format bytes as text and parse them: the only module that knows KiB, MiB and GiB."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def format_bytes(value_bytes: int | None, *, signed: bool = False) -> str:
 
 def unit_of(size_bytes: int) -> tuple[str, int]:
     """Return the binary unit that keeps `size_bytes` below 1000, and the bytes in it: ``("MiB", 1048576)``."""
-    # 999.995 is the least that two decimals would show as 1,000.00.
+    # From 999.995 on, two decimals would show 1,000.00.
     unit = next((u for u in ("KiB", "MiB", "GiB") if size_bytes < 999.995 * _NAMES[u]), "TiB")
     return unit, _NAMES[unit]
 
@@ -46,12 +46,13 @@ def parse_bytes(text: str) -> int:
     """Return the bytes in a size such as ``16GiB``, ``512 MiB`` or ``1048576``.
 
     Raises:
-        ValueError: `text` is not a number with an optional B, KiB, MiB, GiB or TiB behind it.
+        ValueError: `text` is not a number with an optional B, KiB, MiB, GiB or TiB after it, or has more than 63 bits.
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a size; write for example 16GiB, 512MiB or 1048576")
-    return round(float(match["number"]) * _NAMES[match["unit"] or "B"])
+    size = float(match["number"]) * _NAMES[match["unit"] or "B"] if match else float("inf")
+    if size >= 2**63:
+        raise ValueError(f"{text!r:.60} is not a size; write for example 16GiB, 512MiB or 1048576")
+    return round(size)
 
 
 def round_up(value_bytes: int, multiple_bytes: int) -> int:

@@ -25,7 +25,7 @@ def rows(phantom_device_h100: Device) -> Mapping[str, Row]:  # noqa: ARG001  ski
 
 
 @pytest.mark.parametrize("model", SAMPLE)
-def test_a_model_takes_its_steps_on_the_phantom(model: str, rows: Mapping[str, Row]) -> None:
+def test_campaign_model_trains_on_phantom(model: str, rows: Mapping[str, Row]) -> None:
     row = rows[model]
     assert row.failed is None
     weights_gradients_momentum = 3 * 4 * row.phantom["parameters"]
@@ -33,32 +33,32 @@ def test_a_model_takes_its_steps_on_the_phantom(model: str, rows: Mapping[str, R
 
 
 @pytest.mark.parametrize("model", ["resnet18", "lraspp_mobilenet_v3_large"])
-def test_where_memtracker_has_a_figure_the_two_agree_but_for_workspaces(model: str, rows: Mapping[str, Row]) -> None:
+def test_campaign_agrees_with_memtracker(model: str, rows: Mapping[str, Row]) -> None:
     more = rows[model].more
     assert more is not None
     assert abs(more) < OUTLIER
 
 
-def test_cublas_has_workspaces_only_where_there_is_a_matrix_product(rows: Mapping[str, Row]) -> None:
+def test_campaign_cublas_workspace_needs_matrix_product(rows: Mapping[str, Row]) -> None:
     # Torch 2.9 and 2.11 give cuBLASLt 1 MiB beside.
     assert rows["resnet18"].phantom["cublas_bytes"] == (64 if torch_is_at_least(2, 14) else 65) << 20
     assert rows["lraspp_mobilenet_v3_large"].phantom["cublas_bytes"] == 0
 
 
-def test_memtracker_has_none_for_a_model_that_detects(rows: Mapping[str, Row]) -> None:
+def test_campaign_memtracker_fails_for_detection(rows: Mapping[str, Row]) -> None:
     detecting = rows["fasterrcnn_mobilenet_v3_large_320_fpn"]
     assert detecting.tracker["error"].startswith("DataDependentOutputException")
     assert detecting.more is None
 
 
-def test_a_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
+def test_campaign_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
     crashed = Row(model="broken", phantom={"crash": -11}, tracker={"error": "ValueError: no"})
     page = markdown([*rows.values(), crashed])
     assert "**3 of 4 classification, detection and segmentation models took two training steps; 1 crashed.**" in page
     assert "| broken | - | crashed: -11 | - | - | - | - | - |" in page
 
 
-def test_a_card_beside_its_phantom_is_a_row_of_the_fidelity_files(phantom_device_h100: Device) -> None:
+def test_gpu_next_to_phantom_is_row_of_fidelity_files(phantom_device_h100: Device) -> None:
     """Shown with the same phantom on both sides, so that nothing differs."""
     environment = phantom_device_h100.environment
     (row,) = beside(environment, environment, ["resnet18"])

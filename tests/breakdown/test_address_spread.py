@@ -1,4 +1,4 @@
-"""The error bar of a point: orders of addresses that differ by a known amount, acted out and on phantoms."""
+"""The address spread of a point: orders that differ by a known amount, simulated and on phantoms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from memprof.allocator.address_order import AddressPolicy
 from memprof.allocator.simulator import simulate
-from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread, act_out
+from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread, simulate_orders
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.experiments.explain import open_explainer
@@ -20,8 +20,8 @@ from memprof.units import MIB
 from tests.conftest import torch_is_at_least
 from tests.paths import CONFIGS
 
-# Two free blocks of one size in two segments: which of them is taken decides whether the neighbours of the other grow
-# together again. The numbers are MiB, as in `requests`.
+# Two free blocks of one size in two segments: the choice between them decides whether the neighbours of the other can
+# be merged. The numbers are MiB, as in `requests`.
 MODEL = """
 import torch
 
@@ -50,7 +50,7 @@ def build():
 
 
 def requests(*steps: float | str, names: Sequence[str]) -> list[int]:
-    """The requests of so many MiB by name, and of a name alone: it is freed."""
+    """Return requests: each step allocates so many MiB under a name, or frees that name."""
     places: dict[str, int] = {}
     found = []
     for step, name in zip(steps, names, strict=True):
@@ -76,38 +76,38 @@ def figures(runs: Sequence[AddressRun], name: str) -> dict[AddressPolicy, float]
     return {run.policy: getattr(run, f"{name}_bytes") / MIB for run in runs}
 
 
-def test_the_lower_address_decides_what_is_reserved() -> None:
-    reserved = figures(act_out(RESERVED, None), "reserved")
+def test_simulate_orders_lower_address_decides_reserved() -> None:
+    reserved = figures(simulate_orders(RESERVED, None), "reserved")
     assert reserved[AddressPolicy.ASCENDING] == 48 + 96
     assert reserved[AddressPolicy.DESCENDING] == 48 + 96 + 96
 
 
-def test_the_lower_address_decides_what_is_allocated() -> None:
-    runs = act_out(ALLOCATED, None)
+def test_simulate_orders_lower_address_decides_allocated() -> None:
+    runs = simulate_orders(ALLOCATED, None)
     allocated = figures(runs, "allocated")
     assert allocated[AddressPolicy.ASCENDING] == 12 + 160 + 11.5
-    assert allocated[AddressPolicy.DESCENDING] == 12 + 160 + 12  # a rest of half a MiB is not split off
+    assert allocated[AddressPolicy.DESCENDING] == 12 + 160 + 12  # a remainder of half a MiB stays attached
     assert set(figures(runs, "requested").values()) == {12 + 160 + 11.5}
 
 
-def test_the_spread_is_between_the_lowest_and_the_highest() -> None:
-    runs = act_out(RESERVED, None)
-    spread = AddressSpread(runs=runs, acted_out=()).spread("reserved")
+def test_spread_is_highest_minus_lowest() -> None:
+    runs = simulate_orders(RESERVED, None)
+    spread = AddressSpread(runs=runs, simulated=()).spread("reserved")
     assert spread is not None
     assert (spread.lowest_bytes, spread.highest_bytes, spread.bytes) == (144 * MIB, 240 * MIB, 96 * MIB)
 
 
-def test_a_run_that_ended_otherwise_is_named_and_not_counted() -> None:
-    runs = act_out(RESERVED, 150 * MIB)
+def test_spread_omits_runs_that_ended_differently() -> None:
+    runs = simulate_orders(RESERVED, 150 * MIB)
     assert runs[0].status is Status.OK
-    bar = AddressSpread(runs=runs[:1], acted_out=runs)
-    assert {run.policy for run in bar.ended_otherwise} >= {AddressPolicy.DESCENDING}
-    spread = bar.acted_out_spread("reserved")
+    explored = AddressSpread(runs=runs[:1], simulated=runs)
+    assert {run.policy for run in explored.ended_differently} >= {AddressPolicy.DESCENDING}
+    spread = explored.simulated_spread("reserved")
     assert spread is not None
     assert spread.highest_bytes == 144 * MIB
 
 
-def test_nothing_read_is_no_spread() -> None:
+def test_spread_without_readings_is_none() -> None:
     nothing = AddressRun(
         policy=AddressPolicy.ASCENDING,
         status=Status.ERROR,
@@ -115,12 +115,12 @@ def test_nothing_read_is_no_spread() -> None:
         allocated_bytes=None,
         reserved_bytes=None,
     )
-    assert AddressSpread(runs=(nothing,), acted_out=()).spread("reserved") is None
+    assert AddressSpread(runs=(nothing,), simulated=()).spread("reserved") is None
 
 
 @pytest.fixture(scope="module")
-def bars(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AddressSpread]:
-    del phantom_device_h100  # where no phantom can be had, these tests are skipped
+def spreads(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AddressSpread]:
+    del phantom_device_h100  # without a phantom these tests are skipped
     folder = tmp_path_factory.mktemp("ties")
     (folder / "ties.py").write_text(MODEL)
     (folder / "ties.yaml").write_text(
@@ -145,42 +145,46 @@ def bars(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.mark.parametrize("name", ["ties", "resnet18"])
 @pytest.mark.parametrize("figure", FIGURES)
-def test_the_spread_contains_the_plain_figure(name: str, figure: str, bars: dict[str, AddressSpread]) -> None:
-    bar = bars[name]
-    spread, acted_out, plain = bar.spread(figure), bar.acted_out_spread(figure), getattr(bar.runs[0], f"{figure}_bytes")
+def test_spread_contains_figure_of_first_run(name: str, figure: str, spreads: dict[str, AddressSpread]) -> None:
+    explored = spreads[name]
+    spread, simulated, plain = (
+        explored.spread(figure),
+        explored.simulated_spread(figure),
+        getattr(explored.runs[0], f"{figure}_bytes"),
+    )
     assert spread is not None
-    assert acted_out is not None
+    assert simulated is not None
     assert spread.lowest_bytes <= plain <= spread.highest_bytes
-    assert acted_out.lowest_bytes <= plain <= acted_out.highest_bytes
-    assert [run.policy for run in bar.runs] == [run.policy for run in bar.acted_out] == list(AddressPolicy)
+    assert simulated.lowest_bytes <= plain <= simulated.highest_bytes
+    assert [run.policy for run in explored.runs] == [run.policy for run in explored.simulated] == list(AddressPolicy)
 
 
 @pytest.mark.parametrize("name", ["ties", "resnet18"])
-def test_requested_is_one_number(name: str, bars: dict[str, AddressSpread]) -> None:
-    bar = bars[name]
-    assert len({run.requested_bytes for run in (*bar.runs, *bar.acted_out)}) == 1
+def test_spread_of_requested_is_zero(name: str, spreads: dict[str, AddressSpread]) -> None:
+    explored = spreads[name]
+    assert len({run.requested_bytes for run in (*explored.runs, *explored.simulated)}) == 1
 
 
-def test_the_installed_torch_spreads_as_its_rule_for_ties_says(bars: dict[str, AddressSpread]) -> None:
-    """From 2.12 on the oldest segment wins, wherever it lies; before, the lowest address."""
-    bar = bars["ties"]
-    spreads = {figure: bar.spread(figure) for figure in FIGURES}
-    acted_out = {figure: bar.acted_out_spread(figure) for figure in FIGURES}
+def test_spread_follows_tie_rule_of_installed_torch(spreads: dict[str, AddressSpread]) -> None:
+    """From 2.12 on, ties go to the oldest segment at any address; before, to the lowest address."""
+    explored = spreads["ties"]
+    by_run = {figure: explored.spread(figure) for figure in FIGURES}
+    simulated = {figure: explored.simulated_spread(figure) for figure in FIGURES}
     if torch_is_at_least(2, 12):
-        assert {spread.bytes for spread in spreads.values() if spread} == {0}
+        assert {spread.bytes for spread in by_run.values() if spread} == {0}
     else:
-        assert spreads == acted_out
-    assert acted_out["reserved"] is not None
-    assert 76 * MIB <= acted_out["reserved"].bytes <= 96 * MIB  # a workspace may take what is left free of 96
+        assert by_run == simulated
+    assert simulated["reserved"] is not None
+    assert 76 * MIB <= simulated["reserved"].bytes <= 96 * MIB  # a workspace may take a part of the free 96
 
 
-def test_acting_out_the_order_that_torch_keeps_to_is_the_plain_run(bars: dict[str, AddressSpread]) -> None:
-    """Where ties go to the oldest segment, that is the order of ascending addresses."""
+def test_simulate_orders_with_torch_order_equals_run(spreads: dict[str, AddressSpread]) -> None:
+    """If ties go to the oldest segment, that is the order of ascending addresses."""
     kept = AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
-    for bar in bars.values():
-        assert replace(bar.runs[0], policy=kept) in bar.acted_out
+    for explored in spreads.values():
+        assert replace(explored.runs[0], policy=kept) in explored.simulated
 
 
-def test_addresses_have_no_part_where_there_are_no_ties() -> None:
+def test_simulate_without_ties_ignores_addresses() -> None:
     sizes = [30 * MIB, 7 * MIB, 512, ~1, ~0, 12 * MIB]
     assert len({simulate(sizes, None, addresses=policy) for policy in AddressPolicy}) == 1

@@ -85,8 +85,8 @@ def test_compare_adam_keeps_twice_the_parameters(
     assert adam["change"]["peak_allocated_bytes"]["bytes"] == adam["peak_allocated_bytes"] - sgd["peak_allocated_bytes"]
     assert adam["change"]["peak_allocated_bytes"]["bytes"] >= more  # each tensor in blocks of 512 bytes
     state = answer["optimizer_states"][1]
-    assert (state["bytes"], state["factor"], state["textbook_factor"]) == (more, 2.0, 2)
-    assert more <= state["read_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
+    assert (state["bytes"], state["factor"], state["expected_factor"]) == (more, 2.0, 2)
+    assert more <= state["observed_bytes"] <= more + 8 * 512  # eight tensors, each rounded up
 
 
 def test_compare_if_interrupted_resumes_by_variant(
@@ -148,10 +148,10 @@ def test_diff_of_another_torch_needs_force(call: Memprof, tmp_path: Path) -> Non
     save(tmp_path / "results", "new", 10 * MIB, torch_version="2.15.0")
     done = call("diff", "old", "new", cwd=tmp_path)
     assert done.returncode == ExitCode.RESULT
-    assert done.stderr.endswith("are not alike: torch (2.14.1 and 2.15.0); --force compares them all the same\n")
+    assert done.stderr.endswith("they differ in torch (2.14.1 and 2.15.0); --force compares them anyway\n")
     assert done.stderr.count("\n") == 1
     forced = call("diff", "old", "new", "--force", "--json", cwd=tmp_path)
-    assert json.loads(forced.stdout)["unlike"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
+    assert json.loads(forced.stdout)["mismatches"] == [{"name": "torch", "before": "2.14.1", "after": "2.15.0"}]
 
 
 def test_check_of_grown_rows_exits_with_8(call: Memprof, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_check_within_the_limit_passes(call: Memprof, tmp_path: Path) -> None:
     [
         (
             ("compare", "configs/mnist_mlp.yaml"),
-            "memprof: nothing to compare with the base; give at least one knob another value: "
+            "memprof: nothing to compare with the base; give at least one setting another value: "
             "--vary precision=fp32,amp-bf16\n",
         ),
         (

@@ -32,9 +32,9 @@ def test_explain_json_parts_sum_and_name_workspaces(memprof: Memprof, tmp_path: 
     assert answer["record"]["batch_size"] == 32
     assert answer["allocated_parts"]["parameters"] == 102_228_128
     assert answer["allocated_parts"]["unknown"] < 0.005 * answer["peak_allocated_bytes"]
-    assert answer["named"]["cuBLAS workspace"] == 32 * 1024**2
-    assert answer["named"]["cuBLASLt workspace"] == (32 if torch_is_at_least(2, 14) else 33) * 1024**2
-    assert answer["named"]["cuDNN workspace of convolution_backward"] > 0
+    assert answer["named_parts"]["cuBLAS workspace"] == 32 * 1024**2
+    assert answer["named_parts"]["cuBLASLt workspace"] == (32 if torch_is_at_least(2, 14) else 33) * 1024**2
+    assert answer["named_parts"]["cuDNN workspace of convolution_backward"] > 0
     assert sum(block["block_bytes"] for block in answer["blocks"]) == answer["peak_allocated_bytes"]
 
 
@@ -117,7 +117,7 @@ def test_explain_saves_the_address_spread(memprof: Memprof, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     spread = json.loads(done.stdout)["address_spread"]
     assert [run["policy"] for run in spread["runs"]] == ["driver", "ascending", "descending", "mixed"]
-    assert {run["requested_bytes"] for run in (*spread["runs"], *spread["acted_out"])} == {
+    assert {run["requested_bytes"] for run in (*spread["runs"], *spread["simulated"])} == {
         spread["runs"][0]["requested_bytes"]
     }
     again = memprof("show", "mnist_mlp", cwd=tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION, Status
-from memprof.results import Kind, Manifest, load, save_answer
+from memprof.results import Kind, Manifest, load, save_document
 from tests.cli.conftest import ROOT, Memprof, one_line
 from tests.report.plots.explained import sample_explained
 from tests.samples import sample_environment
@@ -44,7 +44,7 @@ def save_explained(root: Path, status: Status) -> Path:
         command=("memprof", "explain"),
         points_planned=1,
     )
-    return save_answer(root, manifest, sample_explained(status))
+    return save_document(root, manifest, sample_explained(status))
 
 
 def test_plot_writes_next_to_the_result_and_prints_the_path(memprof: Memprof, run: Path) -> None:
@@ -141,7 +141,7 @@ def test_plot_of_a_result_without_the_kind_is_refused(call: Memprof, run: Path) 
 def test_plot_of_a_max_batch_result_is_refused(call: Memprof, run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "kind": "max-batch"}))
-    assert "holds a max-batch answer; a sweep or a comparison or an explanation" in refused(call, str(run))
+    assert "holds a max-batch result; a sweep or a comparison or an explanation" in refused(call, str(run))
 
 
 def test_plot_of_a_missing_result_names_the_nearest(call: Memprof) -> None:
@@ -186,9 +186,9 @@ def test_plot_of_a_damaged_explanation_is_refused(
     call: Memprof, explanation: Path, damage: str | None, says: str
 ) -> None:
     if damage is None:
-        (explanation / "answer.json").unlink()
+        (explanation / "result.json").unlink()
     else:
-        (explanation / "answer.json").write_text(damage)
+        (explanation / "result.json").write_text(damage)
     line = refused(call, str(explanation))
     assert says in line
     assert str(explanation) in line

@@ -12,7 +12,7 @@ import pytest
 
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
-from memprof.results import Kind, Manifest, save_answer
+from memprof.results import Kind, Manifest, save_document
 from tests.cli.conftest import one_line
 from tests.samples import sample_environment, sample_explained
 
@@ -31,7 +31,7 @@ def saved(tmp_path: Path) -> Path:
         command=("memprof", "explain", "configs/sample.yaml"),
         points_planned=1,
     )
-    save_answer(tmp_path / "results", manifest, sample_explained())
+    save_document(tmp_path / "results", manifest, sample_explained())
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def test_report_names_skipped_results_on_stderr(call: Memprof, saved: Path) -> N
     broken = folder.with_name("20991231-000000")
     broken.mkdir()
     (broken / "manifest.json").write_text((folder / "manifest.json").read_text())
-    (broken / "answer.json").write_text('{"schema_version": 1, "ans')
+    (broken / "result.json").write_text('{"schema_version": 1, "ans')
     ended = call("report", "sample", cwd=saved)
     assert ended.returncode == 0
     assert len(ended.stderr.strip().splitlines()) == 1
@@ -88,13 +88,13 @@ def test_report_without_results_is_refused(call: Memprof, tmp_path: Path) -> Non
         (lambda _: "", "not a result of memprof"),
         (lambda text: text[: len(text) // 2], "not a result of memprof"),
         (lambda text: json.dumps({**json.loads(text), "schema_version": 99}), "a newer memprof wrote this"),
-        (lambda text: json.dumps({**json.loads(text), "answer": {}}), "not a result of memprof: answer.record"),
+        (lambda text: json.dumps({**json.loads(text), "result": {}}), "not a result of memprof: result.record"),
     ],
 )
 def test_report_of_a_damaged_result_is_refused(
     call: Memprof, saved: Path, change: Callable[[str], str], says: str
 ) -> None:
-    (answer,) = saved.rglob("answer.json")
+    (answer,) = saved.rglob("result.json")
     answer.write_text(change(answer.read_text()))
     for place in ("sample", str(answer)):
         line = refused(call, place, cwd=saved)
@@ -103,9 +103,9 @@ def test_report_of_a_damaged_result_is_refused(
 
 
 def test_report_without_answer_json_is_refused(call: Memprof, saved: Path) -> None:
-    (answer,) = saved.rglob("answer.json")
+    (answer,) = saved.rglob("result.json")
     answer.unlink()
-    assert "has no answer.json" in refused(call, "sample", cwd=saved)
+    assert "has no result.json" in refused(call, "sample", cwd=saved)
 
 
 def test_report_to_an_unwritable_place_names_it(call: Memprof, saved: Path) -> None:

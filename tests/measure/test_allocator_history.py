@@ -1,4 +1,4 @@
-"""The allocator's history in a process: where it stands, what it keeps on, and which allocators have one."""
+"""The allocator's history: its position, its start and stop, and which backends have one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ except Exception as error:
 """
 
 
-def test_it_counts_moves_and_is_off_in_the_end(run_on_phantom: Run) -> None:
+def test_history_counts_requests_and_stops(run_on_phantom: Run) -> None:
     done = run_on_phantom(_SCRIPT)
     assert done.returncode == 0, done.stderr
     positions, enabled, segments = json.loads(done.stdout)
@@ -44,7 +44,7 @@ def test_it_counts_moves_and_is_off_in_the_end(run_on_phantom: Run) -> None:
     assert segments == []
 
 
-def test_an_allocator_without_a_history_is_refused(run_on_phantom: Run) -> None:
+def test_history_other_backend_is_refused(run_on_phantom: Run) -> None:
     done = run_on_phantom(_OTHER_BACKEND, PYTORCH_CUDA_ALLOC_CONF="backend:cudaMallocAsync")
     assert done.stdout.startswith("WorkloadError")
-    assert "cudaMallocAsync keeps no history to explain from" in done.stdout
+    assert "cudaMallocAsync records no history, which explaining needs" in done.stdout

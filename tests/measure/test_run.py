@@ -1,4 +1,4 @@
-"""Whole runs on a phantom: which phases there are, and what the allocator says in each."""
+"""Whole runs on a phantom: their phases, and the allocator's counters in each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from memprof.records import Outcome, Phase, PhaseReading, Reading, Status
 from memprof.worker.protocol import reply_decoder
 
 BATCH_SIZE = 64
-# The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator hands them out.
+# The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator allocates them.
 PARAMETERS_BYTES = 784 * 128 * 4 + 512 + 128 * 10 * 4 + 512
 BATCH_BYTES = BATCH_SIZE * 784 * 4 + BATCH_SIZE * 8
 OOM_ELEMENTS = 2**38
@@ -87,14 +87,14 @@ def phase_of(outcome: Outcome, step: int, phase: Phase) -> PhaseReading:
     return next(reading for reading in phases if reading.phase is phase)
 
 
-def test_before_the_first_step_there_are_the_parameters_and_the_batch(
+def test_measure_starts_with_parameters_and_batch(
     outcomes: Mapping[str, Outcome],
 ) -> None:
     first = phase_of(outcomes["plain"], 1, Phase.ZERO_GRAD)
     assert first.allocated_before_bytes == PARAMETERS_BYTES + BATCH_BYTES
 
 
-def test_zero_grad_frees_the_gradients_of_the_step_before(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_zero_grad_frees_gradients(outcomes: Mapping[str, Outcome]) -> None:
     assert (first := phase_of(outcomes["plain"], 1, Phase.ZERO_GRAD)).allocated_after_bytes == (
         first.allocated_before_bytes
     )
@@ -102,7 +102,7 @@ def test_zero_grad_frees_the_gradients_of_the_step_before(outcomes: Mapping[str,
     assert second.allocated_before_bytes - second.allocated_after_bytes == PARAMETERS_BYTES
 
 
-def test_the_first_optimizer_step_leaves_two_values_a_parameter_behind(
+def test_measure_first_adam_step_allocates_state(
     outcomes: Mapping[str, Outcome],
 ) -> None:
     first = phase_of(outcomes["plain"], 1, Phase.OPTIMIZER)
@@ -111,37 +111,37 @@ def test_the_first_optimizer_step_leaves_two_values_a_parameter_behind(
     assert second.allocated_after_bytes == second.allocated_before_bytes
 
 
-def test_double_precision_doubles_what_the_weights_take(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_fp64_doubles_weights(outcomes: Mapping[str, Outcome]) -> None:
     first = phase_of(outcomes["fp64"], 1, Phase.ZERO_GRAD)
     weights = 2 * 784 * 128 * 4 + 1024 + 2 * 128 * 10 * 4 + 512
     assert first.allocated_before_bytes == weights + 2 * (BATCH_BYTES - BATCH_SIZE * 8) + BATCH_SIZE * 8
 
 
-def test_inference_is_the_forward_pass_alone(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_inference_has_only_forward(outcomes: Mapping[str, Outcome]) -> None:
     steps = reading_of(outcomes["inference"]).steps
     assert [[reading.phase for reading in step.phases] for step in steps] == [[Phase.FORWARD]] * 3
     assert steps[0].peak_allocated_bytes < reading_of(outcomes["plain"]).peak_allocated_bytes
 
 
-def test_autocast_in_fp16_runs_all_phases_with_its_scaler(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_amp_fp16_runs_all_phases(outcomes: Mapping[str, Outcome]) -> None:
     outcome = outcomes["amp-fp16"]
     assert outcome.status is Status.OK, outcome.error
     assert [reading.phase for reading in reading_of(outcome).steps[2].phases] == list(Phase)
-    # What lives on after a step: the output, in two bytes a value, and the scaler's scale and growth tracker.
+    # After a step there remain the output, in two bytes per value, and the scaler's scale and growth tracker.
     plain, output, half_output, scaler = outcomes["plain"], BATCH_SIZE * 10 * 4, 3 * 512, 2 * 512
     assert phase_of(outcome, 3, Phase.ZERO_GRAD).allocated_before_bytes == (
         phase_of(plain, 3, Phase.ZERO_GRAD).allocated_before_bytes - output + half_output + scaler
     )
 
 
-def test_more_steps_are_more_readings_of_one_steady_state(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_more_steps_have_equal_peaks(outcomes: Mapping[str, Outcome]) -> None:
     reading = reading_of(outcomes["five steps"])
     assert len(reading.steps) == 5
     assert len({step.peak_allocated_bytes for step in reading.steps[1:]}) == 1
     assert reading.peak_allocated_bytes == reading_of(outcomes["plain"]).peak_allocated_bytes
 
 
-def test_running_out_in_the_second_step_keeps_the_first(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_oom_in_second_step_keeps_first(outcomes: Mapping[str, Outcome]) -> None:
     outcome = outcomes["fills"]
     assert outcome.status is Status.OOM
     assert str(outcome.error).startswith("forward of step 2: CUDA out of memory. Tried to allocate 1024.00 GiB.")
@@ -152,7 +152,7 @@ def test_running_out_in_the_second_step_keeps_the_first(outcomes: Mapping[str, O
     assert second.seconds is None
 
 
-def test_the_peaks_of_a_run_are_the_highest_of_its_phases(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_peaks_are_highest_of_phases(outcomes: Mapping[str, Outcome]) -> None:
     for name in ("plain", "fp64", "amp-fp16", "inference", "five steps"):
         reading = reading_of(outcomes[name])
         phases = [phase for step in reading.steps for phase in step.phases]

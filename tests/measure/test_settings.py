@@ -1,4 +1,4 @@
-"""Each knob on a phantom: it requests the memory that it is known to move, and no other."""
+"""Each setting on a phantom: it changes the memory that it is known to change, and no other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from memprof.gpus.select import Device
 from memprof.records import Outcome, Phase, PhaseReading, Reading, Status
 from memprof.worker.protocol import reply_decoder
 
-# The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator hands them out.
+# The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator allocates them.
 PARAMETERS_BYTES = 784 * 128 * 4 + 512 + 128 * 10 * 4 + 512
 RESNET = {"model": "torchvision:resnet18", "input": {"shape": [3, 64, 64]}}
 ADAM = {"optimizers": ["adam"]}
@@ -95,7 +95,7 @@ def last_step(outcome: Outcome, phase: Phase) -> list[PhaseReading]:
     return [reading for reading in reading_of(outcome).steps[-1].phases if reading.phase is phase]
 
 
-def test_each_step_has_its_phases_in_order_and_each_starts_where_the_last_one_ended(
+def test_settings_phases_are_in_order_and_contiguous(
     outcomes: Mapping[str, Outcome],
 ) -> None:
     once = [Phase.FORWARD, Phase.LOSS, Phase.BACKWARD]
@@ -110,7 +110,7 @@ def test_each_step_has_its_phases_in_order_and_each_starts_where_the_last_one_en
                     assert after.allocated_before_bytes == before.allocated_after_bytes
 
 
-def test_accumulation_holds_the_gradients_from_the_second_pass_on(outcomes: Mapping[str, Outcome]) -> None:
+def test_accumulation_keeps_gradients_from_second_pass(outcomes: Mapping[str, Outcome]) -> None:
     first, second, third = last_step(outcomes["three passes"], Phase.FORWARD)
     assert second.allocated_before_bytes - first.allocated_before_bytes == PARAMETERS_BYTES
     assert third.allocated_before_bytes == second.allocated_before_bytes
@@ -119,7 +119,7 @@ def test_accumulation_holds_the_gradients_from_the_second_pass_on(outcomes: Mapp
     )
 
 
-def test_without_set_to_none_the_gradients_stay_through_forward(outcomes: Mapping[str, Outcome]) -> None:
+def test_set_to_none_false_keeps_gradients_in_forward(outcomes: Mapping[str, Outcome]) -> None:
     (zero_grad,) = last_step(outcomes["zeros"], Phase.ZERO_GRAD)
     assert zero_grad.allocated_after_bytes == zero_grad.allocated_before_bytes
     (kept,), (freed,) = (last_step(outcomes[name], Phase.FORWARD) for name in ("zeros", "plain"))
@@ -127,9 +127,7 @@ def test_without_set_to_none_the_gradients_stay_through_forward(outcomes: Mappin
 
 
 @pytest.mark.parametrize(("name", "usual"), [("in backward", "plain"), ("adam in backward", "adam")])
-def test_the_optimizer_in_backward_leaves_no_gradients_behind(
-    outcomes: Mapping[str, Outcome], name: str, usual: str
-) -> None:
+def test_optimizer_in_backward_frees_gradients(outcomes: Mapping[str, Outcome], name: str, usual: str) -> None:
     (inside,), (after,) = (last_step(outcomes[key], Phase.BACKWARD) for key in (name, usual))
     assert after.allocated_after_bytes - inside.allocated_after_bytes == PARAMETERS_BYTES
     assert reading_of(outcomes[name]).peak_allocated_bytes <= reading_of(outcomes[usual]).peak_allocated_bytes
@@ -137,20 +135,20 @@ def test_the_optimizer_in_backward_leaves_no_gradients_behind(
     assert step.peak_allocated_bytes == step.allocated_before_bytes
 
 
-def test_keyword_arguments_choose_the_optimizers_kernels(
+def test_optimizer_kwargs_select_kernels(
     outcomes: Mapping[str, Outcome],
 ) -> None:
     names = ("adam", "one by one", "fused", "capturable")
     plain, one_by_one, fused, capturable = (last_step(outcomes[name], Phase.OPTIMIZER)[0] for name in names)
-    steps_on_the_device_bytes = 4 * 512  # a number a parameter
+    steps_on_the_device_bytes = 4 * 512  # one number per parameter
     assert one_by_one.allocated_after_bytes == plain.allocated_after_bytes
     assert fused.allocated_after_bytes - plain.allocated_after_bytes == steps_on_the_device_bytes
     assert capturable.allocated_after_bytes - plain.allocated_after_bytes == steps_on_the_device_bytes
-    assert fused.peak_allocated_bytes == fused.allocated_after_bytes  # one kernel, nothing between
+    assert fused.peak_allocated_bytes == fused.allocated_after_bytes  # one kernel, no temporaries
     assert plain.peak_allocated_bytes > plain.allocated_after_bytes
 
 
-def test_the_more_blocks_are_checkpointed_the_less_forward_keeps(outcomes: Mapping[str, Outcome]) -> None:
+def test_checkpointing_more_blocks_keeps_less(outcomes: Mapping[str, Outcome]) -> None:
     names = ("every block", "every second block", "resnet")
     kept = [last_step(outcomes[name], Phase.FORWARD)[0].allocated_after_bytes for name in names]
     assert kept[0] < kept[1] < kept[2]
@@ -158,19 +156,19 @@ def test_the_more_blocks_are_checkpointed_the_less_forward_keeps(outcomes: Mappi
     assert peaks[0] < peaks[1] < peaks[2]
 
 
-def test_a_compiled_model_keeps_no_more_and_its_compilation_does_not_count(
+def test_compile_does_not_count_compilation(
     outcomes: Mapping[str, Outcome], phantom_device_h100: Device, tmp_path: Path
 ) -> None:
     reading = reading_of(measured(phantom_device_h100, tmp_path, "compiled")["compiled"])
     plain = reading_of(outcomes["plain"])
     assert [phase.phase for phase in reading.steps[0].phases] == list(Phase)
-    # As before any other first step: no gradients, and none of cuBLAS's workspaces.
+    # As before any first step: no gradients and no cuBLAS workspaces.
     assert reading.steps[0].phases[0].allocated_before_bytes == plain.steps[0].phases[0].allocated_before_bytes
     # A cold cache makes Inductor benchmark kernels, in buffers as large as the GPU's level 2 cache.
     assert abs(reading.peak_allocated_bytes - plain.peak_allocated_bytes) < 64 * 128 * 4
 
 
-def test_an_8_bit_optimizer_of_an_installed_package_keeps_a_quarter(
+def test_optimizer_8_bit_keeps_a_quarter(
     outcomes: Mapping[str, Outcome], phantom_device_h100: Device, tmp_path: Path
 ) -> None:
     pytest.importorskip("bitsandbytes")

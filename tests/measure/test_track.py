@@ -1,4 +1,4 @@
-"""Loops of one's own, followed where they stand: exact, and nothing of the following is left behind."""
+"""Tracking of the user's own loops: exact, and without a trace afterwards."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from memprof import track
 
-def answer(t, **more):
+def report(t, **more):
     e = t.explain().explanation
     print(json.dumps({
         "peak": e.peak_allocated_bytes, "parts": dict(e.allocated_parts), "highest": dict(e.highest_parts),
         "sum": sum(b.block_bytes for b in e.blocks), "unknown": e.unknown_reason, "reserved": e.peak_reserved_bytes,
         "device": [e.nvml_used_bytes, sum(e.device_parts.values())], "text": str(t.explain()),
         "max": [torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()],
-        "steps": [m.step for m in e.steps], "phase": e.peak.phase, "named": dict(e.named), **more,
+        "steps": [m.step for m in e.step_peaks], "phase": e.peak.phase, "named": dict(e.named_parts), **more,
     }))
 
 def net():
@@ -45,7 +45,7 @@ def tracked(run_on_phantom: Run, body: str) -> dict[str, Any]:
     return found
 
 
-def test_a_loop_with_autocast_and_a_scaler(run_on_phantom: Run) -> None:
+def test_track_loop_with_autocast_and_scaler_is_exact(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
         """
@@ -62,7 +62,7 @@ with track(model, optimizer) as t:
         scaler.step(optimizer)
         scaler.update()
 weights = sum(p.numel() * 4 for p in model.parameters())
-answer(t, weights=weights, left=[k for m in model.modules() for k in vars(m) if k == "forward"])
+report(t, weights=weights, remaining=[k for m in model.modules() for k in vars(m) if k == "forward"])
 """,
     )
     assert (found["peak"], found["reserved"]) == tuple(found["max"])
@@ -70,11 +70,11 @@ answer(t, weights=weights, left=[k for m in model.modules() for k in vars(m) if 
     assert found["highest"]["parameters"] == found["highest"]["gradients"] == found["weights"]
     assert 2 * found["weights"] <= found["highest"]["optimizer_state"] <= 2 * found["weights"] + 16
     assert found["highest"]["input"] >= 256 * 512 * 4
-    assert found["highest"]["unknown"] < 4096  # the scaler's own numbers
-    assert found["left"] == []
+    assert found["highest"]["unknown"] < 4096  # the scaler's scale and growth tracker
+    assert found["remaining"] == []
 
 
-def test_two_optimizers_accumulation_and_checkpointing(run_on_phantom: Run) -> None:
+def test_track_accumulation_and_checkpointing_is_exact(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
         """
@@ -95,7 +95,7 @@ with track(model, halves) as t:
         for half in halves:
             half.step()
             half.zero_grad()
-answer(t)
+report(t)
 """,
     )
     assert found["peak"] == found["max"][0]
@@ -103,7 +103,7 @@ answer(t)
     assert found["highest"]["unknown"] == 0
 
 
-def test_the_published_attention_is_made_of_named_blocks(run_on_phantom: Run) -> None:
+def test_track_published_attention_has_named_blocks(run_on_phantom: Run) -> None:
     workload = (WORKLOADS / "attention.py").read_text()
     functions = workload[workload.index("def softmax") : workload.index("def run")]
     body = f"""
@@ -114,7 +114,7 @@ with track() as t:
     output = attention(*inputs)
     loss = output.sum()
     loss.backward()
-answer(t)
+report(t)
 """
     done = run_on_phantom(_SETUP + body, gpu="a100-40gb", TORCH_CUBLAS_WORKSPACE_CACHE="1")
     assert done.returncode == 0, done.stderr
@@ -127,7 +127,7 @@ answer(t)
     assert found["phase"] == "backward"
 
 
-def test_what_was_there_before_is_counted_and_called_unknown(run_on_phantom: Run) -> None:
+def test_track_earlier_blocks_are_unknown(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
         """
@@ -137,15 +137,15 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 with track(model, optimizer) as t:
     model(torch.zeros(64, 512, device="cuda")).sum().backward()
     optimizer.step()
-answer(t)
+report(t)
 """,
     )
     assert found["peak"] == found["max"][0]
     assert found["parts"]["unknown"] == 4_000_000
 
 
-_NOTHING_LEFT = """
-def left_behind(model, *optimizers):
+_REMAINING = """
+def remaining(model, *optimizers):
     tables = [optimizer._optimizer_step_pre_hooks for optimizer in optimizers]
     tables += [optimizer._optimizer_step_post_hooks for optimizer in optimizers]
     tables += [hooks for m in model.modules() for hooks in (m._forward_hooks, m._forward_pre_hooks)]
@@ -158,10 +158,10 @@ def left_behind(model, *optimizers):
 """
 
 
-def test_nothing_is_left_behind_also_by_an_error(run_on_phantom: Run) -> None:
+def test_track_removes_hooks_also_after_error(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
-        f"""{_NOTHING_LEFT}
+        f"""{_REMAINING}
 model = net()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 before = torch.zeros(200_000_000, device="cuda")
@@ -171,27 +171,29 @@ t = track(model, optimizer)
 try:
     with t:
         loss = model(torch.zeros(64, 512, device="cuda")).sum()
-        noted = len(t._region._tracker.notes.marks)
+        count = len(t._region._tracker.annotations.markers)
         raise RuntimeError("mine")
 except RuntimeError as error:
-    said = str(error)
+    message = str(error)
 loss.backward()  # through what is left of the graph
-first = left_behind(model, optimizer)
+first = remaining(model, optimizer)
 with track(model, optimizer) as again:
     optimizer.step()
-answer(t, said=said, left=[first, left_behind(model, optimizer)],
-       again=again.explain().explanation.unknown_reason, noted=[noted, len(t._region._tracker.notes.marks)])
+report(t, message=message, remaining=[first, remaining(model, optimizer)],
+       again=again.explain().explanation.unknown_reason, markers=[count, len(t._region._tracker.annotations.markers)])
 """,
     )
     nothing = {"hooks": 0, "forward": [], "history": False, "saving": False}
-    assert found["left"] == [nothing, nothing]
-    assert (found["said"], found["again"]) == ("mine", None)
-    assert found["noted"][1] - found["noted"][0] <= 1  # the end of the block, and none of the backward pass behind it
+    assert found["remaining"] == [nothing, nothing]
+    assert (found["message"], found["again"]) == ("mine", None)
+    assert (
+        found["markers"][1] - found["markers"][0] <= 1
+    )  # the end of the block, and none of the backward pass after it
     assert found["parts"]["activations"] > 0
-    assert found["max"][0] >= 800_000_000  # the counters of the process are its own
+    assert found["max"][0] >= 800_000_000  # the counters of the process are unchanged
 
 
-def test_parameters_that_only_an_optimizer_knows_are_parameters_with_gradients_and_state(run_on_phantom: Run) -> None:
+def test_track_parameters_known_only_to_optimizer(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
         """
@@ -206,7 +208,7 @@ with track(model, optimizers) as t:
             optimizer.step()
             optimizer.zero_grad()
 e = t.explain().explanation
-answer(t, blocks=[[b.name, b.module, b.requested_bytes] for b in e.blocks], outside=dict(e.outside_parts))
+report(t, blocks=[[b.name, b.module, b.requested_bytes] for b in e.blocks], outside=dict(e.outside_parts))
 """,
     )
     assert found["highest"]["parameters"] == found["highest"]["gradients"] == 40_000 + 1_000_000 + 2_000_000
@@ -217,28 +219,28 @@ answer(t, blocks=[[b.name, b.module, b.requested_bytes] for b in e.blocks], outs
     assert found["outside"]["parameters"] == 3_000_000
 
 
-def test_a_start_that_fails_puts_everything_back(run_on_phantom: Run) -> None:
+def test_track_failed_start_restores_everything(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
-        f"""{_NOTHING_LEFT}
+        f"""{_REMAINING}
 model = net()
 try:
     with track(model, "an optimizer") as t:
         pass
 except AttributeError as error:
-    said = str(error)
-left = left_behind(model)
+    message = str(error)
+rest = remaining(model)
 with track(model, None) as t:
     model(torch.zeros(64, 512, device="cuda")).sum().backward()
-answer(t, said=said, left=left)
+report(t, message=message, remaining=rest)
 """,
     )
-    assert found["left"] == {"hooks": 0, "forward": [], "history": False, "saving": False}
-    assert "has no attribute" in found["said"]
+    assert found["remaining"] == {"hooks": 0, "forward": [], "history": False, "saving": False}
+    assert "has no attribute" in found["message"]
     assert found["parts"]["unknown"] == 0
 
 
-def test_parts_of_a_model_that_are_called_alone_and_graphs_that_go_on(run_on_phantom: Run) -> None:
+def test_track_submodules_called_alone(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
         """
@@ -256,19 +258,19 @@ with track(model, optimizer) as t:
         state.sum().backward()
         optimizer.step()
         optimizer.zero_grad()
-marks = t._region._tracker.notes.marks
-answer(t, backward=sorted({str(m.module) for m in marks if m.phase == "backward"}), marks=len(marks),
+markers = t._region._tracker.annotations.markers
+report(t, backward=sorted({str(m.module) for m in markers if m.phase == "backward"}), markers=len(markers),
        kept=len(t._region._tracker._sequence))
 """,
     )
     assert found["backward"] == ["None", "cell", "encoder"]
-    assert found["marks"] < 2 * 50 * 60  # each node of the backward pass begins once a step
+    assert found["markers"] < 2 * 50 * 60  # each node of the backward pass begins once a step
     assert found["kept"] <= 2
     assert found["highest"]["unknown"] == 0
     assert found["steps"] == [1, 2]
 
 
-def test_a_loop_without_model_and_one_of_which_parts_are_compiled(run_on_phantom: Run) -> None:
+def test_track_without_model_and_with_compiled_parts(run_on_phantom: Run) -> None:
     found = tracked(
         run_on_phantom,
         """
@@ -291,7 +293,7 @@ with track() as t:
         weight.grad = None
 e = compiled.explain().explanation
 breaks = sum(torch._dynamo.utils.counters["graph_break"].values())
-answer(t, compiled=[e.unknown_reason, sum(e.allocated_parts.values()) - e.peak_allocated_bytes, breaks])
+report(t, compiled=[e.unknown_reason, sum(e.allocated_parts.values()) - e.peak_allocated_bytes, breaks])
 """,
     )
     assert found["compiled"] == [None, 0, 0]
@@ -299,8 +301,8 @@ answer(t, compiled=[e.unknown_reason, sum(e.allocated_parts.values()) - e.peak_a
     assert found["phase"] == "backward"
 
 
-@pytest.mark.parametrize("content", ["", "in a folder that is not there"])
-def test_a_snapshot_that_cannot_be_written_is_refused_before_the_loop(run_on_phantom: Run, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "in a missing folder"])
+def test_track_unwritable_snapshot_is_refused_before_loop(run_on_phantom: Run, content: str) -> None:
     file = "/nowhere/at/all.pickle" if content else "/"
     done = run_on_phantom(f"{_SETUP}\nwith track(net(), snapshot={file!r}):\n    print('ran')")
     assert done.returncode != 0
@@ -309,14 +311,17 @@ def test_a_snapshot_that_cannot_be_written_is_refused_before_the_loop(run_on_pha
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "expected"),
     [
-        ("model = net()\nwith track(model):\n    with track(model):\n        pass", "one region is being tracked"),
+        (
+            "model = net()\nwith track(model):\n    with track(model):\n        pass",
+            "a region is already being tracked",
+        ),
         ("with track(nn.Linear(2, 2)):\n    pass", "on the CPU"),
         ("t = track(net())\nt.explain()", "has not ended"),
     ],
 )
-def test_what_cannot_be_tracked_says_why(run_on_phantom: Run, body: str, says: str) -> None:
+def test_track_unusable_region_gives_reason(run_on_phantom: Run, body: str, expected: str) -> None:
     done = run_on_phantom(_SETUP + body)
     assert done.returncode != 0
-    assert says in done.stderr.splitlines()[-1]
+    assert expected in done.stderr.splitlines()[-1]

@@ -34,13 +34,13 @@ records = st.builds(
 
 @settings(max_examples=25)
 @given(st.lists(records, max_size=3))
-def test_every_cell_of_the_frame_is_the_row_s_to_the_byte(several: list[RunRecord]) -> None:
+def test_frame_cells_equal_rows_to_the_byte(several: list[RunRecord]) -> None:
     table = frame(several)
     assert tuple(table.columns) == COLUMNS
     assert table.astype(object).to_dict("records") == [row(record) for record in several]
 
 
-def test_bytes_are_nullable_integers_also_without_any_row() -> None:
+def test_frame_bytes_are_nullable_integers() -> None:
     dtypes = frame([]).dtypes
     assert {str(dtypes[column]) for column in COLUMNS if column.endswith("_bytes")} == {"Int64"}
     assert str(dtypes["workspace_known"]) == "boolean"
@@ -59,7 +59,7 @@ compared = st.builds(
 
 @settings(max_examples=5)
 @given(st.lists(compared, min_size=1, max_size=2))
-def test_a_comparison_s_frame_has_the_columns_of_its_rows(several: list[RunRecord]) -> None:
+def test_frame_of_comparison_has_variant_columns(several: list[RunRecord]) -> None:
     table = frame(several)
     assert tuple(table.columns) == (*COLUMNS, *VARIANT_COLUMNS)
     assert table.astype(object).to_dict("records") == [row(record) for record in several]

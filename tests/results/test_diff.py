@@ -2,87 +2,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.errors import ConfigError, ResultError
-from memprof.records import Breakdown, Phase, PhaseReading, Reading, RunRecord, Source, Status, StepReading
-from memprof.results import Kind, Manifest, Result, VariantPlan
+from memprof.records import Phase, RunRecord, Source, Status, StepReading
+from memprof.results import Kind, Result, VariantPlan
 from memprof.results.comparison import (
     VariantResult,
+    expected_factor,
+    observed_state_bytes,
     optimizer_states,
     saved_variants,
-    state_read_bytes,
-    textbook_factor,
 )
-from memprof.results.diff import Change, compare_results, find_unlikeness, pair_records
+from memprof.results.diff import Change, compare_results, find_mismatches, pair_records
 from memprof.results.regression import Limit, check_results, parse_limit
-from tests.samples import sample_environment
+from tests.samples import (
+    sample_breakdown,
+    sample_environment,
+    sample_phase,
+    sample_reading,
+    sample_record,
+    sample_result,
+)
 
 ENVIRONMENT = sample_environment()
 Make = Callable[..., Result]
 
 
 def record(optimizer: str | None, batch_size: int, peak: int, **changes: Any) -> RunRecord:
-    phase = PhaseReading(
-        phase=Phase.OPTIMIZER,
-        allocated_before_bytes=1_000,
-        peak_allocated_bytes=peak,
-        allocated_after_bytes=1_512,
-        peak_requested_bytes=peak,
-        peak_reserved_bytes=2_000,
-    )
-    reading = Reading(
-        steps=(StepReading(phases=(phase,), seconds=None),),
-        peak_allocated_bytes=peak,
-        peak_requested_bytes=peak,
-        peak_reserved_bytes=2_000_000,
-        nvml_used_bytes=None,
-        context_bytes=None,
-        inactive_split_bytes=0,
-        allocation_retries=0,
-        workspace_known=True,
-    )
-    breakdown = Breakdown(
-        parameters_bytes=256,
-        buffers_bytes=0,
-        gradients_bytes=256,
-        optimizer_state_bytes=512,
-        input_bytes=10,
-        activations_bytes=100,
-    )
-    made = RunRecord(
-        model="mnist_mlp",
-        optimizer=optimizer,
-        precision="fp32",
-        mode="train",
-        batch_size=batch_size,
-        source=Source.EMULATED,
-        status=Status.OK,
-        environment=ENVIRONMENT,
-        breakdown=breakdown,
-        reading=reading,
-    )
-    return replace(made, **changes)
+    """Return a record whose only phase is an optimizer step that leaves 512 bytes."""
+    phase = sample_phase(Phase.OPTIMIZER, peak, allocated_before_bytes=1_000, allocated_after_bytes=1_512)
+    reading = sample_reading(steps=(StepReading(phases=(phase,), seconds=None),), peak_allocated_bytes=peak)
+    breakdown = sample_breakdown(parameters_bytes=256, gradients_bytes=256, optimizer_state_bytes=512)
+    defaults = {"optimizer": optimizer, "batch_size": batch_size, "breakdown": breakdown, "reading": reading}
+    return sample_record(**{**defaults, **changes})
 
 
 def result(*records: RunRecord, path: str = "a", config: dict[str, Any] | None = None, **environment: Any) -> Result:
-    manifest = Manifest(
-        name="mnist_mlp",
-        fingerprint="abc",
-        config=config or {"precision": "fp32"},
-        environment=replace(ENVIRONMENT, **environment),
-        command=("memprof",),
-        points_planned=len(records),
-        started="2026-11-22T01:42:00Z",
-    )
-    return Result(path=Path(path), manifest=manifest, records=records)
+    changed = replace(ENVIRONMENT, **environment)
+    return sample_result(*records, path=path, config=config or {"precision": "fp32"}, environment=changed)
 
 
-def test_rows_are_paired_by_optimizer_and_batch_size_in_the_order_of_the_first() -> None:
+def test_pair_records_keeps_order_of_before() -> None:
     before = [record("sgd", 16, 100), record("adam", 16, 300)]
     after = [record("adam", 64, 400), record("sgd", 16, 150)]
     pairs = pair_records(before, after)
@@ -94,14 +58,14 @@ def test_rows_are_paired_by_optimizer_and_batch_size_in_the_order_of_the_first()
     ]
 
 
-def test_a_change_is_after_less_before_in_bytes_and_per_cent_of_before() -> None:
+def test_change_is_after_minus_before() -> None:
     (pair,) = pair_records([record("sgd", 16, 1_000)], [record("sgd", 16, 1_250)])
     change = pair.change("peak_allocated_bytes")
     assert (change.bytes, change.percent) == (250, 25.0)
     assert Change(before_bytes=0, after_bytes=5).percent is None
 
 
-def test_the_peak_of_a_run_that_ran_out_of_memory_is_no_figure() -> None:
+def test_change_ignores_peak_of_oom_run() -> None:
     (pair,) = pair_records([record("sgd", 16, 1_000)], [record("sgd", 16, 500, status=Status.OOM)])
     assert pair.change("peak_allocated_bytes") == Change(before_bytes=1_000, after_bytes=None)
     assert pair.change("peak_allocated_bytes").bytes is None
@@ -119,35 +83,35 @@ def test_the_peak_of_a_run_that_ran_out_of_memory_is_no_figure() -> None:
         ("source", Source.MEASURED, "source (emulated and measured)"),
     ],
 )
-def test_unlike_results_are_refused_by_what_they_differ_in(field: str, other: object, named: str) -> None:
+def test_compare_results_mismatch_is_refused_by_name(field: str, other: object, named: str) -> None:
     row = record("sgd", 16, 100)
     before, after = result(row), result(row, path="b", **{field: other})
     with pytest.raises(ResultError) as caught:
         compare_results(before, after)
-    assert str(caught.value) == f"a and b are not alike: {named}; --force compares them all the same"
+    assert str(caught.value) == f"a and b cannot be compared: they differ in {named}; --force compares them anyway"
     forced = compare_results(before, after, force=True)
-    assert [str(item) for item in forced.unlike] == [named]
+    assert [str(item) for item in forced.mismatches] == [named]
 
 
-def test_another_model_is_refused() -> None:
-    with pytest.raises(ResultError, match=r"not alike: model \(mnist_mlp and cifar_mlp\)"):
+def test_compare_results_other_model_is_refused() -> None:
+    with pytest.raises(ResultError, match=r"differ in model \(mnist_mlp and cifar_mlp\)"):
         compare_results(result(record("sgd", 16, 1)), result(record("sgd", 16, 1, model="cifar_mlp"), path="b"))
 
 
-def test_another_platform_or_python_is_no_unlikeness() -> None:
-    assert find_unlikeness(ENVIRONMENT, replace(ENVIRONMENT, python_version="3.12", platform="x", git_commit="1")) == ()
+def test_find_mismatches_ignores_platform_and_python() -> None:
+    assert find_mismatches(ENVIRONMENT, replace(ENVIRONMENT, python_version="3.12", platform="x", git_commit="1")) == ()
 
 
-def test_results_without_a_common_row_are_refused() -> None:
+def test_compare_results_without_common_row_is_refused() -> None:
     with pytest.raises(ResultError) as caught:
         compare_results(result(record("sgd", 16, 1)), result(record("sgd", 64, 1), path="b"))
     assert str(caught.value) == "a and b have no row in common (the same optimizer and batch size)"
 
 
-def test_changed_config_keys_are_said_but_not_refused() -> None:
+def test_compare_results_lists_config_changes() -> None:
     before = result(record("sgd", 16, 1), config={"precision": "fp32", "steps": 3, "gpu": "auto"})
     after = result(record("sgd", 16, 1), config={"precision": "bf16", "steps": 3, "gpu": "t4"})
-    assert [str(item) for item in compare_results(before, after).changed] == ["precision (fp32 and bf16)"]
+    assert [str(item) for item in compare_results(before, after).config_changes] == ["precision (fp32 and bf16)"]
 
 
 @pytest.mark.parametrize(
@@ -159,47 +123,47 @@ def test_changed_config_keys_are_said_but_not_refused() -> None:
         ("0", Limit(bytes=0), "0 B"),
     ],
 )
-def test_a_limit_is_per_cent_or_a_size(text: str, limit: Limit, shown: str) -> None:
+def test_parse_limit_accepts_percentage_or_size(text: str, limit: Limit, shown: str) -> None:
     assert parse_limit(text) == limit
     assert str(parse_limit(text)) == shown
 
 
 @pytest.mark.parametrize("text", ["2", "-1%", "nan%", "inf%", "two", "", "%", "-3MiB"])
-def test_a_limit_that_may_be_either_or_neither_is_refused(text: str) -> None:
+def test_parse_limit_ambiguous_text_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_limit(text)
-    assert str(caught.value) == f"--max-increase {text}: write per cent or a size, for example 2% or 16MiB"
+    assert str(caught.value) == f"--max-increase {text}: write a percentage or a size, for example 2% or 16MiB"
 
 
 @pytest.mark.parametrize(("peak", "allowed"), [(1_020, True), (1_021, False), (900, True)])
-def test_growth_up_to_the_limit_passes_and_a_byte_more_does_not(peak: int, allowed: bool) -> None:
+def test_check_results_limit_is_inclusive(peak: int, allowed: bool) -> None:
     comparison = compare_results(result(record("sgd", 16, 1_000)), result(record("sgd", 16, peak)))
-    verdict = check_results(comparison, Limit(percent=2.0))
-    assert verdict.passed is allowed
-    assert [finding.pair.label for finding in verdict.grew] == ([] if allowed else ["sgd, batch 16"])
+    checked = check_results(comparison, Limit(percent=2.0))
+    assert checked.passed is allowed
+    assert [one.pair.label for one in checked.regressions] == ([] if allowed else ["sgd, batch 16"])
 
 
-def test_a_row_that_is_missing_fails_and_a_new_one_does_not() -> None:
+def test_check_results_missing_row_fails_new_row_passes() -> None:
     baseline = result(record("sgd", 16, 100), record("sgd", 64, 100))
     now = result(record("sgd", 16, 100), record("adam", 16, 100))
-    verdict = check_results(compare_results(baseline, now), Limit(percent=2.0))
-    assert not verdict.passed
-    assert [finding.pair.label for finding in verdict.missing] == ["sgd, batch 64"]
-    assert [pair.label for pair in verdict.new] == ["adam, batch 16"]
-    assert [pair.label for pair in verdict.held] == ["sgd, batch 16"]
+    checked = check_results(compare_results(baseline, now), Limit(percent=2.0))
+    assert not checked.passed
+    assert [one.pair.label for one in checked.missing] == ["sgd, batch 64"]
+    assert [pair.label for pair in checked.new] == ["adam, batch 16"]
+    assert [pair.label for pair in checked.within_limit] == ["sgd, batch 16"]
 
 
-def test_a_row_that_ran_out_of_memory_since_is_one_that_grew() -> None:
+def test_check_results_new_oom_is_regression() -> None:
     now = result(record("sgd", 16, 50, status=Status.OOM))
-    verdict = check_results(compare_results(result(record("sgd", 16, 100)), now), Limit(percent=2.0))
-    assert [finding.reason for finding in verdict.grew] == ["ok before, now oom"]
+    checked = check_results(compare_results(result(record("sgd", 16, 100)), now), Limit(percent=2.0))
+    assert [one.reason for one in checked.regressions] == ["ok before, now oom"]
 
 
-def test_an_analytic_sweep_is_checked_by_its_total() -> None:
+def test_check_results_analytic_uses_total() -> None:
     row = record("sgd", 16, 1, source=Source.ANALYTIC, reading=None)
     results = [result(row, source=Source.ANALYTIC) for _ in range(2)]
-    verdict = check_results(compare_results(*results), Limit(percent=0.0))
-    assert (verdict.figure, verdict.passed) == ("analytic_total_bytes", True)
+    checked = check_results(compare_results(*results), Limit(percent=0.0))
+    assert (checked.figure, checked.passed) == ("analytic_total_bytes", True)
 
 
 def config_of(optimizer: str, **changes: Any) -> SweepConfig:
@@ -208,7 +172,7 @@ def config_of(optimizer: str, **changes: Any) -> SweepConfig:
     )
 
 
-def answer(optimizer: str, **changes: Any) -> VariantResult:
+def variant(optimizer: str, **changes: Any) -> VariantResult:
     settings = {"optimizer": optimizer}
     config, made = config_of(optimizer, **changes), record(optimizer, 16, 1)
     return VariantResult(group="", name=optimizer, settings=settings, config=config, record=made)
@@ -231,7 +195,7 @@ def compared(*records: RunRecord, path: str = "a") -> Result:
     return replace(saved, manifest=replace(saved.manifest, kind=Kind.COMPARE, variants=plans, points_planned=3))
 
 
-def test_the_answers_of_a_saved_comparison_are_those_that_were_measured() -> None:
+def test_saved_variants_equal_measured_records() -> None:
     records = record("sgd", 16, 1, variant="base"), record("adam", 16, 2, variant="optimizer=adam")
     base, adam = saved_variants(compared(*records))
     assert (base.name, adam.name, adam.settings) == ("sgd", "adam", {"optimizer": "adam"})
@@ -240,23 +204,23 @@ def test_the_answers_of_a_saved_comparison_are_those_that_were_measured() -> Non
 
 
 @pytest.mark.parametrize("labels", [("optimizer=adam",), ("base", "base"), (None,)])
-def test_records_that_are_not_of_the_planned_variants_are_refused(labels: tuple[str | None, ...]) -> None:
+def test_saved_variants_other_records_are_refused(labels: tuple[str | None, ...]) -> None:
     records = [record("sgd", 16, 1, variant=label) for label in labels]
     with pytest.raises(ResultError) as refusal:
         saved_variants(compared(*records))
-    assert str(refusal.value) == "a is damaged: its records are not of the variants that its manifest lists"
+    assert str(refusal.value) == "a is damaged: its records do not match the variants in its manifest"
 
 
-def test_a_variant_s_config_that_cannot_be_read_is_refused_by_its_key() -> None:
+def test_saved_variants_invalid_config_is_refused_by_key() -> None:
     saved = compared(record("sgd", 16, 1, variant="base"))
     first, *others = saved.manifest.variants
     broken = replace(first, config={**first.config, "steps": "many"})
-    with pytest.raises(ResultError, match=r"^a: the config of a variant cannot be read: steps: "):
+    with pytest.raises(ResultError, match=r"^a: the config of a variant is invalid: steps: "):
         saved_variants(replace(saved, manifest=replace(saved.manifest, variants=(broken, *others))))
 
 
-def test_comparisons_are_paired_by_variant_too() -> None:
-    """Two knobs that leave optimizer and batch size alone."""
+def test_pair_records_pairs_by_variant() -> None:
+    """With two settings other than optimizer and batch size."""
     before = [record("sgd", 16, 100, variant="base"), record("sgd", 16, 200, variant="precision=bf16")]
     after = [record("sgd", 16, 100, variant="base"), record("sgd", 16, 250, variant="precision=bf16")]
     pairs = pair_records(before, after)
@@ -264,34 +228,34 @@ def test_comparisons_are_paired_by_variant_too() -> None:
     assert [pair.change("peak_allocated_bytes").bytes for pair in pairs] == [0, 50]
 
 
-def test_a_variant_that_only_one_of_two_comparisons_has_does_not_make_another_model_of_it() -> None:
+def test_compare_results_extra_variant_is_no_mismatch() -> None:
     base, other = record("sgd", 16, 1, variant="base"), record("sgd", 16, 1, variant="model=x", model="x")
     comparison = compare_results(compared(base, other), compared(base, path="b"))
-    assert (comparison.unlike, len(comparison.pairs)) == ((), 2)
+    assert (comparison.mismatches, len(comparison.pairs)) == ((), 2)
 
 
-def test_a_sweep_and_a_comparison_have_no_row_in_common() -> None:
+def test_compare_results_sweep_and_comparison_is_refused() -> None:
     with pytest.raises(ResultError, match=r"no row in common \(the same variant, optimizer and batch size\)"):
         compare_results(result(record("sgd", 16, 1)), compared(record("sgd", 16, 1, variant="base"), path="b"))
 
 
-def test_an_optimizers_state_is_held_against_the_textbooks_factor() -> None:
-    (state,) = optimizer_states([answer("adam"), answer("adam")])
-    assert (state.bytes, state.factor, state.textbook_factor, state.read_bytes) == (512, 2.0, 2, 512)
+def test_optimizer_states_have_expected_factor() -> None:
+    (state,) = optimizer_states([variant("adam"), variant("adam")])
+    assert (state.bytes, state.factor, state.expected_factor, state.observed_bytes) == (512, 2.0, 2, 512)
 
 
-def test_state_that_is_made_within_backward_is_not_read_from_the_optimizers_phase() -> None:
-    assert optimizer_states([answer("adam", optimizer_in_backward=True)])[0].read_bytes is None
+def test_optimizer_states_in_backward_are_not_observed() -> None:
+    assert optimizer_states([variant("adam", optimizer_in_backward=True)])[0].observed_bytes is None
 
 
-def test_inference_has_no_optimizer_state() -> None:
-    assert optimizer_states([answer("adam", mode="inference")]) == []
+def test_optimizer_states_of_inference_are_empty() -> None:
+    assert optimizer_states([variant("adam", mode="inference")]) == []
 
 
-def test_state_is_what_the_first_optimizer_step_left_allocated() -> None:
-    assert state_read_bytes(record("adam", 16, 1)) == 512
-    assert state_read_bytes(record("adam", 16, 1, status=Status.OOM)) is None
-    assert state_read_bytes(record("adam", 16, 1, reading=None)) is None
+def test_observed_state_bytes_of_first_optimizer_step() -> None:
+    assert observed_state_bytes(record("adam", 16, 1)) == 512
+    assert observed_state_bytes(record("adam", 16, 1, status=Status.OOM)) is None
+    assert observed_state_bytes(record("adam", 16, 1, reading=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -305,5 +269,5 @@ def test_state_is_what_the_first_optimizer_step_left_allocated() -> None:
         ("adafactor", {}, None),
     ],
 )
-def test_the_textbook_counts_the_copies_of_the_parameters(name: str, kwargs: dict[str, Any], factor: int) -> None:
-    assert textbook_factor(OptimizerConfig(name=name, kwargs=kwargs)) == factor
+def test_expected_factor_of_known_optimizers(name: str, kwargs: dict[str, Any], factor: int) -> None:
+    assert expected_factor(OptimizerConfig(name=name, kwargs=kwargs)) == factor

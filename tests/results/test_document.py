@@ -9,9 +9,8 @@ import pytest
 
 from memprof.errors import ResultError
 from memprof.records import MaxBatch, MemoryFit, Source, Status, StopReason, Trial
-from memprof.results import Kind, Manifest, load, load_answer, save_answer
-
-MakeManifest = Callable[..., Manifest]
+from memprof.results import Kind, load, load_document, save_document
+from tests.samples import sample_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,34 +69,34 @@ def max_batch(gpu: str) -> MaxBatch:
 
 
 @pytest.fixture
-def saved(tmp_path: Path, make_manifest: MakeManifest) -> Path:
-    return save_answer(tmp_path, make_manifest(kind=Kind.EXPLAIN), TREE)
+def saved(tmp_path: Path) -> Path:
+    return save_document(tmp_path, sample_manifest(kind=Kind.EXPLAIN), TREE)
 
 
-def test_a_document_is_read_as_it_was_saved(tmp_path: Path, saved: Path) -> None:
+def test_load_document_equals_saved_one(tmp_path: Path, saved: Path) -> None:
     assert saved == tmp_path / "mnist_mlp" / "20261122-014200"
-    assert load_answer(saved, Tree) == TREE
+    assert load_document(saved, Tree) == TREE
     manifest = load(saved, kinds=(Kind.EXPLAIN,)).manifest
     assert (manifest.kind, manifest.complete, manifest.finished is None) == (Kind.EXPLAIN, True, False)
 
 
-def test_a_list_of_answers_is_a_document_too(tmp_path: Path, make_manifest: MakeManifest) -> None:
+def test_load_document_may_be_list(tmp_path: Path) -> None:
     answers = [max_batch("t4"), max_batch("l4")]
-    path = save_answer(tmp_path, make_manifest(kind=Kind.MAX_BATCH), answers)
-    assert load_answer(path, list[MaxBatch]) == answers
+    path = save_document(tmp_path, sample_manifest(kind=Kind.MAX_BATCH), answers)
+    assert load_document(path, list[MaxBatch]) == answers
 
 
-def test_a_document_of_another_type_is_refused_by_its_first_wrong_key(saved: Path) -> None:
-    with pytest.raises(ResultError, match=r"answer\.json: not a result of memprof: answer: ") as refusal:
-        load_answer(saved, list[MaxBatch])
+def test_load_document_other_type_is_refused_by_key(saved: Path) -> None:
+    with pytest.raises(ResultError, match=r"result\.json: not a result of memprof: result: ") as refusal:
+        load_document(saved, list[MaxBatch])
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda text: text.replace("4611686018427387904", '"4611686018427387904"'), r"answer\.leaves\.0\.bytes: "),
-        (lambda text: text.replace('"analytic"', '"guessed"'), r"answer\.source: "),
+        (lambda text: text.replace("4611686018427387904", '"4611686018427387904"'), r"result\.leaves\.0\.bytes: "),
+        (lambda text: text.replace('"analytic"', '"guessed"'), r"result\.source: "),
         (lambda text: text[: len(text) // 2], "not a result of memprof$"),
         (lambda _: "[]", "not a result of memprof$"),
         (
@@ -110,25 +109,21 @@ def test_a_document_of_another_type_is_refused_by_its_first_wrong_key(saved: Pat
         ),
     ],
 )
-def test_a_damaged_or_unlike_document_is_refused_in_one_line(
-    saved: Path, change: Callable[[str], str], says: str
-) -> None:
-    file = saved / "answer.json"
+def test_load_document_damaged_is_refused_in_one_line(saved: Path, change: Callable[[str], str], says: str) -> None:
+    file = saved / "result.json"
     file.write_text(change(file.read_text()))
-    with pytest.raises(ResultError, match=rf"answer\.json: .*{says}") as refusal:
-        load_answer(saved, Tree)
+    with pytest.raises(ResultError, match=rf"result\.json: .*{says}") as refusal:
+        load_document(saved, Tree)
     assert "\n" not in str(refusal.value)
 
 
-def test_a_folder_without_its_document_is_refused(saved: Path) -> None:
-    (saved / "answer.json").unlink()
-    with pytest.raises(ResultError, match=r"is not complete: it has no answer\.json"):
-        load_answer(saved, Tree)
+def test_load_document_missing_is_refused(saved: Path) -> None:
+    (saved / "result.json").unlink()
+    with pytest.raises(ResultError, match=r"is not complete: it has no result\.json"):
+        load_document(saved, Tree)
 
 
-def test_the_manifest_comes_last_so_that_no_half_answer_looks_whole(
-    tmp_path: Path, make_manifest: MakeManifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_save_document_writes_manifest_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rename of the manifest fails, as where the machine stops between the two files."""
     rename = Path.replace
 
@@ -139,24 +134,24 @@ def test_the_manifest_comes_last_so_that_no_half_answer_looks_whole(
 
     monkeypatch.setattr(Path, "replace", stop_at_the_manifest)
     with pytest.raises(ResultError, match=r"cannot write .*manifest\.json: Input/output error"):
-        save_answer(tmp_path, make_manifest(kind=Kind.EXPLAIN), TREE)
-    assert [file.name for file in tmp_path.glob("*/*/answer.json")] == ["answer.json"]
+        save_document(tmp_path, sample_manifest(kind=Kind.EXPLAIN), TREE)
+    assert [file.name for file in tmp_path.glob("*/*/result.json")] == ["result.json"]
     with pytest.raises(ResultError, match="no result mnist_mlp"):
         load("mnist_mlp", tmp_path, (Kind.EXPLAIN,))
 
 
-def test_a_part_that_json_cannot_hold_leaves_no_folder(tmp_path: Path, make_manifest: MakeManifest) -> None:
+def test_save_document_unserializable_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
-        save_answer(tmp_path, make_manifest(kind=Kind.EXPLAIN), {"no": {1, 2}})
+        save_document(tmp_path, sample_manifest(kind=Kind.EXPLAIN), {"no": {1, 2}})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_folder_that_is_a_file_is_refused_in_one_line(tmp_path: Path, make_manifest: MakeManifest) -> None:
+def test_output_folder_that_is_file_is_refused(tmp_path: Path) -> None:
     in_the_way = tmp_path / "results"
     in_the_way.write_text("")
     with pytest.raises(ResultError, match=r"cannot write .*results.*; choose another folder"):
-        save_answer(in_the_way, make_manifest(kind=Kind.EXPLAIN), TREE)
+        save_document(in_the_way, sample_manifest(kind=Kind.EXPLAIN), TREE)
 
 
-def test_the_document_carries_the_version_of_its_schema(saved: Path) -> None:
-    assert list(json.loads((saved / "answer.json").read_text())) == ["schema_version", "answer"]
+def test_save_document_has_schema_version(saved: Path) -> None:
+    assert list(json.loads((saved / "result.json").read_text())) == ["schema_version", "result"]

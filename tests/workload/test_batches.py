@@ -1,4 +1,4 @@
-"""Batches: shapes, dtypes, ranges and layout, on the device that they are for."""
+"""Batches: shapes, dtypes, ranges and layout, on their device."""
 
 from typing import Any
 
@@ -18,19 +18,19 @@ def batch(device: torch.device = CPU, size: int = 64, **keys: Any) -> Batch:
     return make_batch(config, size, device)
 
 
-def test_the_batch_dimension_comes_first() -> None:
+def test_make_batch_dimension_comes_first() -> None:
     made = batch(size=5)
     assert made.inputs[0].shape == (5, 3, 8, 8)
     assert made.target is not None
     assert made.target.shape == (5,)
 
 
-def test_integers_stay_within_their_range() -> None:
+def test_make_batch_integers_stay_within_range() -> None:
     ids = batch(input=[{"shape": [99], "dtype": "int64", "range": [5, 8]}]).inputs[0]
     assert set(ids.unique().tolist()) == {5, 6, 7}
 
 
-def test_integers_without_a_range_are_valid_everywhere() -> None:
+def test_make_batch_integers_without_range_are_valid() -> None:
     made = batch(input=[{"shape": [99], "dtype": name} for name in ("int64", "int32", "uint8", "bool")])
     assert [int(part.max()) for part in made.inputs[:2]] == [0, 0]
     assert int(made.inputs[2].max()) > 200
@@ -41,7 +41,7 @@ def test_integers_without_a_range_are_valid_everywhere() -> None:
     ("precision", "dtype"),
     [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp64", torch.float64)],
 )
-def test_float32_follows_the_weights_and_other_dtypes_stay(precision: str, dtype: torch.dtype) -> None:
+def test_make_batch_float32_follows_weights(precision: str, dtype: torch.dtype) -> None:
     made = batch(input=[IMAGE, {"shape": [2], "dtype": "float16"}], precision=precision, target=IMAGE)
     assert made.inputs[0].dtype == dtype
     assert made.inputs[1].dtype == torch.float16
@@ -49,28 +49,28 @@ def test_float32_follows_the_weights_and_other_dtypes_stay(precision: str, dtype
     assert made.target.dtype == dtype
 
 
-def test_autocast_leaves_the_batch_in_float32() -> None:
+def test_make_batch_autocast_keeps_float32() -> None:
     assert batch(precision="amp-bf16").inputs[0].dtype == torch.float32
 
 
-def test_the_same_seed_gives_the_same_batch() -> None:
+def test_make_batch_same_seed_gives_same_batch() -> None:
     first, again, other = batch(seed=3), batch(seed=3), batch(seed=4)
     assert torch.equal(first.inputs[0], again.inputs[0])
     assert not torch.equal(first.inputs[0], other.inputs[0])
 
 
-def test_images_are_channels_last_where_the_config_says_so() -> None:
+def test_make_batch_channels_last_changes_layout() -> None:
     made = batch(channels_last=True, input=[IMAGE, {"shape": [7]}])
     assert made.inputs[0].is_contiguous(memory_format=torch.channels_last)
     assert made.inputs[1].is_contiguous()
 
 
-def test_a_batch_on_the_meta_device_has_shapes_alone() -> None:
+def test_make_batch_meta_device_has_only_shapes() -> None:
     made = batch(torch.device("meta"), size=1_000_000_000)
     assert all(part.is_meta for part in made.tensors)
     assert made.inputs[0].shape == (1_000_000_000, 3, 8, 8)
 
 
-def test_inference_has_no_target() -> None:
+def test_make_batch_inference_has_no_target() -> None:
     assert batch(mode="inference").target is None
     assert len(batch(mode="inference").tensors) == 1

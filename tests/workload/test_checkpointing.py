@@ -1,4 +1,4 @@
-"""Which parts of a model are blocks, and that checkpointing them changes nothing but memory."""
+"""Which parts of a model are blocks, and that checkpointing them changes only memory."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from memprof.workload.checkpointing import checkpoint_blocks, checkpointed, find
         ("vgg11", {}),
     ],
 )
-def test_the_blocks_are_those_of_the_models_paper(name: str, blocks: dict[str, int]) -> None:
+def test_find_blocks_equal_those_of_papers(name: str, blocks: dict[str, int]) -> None:
     with torch.device("meta"):
         model = models.get_model(name)
     assert Counter(type(block).__name__ for block in find_blocks(model)) == blocks
 
 
-def test_every_second_block_is_checkpointed_from_the_first_on() -> None:
+def test_checkpoint_blocks_every_second_from_first() -> None:
     model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(5)))
     checkpoint_blocks(model, 2, "five")
     assert ["forward" in vars(block) for block in model] == [True, False, True, False, True]
     assert len(list(checkpointed(model))) == 3
 
 
-def test_a_block_that_stands_in_two_places_is_wrapped_once() -> None:
+def test_checkpoint_blocks_wraps_shared_block_once() -> None:
     block = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     model = nn.Sequential(nn.ModuleDict({"a": block}), nn.ModuleDict({"b": block}))
     checkpoint_blocks(model, 1, "shared")
     assert [forward.run.__self__ for forward in checkpointed(model)] == [block]  # type: ignore[attr-defined]
 
 
-def test_gradients_are_the_same_with_and_without_checkpointing() -> None:
+def test_checkpoint_blocks_keeps_gradients_equal() -> None:
     def gradients(*every: int) -> list[Any]:
         torch.manual_seed(0)
         model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Tanh()) for _ in range(3)))
@@ -57,10 +57,10 @@ def test_gradients_are_the_same_with_and_without_checkpointing() -> None:
     torch.testing.assert_close(gradients(1), gradients())
 
 
-def test_a_model_without_blocks_is_refused_in_one_line() -> None:
+def test_checkpoint_blocks_without_blocks_is_refused() -> None:
     with pytest.raises(WorkloadError) as caught:
         checkpoint_blocks(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), 1, "mnist_mlp")
     assert str(caught.value) == (
         "model 'mnist_mlp' has no blocks to checkpoint: none of its nn.Sequential, nn.ModuleList and nn.ModuleDict "
-        "parts holds a module with layers of its own; leave out activation_checkpointing"
+        "parts has a module that contains layers; leave out activation_checkpointing"
     )

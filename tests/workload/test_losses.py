@@ -1,4 +1,4 @@
-"""Losses by name, from the kinds of output that models return."""
+"""Losses by name, for each kind of output that models return."""
 
 from collections import namedtuple
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ class HasLogits:
 Heads = namedtuple("Heads", ["logits", "aux_logits2", "aux_logits1"])
 
 
-def test_functions_and_classes_of_torch_are_known_by_name() -> None:
+def test_build_loss_finds_functions_and_classes() -> None:
     expected = functional.cross_entropy(LOGITS, LABELS)
     assert loss("cross_entropy")(LOGITS, LABELS) == expected
     assert loss("CrossEntropyLoss")(LOGITS, LABELS) == expected
     assert loss("mse_loss")(LOGITS, LOGITS + 2) == 4
 
 
-def test_keyword_arguments_reach_the_loss() -> None:
+def test_build_loss_passes_kwargs() -> None:
     smoothed = functional.cross_entropy(LOGITS, LABELS, label_smoothing=0.1)
     for name in ("cross_entropy", "CrossEntropyLoss"):
         assert loss({"name": name, "kwargs": {"label_smoothing": 0.1}})(LOGITS, LABELS) == smoothed
@@ -70,43 +70,43 @@ def test_keyword_arguments_reach_the_loss() -> None:
         Heads(LOGITS, None, None),
     ],
 )
-def test_the_prediction_is_found_in_every_kind_of_output(output: Any) -> None:
+def test_build_loss_finds_prediction_in_any_output(output: Any) -> None:
     assert loss("cross_entropy")(output, LABELS) == functional.cross_entropy(LOGITS, LABELS)
 
 
-def test_auxiliary_heads_add_their_loss_so_that_they_are_trained() -> None:
+def test_build_loss_adds_auxiliary_heads() -> None:
     expected = 2 * functional.cross_entropy(LOGITS, LABELS) + functional.cross_entropy(LOGITS * 2, LABELS)
     output = Heads(LOGITS, LOGITS, LOGITS * 2)
     torch.testing.assert_close(loss("cross_entropy")(output, LABELS), expected)
 
 
-def test_sum_needs_no_target() -> None:
+def test_build_loss_sum_needs_no_target() -> None:
     assert loss("sum", None)((LOGITS,), None) == LOGITS.sum()
 
 
 @pytest.mark.parametrize("output", [LOGITS.sum(), (LOGITS.sum(), LOGITS), {"loss": LOGITS.sum(), "logits": LOGITS}])
-def test_output_takes_the_loss_that_the_model_returns(output: Any) -> None:
+def test_build_loss_output_returns_model_loss(output: Any) -> None:
     assert loss("output", None)(output, None) == LOGITS.sum()
 
 
-def test_output_refuses_a_model_that_returns_no_scalar() -> None:
+def test_build_loss_output_without_scalar_is_refused() -> None:
     with pytest.raises(WorkloadError, match=r"a tensor of shape \[3, 4\]"):
         loss("output", None)(LOGITS, None)
 
 
-def test_a_mistyped_loss_is_refused_with_the_nearest_name() -> None:
+def test_build_loss_typo_suggests_nearest() -> None:
     assert "did you mean cross_entropy?" in refusal("cross_entrpy")
     assert "did you mean MSELoss?" in refusal("MSEloss")
 
 
-def test_a_function_that_is_no_loss_is_refused() -> None:
+def test_build_loss_function_without_target_is_refused() -> None:
     assert "is not in torch.nn.functional or torch.nn" in refusal("softmax")
 
 
-def test_a_loss_without_a_target_is_refused() -> None:
+def test_build_loss_without_target_is_refused() -> None:
     assert refusal("cross_entropy", None).startswith("loss 'cross_entropy' needs a target")
 
 
-def test_an_output_without_a_tensor_is_refused() -> None:
+def test_build_loss_output_without_tensor_is_refused() -> None:
     with pytest.raises(WorkloadError, match="returned NoneType without a tensor"):
         loss("sum", None)(None, None)

@@ -1,4 +1,4 @@
-"""The models that a config may name, and the lines that refuse what cannot be built."""
+"""The models that a config may name, and the errors for those that cannot be built."""
 
 import sys
 from pathlib import Path
@@ -43,15 +43,13 @@ def refusal(model: Any, folder: Path = Path(), **keys: Any) -> str:
         ("conv_relu", 10_540, (2, 20, 20, 20)),
     ],
 )
-def test_a_built_in_model_has_the_parameters_and_output_of_its_definition(
-    name: str, parameters: int, output: tuple[int, ...]
-) -> None:
+def test_build_model_built_in_has_parameters_and_output(name: str, parameters: int, output: tuple[int, ...]) -> None:
     model = build(name, mode="inference")
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert model(torch.rand(2, *BUILT_IN[name].input.shape)).shape == output
 
 
-def test_every_name_that_the_command_line_knows_can_be_built() -> None:
+def test_build_model_knows_every_built_in_name() -> None:
     assert set(FACTORIES) == set(BUILT_IN)
 
 
@@ -60,7 +58,7 @@ def test_mnist_cnn_returns_log_probabilities() -> None:
     torch.testing.assert_close(output.exp().sum(1), torch.ones(3))
 
 
-def test_the_same_seed_gives_the_same_weights() -> None:
+def test_build_model_same_seed_gives_same_weights() -> None:
     first, again, other = (build("mnist_mlp", seed=seed)[1].weight for seed in (7, 7, 8))  # type: ignore[index]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -70,47 +68,47 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     ("precision", "dtype"),
     [("fp64", torch.float64), ("bf16", torch.bfloat16), ("fp16", torch.float16), ("amp-fp16", torch.float32)],
 )
-def test_the_weights_have_the_dtype_of_the_precision(precision: str, dtype: torch.dtype) -> None:
+def test_build_model_weights_have_dtype_of_precision(precision: str, dtype: torch.dtype) -> None:
     assert {p.dtype for p in build("mnist_mlp", precision=precision).parameters()} == {dtype}
 
 
-def test_mode_sets_dropout_on_or_off() -> None:
+def test_build_model_mode_sets_dropout() -> None:
     assert build("mnist_cnn").training
     assert not build("mnist_cnn", mode="inference").training
 
 
-def test_channels_last_lays_out_the_weights_of_convolutions() -> None:
+def test_build_model_channels_last_changes_layout() -> None:
     weight = build("conv_relu", channels_last=True).conv2.weight
     assert isinstance(weight, Tensor)
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_model_without_parameters_has_nothing_to_train() -> None:
+def test_build_model_without_parameters_is_refused() -> None:
     assert refusal("pool_net") == (
         "model 'pool_net' has no parameters, so there is nothing to train; set `mode: inference`"
     )
     assert isinstance(build("pool_net", mode="inference"), nn.MaxPool2d)
 
 
-def test_a_mistyped_model_is_refused_with_the_nearest_name() -> None:
+def test_build_model_typo_suggests_nearest() -> None:
     assert "did you mean mnist_mlp?" in refusal("mnist_mpl")
     assert "did you mean resnet18?" in refusal("torchvision:resnet81")
 
 
-def test_a_torchvision_model_takes_keyword_arguments() -> None:
+def test_build_model_torchvision_accepts_kwargs() -> None:
     model = build({"name": "torchvision:mobilenet_v2", "kwargs": {"num_classes": 7}})
     assert model.classifier[1].out_features == 7  # type: ignore[index, union-attr]
 
 
-def test_no_weights_are_downloaded() -> None:
-    asked = {"name": "torchvision:resnet18", "kwargs": {"weights": "DEFAULT"}}
-    assert "downloads nothing; leave out weights" in refusal(asked)
+def test_build_model_downloads_no_weights() -> None:
+    spec = {"name": "torchvision:resnet18", "kwargs": {"weights": "DEFAULT"}}
+    assert "downloads nothing; leave out weights" in refusal(spec)
     assert build("torchvision:lraspp_mobilenet_v3_large") is not None  # its backbone has weights by default
 
 
-def test_unknown_keyword_arguments_are_refused() -> None:
+def test_build_model_unknown_kwargs_are_refused() -> None:
     assert "nmu_classes" in refusal({"name": "torchvision:resnet18", "kwargs": {"nmu_classes": 7}})
-    assert "takes no such keyword arguments" in refusal({"name": "mnist_mlp", "kwargs": {"width": 7}})
+    assert "does not take these keyword arguments" in refusal({"name": "mnist_mlp", "kwargs": {"width": 7}})
 
 
 OWN = """
@@ -145,12 +143,12 @@ def own(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_own_file_may_import_its_neighbours(own: Path) -> None:
+def test_user_model_may_import_modules_next_to_it(own: Path) -> None:
     assert build("own.py:build", own).in_features == 4
     assert build({"name": "own.py:build", "kwargs": {"width": 9}}, own).in_features == 9
 
 
-def test_the_path_is_left_as_it_was_after_an_import(own: Path) -> None:
+def test_user_model_import_restores_sys_path(own: Path) -> None:
     import sys
 
     before = list(sys.path)
@@ -159,30 +157,30 @@ def test_the_path_is_left_as_it_was_after_an_import(own: Path) -> None:
     assert "own" not in sys.modules
 
 
-def test_a_factory_that_raises_is_named_with_its_line(own: Path) -> None:
+def test_user_model_raising_factory_names_line(own: Path) -> None:
     line = OWN.splitlines().index('        raise ValueError("width must be positive\\nreally")') + 1
     assert refusal({"name": "own.py:build", "kwargs": {"width": 0}}, own) == (
         f"own.py:build raised ValueError: width must be positive (line {line})"
     )
 
 
-def test_a_file_that_cannot_be_imported_is_named_with_its_line(own: Path) -> None:
+def test_user_model_syntax_error_names_line(own: Path) -> None:
     (own / "broken.py").write_text("import os\ndef build(:\n")
     assert "SyntaxError" in refusal("broken.py:build", own)
     assert "(line 2)" in refusal("broken.py:build", own)
 
 
-def test_a_missing_file_or_factory_is_refused(own: Path) -> None:
+def test_user_model_missing_file_or_factory_is_refused(own: Path) -> None:
     assert f"there is no file {own.resolve() / 'absent.py'}" in refusal("absent.py:build", own)
     assert "no callable 'biuld'; did you mean build?" in refusal("own.py:biuld", own)
 
 
-def test_a_factory_must_return_a_module_with_something_to_train(own: Path) -> None:
+def test_user_model_must_return_trainable_module(own: Path) -> None:
     assert "returned int, which is not a torch.nn.Module" in refusal("own.py:number", own)
     assert "nothing to train" in refusal("own.py:frozen", own)
 
 
-def test_lazy_layers_take_their_shape_from_the_config_input(own: Path) -> None:
+def test_build_model_lazy_layers_use_config_input(own: Path) -> None:
     model = build("own.py:lazy", own, input=[{"shape": [3, 4, 4]}])
     assert model[1].in_features == 48  # type: ignore[index]
 
@@ -195,16 +193,16 @@ def test_lazy_layers_take_their_shape_from_the_config_input(own: Path) -> None:
         ("transformers:pipeline", "transformers", "is not a model class of transformers"),
     ],
 )
-def test_a_model_that_a_hub_does_not_have_is_refused_with_the_nearest(name: str, package: str, near: str) -> None:
+def test_build_model_unknown_hub_model_suggests_nearest(name: str, package: str, near: str) -> None:
     pytest.importorskip(package, reason=f"{package} is not installed (the extra is `hub`)")
     assert near in refusal(name)
 
 
-def test_a_model_of_timm_is_never_downloaded() -> None:
+def test_build_model_timm_downloads_nothing() -> None:
     pytest.importorskip("timm", reason="timm is not installed (the extra is `hub`)")
     assert "memprof downloads nothing" in refusal({"name": "timm:resnet18", "kwargs": {"pretrained": True}})
 
 
-def test_a_hub_that_is_not_installed_is_refused_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)  # what an import finds where the package is missing
+def test_build_model_missing_hub_names_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)  # what an import finds if the package is missing
     assert refusal("timm:resnet18").endswith("; run: pip install timm")

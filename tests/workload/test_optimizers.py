@@ -41,7 +41,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_class_is_found_in_any_case_and_makes_a_step(name: str) -> None:
+def test_build_optimizer_any_case_steps(name: str) -> None:
     made = optimizer(name.lower())
     assert type(made) is type(optimizer(name)) is getattr(torch.optim, name)
     parameter = made.param_groups[0]["params"][0]
@@ -50,34 +50,32 @@ def test_every_class_is_found_in_any_case_and_makes_a_step(name: str) -> None:
     assert not torch.equal(parameter, torch.ones(3, 2))
 
 
-def test_two_variants_of_sgd_have_names_of_their_own() -> None:
+def test_build_optimizer_sgd_short_names() -> None:
     assert optimizer("sgd").defaults["momentum"] == 0
     assert optimizer("sgd+momentum").defaults["momentum"] == 0.9
     assert optimizer("SGD+Nesterov").defaults["nesterov"] is True
     assert optimizer("sgd+momentum", momentum=0.5).defaults["momentum"] == 0.5
 
 
-def test_keyword_arguments_from_yaml_are_taken() -> None:
+def test_build_optimizer_accepts_yaml_kwargs() -> None:
     assert tuple(optimizer("adamw", lr=0.1, betas=[0.8, 0.9]).defaults["betas"]) == (0.8, 0.9)
 
 
-def test_a_mistyped_optimizer_is_refused_with_the_nearest_name() -> None:
+def test_build_optimizer_typo_suggests_nearest() -> None:
     assert refusal("admaw") == "optimizer 'admaw' is not in torch.optim; did you mean adamw?"
 
 
-def test_keyword_arguments_that_the_class_refuses_are_one_line() -> None:
+def test_build_optimizer_wrong_kwargs_are_one_line() -> None:
     assert "unexpected keyword argument 'momentum'" in refusal("adam", momentum=0.9)
     assert "Invalid learning rate" in refusal("sgd", lr=-1.0)
     assert "Muon only supports 2D parameters" in refusal("muon", shape=(3,))
 
 
-def test_an_optimizer_that_needs_a_closure_is_refused() -> None:
-    assert "runs the model again within its step (a closure)" in refusal("lbfgs")
+def test_build_optimizer_with_closure_is_refused() -> None:
+    assert "needs a closure, because its step runs the model several times" in refusal("lbfgs")
 
 
-def test_an_installed_package_gives_its_optimizers_from_itself_and_from_its_optim(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_build_optimizer_from_package_and_its_optim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "halves_package").mkdir()
     (tmp_path / "halves_package" / "__init__.py").write_text("from halves_package import optim\n")
     (tmp_path / "halves_package" / "optim.py").write_text("from torch.optim import SGD\nclass Halves(SGD): pass\n")
@@ -90,9 +88,7 @@ def test_an_installed_package_gives_its_optimizers_from_itself_and_from_its_opti
     )
 
 
-def test_a_package_that_cannot_be_imported_is_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_build_optimizer_failing_import_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "needs_a_lot.py").write_text("raise RuntimeError('no such driver\\nmore')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert refusal("needs_a_lot:Adam") == (

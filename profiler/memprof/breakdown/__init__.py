@@ -1,1 +1,1 @@
-"""Bytes by category: what shapes and dtypes say, and what was found at the peak."""
+"""Bytes by category: the analytic estimate, and what the peak consists of."""

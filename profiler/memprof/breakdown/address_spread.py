@@ -1,9 +1,9 @@
-"""One point where the driver hands out addresses in several orders: what it takes in each, and the spread between them.
+"""The peaks of one point for several orders of the driver's addresses, and the spread between them.
 
 From PyTorch 2.12 on, ties between free blocks of one size go to the oldest segment, and allocated and reserved bytes do
 not depend on the driver's addresses. Older versions take the lowest address (`BlockComparatorSize` in
-c10/cuda/CUDACachingAllocator.cpp), so that on them a card's figures may lie anywhere in the spread, or near it: a
-phantom hands out addresses as one real driver was seen to, and others may do otherwise.
+c10/cuda/CUDACachingAllocator.cpp), so that the figures of a real GPU may be anywhere in the spread, or near it: a
+phantom assigns addresses as one real driver was observed to do, and other drivers may differ.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from memprof.allocator.address_order import AddressPolicy
 from memprof.allocator.simulator import peak_requested, simulate
 from memprof.records import Reading, Status
 
-FIGURES = ("requested", "allocated", "reserved")  # in the order in which each contains the one before
+FIGURES = ("requested", "allocated", "reserved")  # each contains the one before
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddressRun:
-    """The peaks of the point under one order of addresses, until its end; ``None`` where nothing was read."""
+    """The peaks of the point for one order of addresses, until it ended; ``None`` if nothing was read."""
 
     policy: AddressPolicy
     status: Status
@@ -31,44 +31,45 @@ class AddressRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The lowest and the highest of one figure."""
+    """The lowest and the highest value of one figure."""
 
     lowest_bytes: int
     highest_bytes: int
 
     @property
     def bytes(self) -> int:
-        """How far they lie apart."""
+        """Highest minus lowest."""
         return self.highest_bytes - self.lowest_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class AddressSpread:
-    """The runs on phantoms, the plain one first, and the plain run's requests acted out with ties broken by address.
+    """Runs on phantoms with different orders of addresses, and simulations of the first run's requests.
 
-    `acted_out` says what PyTorch before 2.12 would do, whatever version ran; it is empty if the requests are unknown
-    (the run failed) or cannot be simulated (expandable segments).
+    The first run has the default order. The simulations break ties by address, as PyTorch before 2.12 does, whatever
+    version ran; `simulated` is empty if the requests are unknown (the run failed) or cannot be simulated (expandable
+    segments).
     """
 
     runs: tuple[AddressRun, ...]
-    acted_out: tuple[AddressRun, ...]
+    simulated: tuple[AddressRun, ...]
 
     def spread(self, figure: str) -> Spread | None:
-        """Return the spread of one of `FIGURES` over the runs that ended as the plain one did."""
+        """Return the spread of one of `FIGURES` over the runs that ended with the status of the first one."""
         return _spread(self.runs, figure)
 
-    def acted_out_spread(self, figure: str) -> Spread | None:
-        """Return the spread of one of `FIGURES` where ties are broken by address."""
-        return _spread(self.acted_out, figure)
+    def simulated_spread(self, figure: str) -> Spread | None:
+        """Return the spread of one of `FIGURES` over the simulations, which break ties by address."""
+        return _spread(self.simulated, figure)
 
     @property
-    def ended_otherwise(self) -> tuple[AddressRun, ...]:
-        """The runs that ended in another way than the plain one; out of memory, say."""
-        return tuple(run for run in (*self.runs, *self.acted_out) if run.status is not self.runs[0].status)
+    def ended_differently(self) -> tuple[AddressRun, ...]:
+        """The runs with another status than the first one, for example out of memory."""
+        return tuple(run for run in (*self.runs, *self.simulated) if run.status is not self.runs[0].status)
 
 
 def address_run(policy: AddressPolicy, status: Status, reading: Reading | None) -> AddressRun:
-    """Return what was read of a run under `policy`."""
+    """Return the peaks of a run with the order `policy`."""
     return AddressRun(
         policy=policy,
         status=status,
@@ -78,12 +79,12 @@ def address_run(policy: AddressPolicy, status: Status, reading: Reading | None) 
     )
 
 
-def act_out(requests: Sequence[int], available_bytes: int | None) -> tuple[AddressRun, ...]:
-    """Return what `requests` take under each order where ties between free blocks are broken by address.
+def simulate_orders(requests: Sequence[int], available_bytes: int | None) -> tuple[AddressRun, ...]:
+    """Simulate `requests` for each order of addresses, with ties between free blocks broken by address.
 
     Args:
-        requests: as `memprof.allocator.simulator.simulate` takes them.
-        available_bytes: what CUDA gives at most; ``None`` for any amount.
+        requests: in the form of `memprof.allocator.simulator.simulate`.
+        available_bytes: the memory that CUDA can give; ``None`` for any amount.
     """
     requested_bytes, runs = peak_requested(requests), []
     for policy in AddressPolicy:

@@ -1,4 +1,4 @@
-"""The analytic breakdown beside what was there at the peak, category by category, with the reason in a few words."""
+"""Compare the analytic breakdown with the peak, category by category, and give the reason of each difference."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _ANALYTIC = (
     Category.INPUT,
     Category.ACTIVATIONS,
 )
-_BESIDE = (Category.OUTPUT, Category.WORKSPACE, Category.TEMPORARY, Category.UNKNOWN)
+_NOT_ESTIMATED = (Category.OUTPUT, Category.WORKSPACE, Category.TEMPORARY, Category.UNKNOWN)
 
 
 def find_differences(explanation: Explanation, breakdown: Breakdown | None) -> tuple[Difference, ...]:
-    """Return each category at the peak beside the breakdown's, in order; those that are nowhere are left out."""
+    """Return each category at the peak next to the breakdown's, in order, without those that are 0 in both."""
     rows = []
     for category in _ANALYTIC:
         analytic = getattr(breakdown, f"{category.value}_bytes") if breakdown else None
         rows.append(_row(category.value, explanation, analytic, _REASONS.get(category, _plain)))
-    for name, reason in ((c.value, _REASONS[c]) for c in _BESIDE):
+    for name, reason in ((c.value, _REASONS[c]) for c in _NOT_ESTIMATED):
         rows.append(_row(name, explanation, 0 if breakdown else None, reason))
     rows.append(_row(ROUNDING, explanation, 0 if breakdown else None, _rounding))
     return tuple(row for row in rows if row.bytes or row.analytic_bytes)
@@ -35,51 +35,51 @@ _Reason = Callable[[Explanation, int], str]
 
 
 def _row(name: str, explanation: Explanation, analytic: int | None, reason: _Reason) -> Difference:
-    there = explanation.allocated_parts.get(name, 0)
-    text = "" if analytic is None or there == analytic else reason(explanation, analytic)
-    return Difference(name=name, analytic_bytes=analytic, bytes=there, reason=text)
+    at_peak = explanation.allocated_parts.get(name, 0)
+    text = "" if analytic is None or at_peak == analytic else reason(explanation, analytic)
+    return Difference(name=name, analytic_bytes=analytic, bytes=at_peak, reason=text)
 
 
 def _plain(explanation: Explanation, analytic: int) -> str:
     del explanation, analytic
-    return "counted by its tensors' shapes; more or fewer were on the GPU"
+    return "the estimate counts the model's tensors; the GPU had more or fewer"
 
 
 def _gradients(explanation: Explanation, analytic: int) -> str:
-    there, highest = (parts.get(Category.GRADIENTS.value, 0) for parts in _both(explanation))
-    if there >= analytic:
-        return "more than one gradient of a parameter was there"
+    at_peak, highest = (parts.get(Category.GRADIENTS.value, 0) for parts in _both(explanation))
+    if at_peak >= analytic:
+        return "some parameters had more than one gradient"
     when = _when(explanation)
-    if there == 0:
+    if at_peak == 0:
         return f"none alive at the peak ({when})"
     return f"not all alive at the peak ({when}); {format_bytes(highest)} at most"
 
 
 def _optimizer_state(explanation: Explanation, analytic: int) -> str:
-    there, highest = (parts.get(Category.OPTIMIZER_STATE.value, 0) for parts in _both(explanation))
+    at_peak, highest = (parts.get(Category.OPTIMIZER_STATE.value, 0) for parts in _both(explanation))
     if not highest:
-        return "never made: no optimizer step was reached"
-    if there < analytic and explanation.peak.step == 1:
-        return f"made in the first optimizer step, after the peak; {format_bytes(highest)} then"
-    if there < analytic:
-        return "less than the algorithm's textbook sum"
-    return "the implementation keeps more than the textbook says"
+        return "never created: no optimizer step was reached"
+    if at_peak < analytic and explanation.peak.step == 1:
+        return f"created in the first optimizer step, after the peak; {format_bytes(highest)} then"
+    if at_peak < analytic:
+        return "less than the analytic estimate"
+    return "the implementation keeps more than the analytic estimate"
 
 
 def _activations(explanation: Explanation, analytic: int) -> str:
-    there, highest = (parts.get(Category.ACTIVATIONS.value, 0) for parts in _both(explanation))
-    if there < analytic and explanation.peak.phase is Phase.BACKWARD:
-        return f"backward has freed some by then; {format_bytes(highest)} at most"
-    if there < analytic and explanation.peak.phase is Phase.OPTIMIZER:
+    at_peak, highest = (parts.get(Category.ACTIVATIONS.value, 0) for parts in _both(explanation))
+    if at_peak < analytic and explanation.peak.phase is Phase.BACKWARD:
+        return f"backward had already freed some; {format_bytes(highest)} at most"
+    if at_peak < analytic and explanation.peak.phase is Phase.OPTIMIZER:
         return f"freed by backward; {format_bytes(highest)} at most"
-    if there < analytic:
+    if at_peak < analytic:
         return f"fewer alive at the peak ({_when(explanation)}); {format_bytes(highest)} at most"
     return "kept until backward, saved by autograd or not"
 
 
 def _output(explanation: Explanation, analytic: int) -> str:
     del explanation, analytic
-    return "the model's output and the loss, which the loop holds"
+    return "the model's output and the loss, which the loop keeps"
 
 
 def _workspace(explanation: Explanation, analytic: int) -> str:
@@ -104,11 +104,11 @@ def _unknown(explanation: Explanation, analytic: int) -> str:
 
 def _rounding(explanation: Explanation, analytic: int) -> str:
     del explanation, analytic
-    return "to blocks of 512 B; of a large one up to 1 MiB is not split off"
+    return "to blocks of 512 B; remainders under 1 MiB stay attached to large blocks"
 
 
 def _largest(explanation: Explanation, category: Category, most: int = 2) -> str:
-    """The names of the largest blocks of a category, each name once with its sum."""
+    """Return the names of the largest blocks of a category, each once with its total."""
     sums: dict[str, int] = {}
     for block in explanation.blocks:
         if block.category is category:

@@ -1,4 +1,4 @@
-"""The nouns of a module summary: what each submodule keeps and saves, from shapes and dtypes alone."""
+"""The data model of a module summary: the analytic estimate of each submodule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memprof.breakdown.explanation import Category
 from memprof.records import Source
 
 Shape = tuple[int, ...]
-KnownParts = Mapping[str, int | None]  # bytes by category; None: the model cannot run, or the optimizer step, on shapes
+KnownParts = Mapping[str, int | None]  # bytes by category; None if model or optimizer cannot run without values
 
 SUMMARY_CATEGORIES = (
     Category.PARAMETERS,
@@ -23,21 +23,19 @@ SUMMARY_CATEGORIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryRow:
-    """One submodule. Its counts and `parts` are those of itself and everything in it, each tensor counted once.
+    """One submodule. Its counts and `parts` include its own submodules; each tensor counts once.
 
-    A tensor that several modules have is counted where it is registered first.
+    A tensor that several modules share counts for the one that registers it first.
     """
 
     path: str  # "" for the model itself
     type: str
-    calls: tuple[tuple[Shape, ...], ...]  # of each forward pass, the shapes of the tensors that it returned
-    parameters: int  # how many numbers
-    trainable_parameters: int  # those of them that have a gradient
+    calls: tuple[tuple[Shape, ...], ...]  # for each forward pass, the shapes of the tensors that it returned
+    parameters: int  # the number of elements
+    trainable_parameters: int  # those that have a gradient
     parts: KnownParts
-    shared: Mapping[
-        str, str
-    ]  # its own parameters and buffers that are counted elsewhere, with the name that they have there
-    same_as: str | None = None  # the path at which this module is registered first, and has its row
+    shared: Mapping[str, str]  # its parameters and buffers that count elsewhere, with their names there
+    same_as: str | None = None  # the path at which this module is registered first
 
     @property
     def depth(self) -> int:
@@ -46,7 +44,7 @@ class SummaryRow:
 
     @property
     def output_shapes(self) -> tuple[Shape, ...]:
-        """Of its last forward pass, the batch dimension included; empty if it did not run."""
+        """The shapes of its last forward pass, with the batch dimension; empty if it did not run."""
         return self.calls[-1] if self.calls else ()
 
 
@@ -54,7 +52,7 @@ class SummaryRow:
 class ModuleSummary:
     """The modules of a model at one point of a sweep, in order of registration, the model itself first.
 
-    The first row and `outside_parts` (the batch, and what the loss saves) sum to the breakdown of the point.
+    The first row and `outside_parts` (the batch, and what the loss saves) add up to the breakdown of the point.
     """
 
     model: str
@@ -62,7 +60,7 @@ class ModuleSummary:
     precision: str
     mode: str
     batch_size: int
-    optimizer_in_backward: bool  # then only the largest gradient counts
+    optimizer_in_backward: bool  # if true, only the largest gradient counts
     rows: tuple[SummaryRow, ...]
     outside_parts: KnownParts
     source: Source = Source.ANALYTIC
@@ -75,11 +73,11 @@ class ModuleSummary:
 
     @property
     def total_bytes(self) -> int | None:
-        """The sum over all categories: the breakdown's total."""
+        """The sum over all categories, which is the breakdown's total."""
         return add(*self.totals.values())
 
 
 def add(*amounts: int | None) -> int | None:
-    """Return the sum of bytes, or ``None`` where one of them is unknown."""
+    """Return the sum of bytes, or ``None`` if one of them is unknown."""
     known = [amount for amount in amounts if amount is not None]
     return sum(known) if len(known) == len(amounts) else None

@@ -11,9 +11,9 @@ from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
 from memprof.report.terminal.check import check_report
-from memprof.results import load_alike
+from memprof.results import load_pair
 from memprof.results.diff import compare_results
-from memprof.results.regression import Regression, Verdict, check_results, parse_limit
+from memprof.results.regression import CheckResult, Regression, check_results, parse_limit
 
 EXAMPLES = """\
 memprof check results/new --baseline results/main
@@ -34,24 +34,24 @@ def command(
 def run(result: str, baseline: str, max_increase: str, root: Path, json: bool) -> ExitCode:
     """Print which rows of the baseline grew or are missing; return `ExitCode.REGRESSION` if there are any."""
     limit = parse_limit(max_increase)
-    verdict = check_results(compare_results(*load_alike(baseline, result, root)), limit)
+    found = check_results(compare_results(*load_pair(baseline, result, root)), limit)
     if json:
-        print_json(_json(verdict))
+        print_json(_json(found))
     else:
-        stdout().print(check_report(verdict), soft_wrap=True)
-    return ExitCode.OK if verdict.passed else ExitCode.REGRESSION
+        stdout().print(check_report(found), soft_wrap=True)
+    return ExitCode.OK if found.passed else ExitCode.REGRESSION
 
 
-def _json(verdict: Verdict) -> dict[str, Any]:
+def _json(found: CheckResult) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
-        "passed": verdict.passed,
-        "figure": verdict.figure,
-        "max_increase": asdict(verdict.limit),
-        "grew": [_row(finding, verdict.figure) for finding in verdict.grew],
-        "missing": [_row(finding, verdict.figure) for finding in verdict.missing],
-        "new": [pair.name._asdict() for pair in verdict.new],
-        "held": [pair.name._asdict() for pair in verdict.held],
+        "passed": found.passed,
+        "figure": found.figure,
+        "max_increase": asdict(found.limit),
+        "regressions": [_row(finding, found.figure) for finding in found.regressions],
+        "missing": [_row(finding, found.figure) for finding in found.missing],
+        "new": [pair.name._asdict() for pair in found.new],
+        "within_limit": [pair.name._asdict() for pair in found.within_limit],
     }
 
 

@@ -18,7 +18,7 @@ from memprof.experiments.compare import VariantRuns, open_variant_runs
 from memprof.records import SCHEMA_VERSION, Environment, RunRecord, Source, Status
 from memprof.report.terminal.compare import compare_table
 from memprof.results import Kind, Manifest, Result, VariantPlan, fingerprint, row
-from memprof.results.comparison import State, VariantResult, against_base, optimizer_states, saved_variants
+from memprof.results.comparison import OptimizerState, VariantResult, against_base, optimizer_states, saved_variants
 from memprof.results.diff import FIGURES
 
 EXAMPLES = """\
@@ -120,7 +120,7 @@ def _place(variant: Variant, settings: dict[str, str], grid: bool) -> tuple[str,
     return variant.changed[0].key, variant.changed[0].shown
 
 
-def _json(manifest: Manifest, answers: Sequence[VariantResult], states: Sequence[State]) -> dict[str, Any]:
+def _json(manifest: Manifest, answers: Sequence[VariantResult], states: Sequence[OptimizerState]) -> dict[str, Any]:
     rows = [
         {
             "variant": answer.record.variant,

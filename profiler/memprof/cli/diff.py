@@ -11,7 +11,7 @@ from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
 from memprof.report.terminal.diff import diff_table
-from memprof.results import load_alike
+from memprof.results import load_pair
 from memprof.results.diff import FIGURES, Comparison, Pair, compare_results
 
 EXAMPLES = """\
@@ -32,7 +32,7 @@ def command(
 
 def run(before: str, after: str, root: Path, force: bool, json: bool) -> ExitCode:
     """Print how each row of `before` changed in `after`."""
-    comparison = compare_results(*load_alike(before, after, root), force)
+    comparison = compare_results(*load_pair(before, after, root), force)
     if json:
         print_json(_json(comparison))
         return ExitCode.OK
@@ -46,8 +46,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "before": str(comparison.before.path),
         "after": str(comparison.after.path),
-        "unlike": [asdict(item) for item in comparison.unlike],
-        "changed": [asdict(item) for item in comparison.changed],
+        "mismatches": [asdict(item) for item in comparison.mismatches],
+        "config_changes": [asdict(item) for item in comparison.config_changes],
         "rows": [_row(pair) for pair in comparison.pairs],
     }
 

@@ -19,7 +19,7 @@ from memprof.experiments.explain import open_explainer
 from memprof.gpus.select import Device, choose_device
 from memprof.records import SCHEMA_VERSION, Source, Status
 from memprof.report.terminal.explain import explain_report, peak_report
-from memprof.results import Kind, Result, load_answer, save_answer
+from memprof.results import Kind, Result, load_document, save_document
 from memprof.results import load as load_result
 
 EXAMPLES = """\
@@ -82,7 +82,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
             progress.describe("running with other address orders")
             explained = replace(explained, address_spread=explainer.address_spread(point, explained.record))
         manifest = make_manifest(Kind.EXPLAIN, loaded, explainer.environment, 1)
-    saved = load_result(save_answer(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
+    saved = load_result(save_document(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
     show(saved, wanted.json, wanted.depth, wanted.blocks)
     if wanted.snapshot is not None and wanted.snapshot.is_file() and not wanted.json:
         stdout().print(f"snapshot in {wanted.snapshot}: open it at https://pytorch.org/memory_viz", soft_wrap=True)
@@ -101,14 +101,14 @@ def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions)
         return ExitCode.OK
     console = stdout()
     for index, explanation in explanations.items():
-        title = f"{file.name} · device {index} · {explanation.events:,} events"
+        title = f"{file.name} · device {index} · {explanation.event_count:,} events"
         console.print(peak_report(explanation, title, None, console.width, most_blocks=wanted.blocks))
     return ExitCode.OK
 
 
 def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> None:
     """Print a saved explanation."""
-    explained = load_answer(saved.path, Explained)
+    explained = load_document(saved.path, Explained)
     if json:
         print_json(_json(explained))
         return

@@ -22,7 +22,7 @@ from memprof.gpus.catalog import load_catalog
 from memprof.gpus.select import Device, choose_device, runnable_gpus
 from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
-from memprof.results import Kind, Result, save_answer
+from memprof.results import Kind, Result, save_document
 from memprof.units import format_bytes, parse_bytes
 from memprof.worker.client import WorkerClient
 
@@ -88,14 +88,14 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
         environment = client.environment()
         answers = _search(client, _targets(loaded, devices), limits, wanted, progress)
     manifest = make_manifest(Kind.MAX_BATCH, loaded, environment, len(devices))
-    saved = results.load(save_answer(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
+    saved = results.load(save_document(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
     show(saved, wanted.json)
     return ExitCode.OK if any(answer.largest_batch_size for answer in answers) else ExitCode.DOES_NOT_FIT
 
 
 def show(saved: Result, json: bool) -> None:
     """Print a saved result: a panel for one GPU, a table for several; if nothing fits, a line for each on stderr."""
-    answers = results.load_answer(saved.path, list[MaxBatch])
+    answers = results.load_document(saved.path, list[MaxBatch])
     fits = any(answer.largest_batch_size for answer in answers)
     console = stdout()
     if json:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.allocator.address_order import AddressPolicy
-from memprof.breakdown.address_spread import AddressRun, AddressSpread, act_out, address_run
+from memprof.breakdown.address_spread import AddressRun, AddressSpread, address_run, simulate_orders
 from memprof.breakdown.attribution import find_differences
 from memprof.breakdown.explanation import Explained
 from memprof.config.load import LoadedConfig
@@ -69,14 +69,16 @@ class Explainer:
         ]
         return AddressSpread(
             runs=(address_run(own, plain.status, plain.reading), *runs),
-            acted_out=self._act_out(outcomes),
+            simulated=self._simulate_orders(outcomes),
         )
 
-    def _act_out(self, outcomes: Sequence[Outcome]) -> tuple[AddressRun, ...]:
+    def _simulate_orders(self, outcomes: Sequence[Outcome]) -> tuple[AddressRun, ...]:
         for ended in outcomes:
             if ended.allocator_requests is not None and ended.reading is not None:
                 total, context = self.environment.gpu_total_bytes, ended.reading.context_bytes
-                return act_out(ended.allocator_requests, None if total is None or context is None else total - context)
+                return simulate_orders(
+                    ended.allocator_requests, None if total is None or context is None else total - context
+                )
         return ()
 
 

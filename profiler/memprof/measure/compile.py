@@ -1,4 +1,4 @@
-"""`torch.compile`, with everything that it does once done before the first step."""
+"""Compile a model with `torch.compile`, and finish the compilation before the first step."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from memprof.workload import Batch, autocast, build_loss
 def compile_model(model: nn.Module, config: SweepConfig, batch: Batch) -> nn.Module:
     """Return `model` compiled for `batch`; both are on the device already.
 
-    The code is made, and its kernels are chosen, in a pass of its own. The device's memory statistics then start anew:
-    the buffers of the kernels' benchmarks are there only until the choice lies in Inductor's cache on the disk.
+    A separate pass generates the code and selects its kernels. The device's memory statistics are reset afterwards,
+    because Inductor allocates buffers for benchmarking kernels, but only until its cache on disk has the selection.
     """
     compiled = cast(nn.Module, torch.compile(model))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on speed
+        warnings.simplefilter("ignore")  # hints about speed
         _run_once(compiled, config, batch)
     model.zero_grad(set_to_none=True)
     gc.collect()

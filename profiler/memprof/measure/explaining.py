@@ -1,4 +1,4 @@
-"""One point measured as ever, while the allocator's history and the run's own notes say what its peak was made of."""
+"""Measure one point while recording the allocator's history and annotations, which explain its peak."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from memprof.breakdown.attribution import DeviceFigures, account_for
+from memprof.breakdown.attribution import DeviceFigures, attribute
 from memprof.breakdown.explanation import Category, Explanation
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.measure.allocator_history import History, write_snapshot
@@ -27,12 +27,12 @@ def measure_and_explain(
     device: torch.device,
     snapshot_file: Path | None = None,
 ) -> tuple[Outcome, Explanation | None]:
-    """Run the steps as `measure` does, and take their peak apart; ``None`` where nothing was read.
+    """Run the steps as `measure` does, and explain their peak; ``None`` if nothing was read.
 
-    With `snapshot_file` a snapshot of the allocator is written there, its blocks named.
+    With `snapshot_file`, a snapshot of the allocator with named blocks is written there.
 
     Raises:
-        WorkloadError: the allocator in use keeps no history.
+        WorkloadError: the allocator backend records no history.
         OSError: the snapshot cannot be written.
     """
     history = History(device, whole=snapshot_file is not None)
@@ -40,13 +40,14 @@ def measure_and_explain(
     outcome = measure(model, config, optimizer, batch_size, device, listener)
     if outcome.reading is None or not listener.is_ready:
         return outcome, None
-    gc.disable()  # the run is over; what follows makes many objects and no cycles
+    gc.disable()  # the run has ended; the rest creates many objects and no cycles
     snapshot = history.stop()
     listener.tracker.close()
-    account = account_for(history.trace, listener.tracker.notes, _figures(outcome.reading), history.segments)
+    figures = _figures(outcome.reading)
+    attribution = attribute(history.trace, listener.tracker.annotations, figures, history.segments)
     if snapshot_file is not None:
-        write_snapshot(snapshot, history.index, account.names(), snapshot_file)
-    return outcome, account.explanation()
+        write_snapshot(snapshot, history.index, attribution.names(), snapshot_file)
+    return outcome, attribution.explanation()
 
 
 def _figures(reading: Reading) -> DeviceFigures:
@@ -59,7 +60,7 @@ def _figures(reading: Reading) -> DeviceFigures:
 
 
 class _Tracking(Listener):
-    """Keeps history and notes of the run that it listens to."""
+    """Records the history and the annotations of the run that it listens to."""
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, history: History) -> None:
         self.tracker = Tracker(model, history)
@@ -67,35 +68,35 @@ class _Tracking(Listener):
         self._config, self._history = config, history
         self._saving = ExitStack()
 
-    def setup_begins(self) -> None:
-        # Compiling runs the model once, and its peak is not the run's: there the history begins behind it.
+    def setup_started(self) -> None:
+        # Compiling runs the model once, and its peak does not count: then the history starts after it.
         if not self._config.compile:
             self._history.start()
 
-    def ready(self, step: Any) -> None:
+    def setup_finished(self, step: Any) -> None:
         if self._config.compile:
             self._history.start()
         else:
-            self.tracker.follow()
+            self.tracker.wrap_modules()
         self.tracker.label_model()
         self.tracker.label(Category.INPUT, {"input": (step.batch.inputs, None), "target": (step.batch.target, None)})
         self.tracker.watch_optimizers(step.optimizer.parts if step.optimizer is not None else ())
         self.is_ready = True
 
-    def phase_begins(self, step: int, phase: Phase) -> None:
-        self.tracker.moved_to(step, phase)
+    def phase_started(self, step: int, phase: Phase) -> None:
+        self.tracker.enter_phase(step, phase)
         trains = self._config.mode is Mode.TRAIN
         if trains and phase in (Phase.FORWARD, Phase.LOSS) and not self._config.compile:
             self._saving.enter_context(self.tracker.saving())
 
-    def phase_ends(self, step: int, phase: Phase) -> None:
+    def phase_finished(self, step: int, phase: Phase) -> None:
         del step
         self._saving.close()
         if phase is Phase.BACKWARD:
             self.tracker.label_gradients()
 
-    def device_read(self) -> None:
-        self.tracker.note_device()
+    def device_peak_read(self) -> None:
+        self.tracker.record_device_usage()
 
-    def produced(self, name: str, tensors: Any) -> None:
+    def outputs_kept(self, name: str, tensors: Any) -> None:
         self.tracker.label(Category.OUTPUT, {name: (tensors, None)})

@@ -1,4 +1,4 @@
-"""Exceptions of a training step, told apart: out of device memory, or an error with its line."""
+"""Classify exceptions of a training step: out of device memory, or an error with its line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memprof.records import Status
 
 # cudaErrorMemoryAllocation, https://docs.nvidia.com/cuda/cuda-runtime-api/group__CUDART__TYPES.html
 _CUDA_ERROR_MEMORY_ALLOCATION = 2
-# What libraries that allocate on their own answer, as PyTorch quotes it in a plain RuntimeError.
+# Errors of libraries that allocate memory themselves, as PyTorch quotes them in a plain RuntimeError.
 _LIBRARY_OUT_OF_MEMORY = (
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -27,7 +27,7 @@ _ADVICE = " If reserved but unallocated memory is large"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether `error` means that the device, not the host, had no memory left."""
+    """Return whether `error` means that the device, not the host, ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     if getattr(error, "error_code", None) == _CUDA_ERROR_MEMORY_ALLOCATION:
@@ -35,20 +35,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _LIBRARY_OUT_OF_MEMORY)
 
 
-def classify(error: Exception, moment: str) -> tuple[Status, str]:
-    """Return the status and the one-line reason of a point that `error` ended during `moment`."""
+def classify(error: Exception, stage: str) -> tuple[Status, str]:
+    """Return the status and the one-line reason of a point that ended with `error` during `stage`."""
     if is_out_of_memory(error):
-        return Status.OOM, f"{moment}: {_first_line(error).partition(_ADVICE)[0]}"
-    return Status.ERROR, f"{moment}: {describe(error)}"
+        return Status.OOM, f"{stage}: {_first_line(error).partition(_ADVICE)[0]}"
+    return Status.ERROR, f"{stage}: {describe(error)}"
 
 
 def describe(error: BaseException) -> str:
-    """Return `error` on one line: type, message and, where the user's own code led to it, file and line."""
+    """Return `error` on one line: type, message and, if the user's code is on the stack, its file and line."""
     if isinstance(error, MemprofError):
         return _first_line(error)
     text = ": ".join(part for part in (type(error).__name__, _first_line(error)) if part)
-    place = _users_line(error)
-    return f"{text} ({place})" if place else text
+    line = _users_line(error)
+    return f"{text} ({line})" if line else text
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""When the optimizer steps: once all gradients are there, or within backward as each of them comes."""
+"""Step the optimizer: after backward with all gradients, or within backward with each gradient."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from memprof.workload import build_optimizer
 
 
 class Optimizer(Protocol):
-    """What a training step asks of its optimizer."""
+    """The interface between a training step and its optimizer."""
 
     @property
     def parts(self) -> tuple[torch.optim.Optimizer, ...]:
-        """PyTorch's own optimizers, of which there may be one a parameter."""
+        """PyTorch's own optimizers; there may be one per parameter."""
 
     def zero_grad(self, *, set_to_none: bool) -> None:
-        """Let go of the gradients, or set them to zero."""
+        """Free the gradients, or set them to zero."""
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
         """Update the parameters from their gradients."""
 
 
 def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> Optimizer:
-    """Return `spec`'s optimizer over the parameters of `model`, as the config wants it to step.
+    """Return the optimizer of `spec` for the parameters of `model`; the config says when it steps.
 
     Raises:
         WorkloadError: the optimizer cannot be built.
@@ -35,24 +35,24 @@ def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig)
 
 
 class AfterBackward:
-    """The usual way: one optimizer, stepped once."""
+    """The usual order: one optimizer, which steps once after backward."""
 
     def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
         self._optimizer = build_optimizer(spec, model.parameters())
         self.parts = (self._optimizer,)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
-        """Let go of the gradients, or set them to zero."""
+        """Free the gradients, or set them to zero."""
         self._optimizer.zero_grad(set_to_none=set_to_none)
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
-        """Step through `scaler`, which does nothing of its own where it is not enabled."""
+        """Step through `scaler`, which only passes the call on if it is not enabled."""
         scaler.step(self._optimizer)
         scaler.update()
 
 
 class InBackward:
-    """An optimizer for each parameter, stepped by a hook once the gradient is there, which is then freed.
+    """One optimizer per parameter; a hook steps it once the gradient is computed, and frees the gradient.
 
     Source: the PyTorch tutorial "How to save memory by fusing the optimizer step into the backward pass".
     """
@@ -70,7 +70,7 @@ class InBackward:
         optimizer.zero_grad(set_to_none=True)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
-        """Do nothing: each gradient went with its update."""
+        """Do nothing: each gradient is freed after its update."""
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
-        """Do nothing: backward has stepped."""
+        """Do nothing: backward has stepped already."""

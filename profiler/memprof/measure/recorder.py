@@ -1,4 +1,4 @@
-"""The caching allocator's counters and NVML's, read around each phase of each step."""
+"""Read the counters of the caching allocator and of NVML around each phase of each step."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from memprof.records import Phase, PhaseReading, Reading, StepReading
 
 
 class Listener:
-    """Is told how a run goes. This one does not care."""
+    """Receives the events of a run; this base class ignores them."""
 
-    def setup_begins(self) -> None:
-        """Nothing is on the device yet."""
+    def setup_started(self) -> None:
+        """Handle the start: nothing is on the device yet."""
 
-    def ready(self, step: Any) -> None:
-        """All that a step needs is on the device; the first one comes next."""
+    def setup_finished(self, step: Any) -> None:
+        """Handle the end of the setup: everything that a step needs is on the device."""
 
-    def phase_begins(self, step: int, phase: Phase) -> None:
-        """The counters have been read, and `phase` of `step` begins."""
+    def phase_started(self, step: int, phase: Phase) -> None:
+        """Handle the start of a phase, after the counters were read."""
 
-    def phase_ends(self, step: int, phase: Phase) -> None:
-        """`phase` of `step` is over, perhaps for want of memory; the counters are read next."""
+    def phase_finished(self, step: int, phase: Phase) -> None:
+        """Handle the end of a phase, also after an error; the counters are read next."""
 
-    def device_read(self) -> None:
-        """NVML's figure of this moment is the highest so far."""
+    def device_peak_read(self) -> None:
+        """Handle a new maximum of NVML's figure, which was read just now."""
 
-    def produced(self, name: str, tensors: Any) -> None:
-        """The loop keeps `tensors` until the next step makes them again."""
+    def outputs_kept(self, name: str, tensors: Any) -> None:
+        """Handle tensors that the loop keeps until the next step replaces them."""
 
 
 class Recorder:
-    """Collects the readings of one run on one device; `reading` gives what was collected so far."""
+    """Collects the readings of one run on one device; `reading` returns those so far."""
 
     def __init__(self, device: torch.device, nvml: NvmlGpu | None, listener: Listener | None = None) -> None:
-        self.moment = "setup"  # what is running now, for the reason of a failure
+        self.stage = "setup"  # what runs now, for error messages
         self.device = device
         self.listener = listener or Listener()
         self._nvml = nvml
@@ -51,13 +51,13 @@ class Recorder:
 
     @contextmanager
     def setup(self) -> Iterator[None]:
-        """Count the peaks of what is done before the first step: model, batch, optimizer."""
-        with self._watched():
+        """Record the peaks of the setup before the first step: model, batch, optimizer."""
+        with self._recorded_peaks():
             yield
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Time one step and close it, also when it fails: its phases so far are kept, without a time."""
+        """Time one step. If it fails, its phases so far are kept, without a time."""
         started, seconds = time.perf_counter(), None
         try:
             yield
@@ -70,16 +70,16 @@ class Recorder:
 
     @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
-        """Read the counters around one phase, and wait for the device at its end."""
+        """Read the counters before and after one phase, and wait for the device at its end."""
         step = len(self._steps) + 1
-        self.moment = f"{phase} of step {step}"
+        self.stage = f"{phase} of step {step}"
         before = _stats(self.device)["allocated_bytes"]["all"]["current"]
-        self.listener.phase_begins(step, phase)
+        self.listener.phase_started(step, phase)
         try:
-            with self._watched():
+            with self._recorded_peaks():
                 yield
         finally:
-            self.listener.phase_ends(step, phase)
+            self.listener.phase_finished(step, phase)
             stats = _stats(self.device)
             self._phases.append(
                 PhaseReading(
@@ -93,7 +93,7 @@ class Recorder:
             )
 
     def reading(self) -> Reading:
-        """Return everything read so far; inactive split blocks and retries are those of this moment."""
+        """Return everything read so far; inactive split blocks and retries are current values."""
         stats = _stats(self.device)
         return Reading(
             steps=tuple(self._steps),
@@ -108,7 +108,7 @@ class Recorder:
         )
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _recorded_peaks(self) -> Iterator[None]:
         torch.cuda.reset_peak_memory_stats(self.device)
         try:
             yield
@@ -121,13 +121,13 @@ class Recorder:
         used_bytes = self._nvml.used_bytes() if self._nvml else None
         if self._nvml is None or used_bytes is None or used_bytes <= (self._used_bytes or 0):
             return
-        # NVML's figure for the device holds other processes too, so this process' own figure is better
-        # for the context, where the driver gives one.
+        # NVML's figure for the device includes other processes, so for the context the figure of this process is
+        # better, if the driver reports one.
         own_bytes = self._nvml.own_bytes()
         self._used_bytes = used_bytes
         taken_bytes = used_bytes if own_bytes is None else own_bytes
         self._context_bytes = taken_bytes - torch.cuda.memory_reserved(self.device)
-        self.listener.device_read()
+        self.listener.device_peak_read()
 
 
 def _stats(device: torch.device) -> dict[str, Any]:

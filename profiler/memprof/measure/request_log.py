@@ -1,4 +1,4 @@
-"""What a run asked of the allocator, in order: enough to act the run out again at another batch size."""
+"""Record the allocator requests of a run in order, so that the run can be simulated at other batch sizes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from memprof.measure.recorder import Listener
 
 
 class RequestLog(Listener):
-    """Keeps the requests and frees of the run that it listens to; without stacks, which costs next to nothing."""
+    """Records the requests and frees of the run that it listens to, without stacks, which is cheap."""
 
     def __init__(self, device: torch.device) -> None:
         native = torch.cuda.get_allocator_backend() == "native"
         self._history = History(device, stacks=False) if native else None
 
-    def setup_begins(self) -> None:
+    def setup_started(self) -> None:
         if self._history is not None:
             self._history.start()
 
     def read(self) -> tuple[int, ...] | None:
-        """Return the requests as `memprof.allocator.simulator.simulate` takes them.
+        """Return the requests in the form of `memprof.allocator.simulator.simulate`.
 
-        ``None`` where it cannot act them out: under other settings of the allocator than PyTorch's own.
+        ``None`` if they cannot be simulated, because the allocator's settings are not PyTorch's defaults.
         """
         if self._history is None:
             return None
@@ -33,13 +33,13 @@ class RequestLog(Listener):
             return None
         if settings.get("garbage_collection_threshold"):
             return None
-        places: dict[int, int] = {}
+        indices: dict[int, int] = {}
         requests: list[int] = []
         allocations = 0
         for action, address, size, _ in trace.rows():
             if action == Action.ALLOC:
-                places[address], allocations = allocations, allocations + 1
+                indices[address], allocations = allocations, allocations + 1
                 requests.append(size)
-            elif action == Action.FREE_COMPLETED and address in places:
-                requests.append(~places.pop(address))
+            elif action == Action.FREE_COMPLETED and address in indices:
+                requests.append(~indices.pop(address))
         return tuple(requests)

@@ -1,4 +1,4 @@
-"""One point of a sweep from a model on the CPU to its outcome."""
+"""Measure one point of a sweep, from a model on the CPU to its outcome."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def measure(
     """Run `config.steps` steps of `model` at `batch_size` on a CUDA `device` and read its counters.
 
     The model is moved to the device and changed. Running out of memory is the outcome ``oom``, any other
-    exception of the workload ``error``; both keep what was read until then. The process must be a fresh one:
-    the counters and NVML's figures are those of the whole process. `listener` is told how the run goes.
+    exception of the workload is ``error``; both keep what was read until then. The process must be a new one,
+    because the counters and NVML's figures are those of the whole process. `listener` receives the events of the run.
     """
 
     def steps(recorder: Recorder) -> None:
         _run_steps(recorder, model, config, (optimizer, batch_size))
 
-    return _watch(steps, config, device, listener)
+    return _record(steps, config, device, listener)
 
 
 def measure_with_evaluation(
@@ -42,22 +42,22 @@ def measure_with_evaluation(
     batch_size: int,
     device: torch.device,
 ) -> Outcome:
-    """As `measure`, with one pass in eval mode behind the steps, while all that training keeps is there."""
+    """Measure as `measure` does, with a pass in eval mode after the steps, next to everything that training keeps."""
 
     def steps_and_pass(recorder: Recorder) -> None:
         step = _run_steps(recorder, model, config, (optimizer, batch_size))
-        recorder.moment = "the evaluation pass"
+        recorder.stage = "the evaluation pass"
         with recorder.setup():
             step.evaluate()
 
-    return _watch(steps_and_pass, config, device)
+    return _record(steps_and_pass, config, device)
 
 
-def _watch(
+def _record(
     run: Callable[[Recorder], None], config: SweepConfig, device: torch.device, listener: Listener | None = None
 ) -> Outcome:
     torch.cuda.set_device(device)
-    _apply_switches(config)
+    _apply_settings(config)
     recorder = Recorder(device, open_nvml(torch.cuda.get_device_properties(device)), listener)
     status, reason = _outcome(run, recorder)
     return Outcome(status=status, reading=recorder.reading(), error=reason)
@@ -67,8 +67,8 @@ def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Statu
     try:
         run(recorder)
     except Exception as error:  # noqa: BLE001  the user's code may raise anything; the record has it
-        # The traceback's frames hold the tensors of the failed step; it goes when this block ends.
-        return classify(error, recorder.moment)
+        # The traceback's frames keep the tensors of the failed step alive until this block ends.
+        return classify(error, recorder.stage)
     return Status.OK, None
 
 
@@ -76,16 +76,16 @@ def _run_steps(
     recorder: Recorder, model: torch.nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int]
 ) -> Step:
     with recorder.setup():
-        recorder.listener.setup_begins()
+        recorder.listener.setup_started()
         step = build_step(model, config, *point, recorder.device)
-    recorder.listener.ready(step)
+    recorder.listener.setup_finished(step)
     for _ in range(config.steps):
         with recorder.step():
             step(recorder)
     return step
 
 
-def _apply_switches(config: SweepConfig) -> None:
+def _apply_settings(config: SweepConfig) -> None:
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = config.cudnn.benchmark
     torch.backends.cudnn.deterministic = config.cudnn.deterministic

@@ -1,7 +1,7 @@
-"""A training or inference step, cut into the phases that are read apart.
+"""A training or inference step, divided into the phases that are measured separately.
 
-The loop is the one of PyTorch's tutorials: `output` and `loss` are names that live on until the next step's
-values replace them, so the previous output is still there while the next forward pass runs.
+The loop is that of PyTorch's tutorials: the variables `output` and `loss` live until the next step replaces their
+values, so the previous output still exists while the next forward pass runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from memprof.workload import Batch, autocast, build_loss, make_batch
 
 
 class TrainingStep:
-    """zero_grad, then forward, loss and backward as often as gradients are accumulated, then the optimizer.
+    """zero_grad; forward, loss and backward for each accumulated pass; then the optimizer.
 
     A GradScaler scales the loss for AMP in fp16.
     """
@@ -34,7 +34,7 @@ class TrainingStep:
         self._loss: torch.Tensor | None = None
 
     def __call__(self, recorder: Recorder) -> None:
-        """Run one step; its phases come once, or those of each accumulated pass in turn."""
+        """Run one step; with gradient accumulation, the phases of each pass follow one another."""
         with recorder.phase(Phase.ZERO_GRAD):
             self.optimizer.zero_grad(set_to_none=self._config.set_to_none)
         for _ in range(self._config.gradient_accumulation):
@@ -43,28 +43,28 @@ class TrainingStep:
             self.optimizer.step(self._scaler)
 
     def _accumulate(self, recorder: Recorder) -> None:
-        # Forward and loss share one autocast region, whose cast weights are cached.
+        # Forward and loss share one autocast context, which caches the cast weights.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
                 self._output = self._model(*self.batch.inputs)
-                recorder.listener.produced("output of the model", self._output)
+                recorder.listener.outputs_kept("output of the model", self._output)
             with recorder.phase(Phase.LOSS):
                 self._loss = self._loss_function(self._output, self.batch.target)
                 if self._config.gradient_accumulation > 1:
                     self._loss = self._loss / self._config.gradient_accumulation
-                recorder.listener.produced("loss", self._loss)
+                recorder.listener.outputs_kept("loss", self._loss)
         with recorder.phase(Phase.BACKWARD):
             self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call]
 
     def evaluate(self) -> None:
-        """Run one forward pass in eval mode without autograd, beside all that training keeps; ends the training."""
+        """Run one forward pass in eval mode without autograd, next to everything that training keeps; ends training."""
         self._model.eval()
         with torch.no_grad(), autocast(self._config, self._device_type):
             self._model(*self.batch.inputs)
 
 
 class InferenceStep:
-    """The forward pass alone, without autograd."""
+    """Only the forward pass, without autograd."""
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, batch: Batch) -> None:
         self._model, self._config, self.batch, self.optimizer = model, config, batch, None
@@ -75,10 +75,10 @@ class InferenceStep:
         """Run one forward pass under `torch.no_grad()`."""
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
             self._output = self._model(*self.batch.inputs)
-            recorder.listener.produced("output of the model", self._output)
+            recorder.listener.outputs_kept("output of the model", self._output)
 
     def evaluate(self) -> None:
-        """Run one more forward pass: inference is evaluation already."""
+        """Run one more forward pass: inference is already an evaluation."""
         with torch.no_grad(), autocast(self._config, self._device_type):
             self._model(*self.batch.inputs)
 
@@ -93,7 +93,7 @@ def build_step(
     batch_size: int,
     device: torch.device,
 ) -> Step:
-    """Move `model` to `device`, make the batch there, and then the optimizer: PyTorch asks for that order."""
+    """Move `model` to `device`, create the batch there, and then the optimizer, in the order that PyTorch requires."""
     model.train(config.mode is Mode.TRAIN).to(device)
     batch = make_batch(config, batch_size, device)
     module = compile_model(model, config, batch) if config.compile else model

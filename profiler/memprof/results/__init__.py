@@ -1,13 +1,23 @@
-"""Results on disk and back: a folder for each, with a manifest that says of which kind it is.
+"""Save results to disk and load them: one folder per run, with a manifest that names the kind of result.
 
-A sweep or a comparison has a JSON line and a CSV row for each point: `records.jsonl` is the truth, written line by line
-as the points come; `results.csv` is made from it. An answer of another kind is one document, `answer.json`.
+A sweep or a comparison has one JSON line and one CSV row per point. `records.jsonl` is the source of truth and grows
+while the points finish; `results.csv` is derived from it. The other kinds save one document, `result.json`.
 """
 
-from memprof.results.document import load_answer, save_answer
+from memprof.results.document import load_document, save_document
 from memprof.results.folder import ResultFolder, find_unfinished
-from memprof.results.load import Result, load, load_alike
-from memprof.results.rows import COLUMNS, VARIANT_COLUMNS, Cell, columns_of, row, to_csv, to_json
+from memprof.results.load import Result, load, load_pair
+from memprof.results.rows import (
+    COLUMNS,
+    VARIANT_COLUMNS,
+    Cell,
+    RowName,
+    columns_of,
+    name_of,
+    row,
+    to_csv,
+    to_json,
+)
 from memprof.results.serialize import ROW_KINDS, Kind, Manifest, VariantPlan, fingerprint, from_line, to_line, utc_now
 
 __all__ = [
@@ -19,16 +29,18 @@ __all__ = [
     "Manifest",
     "Result",
     "ResultFolder",
+    "RowName",
     "VariantPlan",
     "columns_of",
     "find_unfinished",
     "fingerprint",
     "from_line",
     "load",
-    "load_alike",
-    "load_answer",
+    "load_document",
+    "load_pair",
+    "name_of",
     "row",
-    "save_answer",
+    "save_document",
     "to_csv",
     "to_json",
     "to_line",

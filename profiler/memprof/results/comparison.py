@@ -1,4 +1,4 @@
-"""What the variants of one config took, each against the base, and what their optimizers keep."""
+"""Results of the variants of one config, each compared with the base, and their optimizer states."""
 
 from __future__ import annotations
 
@@ -8,92 +8,93 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
-from memprof.errors import ResultError
+from memprof.errors import DATA_ERRORS, ResultError
 from memprof.records import Phase, RunRecord, Status
-from memprof.results import Result
-from memprof.results.diff import Pair, name_of
+from memprof.results import Result, name_of
+from memprof.results.diff import Pair
+from memprof.results.serialize import first_problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantResult:
-    """What one variant took. `group` and `name` are where and how it stands in a table, the base being first."""
+    """The result of one variant; `group` and `name` are the section and the name of its row in the table."""
 
     group: str
     name: str
-    settings: Mapping[str, str]  # the varied knobs at their values
+    settings: Mapping[str, str]  # the varied settings and their values
     config: SweepConfig
     record: RunRecord
 
 
 def saved_variants(saved: Result) -> list[VariantResult]:
-    """Return the answers of a saved comparison, finished or not, the base first.
+    """Return the variants of a saved comparison, finished or not, the base first.
 
     Raises:
-        ResultError: the records are not those of the variants in its manifest.
+        ResultError: the records do not belong to the variants in the manifest, or a variant's config is invalid.
     """
     plans = saved.manifest.variants
     labels = [record.variant for record in saved.records]
     if labels != [plan.label for plan in plans[: len(labels)]]:
-        raise ResultError(f"{saved.path} is damaged: its records are not of the variants that its manifest lists")
+        raise ResultError(f"{saved.path} is damaged: its records do not match the variants in its manifest")
     try:
         configs = [SweepConfig.model_validate(plan.config) for plan in plans]
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ResultError(f"{saved.path}: the config of a variant cannot be read: {place}: {first['msg']}") from None
+        raise ResultError(f"{saved.path}: the config of a variant is invalid: {first_problem(error)}") from None
+    except DATA_ERRORS as error:
+        raise ResultError(f"{saved.path}: the config of a variant is invalid: {type(error).__name__}") from None
     return [
         VariantResult(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
         for plan, config, record in zip(plans, configs, saved.records, strict=False)
     ]
 
 
-def against_base(answers: Sequence[VariantResult]) -> list[Pair]:
-    """Return each answer paired with the first one's, that of the base itself with itself."""
-    base = answers[0].record
-    return [Pair(name=name_of(answer.record), before=base, after=answer.record) for answer in answers]
+def against_base(variants: Sequence[VariantResult]) -> list[Pair]:
+    """Return each variant paired with the first one, the base; the base is paired with itself."""
+    base = variants[0].record
+    return [Pair(name=name_of(variant.record), before=base, after=variant.record) for variant in variants]
 
 
 @dataclass(frozen=True, kw_only=True)
-class State:
-    """The optimizer's state of one answer: by shapes and dtypes, and by the counters of the device."""
+class OptimizerState:
+    """The optimizer state of one variant: the analytic estimate, and what the device's counters showed."""
 
     name: str
     bytes: int
     parameters_bytes: int
-    textbook_factor: int | None  # copies of the parameters; None for an optimizer without a known factor
-    read_bytes: int | None
+    expected_factor: int | None  # copies of the parameters; None for an optimizer without a known factor
+    observed_bytes: int | None
 
     @property
     def factor(self) -> float:
-        """How many times the parameters' bytes the state takes."""
+        """The bytes of the state divided by those of the parameters."""
         return self.bytes / self.parameters_bytes
 
 
-def optimizer_states(answers: Sequence[VariantResult]) -> list[State]:
-    """Return the state of each optimizer among the answers, each once."""
-    states: dict[tuple[str | None, int], State] = {}
-    for answer in answers:
-        config, breakdown = answer.config, answer.record.breakdown
+def optimizer_states(variants: Sequence[VariantResult]) -> list[OptimizerState]:
+    """Return the state of each optimizer among the variants, each once."""
+    states: dict[tuple[str | None, int], OptimizerState] = {}
+    for variant in variants:
+        config, breakdown = variant.config, variant.record.breakdown
         if config.mode is Mode.INFERENCE or breakdown is None or breakdown.optimizer_state_bytes is None:
             continue
         spec = config.optimizers[0]
-        state = State(
-            name=answer.settings.get("optimizer", spec.label),
+        state = OptimizerState(
+            name=variant.settings.get("optimizer", spec.label),
             bytes=breakdown.optimizer_state_bytes,
             parameters_bytes=breakdown.parameters_bytes,
-            textbook_factor=textbook_factor(spec),
-            # Stepped within backward, state is not what the optimizer's phase leaves.
-            read_bytes=None if config.optimizer_in_backward else state_read_bytes(answer.record),
+            expected_factor=expected_factor(spec),
+            # If the optimizer steps within backward, its state is not allocated in the optimizer phase.
+            observed_bytes=None if config.optimizer_in_backward else observed_state_bytes(variant.record),
         )
         states.setdefault((state.name, state.bytes), state)
     return list(states.values())
 
 
-def textbook_factor(spec: OptimizerConfig) -> int | None:
-    """Return how many numbers an optimizer keeps for each parameter, by the algorithms in torch.optim's documentation.
+def expected_factor(spec: OptimizerConfig) -> int | None:
+    """Return how many numbers an optimizer keeps per parameter, from the algorithms in torch.optim's documentation.
 
-    SGD keeps a momentum buffer only with momentum; Adam and its kin the mean of the gradients and of their squares,
-    with `amsgrad` also the largest of the latter.
+    SGD keeps a momentum buffer only with momentum. Adam and its relatives keep the mean of the gradients and of their
+    squares, and with `amsgrad` also the maximum of the latter.
     """
     name, kwargs = spec.name.lower(), spec.kwargs
     if name == "sgd":
@@ -103,10 +104,10 @@ def textbook_factor(spec: OptimizerConfig) -> int | None:
     return {"nadam": 2, "radam": 2, "adamax": 2, "adagrad": 1, "adadelta": 2, "muon": 1}.get(name)
 
 
-def state_read_bytes(record: RunRecord) -> int | None:
-    """Return what the first optimizer step left allocated, by the device's counters: state, in whole blocks.
+def observed_state_bytes(record: RunRecord) -> int | None:
+    """Return how much the first optimizer step left allocated, from the device's counters: state, in whole blocks.
 
-    ``None`` where there was no such step, or it also freed what it did not make (gradients).
+    ``None`` if there was no such step, or it also freed memory that it did not allocate (gradients).
     """
     steps = record.reading.steps if record.reading and record.status is Status.OK else ()
     phases = [reading for reading in steps[0].phases if reading.phase is Phase.OPTIMIZER] if steps else []

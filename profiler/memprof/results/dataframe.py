@@ -1,4 +1,4 @@
-"""Records as a data frame: the only door to pandas."""
+"""Convert records to a data frame; the only module that imports pandas."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _DTYPES = {
 
 
 def frame(records: Sequence[RunRecord]) -> pandas.DataFrame:
-    """Return one row a record under `columns_of`: bytes ``Int64``, text ``string``, unknown ``<NA>``."""
+    """Return one row per record under `columns_of`: bytes ``Int64``, text ``string``, unknown ``<NA>``."""
     names = columns_of(records)
     rows = [[cells.get(name) for name in names] for cells in map(row, records)]
-    # Through object: pandas would make floats of integers beside None, and lose bytes above 2**53.
+    # As objects first: next to None, pandas turns integers into floats, which are inexact above 2**53.
     cells = pandas.DataFrame(rows, columns=list(names), dtype=object)
     return cells.astype({column: _dtype(column) for column in names})
 
 
 def plain_frame(kind: type[Any], items: Sequence[Any]) -> pandas.DataFrame:
-    """Return one row an item of the dataclass `kind`, under the names of its fields; cells as in `frame`."""
+    """Return one row per item of the dataclass `kind`, under the names of its fields; cells as in `frame`."""
     names = [field.name for field in fields(kind)]
     cells = pandas.DataFrame([astuple(item) for item in items], columns=names, dtype=object)
     return cells.astype({column: _dtype(column) for column in names})

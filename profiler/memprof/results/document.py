@@ -1,4 +1,4 @@
-"""An answer that is one document: `answer.json` beside the manifest, whole or not there."""
+"""A result that is one document: `result.json` next to the manifest, either whole or absent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION
 from memprof.results.files import make_run_folder, replace_file, write_manifest, writing
-from memprof.results.load import ANSWER_FILE, read_text
+from memprof.results.load import DOCUMENT_FILE
+from memprof.results.reading import read_text
 from memprof.results.serialize import Manifest, parse, utc_now
 
 T = TypeVar("T")
@@ -19,40 +20,40 @@ T = TypeVar("T")
 @dataclass(frozen=True, kw_only=True)
 class _Document(Generic[T]):
     schema_version: int
-    answer: T
+    result: T
 
 
-def save_answer(root: Path, manifest: Manifest, answer: object) -> Path:
-    """Write `answer` and the manifest, marked complete, to a new ``root/<config name>/<UTC time>``; return that folder.
+def save_document(root: Path, manifest: Manifest, result: object) -> Path:
+    """Save `result` and the manifest, marked complete, to a new ``root/<config name>/<UTC time>``; return that folder.
 
-    `answer` is of dataclasses, lists, tuples, dicts with text as keys, and what JSON has; bytes are ``int``. The
-    manifest comes last, so that a crash leaves no folder that looks like a result.
+    `result` consists of dataclasses, lists, tuples, dicts with string keys, and JSON's values; bytes are ``int``. The
+    manifest is written last, so that a crash leaves no folder that looks like a result.
 
     Raises:
-        ResultError: the folder cannot be made or written.
-        TypeError: a part of `answer` is of another type.
+        ResultError: the folder cannot be created or written.
+        TypeError: a part of `result` has another type.
     """
-    document = {"schema_version": SCHEMA_VERSION, "answer": answer}
+    document = {"schema_version": SCHEMA_VERSION, "result": result}
     text = json.dumps(document, default=_fields, indent=2, ensure_ascii=False)
     with writing(root):
         path = make_run_folder(root / manifest.name, manifest.started)
-        replace_file(path / ANSWER_FILE, text + "\n")
+        replace_file(path / DOCUMENT_FILE, text + "\n")
         write_manifest(path, replace(manifest, complete=True, finished=utc_now()))
     return path
 
 
-def load_answer(path: Path, kind: type[T]) -> T:
-    """Return the answer in the folder `path`, which must be of the type `kind`, such as ``list[MaxBatch]``.
+def load_document(path: Path, kind: type[T]) -> T:
+    """Return the result in the folder `path`, which must have the type `kind`, for example ``list[MaxBatch]``.
 
     Raises:
-        ResultError: there is none, it is of another type, or a newer memprof wrote it.
+        ResultError: there is none, it has another type, or another version of memprof wrote it.
     """
-    file = path / ANSWER_FILE
-    if not file.is_file():
-        raise ResultError(f"{path} is not complete: it has no {ANSWER_FILE}")
-    document: Any = _Document[kind]  # type: ignore[valid-type]  # known only when it runs
-    answer: T = parse(read_text(file), document, str(file)).answer
-    return answer
+    file = path / DOCUMENT_FILE
+    if not file.exists():
+        raise ResultError(f"{path} is not complete: it has no {DOCUMENT_FILE}")
+    document: Any = _Document[kind]  # type: ignore[valid-type]  # known only at run time
+    result: T = parse(read_text(file), document, str(file)).result
+    return result
 
 
 def _fields(part: Any) -> dict[str, Any]:

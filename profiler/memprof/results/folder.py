@@ -1,4 +1,4 @@
-"""The folder of a running sweep or comparison: written as the points come, so that a crash costs one point at most."""
+"""The folder of a running sweep or comparison: each point is saved when it finishes, and a stopped run can resume."""
 
 from __future__ import annotations
 
@@ -10,38 +10,45 @@ from pathlib import Path
 
 from memprof.errors import ResultError
 from memprof.records import RunRecord
-from memprof.results.files import make_run_folder, replace_file, write_manifest, writing
+from memprof.results.files import LineFile, make_run_folder, replace_file, write_manifest, writing
 from memprof.results.load import CSV_FILE, RECORDS_FILE, Result, find_runs, read_manifest, read_records
-from memprof.results.rows import to_csv
+from memprof.results.rows import COLUMNS, VARIANT_COLUMNS, to_csv, to_csv_lines
 from memprof.results.serialize import Kind, Manifest, to_line, utc_now
 
 
 class ResultFolder:
-    """The folder that a running sweep or comparison writes to, locked against a second one until it is closed."""
+    """The folder that a running sweep or comparison writes to; it is locked against a second one until it is closed.
+
+    `records.jsonl` grows by a line per point. `results.csv`, which is derived from it, grows along and is written anew
+    when the run resumes or finishes.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, records: Sequence[RunRecord], lock: int | None) -> None:
         self.path = path
         self.manifest = manifest
         self._records = list(records)
         self._lock = lock
+        self._record_lines = LineFile(path / RECORDS_FILE)
+        self._csv_lines = LineFile(path / CSV_FILE, synced=False)
+        self._columns = (*COLUMNS, *VARIANT_COLUMNS) if manifest.kind is Kind.COMPARE else COLUMNS
 
     @classmethod
     def create(cls, root: Path, manifest: Manifest) -> ResultFolder:
-        """Make ``root/<config name>/<UTC time>`` and write the manifest.
+        """Create ``root/<config name>/<UTC time>`` and write the manifest.
 
         Raises:
-            ResultError: the folder cannot be made or written.
+            ResultError: the folder cannot be created or written.
         """
         with writing(root):
             path = make_run_folder(root / manifest.name, manifest.started)
             folder = cls(path, manifest, (), _lock(path))
             write_manifest(path, manifest)
-            replace_file(path / CSV_FILE, to_csv(()))
+            folder.rewrite_csv()
         return folder
 
     @property
     def records(self) -> tuple[RunRecord, ...]:
-        """The records so far; in a resumed folder those of the earlier run too."""
+        """The records so far; in a resumed folder also those of the earlier run."""
         return tuple(self._records)
 
     def result(self) -> Result:
@@ -49,31 +56,44 @@ class ResultFolder:
         return Result(path=self.path, manifest=self.manifest, records=self.records)
 
     def append(self, record: RunRecord) -> None:
-        """Write one record; when this returns, its line is on the disk.
+        """Save one record; when this returns, the record survives the death of this process (`kill -9`).
+
+        A power failure costs at most the records of the last second; see `LineFile`.
 
         Raises:
-            ResultError: it cannot be written, for instance because the disk is full.
+            ResultError: the record cannot be written, for example because the disk is full.
         """
         with writing(self.path):
-            with (self.path / RECORDS_FILE).open("ab") as file:
-                file.write(f"{to_line(record)}\n".encode("utf-8", "replace"))
-                file.flush()
-                os.fsync(file.fileno())
+            self._record_lines.append(f"{to_line(record)}\n")
             self._records.append(record)
-            replace_file(self.path / CSV_FILE, to_csv(self._records))
+            self._csv_lines.append(to_csv_lines([record], self._columns))
 
     def finish(self) -> None:
-        """Mark the sweep complete, so that the next one starts afresh, and close the folder."""
-        self.manifest = replace(self.manifest, complete=True, finished=utc_now())
+        """Mark the run complete, so that the next one starts over, and close the folder.
+
+        Raises:
+            ResultError: the folder cannot be written.
+        """
         with writing(self.path):
+            self._record_lines.sync()
+            self.rewrite_csv()
+            self.manifest = replace(self.manifest, complete=True, finished=utc_now())
             write_manifest(self.path, self.manifest)
         self.close()
 
+    def rewrite_csv(self) -> None:
+        """Derive `results.csv` from the records."""
+        replace_file(self.path / CSV_FILE, to_csv(self._records, self._columns))
+
     def close(self) -> None:
-        """Release the lock. A folder that was not finished can be resumed."""
+        """Sync the records and release the lock. A folder that was not finished can be resumed."""
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            try:
+                with writing(self.path):
+                    self._record_lines.sync()
+            finally:
+                os.close(self._lock)
+                self._lock = None
 
     def __enter__(self) -> ResultFolder:
         return self
@@ -83,9 +103,9 @@ class ResultFolder:
 
 
 def find_unfinished(root: Path, name: str, fingerprint: str, kind: Kind = Kind.SWEEP) -> ResultFolder | None:
-    """Return the newest run of `name` of this kind and fingerprint, locked and ready to go on.
+    """Return the newest run of `name` with this kind and fingerprint, locked and ready to continue.
 
-    ``None`` where there is no such run, or it is complete, in use, damaged or not ours to write.
+    ``None`` if there is no such run, or it is complete, in use, damaged or not writable.
     """
     for path in find_runs(root / name):
         try:
@@ -104,10 +124,10 @@ def _resume(path: Path) -> ResultFolder | None:
             return None
         try:
             folder = ResultFolder(path, read_manifest(path), read_records(path), lock)
-            if not folder.manifest.complete:  # else the other sweep ended between the look and the lock
-                # Written anew, without the torn line that a crash may have left.
+            if not folder.manifest.complete:  # otherwise the other run finished before this one had the lock
+                # A crash may have left half a line at the end.
                 replace_file(path / RECORDS_FILE, "".join(to_line(record) + "\n" for record in folder.records))
-                replace_file(path / CSV_FILE, to_csv(folder.records))
+                folder.rewrite_csv()
                 return folder
         except BaseException:
             os.close(lock)
@@ -117,10 +137,10 @@ def _resume(path: Path) -> ResultFolder | None:
 
 
 def _lock(path: Path) -> int | None:
-    """Take the folder's lock and return its descriptor, or ``None`` where another process has it."""
+    """Take the folder's lock and return its descriptor, or ``None`` if another process has it."""
     descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     if sys.platform == "win32":
-        return descriptor  # no flock there; what is lost is only the guard against a second sweep
+        return descriptor  # without flock only the guard against a second run is missing
     import fcntl
 
     try:

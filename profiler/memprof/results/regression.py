@@ -1,4 +1,4 @@
-"""A saved sweep or comparison held against a baseline: which rows grew by more than a limit."""
+"""Check a saved sweep or comparison against a baseline: which rows grew by more than a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from memprof.units import format_bytes, parse_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """How much a peak may grow: per cent of the baseline's, or bytes."""
+    """How much a peak may grow: in percent of the baseline's peak, or in bytes."""
 
     percent: float | None = None
     bytes: int | None = None
@@ -21,7 +21,7 @@ class Limit:
         return format_bytes(self.bytes) if self.bytes is not None else f"{self.percent:g} %"
 
     def allows(self, change: Change) -> bool:
-        """Whether the growth is within the limit; the limit itself is."""
+        """Whether the growth is at most the limit."""
         if change.bytes is None or change.before_bytes is None:
             return False
         if self.bytes is not None:
@@ -35,7 +35,7 @@ def parse_limit(text: str) -> Limit:
     Raises:
         ConfigError: it is neither.
     """
-    wrong = ConfigError(f"--max-increase {text}: write per cent or a size, for example 2% or 16MiB")
+    wrong = ConfigError(f"--max-increase {text}: write a percentage or a size, for example 2% or 16MiB")
     try:
         if text.strip().endswith("%"):
             limit = Limit(percent=float(text.strip().removesuffix("%")))
@@ -43,7 +43,7 @@ def parse_limit(text: str) -> Limit:
                 raise wrong
             return limit
         if text.strip().replace(".", "").isdigit() and text.strip() != "0":
-            raise wrong  # a bare number might be meant as either
+            raise wrong  # a number alone could mean either
         return Limit(bytes=parse_bytes(text))
     except ValueError:
         raise wrong from None
@@ -51,37 +51,37 @@ def parse_limit(text: str) -> Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """A row that a check refuses, and why in a few words."""
+    """A row that fails the check, and the reason in a few words."""
 
     pair: Pair
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a check found. `grew` and `missing` fail it; `new` are rows that the baseline has no figure for."""
+class CheckResult:
+    """The outcome of a check; `regressions` and `missing` fail it. The baseline has no figure for the `new` rows."""
 
     figure: str
     limit: Limit
-    grew: tuple[Regression, ...]
+    regressions: tuple[Regression, ...]
     missing: tuple[Regression, ...]
     new: tuple[Pair, ...]
-    held: tuple[Pair, ...]
+    within_limit: tuple[Pair, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every row of the baseline is there, and none grew beyond the limit."""
-        return not self.grew and not self.missing
+        """Whether every row of the baseline is present and within the limit."""
+        return not self.regressions and not self.missing
 
 
-def check_results(comparison: Comparison, limit: Limit) -> Verdict:
-    """Hold every row of the baseline (`before`) against the limit, by its peak, or its total where analytic.
+def check_results(comparison: Comparison, limit: Limit) -> CheckResult:
+    """Check every row of the baseline (`before`) against the limit: its peak, or its total if it is analytic.
 
-    A row that ended well in the baseline and does not any more is one that grew.
+    A row that finished in the baseline and does not any more counts as a regression.
     """
     analytic = comparison.after.manifest.environment.source is Source.ANALYTIC
     figure = "analytic_total_bytes" if analytic else "peak_allocated_bytes"
-    grew, missing, new, held = [], [], [], []
+    regressions, missing, new, within_limit = [], [], [], []
     for pair in comparison.pairs:
         change = pair.change(figure)
         if pair.after is None:
@@ -89,10 +89,16 @@ def check_results(comparison: Comparison, limit: Limit) -> Verdict:
         elif change.before_bytes is None:
             new.append(pair)
         elif change.after_bytes is None:
-            grew.append(Regression(pair=pair, reason=f"{Status.OK.value} before, now {pair.after.status.value}"))
+            regressions.append(Regression(pair=pair, reason=f"{Status.OK.value} before, now {pair.after.status.value}"))
         elif limit.allows(change):
-            held.append(pair)
+            within_limit.append(pair)
         else:
-            grew.append(Regression(pair=pair, reason="grew"))
-    kinds = {"grew": tuple(grew), "missing": tuple(missing)}
-    return Verdict(figure=figure, limit=limit, new=tuple(new), held=tuple(held), **kinds)
+            regressions.append(Regression(pair=pair, reason="grew"))
+    return CheckResult(
+        figure=figure,
+        limit=limit,
+        regressions=tuple(regressions),
+        missing=tuple(missing),
+        new=tuple(new),
+        within_limit=tuple(within_limit),
+    )

@@ -1,4 +1,4 @@
-"""A record as a flat row: the names and their order that CSV and ``--json`` share."""
+"""A record as a flat row: CSV and ``--json`` share its names and their order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from memprof.records import SCHEMA_VERSION, Environment, Phase, RunRecord
 
@@ -20,14 +20,31 @@ COLUMNS = (
     *("torch_version", "cuda_version", "cudnn_version", "error"),
 )
 
-VARIANT_COLUMNS = ("variant", "largest_batch_size")  # behind the others, in a comparison alone
+VARIANT_COLUMNS = ("variant", "largest_batch_size")  # after the others, and only in a comparison
+
+# A spreadsheet takes text that begins with one of these for a formula:
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Cell = int | float | str | bool | None
 
 
+class RowName(NamedTuple):
+    """What distinguishes a row from the others of its sweep or comparison."""
+
+    optimizer: str | None  # None in inference
+    batch_size: int
+    variant: str | None = None  # None in a sweep
+
+
+def name_of(record: RunRecord) -> RowName:
+    """Return what distinguishes the record from the others of its sweep or comparison."""
+    return RowName(optimizer=record.optimizer, batch_size=record.batch_size, variant=record.variant)
+
+
 def row(record: RunRecord) -> dict[str, Cell]:
     """Return the record under the names of `columns_of`, in their order: bytes as int, unknown as ``None``."""
-    cells = {**_asked(record), **_analytic(record), **_read(record), **_versions(record.environment)}
+    cells = {**_point(record), **_analytic(record), **_counters(record), **_versions(record.environment)}
     percent = record.difference_percent
     cells["difference_bytes"] = record.difference_bytes
     cells["difference_percent"] = None if percent is None else round(percent, 2) + 0.0  # no -0.0
@@ -37,16 +54,16 @@ def row(record: RunRecord) -> dict[str, Cell]:
 
 
 def columns_of(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return `COLUMNS`, for records of a comparison with `VARIANT_COLUMNS`."""
+    """Return `COLUMNS`, and for records of a comparison also `VARIANT_COLUMNS`."""
     compared = any(record.variant is not None for record in records)
     return (*COLUMNS, *VARIANT_COLUMNS) if compared else COLUMNS
 
 
-def _asked(record: RunRecord) -> dict[str, Cell]:
+def _point(record: RunRecord) -> dict[str, Cell]:
     names = ("model", "optimizer", "precision", "mode", "batch_size")
-    asked: dict[str, Cell] = {name: getattr(record, name) for name in names}
+    settings: dict[str, Cell] = {name: getattr(record, name) for name in names}
     return {
-        **asked,
+        **settings,
         "gpu": record.environment.gpu,
         "source": record.source.value,
         "status": record.status.value,
@@ -60,7 +77,7 @@ def _analytic(record: RunRecord) -> dict[str, Cell]:
     return {**cells, "analytic_total_bytes": breakdown.total_bytes if breakdown else None}
 
 
-def _read(record: RunRecord) -> dict[str, Cell]:
+def _counters(record: RunRecord) -> dict[str, Cell]:
     names = (
         *("peak_requested_bytes", "peak_allocated_bytes", "first_step_peak_allocated_bytes"),
         *("peak_reserved_bytes", "nvml_used_bytes", "context_bytes", "workspace_known", "seconds_per_step"),
@@ -81,22 +98,36 @@ def _versions(environment: Environment) -> dict[str, Cell]:
 
 
 def to_json(records: Sequence[RunRecord], environment: Environment) -> dict[str, Any]:
-    """Return what ``--json`` prints: the schema's version, the circumstances, and a row for each record."""
+    """Return what ``--json`` prints: the schema version, the environment, and a row for each record."""
     rows = [row(record) for record in records]
     return {"schema_version": SCHEMA_VERSION, "environment": asdict(environment), "rows": rows}
 
 
-def to_csv(records: Sequence[RunRecord]) -> str:
-    """Return the records as CSV with a header; unknown is empty, truth is ``true`` or ``false``."""
+def to_csv(records: Sequence[RunRecord], columns: Sequence[str] | None = None) -> str:
+    """Return the records as CSV with a header; by default the columns are those of `columns_of`."""
+    names = columns_of(records) if columns is None else columns
+    return _csv([names]) + to_csv_lines(records, names)
+
+
+def to_csv_lines(records: Sequence[RunRecord], columns: Sequence[str]) -> str:
+    """Return a CSV line for each record: unknown is empty, booleans are ``true`` and ``false``.
+
+    Text that a spreadsheet would run as a formula begins with an apostrophe.
+    """
+    rows = map(row, records)
+    return _csv([[_csv_cell(cells.get(name)) for name in columns] for cells in rows])
+
+
+def _csv(lines: Sequence[Sequence[Cell]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = columns_of(records)
-    writer.writerow(names)
-    for record in records:
-        cells = row(record)
-        writer.writerow([_csv_cell(cells.get(name)) for name in names])
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
 def _csv_cell(cell: Cell) -> Cell:
-    return str(cell).lower() if isinstance(cell, bool) else cell
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", " ")  # csv does not quote it, and readers take it for the end of a row
+    return f"'{text}" if cell.startswith(_FORMULA_STARTS) else text

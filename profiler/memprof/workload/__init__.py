@@ -1,7 +1,6 @@
-"""What is trained: model, batch, loss and optimizer, each from its part of the config.
+"""Build the model, batch, loss and optimizer that a config describes.
 
-The names below are imported when they are first asked for, because all but `names` import torch, and the
-command line needs `memprof.config.names` without it.
+The names below are imported on first use, because their modules import torch.
 """
 
 from __future__ import annotations

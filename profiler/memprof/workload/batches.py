@@ -1,4 +1,4 @@
-"""One batch of synthetic data, made on the device that it is for: only shapes and dtypes cost memory."""
+"""Create a batch of synthetic data on its device; only shapes and dtypes matter for memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memprof.workload.precision import weights_dtype
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The model's positional arguments and what the loss compares its output with; batch dimension first."""
+    """The model's positional arguments and the target of the loss; the batch dimension comes first."""
 
     inputs: tuple[Tensor, ...]
     target: Tensor | None
@@ -25,9 +25,9 @@ class Batch:
 
 
 def make_batch(config: SweepConfig, batch_size: int, device: torch.device) -> Batch:
-    """Return `batch_size` samples of random data on `device`, the same ones for the same seed.
+    """Return `batch_size` samples of random data on `device`; equal seeds give equal data.
 
-    A float32 tensor takes the dtype of the weights where they have another. In inference there is no target.
+    float32 tensors get the dtype of the weights. In inference there is no target.
     """
     with_target = config.target is not None and config.mode is Mode.TRAIN
     generator = None if device.type == "meta" else torch.Generator(device).manual_seed(config.seed)
@@ -51,7 +51,7 @@ def _tensor(
     layout = torch.channels_last if channels_last else torch.contiguous_format
     tensor = torch.empty(shape, dtype=tensor_dtype(config, part), device=device, memory_format=layout)
     if tensor.is_meta:
-        return tensor  # nothing to fill
+        return tensor  # it has no data
     if tensor.is_floating_point():
         return tensor.normal_(generator=generator)
     low, high = part.range or _default_range(tensor.dtype)
@@ -59,7 +59,7 @@ def _tensor(
 
 
 def tensor_dtype(config: SweepConfig, part: TensorConfig) -> torch.dtype:
-    """Return the dtype that `part` has in the batch: float32 follows the weights."""
+    """Return the dtype of `part` in the batch; float32 becomes the dtype of the weights."""
     if part.dtype == "float32":
         return weights_dtype(config.precision)
     dtype: torch.dtype = getattr(torch, part.dtype)
@@ -67,5 +67,5 @@ def tensor_dtype(config: SweepConfig, part: TensorConfig) -> torch.dtype:
 
 
 def _default_range(dtype: torch.dtype) -> tuple[int, int]:
-    """Return the range where the config names none: pixels, truth values, or the index valid everywhere."""
+    """Return the range if the config has none: all pixels, both booleans, or 0, which is a valid index everywhere."""
     return {torch.uint8: (0, 256), torch.bool: (0, 2)}.get(dtype, (0, 1))

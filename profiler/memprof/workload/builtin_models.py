@@ -1,4 +1,4 @@
-"""The small models that memprof brings along, from lessons on MNIST and CIFAR-10."""
+"""The small built-in models, from tutorials on MNIST and CIFAR-10."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class MnistCnn(nn.Module):
 
 
 class ConvRelu(nn.Module):
-    """Two 5x5 convolutions, a ReLU behind each. Input (N, 1, H, W)."""
+    """Two 5x5 convolutions, each followed by a ReLU; the input has shape (N, 1, H, W)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Activation checkpointing: blocks of a model that run again in backward rather than keep their activations."""
+"""Activation checkpointing: recompute blocks of a model in backward instead of keeping their activations."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class CheckpointedForward:
-    """The `forward` of a checkpointed block. `run` is the block's own, which backward calls once more."""
+    """The `forward` of a checkpointed block; `run` is the block's own, which backward calls again."""
 
     def __init__(self, run: Callable[..., Any]) -> None:
         self.run = run
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the block and keep its inputs alone."""
+        """Run the block and keep only its inputs."""
         return checkpoint(self.run, *args, use_reentrant=False, **kwargs)
 
 
 def checkpoint_blocks(model: nn.Module, every: int, name: str) -> None:
-    """Checkpoint each `every`-th block of `model`, the first included.
+    """Checkpoint every `every`-th block of `model`, starting with the first.
 
     Raises:
-        WorkloadError: the model has no blocks; `name` is what the config calls it.
+        WorkloadError: the model has no blocks; `name` is its name in the config.
     """
     blocks = list(dict.fromkeys(find_blocks(model)))
     if not blocks:
         raise WorkloadError(
             f"model {name!r} has no blocks to checkpoint: none of its nn.Sequential, nn.ModuleList and "
-            "nn.ModuleDict parts holds a module with layers of its own; leave out activation_checkpointing"
+            "nn.ModuleDict parts has a module that contains layers; leave out activation_checkpointing"
         )
     for block in blocks[::every]:
         block.forward = CheckpointedForward(block.forward)
@@ -51,8 +51,8 @@ def checkpointed(model: nn.Module) -> Iterator[CheckpointedForward]:
 def find_blocks(module: nn.Module) -> Iterator[nn.Module]:
     """Yield the outermost blocks of `module` in order.
 
-    A block stands in a container and has layers of its own: the residual blocks of a ResNet, the encoder layers of
-    a ViT. A plain container within a container is a block only where it holds none, and can be called.
+    A block is in a container and contains layers: the residual blocks of a ResNet, the encoder layers of a ViT. A
+    container within a container is a block only if it contains no block and can be called.
     """
     for child in module.children():
         inside = list(find_blocks(child)) if type(child) in _CONTAINERS or not isinstance(module, _CONTAINERS) else []

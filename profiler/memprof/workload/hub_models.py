@@ -1,4 +1,4 @@
-"""Models of timm and of Hugging Face's transformers, from their configuration, with random weights."""
+"""Build models of timm and Hugging Face transformers from their configuration, with random weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build_timm(spec: ModelConfig) -> nn.Module:
     """Return ``timm.create_model(NAME, pretrained=False, **kwargs)``.
 
     Raises:
-        WorkloadError: timm is not installed, has no such model or refuses `kwargs`, or weights are asked for.
+        WorkloadError: timm is not installed, has no such model or refuses `kwargs`, or weights are requested.
     """
     timm, name = _package("timm", spec), spec.name.removeprefix(TIMM)
     if spec.kwargs.get("pretrained"):
@@ -33,7 +33,7 @@ def build_timm(spec: ModelConfig) -> nn.Module:
 
 
 def build_transformers(spec: ModelConfig) -> nn.Module:
-    """Return the class of transformers that is named, made from its configuration class with `kwargs`.
+    """Return an instance of the class of transformers, created from its configuration class with `kwargs`.
 
     Raises:
         WorkloadError: transformers is not installed, has no such model, or refuses the keyword arguments.

@@ -1,4 +1,4 @@
-"""The loss by name, from whatever a model returns: a tensor, a tuple, a dict or an object with fields."""
+"""Find a loss by name, and apply it to what a model returns: a tensor, tuple, dict or object with fields."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Loss = Callable[[Any, Tensor | None], Tensor]
 
 
 def build_loss(config: SweepConfig) -> Loss:
-    """Return the loss of (output of the model, target), a scalar tensor.
+    """Return a function of (output of the model, target) that returns the loss, a scalar tensor.
 
     ``sum`` adds up the output; ``output`` takes the loss that the model returns; any other name is a
     function of `torch.nn.functional` or a class of `torch.nn` that takes an input and a target. Auxiliary
@@ -44,7 +44,7 @@ def _compare(criterion: Callable[..., Tensor], output: Any, target: Tensor | Non
 
 
 def predictions(output: Any) -> list[Tensor]:
-    """Return the model's prediction (field ``logits``, or the first tensor), auxiliary ones behind it.
+    """Return the model's prediction (field ``logits``, or the first tensor), followed by auxiliary ones.
 
     Raises:
         WorkloadError: there is no tensor in `output`.
@@ -52,7 +52,7 @@ def predictions(output: Any) -> list[Tensor]:
     fields = _fields(output)
     tensors = {key: value for key, value in fields.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise WorkloadError(f"the model returned {type(output).__name__} without a tensor to take a loss of")
+        raise WorkloadError(f"the model returned {type(output).__name__} without a tensor for the loss")
     first = "logits" if "logits" in tensors else next(iter(tensors))
     auxiliary = [value for key, value in tensors.items() if key.startswith("aux") and key != first]
     return [tensors[first], *auxiliary]
@@ -74,7 +74,7 @@ def _own_loss(output: Any, target: Tensor | None) -> Tensor:
 
 
 def _fields(output: Any) -> Mapping[str, Any]:
-    """Return `output` as named parts; a plain sequence is numbered."""
+    """Return `output` as a mapping of names to values; the names of a sequence are its indices."""
     if isinstance(output, Tensor):
         return {"0": output}
     if isinstance(output, Mapping):

@@ -1,4 +1,4 @@
-"""Any optimizer by name: of torch.optim, or a class of another installed package."""
+"""Build an optimizer by name: of torch.optim, or a class of another installed package."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from memprof.workload.reason import reason
 
 
 def build_optimizer(spec: OptimizerConfig, parameters: Iterable[Parameter]) -> Optimizer:
-    """Return the optimizer that `spec` names, over `parameters`.
+    """Return the optimizer of `spec` for `parameters`.
 
     Raises:
         WorkloadError: there is no such class, its package cannot be imported, it refuses the keyword arguments
-            or the parameters, or its step needs what memprof's step does not give.
+            or the parameters, or its step needs a closure.
     """
     kind, defaults = find_optimizer(spec.name)
     if kind is torch.optim.LBFGS:
         raise WorkloadError(
-            f"optimizer {spec.name!r} runs the model again within its step (a closure), "
-            "and memprof's step runs it once; choose another optimizer"
+            f"optimizer {spec.name!r} needs a closure, because its step runs the model several times; "
+            "memprof's step runs it once, so choose another optimizer"
         )
     try:
         return kind(parameters, **{**defaults, **spec.kwargs})
@@ -36,7 +36,7 @@ def build_optimizer(spec: OptimizerConfig, parameters: Iterable[Parameter]) -> O
 
 
 def find_optimizer(name: str) -> tuple[type[Optimizer], Kwargs]:
-    """Return the class that `name` means, in any case, and the keyword arguments that the name implies.
+    """Return the class of that name, in upper or lower case, and the keyword arguments that the name implies.
 
     Raises:
         WorkloadError: there is no such class, or its package cannot be imported.
@@ -58,7 +58,7 @@ def find_optimizer(name: str) -> tuple[type[Optimizer], Kwargs]:
 
 
 def _installed(name: str, module_name: str, kind: str) -> type[Optimizer]:
-    """Return the class of that name in the module, or in the module's own `optim`."""
+    """Return the class of that name in the module, or in its submodule `optim`."""
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:

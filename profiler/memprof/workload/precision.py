@@ -1,4 +1,4 @@
-"""Precision in torch's words: the dtype of the weights, and autocast."""
+"""Convert the precision of a config to torch: the dtype of the weights, and autocast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from memprof.config.schema import Precision, SweepConfig
 
 
 def weights_dtype(precision: Precision) -> torch.dtype:
-    """Return the dtype that the weights have; autocast leaves them in float32."""
+    """Return the dtype of the weights; with autocast they are float32."""
     by_precision = {
         Precision.FP64: torch.float64,
         Precision.BF16: torch.bfloat16,
@@ -20,7 +20,7 @@ def weights_dtype(precision: Precision) -> torch.dtype:
 
 
 def autocast_dtype(precision: Precision) -> torch.dtype | None:
-    """Return the dtype that autocast casts to, or ``None`` where the precision is not a mixed one."""
+    """Return the dtype that autocast casts to, or ``None`` if the precision is not a mixed one."""
     by_precision = {Precision.AMP_BF16: torch.bfloat16, Precision.AMP_FP16: torch.float16}
     return by_precision.get(precision)
 

@@ -1,4 +1,4 @@
-"""A config and its points in one line."""
+"""Fixtures that create a config and break down its points."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sweep() -> Callable[..., SweepConfig]:
 
 @pytest.fixture
 def breakdowns(tmp_path: Path) -> Callable[..., list[Breakdown]]:
-    """Return a function that breaks down each optimizer at each of `sizes`; own files lie in `tmp_path`."""
+    """Return a function that breaks down each optimizer at each of `sizes`; user models are in `tmp_path`."""
 
     def run(model: Any, sizes: Sequence[int] = (2,), **keys: Any) -> list[Breakdown]:
         config = make_sweep(model, **keys)

@@ -1,4 +1,4 @@
-"""Activations: against what autograd saves on the CPU where both agree, and on CUDA where they do not."""
+"""Activations, compared with what autograd saves on the CPU if that is equal, and otherwise on CUDA."""
 
 import inspect
 from collections.abc import Callable
@@ -44,12 +44,12 @@ def saved(config: SweepConfig, batch_size: int, device: torch.device) -> int:
 
 @pytest.mark.parametrize("name", ["mnist_mlp", "cifar_mlp", "conv_relu"])
 @pytest.mark.parametrize("precision", ["fp32", "fp64", "bf16"])
-def test_plain_layers_save_what_they_save_on_the_cpu(sweep: Sweep, name: str, precision: str) -> None:
+def test_activations_of_plain_layers_equal_cpu(sweep: Sweep, name: str, precision: str) -> None:
     config = sweep(name, precision=precision)
     assert analytic(config, 4) == saved(config, 4, CPU) > 0
 
 
-def test_a_residual_network_saves_what_it_saves_on_the_cpu(sweep: Sweep) -> None:
+def test_activations_of_resnet_equal_cpu(sweep: Sweep) -> None:
     config = sweep("torchvision:resnet18")
     assert analytic(config, 2) == saved(config, 2, CPU)
 
@@ -71,7 +71,7 @@ ON_CUDA = [
 
 
 @pytest.mark.parametrize(("name", "precision", "batch_size", "keys", "expected"), ON_CUDA)
-def test_cuda_saves_the_same_to_the_byte(
+def test_activations_equal_cuda_to_the_byte(
     sweep: Sweep, name: str, precision: str, batch_size: int, keys: dict[str, Any], expected: int
 ) -> None:
     assert analytic(sweep(name, precision=precision, **keys), batch_size) == expected
@@ -89,7 +89,7 @@ for text, batch_size in {cases}:
 """
 
 
-def test_a_phantom_saves_the_same_to_the_byte(sweep: Sweep, run_on_phantom: Callable[..., Any]) -> None:
+def test_activations_equal_phantom_to_the_byte(sweep: Sweep, run_on_phantom: Callable[..., Any]) -> None:
     cases = [
         (sweep(name, precision=precision, **keys), size)
         for name, precision, size, keys, _ in ON_CUDA
@@ -107,29 +107,29 @@ def test_a_phantom_saves_the_same_to_the_byte(sweep: Sweep, run_on_phantom: Call
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", [case[:4] for case in ON_CUDA])
-def test_a_real_gpu_saves_the_same(sweep: Sweep, case: tuple[str, str, int, dict[str, Any]]) -> None:
+def test_activations_equal_real_gpu(sweep: Sweep, case: tuple[str, str, int, dict[str, Any]]) -> None:
     name, precision, batch_size, keys = case
     config = sweep(name, precision=precision, **keys)
-    # Attention that another kernel does saves up to 16 bytes a layer less: the seed and the offset of its dropout.
+    # Another attention kernel saves up to 16 bytes per layer less: the seed and the offset of its dropout.
     assert analytic(config, batch_size) == pytest.approx(saved(config, batch_size, torch.device("cuda")), abs=12 * 16)
 
 
-def test_autocast_saves_each_cast_weight_once(sweep: Sweep) -> None:
+def test_activations_autocast_saves_cast_weight_once(sweep: Sweep) -> None:
     full, mixed = (analytic(sweep("mnist_mlp", precision=name), 1) for name in ("fp32", "amp-bf16"))
     assert full is not None
     assert mixed is not None
-    # The second layer's weight, the images (the first weight serves no gradient) and the logits come in, in
-    # bfloat16; the hidden layer halves.
+    # In bfloat16 it also saves the second layer's weight, the images (the first weight needs no gradient) and the
+    # logits; the hidden layer takes half.
     assert mixed - full == 2 * (128 * 10) + 2 * 784 + 2 * 10 - 2 * 128
 
 
-def test_the_switches_of_autocast_are_left_as_they_were(sweep: Sweep) -> None:
+def test_activations_restore_autocast_settings(sweep: Sweep) -> None:
     before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
     analytic(sweep("mnist_mlp", precision="amp-bf16"), 1)
     assert (torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")) == before
 
 
-def test_recurrent_layers_keep_their_gates_at_every_time_step(sweep: Sweep) -> None:
+def test_activations_of_recurrent_layers_include_gates(sweep: Sweep) -> None:
     class Last(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -148,7 +148,7 @@ def test_recurrent_layers_keep_their_gates_at_every_time_step(sweep: Sweep) -> N
     assert found[1] - found[0] > four_gates  # type: ignore[operator]
 
 
-def test_attention_is_torchs_own_again_afterwards(sweep: Sweep) -> None:
+def test_activations_restore_attention(sweep: Sweep) -> None:
     analytic(sweep("torchvision:vit_b_16", **IMAGENET), 1)
     query = torch.rand(1, 2, 4, 8)
     out = nn.functional.scaled_dot_product_attention(query, query, query)
@@ -178,13 +178,11 @@ def build():
     ("every", "kept"),
     [
         (None, 4 * 3),  # each tanh's output
-        (1, 3 + 3),  # what goes from block to block and what comes out of one that runs again
-        (2, 1 + 3 + 1 + 3 + 2),  # what two blocks return, two whole blocks, and the rest of one that runs again
+        (1, 3 + 3),  # the tensors between blocks, and those of one recomputed block
+        (2, 1 + 3 + 1 + 3 + 2),  # the outputs of two blocks, two whole blocks, and the rest of one recomputed block
     ],
 )
-def test_checkpointed_blocks_keep_their_inputs_and_one_block_at_a_time(
-    tmp_path: Path, sweep: Sweep, every: int | None, kept: int
-) -> None:
+def test_activations_of_checkpointed_blocks(tmp_path: Path, sweep: Sweep, every: int | None, kept: int) -> None:
     (tmp_path / "own.py").write_text(BLOCKS)
     keys = {"input": [{"shape": [16]}], "loss": "sum", "activation_checkpointing": every}
     config = sweep("own.py:build", **keys)

@@ -1,4 +1,4 @@
-"""Stand-ins: a model without data that says it is on a CUDA device, and touches none."""
+"""Fake CUDA models: no data, a CUDA device in name, and no device in use."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from torch import nn
 
 from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 
-TOUCHES_NOTHING = """
+INITIALIZES_NOTHING = """
 import torch
 from memprof.breakdown.analytic import break_down
 from memprof.config.schema import SweepConfig
@@ -22,12 +22,12 @@ print(row.activations_bytes is not None, torch.cuda.is_initialized())
 """
 
 
-def test_no_device_is_touched_be_there_one_or_not() -> None:
-    done = subprocess.run([sys.executable, "-c", TOUCHES_NOTHING], capture_output=True, text=True, check=True)
+def test_fake_cuda_initializes_no_device() -> None:
+    done = subprocess.run([sys.executable, "-c", INITIALIZES_NOTHING], capture_output=True, text=True, check=True)
     assert done.stdout == "True False\n"
 
 
-def test_parameters_and_buffers_keep_all_but_their_data() -> None:
+def test_fake_cuda_model_keeps_shapes_and_dtypes() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4))
     module[0].bias.requires_grad_(False)  # type: ignore[union-attr]
     before = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in module.state_dict(keep_vars=True).values()]
@@ -38,17 +38,17 @@ def test_parameters_and_buffers_keep_all_but_their_data() -> None:
     assert all(isinstance(parameter, nn.Parameter) for parameter in module.parameters())
 
 
-def test_the_real_values_come_back_for_a_while() -> None:
+def test_fake_cuda_model_restores_real_values() -> None:
     module = nn.Linear(2, 2)
     weight = module.weight
-    stand_in = FakeCudaModel(module)
+    fake_model = FakeCudaModel(module)
     assert module.weight is not weight
-    with stand_in.real_values() as real:
+    with fake_model.real_values() as real:
         assert real.weight is weight
     assert module.weight is not weight
 
 
-def test_a_recurrent_layer_uses_its_stand_ins() -> None:
+def test_fake_cuda_model_replaces_recurrent_weights() -> None:
     module = nn.LSTM(2, 3)
     FakeCudaModel(module)
     assert {weight.device.type for weight in module._flat_weights} == {"cuda"}

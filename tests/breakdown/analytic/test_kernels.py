@@ -1,4 +1,4 @@
-"""Attention's choice of kernel, by the bytes that each saves, as torch 2.15 does on CUDA (phantom A100)."""
+"""The attention kernel that is selected, shown by the bytes that it saves: those of torch 2.15 on a phantom A100."""
 
 from typing import Any
 
@@ -40,25 +40,25 @@ F32, BF16 = torch.float32, torch.bfloat16
         (
             176_144,
             {"dtype": BF16, "size": 64, "keys": 48, "is_causal": True},
-        ),  # flash wants a square for causal
+        ),  # causal flash needs a square
         (
             197_280,
             {"dtype": BF16, "size": 33, "keys": 48, "is_causal": True, "heads": 4},
         ),  # plain: 33 is no multiple
     ],
 )
-def test_attention_saves_what_cuda_saves(expected: int, arguments: dict[str, Any]) -> None:
+def test_attention_saves_same_bytes_as_cuda(expected: int, arguments: dict[str, Any]) -> None:
     assert saved(**arguments) == expected
 
 
-def test_flash_attention_saves_no_scores() -> None:
-    # Query, key, value and output in 2 bytes; a float32 a query; the generator's state in 24 bytes.
+def test_attention_flash_saves_no_scores() -> None:
+    # Query, key, value and output in 2 bytes; one float32 per query; the generator's state in 24 bytes.
     assert saved(BF16, 64, 37) == 4 * (2 * 4 * 37 * 64) * 2 + 2 * 4 * 37 * 4 + 24
 
 
-def test_the_switches_of_the_backends_are_heeded() -> None:
+def test_attention_respects_backend_settings() -> None:
     backend = torch.nn.attention.SDPBackend
-    scores = 2 * 4 * 37 * 480 * 2  # what only the plain kernel keeps
+    scores = 2 * 4 * 37 * 480 * 2  # only the math kernel keeps them
     with torch.nn.attention.sdpa_kernel(backend.MATH):
         plain = saved(BF16, 64, 480)
     with torch.nn.attention.sdpa_kernel(backend.EFFICIENT_ATTENTION):

@@ -1,4 +1,4 @@
-"""The summary by module: against the breakdown, against torchinfo, and on modules that are used in unusual ways."""
+"""The summary by module, compared with the breakdown and with torchinfo, also for unusual modules."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def both(config: SweepConfig, folder: Path = CONFIGS, place: int = -1) -> tuple[
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
-def test_the_tree_sums_to_the_breakdown_of_every_config(file: Path) -> None:
+def test_summary_of_every_config_adds_up_to_breakdown(file: Path) -> None:
     loaded = load(file)
     for place in (0, -1):
         summary, breakdown = both(loaded.config, loaded.folder, place)
@@ -58,7 +58,7 @@ def test_the_tree_sums_to_the_breakdown_of_every_config(file: Path) -> None:
     ],
     ids=lambda keys: next(iter(keys)),
 )
-def test_the_tree_sums_to_the_breakdown_with_knobs_turned(sweep: Sweep, keys: dict[str, Any]) -> None:
+def test_summary_with_settings_adds_up_to_breakdown(sweep: Sweep, keys: dict[str, Any]) -> None:
     summary, breakdown = both(sweep("torchvision:resnet18", batch_sizes=[2], **keys))
     assert summary.totals == parts_of(breakdown)
 
@@ -68,7 +68,7 @@ def children(summary: ModuleSummary, row: SummaryRow) -> list[SummaryRow]:
     return [other for other in summary.rows if other.depth == row.depth + 1 and other.path.startswith(inside)]
 
 
-def test_a_module_has_what_is_in_it_and_its_own(sweep: Sweep) -> None:
+def test_summary_module_includes_submodules(sweep: Sweep) -> None:
     """A residual block has no tensors of its own, nor has the network; all else is in the layers."""
     summary, _ = both(sweep("torchvision:resnet18", batch_sizes=[2]))
     inner = [row for row in summary.rows if children(summary, row)]
@@ -83,7 +83,7 @@ TORCHINFO = ["resnet50", "vit_b_16", "mobilenet_v2"]
 
 
 @pytest.mark.parametrize("name", TORCHINFO)
-def test_parameters_and_shapes_are_those_of_torchinfo_module_by_module(sweep: Sweep, name: str) -> None:
+def test_summary_equals_torchinfo_by_module(sweep: Sweep, name: str) -> None:
     config = sweep(f"torchvision:{name}", input=[{"shape": [3, 224, 224]}], batch_sizes=[2])
     model = build_model(config, CONFIGS)
     paths = {module: path for path, module in model.named_modules()}
@@ -97,12 +97,12 @@ def test_parameters_and_shapes_are_those_of_torchinfo_module_by_module(sweep: Sw
     assert {row.path: [shapes[0] for shapes in row.calls] for row in summary.rows if row.calls} == dict(runs)
     assert {row.path: row.parameters for row in summary.rows if row.path in numbers} == numbers
     unused = {row.path.rpartition(".")[2] for row in summary.rows if not row.calls}
-    assert unused == ({"out_proj"} if name == "vit_b_16" else set())  # attention takes its weight and does not run it
+    assert unused == ({"out_proj"} if name == "vit_b_16" else set())  # attention uses its weight without calling it
     assert summary.rows[0].parameters == expected.total_params
     assert summary.rows[0].trainable_parameters == expected.trainable_params
 
 
-def test_each_activation_is_in_the_module_that_ran_when_it_was_saved(sweep: Sweep) -> None:
+def test_summary_activation_belongs_to_running_module(sweep: Sweep) -> None:
     summary, _ = both(sweep("mnist_mlp", batch_sizes=[64]))
     saved = {row.type: row.parts["activations"] for row in summary.rows}
     # ReLU saves its output; the last layer saves the same tensor again; cross_entropy saves log-probabilities.
@@ -184,7 +184,7 @@ def build(kind):
 
 @pytest.fixture
 def own(tmp_path: Path, sweep: Sweep) -> Callable[..., tuple[dict[str, SummaryRow], ModuleSummary]]:
-    """Summarizes a kind of the network above at batch 4, after it was held against the breakdown."""
+    """Summarize a kind of the network above at batch 4, and compare it with the breakdown."""
     (tmp_path / "own.py").write_text(OWN)
 
     def run(kind: str, **keys: Any) -> tuple[dict[str, SummaryRow], ModuleSummary]:
@@ -201,7 +201,7 @@ LAYER = 16 * 16 + 16
 Own = Callable[..., tuple[dict[str, SummaryRow], ModuleSummary]]
 
 
-def test_a_module_that_runs_twice_has_both_shapes_and_all_that_it_saves(own: Own) -> None:
+def test_summary_module_that_runs_twice_has_both_shapes(own: Own) -> None:
     rows, _ = own("twice")
     assert rows["first"].calls == (((4, 16),), ((2, 16),))
     assert rows["first"].output_shapes == ((2, 16),)
@@ -209,13 +209,13 @@ def test_a_module_that_runs_twice_has_both_shapes_and_all_that_it_saves(own: Own
     assert rows["act"].parts["activations"] == (4 + 2) * 16 * 4  # each output of tanh
 
 
-def test_a_module_that_never_runs_has_its_weights_and_no_shape(own: Own) -> None:
+def test_summary_unused_module_has_weights_and_no_shape(own: Own) -> None:
     rows, _ = own("plain")
     assert (rows["unused"].calls, rows["unused"].output_shapes) == ((), ())
     assert rows["unused"].parameters == 16 * 5 + 5
     assert rows["unused"].parts == {
         "parameters": 85 * 4,
-        "gradients": 85 * 4,  # the textbook sum has a gradient for each parameter
+        "gradients": 85 * 4,  # the estimate has a gradient for each parameter
         "optimizer_state": 2 * 85 * 4,
         "buffers": 0,
         "activations": 0,
@@ -233,12 +233,12 @@ def test_a_module_that_never_runs_has_its_weights_and_no_shape(own: Own) -> None
         ("none", ()),
     ],
 )
-def test_every_tensor_that_a_module_returns_has_its_shape(own: Own, kind: str, shapes: Any) -> None:
+def test_summary_every_output_tensor_has_shape(own: Own, kind: str, shapes: Any) -> None:
     rows, _ = own(kind)
     assert rows["returns"].calls == (shapes,)
 
 
-def test_tied_tensors_are_counted_where_they_are_registered_first(own: Own) -> None:
+def test_summary_tied_tensors_count_for_first_module(own: Own) -> None:
     rows, _ = own("tied")
     assert rows["first"].parameters == LAYER
     assert rows["second"].parameters == 16
@@ -250,7 +250,7 @@ def test_tied_tensors_are_counted_where_they_are_registered_first(own: Own) -> N
     assert rows[""].parameters == LAYER + 16 + 85
 
 
-def test_a_module_that_is_registered_again_is_counted_once(own: Own) -> None:
+def test_summary_repeated_module_counts_once(own: Own) -> None:
     rows, _ = own("same")
     assert [rows[path].same_as for path in ("first", "second", "block", "block.0", "block.1")] == [
         None,
@@ -264,7 +264,7 @@ def test_a_module_that_is_registered_again_is_counted_once(own: Own) -> None:
     assert (rows["first"].parameters, rows["second"].parameters, rows["block"].parameters) == (LAYER, 0, 0)
 
 
-def test_frozen_parameters_are_no_trainable_ones(own: Own) -> None:
+def test_summary_frozen_parameters_are_not_trainable(own: Own) -> None:
     rows, _ = own("frozen")
     assert (rows["first"].parameters, rows["first"].trainable_parameters) == (LAYER, 0)
     assert rows["first"].parts["gradients"] == rows["first"].parts["optimizer_state"] == 0
@@ -272,20 +272,20 @@ def test_frozen_parameters_are_no_trainable_ones(own: Own) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")  # which newer torch says
-def test_a_scripted_module_is_followed_as_any_other(own: Own) -> None:
+def test_summary_scripted_module_is_watched(own: Own) -> None:
     rows, _ = own("scripted")
     assert rows["second"].calls == (((4, 16),),)
     assert rows["second"].parameters == LAYER
 
 
-def test_what_comes_after_a_module_that_failed_and_was_caught_is_in_its_own_module(own: Own) -> None:
+def test_summary_after_caught_error_uses_right_module(own: Own) -> None:
     rows, _ = own("caught")
     assert rows["refuses"].parts["activations"] == 0
     assert rows["act"].parts["activations"] == 4 * 16 * 4
 
 
 @pytest.mark.parametrize("mode", ["train", "inference"])
-def test_a_model_that_looks_at_its_data_has_unknown_shapes(own: Own, mode: str) -> None:
+def test_summary_data_dependent_model_has_unknown_shapes(own: Own, mode: str) -> None:
     rows, summary = own("looks", mode=mode)
     known = 0 if mode == "inference" else None
     assert {row.parts["activations"] for row in summary.rows} == {known}
@@ -294,28 +294,28 @@ def test_a_model_that_looks_at_its_data_has_unknown_shapes(own: Own, mode: str) 
     assert rows["first"].parameters == LAYER
 
 
-def test_an_optimizer_that_cannot_step_has_unknown_state_in_every_module(own: Own) -> None:
+def test_summary_failing_optimizer_has_unknown_state(own: Own) -> None:
     _, summary = own("plain", optimizers=["sparseadam"])
     assert {row.parts["optimizer_state"] for row in summary.rows} == {None}
     assert summary.total_bytes is None
 
 
-def test_with_the_optimizer_in_backward_the_largest_gradient_is_in_its_module(sweep: Sweep) -> None:
+def test_summary_in_backward_has_largest_gradient_only(sweep: Sweep) -> None:
     summary, _ = both(sweep("mnist_mlp", batch_sizes=[2], optimizer_in_backward=True))
     gradients = [row.parts["gradients"] for row in summary.rows if row.parts["gradients"]]
-    assert gradients == [784 * 128 * 4] * 2  # of the first layer, and so of the network
+    assert gradients == [784 * 128 * 4] * 2  # of the first layer, and therefore of the network
 
 
-def test_only_the_largest_of_checkpointed_blocks_has_what_it_saves_again(sweep: Sweep) -> None:
+def test_summary_recomputes_largest_checkpointed_block(sweep: Sweep) -> None:
     config = sweep("torchvision:resnet18", batch_sizes=[2], activation_checkpointing=1)
     rows = {row.path: row for row in both(config)[0].rows}
     blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
     inside = [path for path in blocks if rows[f"{path}.bn1"].parts["activations"]]
     assert len(inside) == 1
-    assert all(rows[path].parts["activations"] for path in blocks[1:])  # what came in
+    assert all(rows[path].parts["activations"] for path in blocks[1:])  # their inputs
 
 
-def test_the_switches_are_left_as_they_were(sweep: Sweep) -> None:
+def test_summary_removes_its_hooks(sweep: Sweep) -> None:
     layer = nn.Linear(2, 2)
     both(sweep("mnist_mlp", batch_sizes=[2]))
     assert not nn.modules.module._global_forward_hooks
@@ -323,7 +323,7 @@ def test_the_switches_are_left_as_they_were(sweep: Sweep) -> None:
     assert layer(torch.ones(1, 2)).shape == (1, 2)
 
 
-def test_a_misfit_is_refused_as_by_the_breakdown(sweep: Sweep) -> None:
+def test_summary_shape_error_is_refused(sweep: Sweep) -> None:
     config = sweep("mnist_mlp", input=[{"shape": [3, 32, 32]}])
     with pytest.raises(WorkloadError, match="mat1 and mat2 shapes cannot be multiplied"):
         summarize_modules(build_model(config, CONFIGS), config, *config.points()[0])

@@ -1,4 +1,4 @@
-"""Optimizer state: against formulas, and against the state that a real step on the CPU makes."""
+"""Optimizer state, compared with formulas and with the state of a real step on the CPU."""
 
 import inspect
 from pathlib import Path
@@ -25,7 +25,7 @@ def state_bytes(name: str, dtype: torch.dtype = torch.float32, **kwargs: Any) ->
 
 
 def real_state_bytes(name: str, **kwargs: Any) -> int:
-    """Return the bytes after a step on the CPU, the scalars that stay on the host left out."""
+    """Return the bytes after a step on the CPU, without the scalars that stay on the host."""
     parameters = list(model().parameters())
     optimizer = build_optimizer(OptimizerConfig(name=name, kwargs=kwargs), parameters)
     for parameter in parameters:
@@ -52,7 +52,7 @@ ON_THE_HOST = [
 
 
 @pytest.mark.parametrize("name", ON_THE_HOST)
-def test_the_state_is_what_a_real_step_makes(name: str) -> None:
+def test_optimizer_state_equals_real_step(name: str) -> None:
     assert state_bytes(name) == real_state_bytes(name)
 
 
@@ -66,19 +66,19 @@ def test_the_state_is_what_a_real_step_makes(name: str) -> None:
         ("rmsprop", {"momentum": 0.9, "centered": True}, 3),
     ],
 )
-def test_the_state_is_so_many_copies_of_the_parameters(name: str, kwargs: dict[str, Any], copies: int) -> None:
+def test_optimizer_state_is_multiple_of_parameters(name: str, kwargs: dict[str, Any], copies: int) -> None:
     assert state_bytes(name, **kwargs) == copies * COUNT * 4
     assert state_bytes(name, torch.float64, **kwargs) == copies * COUNT * 8
 
 
 @pytest.mark.parametrize("kwargs", [{"fused": True}, {"capturable": True}])
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_fused_and_capturable_optimizers_count_their_steps_on_the_device(name: str, kwargs: dict[str, Any]) -> None:
+def test_optimizer_state_fused_counts_steps_on_device(name: str, kwargs: dict[str, Any]) -> None:
     assert state_bytes(name, **kwargs) == 2 * COUNT * 4 + 2 * 4
 
 
 @pytest.mark.parametrize("name", ["adadelta", "adamax", "nadam", "radam", "rmsprop", "rprop", "asgd"])
-def test_capturable_is_known_of_the_others_too(name: str) -> None:
+def test_optimizer_state_capturable_adds_steps(name: str) -> None:
     plain, captured = state_bytes(name), state_bytes(name, capturable=True)
     assert plain is not None
     assert captured is not None
@@ -86,21 +86,21 @@ def test_capturable_is_known_of_the_others_too(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["sgd+momentum", "adagrad"])
-def test_fused_steps_run_without_a_device(name: str) -> None:
+def test_optimizer_state_fused_runs_without_device(name: str) -> None:
     # Older torch has a fused Adagrad for the CPU alone, and refuses one on CUDA.
     refused = name == "adagrad" and "cuda_unsupported=True" in inspect.getsource(torch.optim.Adagrad)
     known = (None,) if refused else (COUNT * 4, COUNT * 4 + 2 * 4)
     assert state_bytes(name, fused=True) in known
 
 
-def test_an_optimizer_that_cannot_step_on_dense_gradients_has_unknown_state() -> None:
+def test_optimizer_state_sparse_optimizer_is_unknown() -> None:
     assert state_bytes("sparseadam") is None
 
 
-def test_the_model_keeps_no_gradients() -> None:
-    stand_in = FakeCudaModel(model())
-    optimizer_state_bytes(stand_in, OptimizerConfig(name="adam"))
-    assert all(parameter.grad is None for parameter in stand_in.module.parameters())
+def test_optimizer_state_leaves_no_gradients() -> None:
+    fake_model = FakeCudaModel(model())
+    optimizer_state_bytes(fake_model, OptimizerConfig(name="adam"))
+    assert all(parameter.grad is None for parameter in fake_model.module.parameters())
 
 
 OWN_KERNELS = """
@@ -120,9 +120,7 @@ class Bytes(torch.optim.Optimizer):
 """
 
 
-def test_an_installed_optimizer_with_kernels_of_its_own_steps_on_the_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_optimizer_state_of_package_steps_on_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bytes_package.py").write_text(OWN_KERNELS)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert state_bytes("bytes_package:Bytes") == COUNT + 256 * 4

@@ -1,4 +1,4 @@
-"""A model whose memory is known by construction: each tensor is found in its category and its module, to the byte."""
+"""A model with known memory: each tensor is attributed to its category and module, to the byte."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch.cuda._memory_viz import segsum, trace, trace_plot
 from memprof import track
 
 class Scale(nn.Module):
-    """Keeps its output for backward (exp does), in a size of its own."""
+    """Keeps its output for backward (exp does), with its own size."""
     def __init__(self, width, next_width):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(next_width, device="cuda"))
@@ -90,7 +90,7 @@ def explained_model(run_on_phantom: Run, snapshot_file: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def named(explained_model: dict[str, Any], snapshot_file: Path) -> dict[str, list[int]]:
-    """The size of each allocation of the whole run, small ones left out, by the name that the snapshot gives it."""
+    """The sizes of all allocations above 1000 bytes, by their names in the snapshot."""
     assert explained_model
     sizes: dict[str, list[int]] = {}
     for entry in pickle.loads(snapshot_file.read_bytes())["device_traces"][0]:
@@ -103,7 +103,7 @@ def blocks_of(found: dict[str, Any], category: str) -> dict[str, tuple[str | Non
     return {name: (module, size) for kind, name, module, size in found["blocks"] if kind == category}
 
 
-def test_each_tensor_is_found_where_it_belongs(explained_model: dict[str, Any]) -> None:
+def test_attribution_each_tensor_has_category_and_module(explained_model: dict[str, Any]) -> None:
     found = explained_model
     assert found["unknown"] is None
     assert found["peak"] == found["max"]
@@ -119,18 +119,18 @@ def test_each_tensor_is_found_where_it_belongs(explained_model: dict[str, Any]) 
     assert not any("frozen" in name for name in state)
     gradients = found["highest"]["gradients"]
     assert gradients == 4_000_000 + 2_000_000  # none of the frozen weight
-    assert found["highest"]["input"] == 2 * 240_000  # the next batch is made before the name lets go of the last
+    assert found["highest"]["input"] == 2 * 240_000  # the next batch exists before the variable drops the last one
     assert found["highest"]["unknown"] == 0
 
 
-def test_every_tensor_of_the_run_is_found_with_its_bytes(named: dict[str, list[int]]) -> None:
+def test_attribution_every_tensor_of_run_has_its_bytes(named: dict[str, list[int]]) -> None:
     found = Counter({(name, size): len(sizes) for name, sizes in named.items() for size in set(sizes)})
     of = {
         category: {} for category in ("activations", "gradients", "optimizer_state", "input", "parameters", "unknown")
     }
     for (name, size), count in found.items():
         of.setdefault(name.partition(":")[0], {})[name.partition(": ")[2], size] = count
-    # exp keeps what it returns: once a use of its module and step
+    # exp keeps its output: once per use of its module and step
     assert of["activations"] == {
         ("exp output in first", 4_000_000): 2,
         ("exp output in twice.inner", 2_000_000): 4,
@@ -146,14 +146,14 @@ def test_every_tensor_of_the_run_is_found_with_its_bytes(named: dict[str, list[i
         for name, size in (("first.weight", 4_000_000), ("twice.inner.weight", 2_000_000))
     }
     assert of["input"] == {("input", 240_000): 2}
-    assert of["parameters"] == of["unknown"] == {}  # those were there before
+    assert of["parameters"] == of["unknown"] == {}  # allocated before the region
 
 
-def test_pytorchs_own_tools_draw_the_snapshot(explained_model: dict[str, Any]) -> None:
+def test_snapshot_is_readable_by_pytorch_tools(explained_model: dict[str, Any]) -> None:
     assert explained_model["drawn"] == [True, True, True]
 
 
-def test_modules_have_what_is_theirs_with_all_that_is_in_them(explained_model: dict[str, Any]) -> None:
+def test_module_rows_include_submodules(explained_model: dict[str, Any]) -> None:
     modules = explained_model["modules"]
     assert modules["first"][0]["parameters"] == 4_000_000
     assert modules["twice"][0]["parameters"] == modules["twice.inner"][0]["parameters"] == 2_000_000

@@ -11,7 +11,7 @@ import pytest
 
 from memprof.breakdown.explanation import Explained
 from memprof.records import MaxBatch, MemoryFit, RunRecord, Source, Status, StopReason, Trial
-from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_answer
+from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_document
 from memprof.units import GIB, MIB
 from tests.samples import sample_explained
 
@@ -100,8 +100,8 @@ def saved(
     """The root of results with an answer of each kind about one config."""
     root = tmp_path / "results"
     save_sweep(root, manifest(Kind.SWEEP, started="2026-11-25T10:00:00Z"), records)
-    save_answer(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
-    save_answer(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
+    save_document(root, manifest(Kind.EXPLAIN, started="2026-11-25T11:00:00Z"), explained)
+    save_document(root, manifest(Kind.MAX_BATCH, started="2026-11-25T12:00:00Z"), [max_batch])
     compared = manifest(Kind.COMPARE, started="2026-11-25T13:00:00Z", variants=(plan("adam"), plan("sgd")))
     rows = [replace(records[0], variant="base"), replace(records[3], variant="optimizer=sgd")]
     save_sweep(root, compared, rows)

@@ -13,7 +13,7 @@ from memprof.breakdown.explanation import Explained
 from memprof.errors import ResultError
 from memprof.records import MaxBatch, RunRecord
 from memprof.report.page import collect
-from memprof.results import Kind, Manifest, save_answer
+from memprof.results import Kind, Manifest, save_document
 from tests.report.page.conftest import save_sweep
 
 MakeManifest = Callable[..., Manifest]
@@ -47,17 +47,17 @@ def test_unlike_results_are_left_out_with_the_reason(
 ) -> None:
     other = replace(explained.record.environment, gpu="t4", gpu_total_bytes=15_828_254_720)
     newer = manifest(Kind.EXPLAIN, environment=other, started="2026-11-25T14:00:00Z")
-    save_answer(saved, newer, replace(explained, record=replace(explained.record, environment=other)))
+    save_document(saved, newer, replace(explained, record=replace(explained.record, environment=other)))
     inputs = collect("sample", saved)
     assert inputs.environment.gpu == "t4"
-    assert {item.what for item in inputs.skipped} == {"a sweep", "a max-batch answer", "a comparison"}
+    assert {item.what for item in inputs.skipped} == {"a sweep", "a max-batch result", "a comparison"}
     assert all("t4" in item.reason for item in inputs.skipped)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "answer": []}', '{"schema_version": 1}'])
+@pytest.mark.parametrize("content", ["", "{", '{"schema_version": 99, "result": []}', '{"schema_version": 1}'])
 def test_a_damaged_answer_is_left_out_and_alone_refused(saved: Path, content: str) -> None:
     (answer,) = (
-        path for path in saved.rglob("answer.json") if "max-batch" in (path.parent / "manifest.json").read_text()
+        path for path in saved.rglob("result.json") if "max-batch" in (path.parent / "manifest.json").read_text()
     )
     answer.write_text(content)
     assert [item.path for item in collect("sample", saved).skipped] == [answer.parent]
@@ -94,7 +94,7 @@ def test_an_answer_for_several_gpus_is_alike_with_what_ran_on_one_of_them(
 ) -> None:
     t4 = replace(max_batch, gpu="t4", largest_batch_size=100, gpu_total_bytes=15_828_254_720)
     environment = replace(manifest(Kind.MAX_BATCH).environment, gpu="t4", gpu_total_bytes=15_828_254_720)
-    several = save_answer(
+    several = save_document(
         saved, manifest(Kind.MAX_BATCH, started=LATER, environment=environment), [t4, replace(max_batch)]
     )
     inputs = collect("sample", saved)
@@ -115,7 +115,7 @@ def test_a_sweep_without_a_row_is_left_out_and_alone_refused(saved: Path, manife
 
 
 def test_a_damaged_manifest_is_left_out(saved: Path, manifest: MakeManifest, explained: Explained) -> None:
-    newest = save_answer(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
+    newest = save_document(saved, manifest(Kind.EXPLAIN, started=LATER), explained)
     (newest / "manifest.json").write_text('{"name": ')
     assert [item.path for item in collect("sample", saved).skipped] == [newest]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
 from memprof.report.page import collect, to_html
-from memprof.results import Kind, Manifest, save_answer
+from memprof.results import Kind, Manifest, save_document
 from memprof.units import format_bytes
 from tests.report.page.conftest import save_sweep
 
@@ -49,7 +49,7 @@ def test_no_text_of_the_users_becomes_markup(
     assert explained.explanation is not None
     block = replace(explained.explanation.blocks[0], name=evil, module=evil, line=evil)
     explanation = replace(explained.explanation, blocks=(block, *explained.explanation.blocks[1:]))
-    save_answer(root, manifest(Kind.EXPLAIN), replace(explained, explanation=explanation))
+    save_document(root, manifest(Kind.EXPLAIN), replace(explained, explanation=explanation))
     html = to_html(collect("sample", root))
     assert "<script>alert" not in html
     assert html.count("</script>") == len(re.findall(r"<script[ >]", html))

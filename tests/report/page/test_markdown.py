@@ -14,7 +14,7 @@ from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
 from memprof.report.page import collect, to_markdown
 from memprof.report.page.markdown import escape
-from memprof.results import Kind, Manifest, save_answer
+from memprof.results import Kind, Manifest, save_document
 from tests.report.page.conftest import save_sweep
 
 EVIL = "<script>alert('x')</script> | **bold** `code` [link](https://example.org) @someone #1\nnext ```"
@@ -51,7 +51,7 @@ def test_what_users_named_stays_text(
     assert explained.explanation is not None
     blocks = tuple(replace(block, name=EVIL, module=EVIL) for block in explained.explanation.blocks)
     explanation = replace(explained.explanation, blocks=blocks)
-    save_answer(tmp_path, manifest(Kind.EXPLAIN, **named), replace(explained, explanation=explanation))
+    save_document(tmp_path, manifest(Kind.EXPLAIN, **named), replace(explained, explanation=explanation))
     shown = MarkdownIt("gfm-like", {"linkify": False}).render(to_markdown(collect("evil", tmp_path)))
     assert "<script" not in shown
     assert "<a " not in shown

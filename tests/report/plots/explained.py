@@ -94,7 +94,7 @@ def sample_explained(status: Status = Status.OK) -> Explained:
         reserved_parts=reserved,
         device_parts={**reserved, CONTEXT: context},
         highest_parts={name: max(seen.get(name, 0) for seen in step.seen) for name in names},
-        named={"cuDNN workspace of convolution_backward": 2 * WORKSPACE},
+        named_parts={"cuDNN workspace of convolution_backward": 2 * WORKSPACE},
         peak=PeakContext(
             allocated_bytes=totals[peak],
             step=2,
@@ -103,8 +103,8 @@ def sample_explained(status: Status = Status.OK) -> Explained:
             operator="convolution_backward",
             parts=parts,
         ),
-        next_moments=(),
-        steps=(),
+        other_peaks=(),
+        step_peaks=(),
         blocks=(),
         modules=(),
         outside_parts={},
@@ -115,7 +115,7 @@ def sample_explained(status: Status = Status.OK) -> Explained:
             spans=tuple(step.spans),
             peak_position=peak,
         ),
-        events=len(step.seen),
+        event_count=len(step.seen),
     )
     ran = status is Status.OK
     return Explained(record=_record(status, explanation), explanation=explanation if ran else None, differences=())
@@ -124,7 +124,7 @@ def sample_explained(status: Status = Status.OK) -> Explained:
 def _record(status: Status, explanation: Explanation) -> RunRecord:
     ran = status is Status.OK
     reading = Reading(
-        steps=(),
+        step_peaks=(),
         peak_allocated_bytes=explanation.peak_allocated_bytes,
         peak_requested_bytes=explanation.peak_requested_bytes,
         peak_reserved_bytes=explanation.peak_reserved_bytes,

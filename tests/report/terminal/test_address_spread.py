@@ -31,7 +31,7 @@ def run(policy: AddressPolicy, allocated: int, reserved: int, status: Status = S
 
 SPREAD = AddressSpread(
     runs=tuple(run(policy, 101, 120) for policy in AddressPolicy),
-    acted_out=(
+    simulated=(
         run(AddressPolicy.DRIVER, 101, 120),
         run(AddressPolicy.ASCENDING, 101, 130),
         run(AddressPolicy.DESCENDING, 102, 150),
@@ -53,7 +53,7 @@ def test_address_spread_looks_as_agreed(width: int, show: Show, snapshot: Snapsh
 
 
 def test_address_spread_without_requests_is_not_simulated(show: Show) -> None:
-    text = shown(replace(SPREAD, acted_out=()), show, 120)
+    text = shown(replace(SPREAD, simulated=()), show, 120)
     assert "not simulated" in text
     assert "before PyTorch 2.12" not in text
 

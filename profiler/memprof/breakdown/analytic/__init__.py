@@ -1,4 +1,4 @@
-"""What a training step should take, from shapes and dtypes alone."""
+"""The analytic estimate: the memory of a training step, from shapes and dtypes."""
 
 from memprof.breakdown.analytic.breakdown import break_down
 from memprof.breakdown.analytic.modules import summarize_modules

@@ -1,4 +1,4 @@
-"""Activations: what autograd saves for backward while forward and loss run."""
+"""Estimate activations: what autograd saves for backward during forward and loss."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Place = Callable[[], str | None]
 
 
 def activations_bytes(model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
-    """Return the bytes of the storages that autograd saves, each once, less parameters, buffers and batch.
+    """Return the bytes of the storages that autograd saves, each once, minus parameters, buffers and batch.
 
-    Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` hands over. Of checkpointed blocks these are
-    the inputs, and what the largest block saves when backward runs it again. ``None`` where the model needs real
-    values to run.
+    Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` receives. For checkpointed blocks these are
+    the inputs, plus what the largest block saves when backward recomputes it. ``None`` if the model needs real values
+    to run.
 
     Raises:
-        WorkloadError: the model or the loss refuses the batch's shapes or dtypes.
+        WorkloadError: the model or the loss does not accept the batch's shapes or dtypes.
     """
     by_place = activations_by_place(model, config, batch, loss, lambda: None)
     return None if by_place is None else sum(by_place.values())
@@ -46,34 +46,34 @@ def activations_bytes(model: FakeCudaModel, config: SweepConfig, batch: Batch, l
 def activations_by_place(
     model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
 ) -> Mapping[str | None, int] | None:
-    """Return the bytes of `activations_bytes` by what `place` answers when autograd saves a storage first.
+    """Return the bytes of `activations_bytes`, grouped by what `place` returns when autograd first saves a storage.
 
     Raises:
         WorkloadError: as `activations_bytes`.
     """
-    saved, again = Saved(place), list[Saved]()
-    stand_ins, dtype = model.batch(batch), autocast_dtype(config.precision)
+    saved, recomputed = Saved(place), list[Saved]()
+    fakes, dtype = model.batch(batch), autocast_dtype(config.precision)
     try:
         with (
             model.active(),
             cuda_kernels(model.module),
             cuda_autocast(dtype),
             saved.watched(),
-            _blocks_watched(model.module, again, place),
+            _blocks_watched(model.module, recomputed, place),
         ):
-            loss(model.module(*stand_ins.inputs), stand_ins.target)
+            loss(model.module(*fakes.inputs), fakes.target)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
         return None
     except Exception as error:  # noqa: BLE001  the user's model may raise anything
-        _raise_if_wrong(model, config, loss, error)
+        _raise_if_invalid(model, config, loss, error)
         return None
-    known = device_storages((*model.module.parameters(), *model.module.buffers(), *stand_ins.tensors))
-    blocks = [block.bytes_beside({**known, **saved.storages}) for block in again]
-    return saved.bytes_beside(known) + max(blocks, key=Counter.total, default=Counter())
+    known = device_storages((*model.module.parameters(), *model.module.buffers(), *fakes.tensors))
+    blocks = [block.bytes_except({**known, **saved.storages}) for block in recomputed]
+    return saved.bytes_except(known) + max(blocks, key=Counter.total, default=Counter())
 
 
 class Saved:
-    """The storages that autograd saves on the device while `watched`, each with the `place` that saved it first."""
+    """The storages that autograd saves on the device while `watched`, each with the `place` that first saved it."""
 
     def __init__(self, place: Place) -> None:
         self.storages: dict[int, torch.UntypedStorage] = {}
@@ -82,12 +82,12 @@ class Saved:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Keep what autograd saves, except within other hooks."""
-        with torch.autograd.graph.saved_tensors_hooks(self._keep, _as_it_is):
+        """Record what autograd saves, except within other hooks."""
+        with torch.autograd.graph.saved_tensors_hooks(self._keep, _unchanged):
             yield
 
-    def bytes_beside(self, known: Mapping[int, torch.UntypedStorage]) -> Counter[str | None]:
-        """Return by place the bytes of the storages that are not among `known`."""
+    def bytes_except(self, known: Mapping[int, torch.UntypedStorage]) -> Counter[str | None]:
+        """Return the bytes of the storages that are not in `known`, by place."""
         counted = Counter[str | None]()
         for key, storage in self.storages.items():
             if key not in known:
@@ -103,11 +103,11 @@ class Saved:
 
 
 @contextmanager
-def _blocks_watched(module: nn.Module, again: list[Saved], place: Place) -> Iterator[None]:
-    """Add to `again` what each run of a checkpointed block saves: checkpoint's own hooks would take it."""
+def _blocks_watched(module: nn.Module, recomputed: list[Saved], place: Place) -> Iterator[None]:
+    """Add to `recomputed` what each run of a checkpointed block saves, before checkpoint's own hooks receive it."""
     blocks = {forward: forward.run for forward in checkpointed(module)}
     for forward, run in blocks.items():
-        forward.run = partial(_run_watched, run, again, place)
+        forward.run = partial(_run_watched, run, recomputed, place)
     try:
         yield
     finally:
@@ -115,21 +115,21 @@ def _blocks_watched(module: nn.Module, again: list[Saved], place: Place) -> Iter
             forward.run = run
 
 
-def _run_watched(run: Callable[..., Any], again: list[Saved], place: Place, *args: Any, **kwargs: Any) -> Any:
-    again.append(Saved(place))
-    with again[-1].watched():
+def _run_watched(run: Callable[..., Any], recomputed: list[Saved], place: Place, *args: Any, **kwargs: Any) -> Any:
+    recomputed.append(Saved(place))
+    with recomputed[-1].watched():
         return run(*args, **kwargs)
 
 
-def _as_it_is(tensor: Any) -> Any:
+def _unchanged(tensor: Any) -> Any:
     return tensor
 
 
-def _raise_if_wrong(model: FakeCudaModel, config: SweepConfig, loss: Loss, error: Exception) -> None:
+def _raise_if_invalid(model: FakeCudaModel, config: SweepConfig, loss: Loss, error: Exception) -> None:
     """Raise `WorkloadError` if two samples fail with real values too.
 
-    A stand-in may fail where a real tensor does not (a model that looks at data, an extension without
-    shapes), and the CPU may lack an operator that the GPU has.
+    A fake tensor may fail although a real one does not (a model that reads values, an extension without shapes),
+    and the CPU may lack an operator that the GPU has.
     """
     if isinstance(error, WorkloadError):
         raise error
@@ -142,11 +142,11 @@ def _raise_if_wrong(model: FakeCudaModel, config: SweepConfig, loss: Loss, error
         except Exception as real:  # noqa: BLE001  the user's model may raise anything
             if "not implemented for" in str(real):
                 return
-            raise WorkloadError(_refusal(config, real)) from error
+            raise WorkloadError(_message(config, real)) from error
 
 
-def _refusal(config: SweepConfig, error: Exception) -> str:
+def _message(config: SweepConfig, error: Exception) -> str:
     inputs = ", ".join(f"{part.dtype} {list(part.shape)}" for part in config.input)
     target = "" if config.target is None else f", its target {config.target.dtype} {list(config.target.shape)}"
-    said = f"{config.model.name} cannot run on two samples of the config: {reason(error)}"
-    return f"{said}; the config's input is {inputs}{target}, without the batch dimension"
+    problem = f"{config.model.name} cannot run on two samples of the config: {reason(error)}"
+    return f"{problem}; the config's input is {inputs}{target}, without the batch dimension"

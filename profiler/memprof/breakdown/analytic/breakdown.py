@@ -1,4 +1,4 @@
-"""The breakdown of each point of a sweep: the textbook sum, category by category."""
+"""Calculate the analytic estimate of each point of a sweep, category by category."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Point = tuple[OptimizerConfig | None, int]
 def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -> list[Breakdown]:
     """Return the breakdown of each (optimizer, batch size), in the order of `points`.
 
-    Parameters, buffers, gradients and inputs are count times bytes an element. `model` loses its values. In
-    inference there are no gradients, no optimizer state, and autograd saves nothing. With the optimizer in backward
-    one gradient is there at a time: the largest counts.
+    Parameters, buffers, gradients and inputs are the number of elements times the bytes per element. `model` loses
+    its values. In inference there are no gradients and no optimizer state, and autograd saves nothing. If the
+    optimizer steps in backward, one gradient exists at a time: the largest counts.
 
     Raises:
-        WorkloadError: an optimizer or the loss cannot be built, or the model refuses the config's input.
+        WorkloadError: an optimizer or the loss cannot be built, or the model does not accept the config's input.
     """
-    stand_in = FakeCudaModel(model)
-    states = {_key(spec): _state_bytes(stand_in, spec) for spec in _distinct(points)}
-    batches = {size: _batch_bytes(stand_in, config, size) for size in dict.fromkeys(size for _, size in points)}
+    fake_model = FakeCudaModel(model)
+    states = {_key(spec): _state_bytes(fake_model, spec) for spec in _distinct(points)}
+    batches = {size: _batch_bytes(fake_model, config, size) for size in dict.fromkeys(size for _, size in points)}
     gradients_bytes = _gradients_bytes(model, config)
     return [
         Breakdown(
@@ -47,7 +47,7 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -
 
 
 def _gradients_bytes(model: nn.Module, config: SweepConfig) -> int:
-    """Return the bytes of the gradients that are there at once."""
+    """Return the bytes of the gradients that exist at the same time."""
     if config.mode is Mode.INFERENCE:
         return 0
     each = [bytes_of([parameter]) for parameter in model.parameters() if parameter.requires_grad]
@@ -59,17 +59,17 @@ def _state_bytes(model: FakeCudaModel, spec: OptimizerConfig | None) -> int | No
 
 
 def _batch_bytes(model: FakeCudaModel, config: SweepConfig, batch_size: int) -> tuple[int, int | None]:
-    """Return the bytes of the batch, target included, and of the activations that it leads to."""
+    """Return the bytes of the batch, including the target, and of its activations."""
     batch = make_batch(config, batch_size, torch.device("meta"))
     if config.mode is Mode.INFERENCE:
-        with torch.no_grad():  # for the model to refuse a wrong input
+        with torch.no_grad():  # so that the model reports a wrong input
             activations_bytes(model, config, batch, no_loss)
         return bytes_of(batch.tensors), 0
     return bytes_of(batch.tensors), activations_bytes(model, config, batch, build_loss(config))
 
 
 def no_loss(output: Any, target: Tensor | None) -> Tensor:
-    """Be the loss of inference: nothing."""
+    """Return the loss of inference, zero."""
     del output, target
     return torch.zeros(())
 
@@ -83,5 +83,5 @@ def _key(spec: OptimizerConfig | None) -> str:
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Return the sum over `tensors` of count times bytes an element."""
+    """Return the sum over `tensors` of the number of elements times the bytes per element."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

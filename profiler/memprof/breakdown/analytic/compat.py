@@ -1,4 +1,4 @@
-"""What torch 2.9 lacks for stand-ins where there is no CUDA driver; newer ones have it."""
+"""Let fake CUDA tensors work without a CUDA driver in torch 2.9; newer versions need no help."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-# The name of torch's table of what it asks of each type of device, and two of its rows: c10/core/DeviceType.h.
+# The symbol of torch's table of device guards, and two of its indices: c10/core/DeviceType.h.
 _GUARDS, _CUDA, _META = "_ZN3c104impl26device_guard_impl_registryE", 1, 14
 
 
 @contextmanager
 def without_driver() -> Iterator[None]:
-    """Let autograd and convolutions of stand-ins ask nothing of a CUDA driver. Newer torch is left as it is."""
+    """Keep autograd and convolutions of fake tensors from calling a CUDA driver; newer torch needs no change."""
     library = next((Path(torch.__file__).parent / "lib").glob("libc10.*"), None)
     if hasattr(torch._C, "_ensureCUDADeviceGuardSet") or library is None:
         yield
@@ -27,7 +27,7 @@ def without_driver() -> Iterator[None]:
 
 @contextmanager
 def _without_streams(library: Path) -> Iterator[None]:
-    """Put meta tensors' row in place of CUDA's, which for the current stream ends a process without a driver."""
+    """Use the guard of meta tensors for CUDA: without a driver, CUDA's own aborts when asked for the stream."""
     guards = (ctypes.c_void_p * (_META + 1)).in_dll(ctypes.CDLL(str(library)), _GUARDS)
     before, guards[_CUDA] = guards[_CUDA], guards[_META]
     try:
@@ -38,13 +38,13 @@ def _without_streams(library: Path) -> Iterator[None]:
 
 @contextmanager
 def _without_properties() -> Iterator[None]:
-    """Take cuDNN for the convolutions whose kernel depends on a GPU's properties, those in half precision."""
+    """Select cuDNN for convolutions whose kernel depends on the GPU's properties (half precision)."""
     choose = torch._C._select_conv_backend
 
     def choose_or_cudnn(*args: Any, **kwargs: Any) -> Any:
         try:
             return choose(*args, **kwargs)
-        except torch.AcceleratorError:  # no driver to ask
+        except torch.AcceleratorError:  # there is no driver
             return torch._C._ConvBackend.Cudnn  # type: ignore[attr-defined]
 
     torch._C._select_conv_backend = choose_or_cudnn

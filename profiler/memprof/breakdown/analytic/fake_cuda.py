@@ -1,12 +1,13 @@
-"""Tensors without data that say they live on a CUDA device, so that torch takes the paths it takes there.
+"""Fake CUDA tensors: no data, but a CUDA device, so that torch takes the same code paths as on a GPU.
 
-On a plain meta tensor torch would save other things for backward: autocast does not know the device, dropout
-saves its noise as float32 in place of bool, attention keeps the whole score matrix. `FakeTensorMode` holds
-each shape in a meta tensor and answers ``cuda`` for the device. It needs no GPU.
+With meta tensors, torch would save other tensors for backward: autocast does not support the device, dropout saves
+its noise as float32 instead of bool, and attention keeps the whole score matrix. `FakeTensorMode` keeps each shape in
+a meta tensor and reports ``cuda`` as the device. It needs no GPU.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,39 +25,39 @@ DEVICE_TYPE = "cuda"
 
 
 class FakeCudaModel:
-    """A model whose parameters and buffers have given way to stand-ins. Tied ones stay tied."""
+    """A model whose parameters and buffers are replaced by fake CUDA tensors; tied ones stay tied."""
 
     def __init__(self, module: nn.Module) -> None:
-        """Replace the tensors of `module` itself; `real_values` puts them back for a while."""
+        """Replace the tensors of `module` itself; `real_values` restores them temporarily."""
         self.module = module
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._originals = list(_slots(module))
-        stand_ins = {id(tensor): self._stand_in(tensor) for _, _, tensor in self._originals}
-        self._stand_ins = [(owner, name, stand_ins[id(tensor)]) for owner, name, tensor in self._originals]
-        _put(self._stand_ins)
+        fakes = {id(tensor): self._fake(tensor) for _, _, tensor in self._originals}
+        self._fakes = [(owner, name, fakes[id(tensor)]) for owner, name, tensor in self._originals]
+        _put(self._fakes)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make every tensor that is created a stand-in, a CUDA device or not."""
-        with _without_context(), without_driver(), self._mode:
+        """Create every new tensor as a fake tensor, with or without a CUDA device."""
+        with _without_context(), without_driver(), _without_log(), self._mode:
             yield
 
     @contextmanager
     def real_values(self) -> Iterator[nn.Module]:
-        """Yield the module with the tensors that it came with."""
+        """Yield the module with its original tensors."""
         _put(self._originals)
         try:
             yield self.module
         finally:
-            _put(self._stand_ins)
+            _put(self._fakes)
 
     def batch(self, batch: Batch) -> Batch:
-        """Return stand-ins for a batch of any device, the meta device for one."""
-        inputs = tuple(self._stand_in(tensor) for tensor in batch.inputs)
-        target = None if batch.target is None else self._stand_in(batch.target)
+        """Return fake tensors for a batch on any device, for example the meta device."""
+        inputs = tuple(self._fake(tensor) for tensor in batch.inputs)
+        target = None if batch.target is None else self._fake(batch.target)
         return replace(batch, inputs=inputs, target=target)
 
-    def _stand_in(self, tensor: Tensor) -> Tensor:
+    def _fake(self, tensor: Tensor) -> Tensor:
         with self.active():
             moved = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=DEVICE_TYPE)
             is_parameter = isinstance(tensor, nn.Parameter)
@@ -65,10 +66,10 @@ class FakeCudaModel:
 
 @contextmanager
 def _without_context() -> Iterator[None]:
-    """Keep stand-ins from making a CUDA context where there is a GPU.
+    """Keep fake tensors from creating a CUDA context if there is a GPU.
 
-    They do so for the sake of a backward pass, which never runs here; a context takes hundreds of MiB of a
-    device that may be under measurement, and NVML counts it.
+    They create one for a backward pass, which never runs here. A context takes hundreds of MiB of a device that may
+    be measured at the same time, and NVML counts it.
     """
     name = "init_gpu_context"
     before = getattr(fake_tensor, name, None)
@@ -79,18 +80,29 @@ def _without_context() -> Iterator[None]:
         setattr(fake_tensor, name, before)
 
 
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep torch from logging a traceback when an operator fails: the caller reports the error in one line."""
+    log = logging.getLogger(fake_tensor.__name__)
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def quick_empty_like(tensor: FakeTensor, dtype: torch.dtype | None = None) -> FakeTensor:
-    """Be `torch.empty_like`, in a fifth of the time that the mode's own dispatch takes."""
+    """Do what `torch.empty_like` does, five times as fast as the mode's own dispatch."""
     with in_kernel_invocation_manager(tensor.fake_mode):
         meta = torch.empty_like(tensor, dtype=dtype, device="meta")
     return FakeTensor(tensor.fake_mode, meta, tensor.device)
 
 
 def quick_result(func: OpOverload, args: Sequence[object]) -> Tensor | None:
-    """Return what the plainest operators return, or ``None`` where the mode itself has to say.
+    """Return the result of the simplest operators, or ``None`` if the mode itself has to dispatch.
 
-    One that writes into its first argument returns it (``relu_``, but not ``t_``, which changes the shape),
-    and arithmetic of equals returns a like of the first.
+    An operator that writes into its first argument returns it (``relu_``, but not ``t_``, which changes the shape),
+    and arithmetic on tensors of one shape, dtype and device returns a tensor like the first.
     """
     first = args[0] if args else None
     if not isinstance(first, FakeTensor) or not _are_alike(args):
@@ -110,7 +122,7 @@ def _is_arithmetic(func: OpOverload) -> bool:
 
 
 def only_writes(func: OpOverload) -> bool:
-    """Say whether `func` returns its first argument, changed in its values alone."""
+    """Return whether `func` returns its first argument with only its values changed."""
     returns, arguments = func._schema.returns, func._schema.arguments
     in_place = len(returns) == 1 and bool(arguments) and _is_written(arguments[0]) and _is_written(returns[0])
     return in_place and torch.Tag.inplace_view not in func.tags
@@ -121,7 +133,7 @@ def _is_written(argument: Argument) -> bool:
 
 
 def device_storages(tensors: Iterable[Tensor]) -> dict[int, torch.UntypedStorage]:
-    """Return the storages on the device by identity; they are held, so that no identity is used twice."""
+    """Return the storages on the device by identity; they are kept alive, so that no identity is reused."""
     storages = (tensor.untyped_storage() for tensor in tensors if tensor.device.type == DEVICE_TYPE)
     return {storage._cdata: storage for storage in storages}
 
@@ -135,4 +147,4 @@ def _slots(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
 
 def _put(slots: Iterable[tuple[nn.Module, str, Tensor]]) -> None:
     for owner, name, tensor in slots:
-        setattr(owner, name, tensor)  # recurrent layers keep a list of their own, which setattr mends
+        setattr(owner, name, tensor)  # setattr also updates the list that recurrent layers keep

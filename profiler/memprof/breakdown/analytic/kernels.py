@@ -1,4 +1,4 @@
-"""Which kernels torch takes on a CUDA device, where that decides what is saved for backward."""
+"""Select the kernels that torch uses on a CUDA device, if they decide what is saved for backward."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ aten = torch.ops.aten
 
 @contextmanager
 def cuda_kernels(module: nn.Module) -> Iterator[None]:
-    """Choose kernels for `module` as on a GPU of compute capability 8.0 or more, without asking one.
+    """Select kernels for `module` as on a GPU of compute capability 8.0 or more, without a GPU.
 
-    Attention: see `attention`; torch itself asks for the GPU's properties. Recurrent layers go without cuDNN,
-    which alone knows how large its reserve is; torch's own kernels save gates and states of each time step.
+    Attention: see `attention`; torch itself would read the GPU's properties. Recurrent layers run without cuDNN, since
+    only cuDNN knows the size of its reserve space; torch's own kernels save gates and states of each time step.
     """
     recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
     cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
@@ -32,7 +32,7 @@ def cuda_kernels(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def cuda_autocast(dtype: torch.dtype | None) -> Iterator[None]:
-    """Be `torch.autocast("cuda", dtype)`, which turns itself off where there is no GPU."""
+    """Do what `torch.autocast("cuda", dtype)` does, which disables itself without a GPU."""
     if dtype is None:
         yield
         return
@@ -50,7 +50,7 @@ def cuda_autocast(dtype: torch.dtype | None) -> Iterator[None]:
 
 
 class QuickRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Shapes of the commonest operators, without the mode's own dispatch, which is 5 to 30 times slower."""
+    """Computes the most common operators without the mode's own dispatch, which is 5 to 30 times slower."""
 
     def __torch_dispatch__(
         self,
@@ -59,7 +59,7 @@ class QuickRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Answer batch normalisation in training and plain arithmetic; pass on the rest."""
+        """Return the result of batch normalization in training and of simple arithmetic; pass on the rest."""
         if func is aten.cudnn_batch_norm.default and args[5]:
             return (*_batch_norm(args[0], args[3]), torch.empty(0, dtype=torch.uint8, device=args[0].device))
         if func is aten.native_batch_norm.default and args[5]:
@@ -69,7 +69,7 @@ class QuickRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _batch_norm(images: FakeTensor, mean: FakeTensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return output, mean and inverse deviation of a channel; the latter in float32 for half precisions."""
+    """Return output, mean and inverse deviation per channel; the last two are float32 for half precisions."""
     kept = torch.promote_types(images.dtype, torch.float32)
     if mean is None:  # no running statistics
         made = [torch.empty(images.shape[1], dtype=kept, device=images.device) for _ in range(2)]
@@ -89,12 +89,11 @@ def attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Stand in for `scaled_dot_product_attention` on CUDA: flash, else memory-efficient, else plain.
+    """Replace `scaled_dot_product_attention` on CUDA: flash, otherwise memory-efficient, otherwise math.
 
-    The order and the conditions are those of `aten/src/ATen/native/transformers/cuda/sdp_utils.cpp`, less the
-    GPU's own. cuDNN's kernel, which torch prefers on some GPUs, saves what flash saves, 8 bytes less. With
-    dropout, and always with torch 2.9 and 2.11, the memory-efficient kernel keeps its seed on the host: 16 bytes
-    less than here.
+    The order and the conditions are those of `aten/src/ATen/native/transformers/cuda/sdp_utils.cpp`, without those on
+    the GPU. cuDNN's kernel, which torch prefers on some GPUs, saves what flash saves, minus 8 bytes. With dropout, and
+    always with torch 2.9 and 2.11, the memory-efficient kernel keeps its seed on the host: 16 bytes less than here.
     """
     switches: Any = torch.backends.cuda
     square = query.shape[-2] == key.shape[-2] or not is_causal
@@ -132,13 +131,13 @@ def _efficient_can(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
 
 
 def _batches_agree(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Say whether all are (batch, heads, length, size), with fewer heads of keys than of queries allowed."""
+    """Return whether all are (batch, heads, length, size); keys may have fewer heads than queries."""
     fits = query.dim() == 4 and query.shape[0] == key.shape[0] == value.shape[0]
     return fits and query.shape[1] % key.shape[1] == 0 and key.shape[1] == value.shape[1]
 
 
 def _bias(mask: Tensor, query: Tensor, key: Tensor) -> Tensor:
-    """Return `mask` as the memory-efficient kernel takes it: added to the scores, rows padded to 8 values."""
+    """Return `mask` in the form of the memory-efficient kernel: added to the scores, rows padded to 8 values."""
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), float("-inf"))
     keys = key.shape[-2]

@@ -1,4 +1,4 @@
-"""The breakdown by module: what each submodule of a model keeps, and what autograd saves while it runs."""
+"""Calculate the analytic estimate of each submodule of a model."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.workload.batches import Batch, make_batch
 from memprof.workload.losses import build_loss
 
-Amounts = Mapping[str | None, int]  # bytes or numbers by a module's path; None: of no module
+Amounts = Mapping[str | None, int]  # bytes or counts by a module's path; None: outside modules
 
 
 def summarize_modules(
     model: nn.Module, config: SweepConfig, optimizer: OptimizerConfig | None, batch_size: int
 ) -> ModuleSummary:
-    """Return what each module of `model` takes, by the formulas of `break_down`, and the shapes that it returns.
+    """Return the memory of each module of `model`, by the formulas of `break_down`, and its output shapes.
 
-    An activation is its module's that runs, innermost, when autograd saves it first; what the loss saves is outside.
-    `model` loses its values.
+    An activation belongs to the innermost module that runs when autograd first saves it; what the loss saves is outside
+    modules. `model` loses its values.
 
     Raises:
         WorkloadError: as `break_down`.
     """
-    stand_in = FakeCudaModel(model)
+    fake_model = FakeCudaModel(model)
     nodes, batch = list(_walk(model, "", {}, {})), make_batch(config, batch_size, torch.device("meta"))
     running = RunningModules({node.module: node.path for node in nodes if node.same_as is None})
     amounts: dict[Category, Amounts | None] = {
-        Category.ACTIVATIONS: _activations(stand_in, config, batch, running),
+        Category.ACTIVATIONS: _activations(fake_model, config, batch, running),
         Category.PARAMETERS: _by_module(_parameters(model)),
         Category.BUFFERS: _by_module({name: bytes_of([buffer]) for name, buffer in model.named_buffers()}),
         Category.GRADIENTS: _by_module(_gradients(model, config)),
-        Category.OPTIMIZER_STATE: _optimizer_state(stand_in, optimizer),
+        Category.OPTIMIZER_STATE: _optimizer_state(fake_model, optimizer),
     }
     return ModuleSummary(
         model=config.model.name,
@@ -63,7 +63,7 @@ def summarize_modules(
 
 @dataclass(frozen=True, kw_only=True)
 class _Node:
-    """A module in its place. `shared`: its own tensors that are registered before; `same_as`: so is the module."""
+    """A module at a path. `shared`: its tensors that were registered before; `same_as`: where it was itself."""
 
     path: str
     module: nn.Module
@@ -72,7 +72,7 @@ class _Node:
 
 
 def _walk(module: nn.Module, path: str, modules: dict[nn.Module, str], tensors: dict[Tensor, str]) -> Iterator[_Node]:
-    """Yield `module` and all below it in order of registration; a module that was there before without its inside."""
+    """Yield `module` and its submodules in order of registration; a repeated module without its submodules."""
     same_as = modules.get(module)
     if same_as is not None:
         yield _Node(path=path, module=module, shared={}, same_as=same_as)
@@ -92,9 +92,9 @@ def _walk(module: nn.Module, path: str, modules: dict[nn.Module, str], tensors: 
 
 
 class RunningModules:
-    """Which of some modules runs, and the shapes of what each forward pass of them returned.
+    """Records which of the modules runs, and the output shapes of each of their forward passes.
 
-    The hooks are those of all modules: a scripted module takes none of its own.
+    It uses hooks for all modules, because a scripted module accepts none of its own.
     """
 
     def __init__(self, paths: Mapping[nn.Module, str]) -> None:
@@ -103,12 +103,12 @@ class RunningModules:
         self._running: list[str] = []
 
     def innermost(self) -> str | None:
-        """Return the path of the innermost module that runs, ``None`` outside of the model."""
+        """Return the path of the innermost running module, or ``None`` outside the model."""
         return self._running[-1] if self._running else None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Follow the modules while they run, also where they fail and the model goes on."""
+        """Watch the modules while they run, also if one fails and the model continues."""
         hooks = (
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),
@@ -132,7 +132,7 @@ class RunningModules:
 
 
 def _shapes(output: Any) -> Iterator[Shape]:
-    """Yield the shapes of the tensors in what a module returned: nested, or in the fields of an object."""
+    """Yield the shapes of the tensors in the output of a module: nested, or in the fields of an object."""
     if isinstance(output, Tensor):
         yield tuple(output.shape)
     elif isinstance(output, Mapping):
@@ -149,7 +149,7 @@ def _activations(model: FakeCudaModel, config: SweepConfig, batch: Batch, runnin
         loss = build_loss(config) if training else no_loss
         found = activations_by_place(model, config, batch, loss, running.innermost)
     if found is None:
-        running.calls.clear()  # the model got to some point, or ran on two samples to tell why it failed
+        running.calls.clear()  # the model ran in part, or on two samples to find out why it failed
     return found if training else {}
 
 
@@ -158,7 +158,7 @@ def _parameters(module: nn.Module) -> dict[str, int]:
 
 
 def _gradients(module: nn.Module, config: SweepConfig) -> dict[str, int]:
-    """Return the bytes of the gradients that are there at once: the largest alone with the optimizer in backward."""
+    """Return the bytes of the gradients that exist at the same time: only the largest with optimizer_in_backward."""
     if config.mode is Mode.INFERENCE:
         return {}
     trained = {name: bytes_of([parameter]) for name, parameter in module.named_parameters() if parameter.requires_grad}
@@ -174,7 +174,7 @@ def _optimizer_state(model: FakeCudaModel, spec: OptimizerConfig | None) -> Amou
 
 
 def _by_module(by_tensor: Mapping[str, int] | Mapping[str | None, int]) -> Amounts:
-    """Return bytes by the module that has the tensor; the tensor's name follows the module's path."""
+    """Return bytes by module; a tensor's name is the module's path and its own name."""
     amounts = Counter[str | None]()
     for name, amount in by_tensor.items():
         amounts[None if name is None else name.rpartition(".")[0]] += amount
@@ -182,7 +182,7 @@ def _by_module(by_tensor: Mapping[str, int] | Mapping[str | None, int]) -> Amoun
 
 
 def _with_submodules(amounts: Amounts) -> Amounts:
-    """Return the bytes of each module and everything in it."""
+    """Return the bytes of each module including its submodules."""
     within = Counter[str | None]()
     for path, amount in amounts.items():
         for outer in () if path is None else _upwards(path):
@@ -191,7 +191,7 @@ def _with_submodules(amounts: Amounts) -> Amounts:
 
 
 def _upwards(path: str) -> Iterator[str]:
-    """Yield `path`, the modules that it is in, and the model itself."""
+    """Yield `path`, the modules that contain it, and the model itself."""
     while path:
         yield path
         path = path.rpartition(".")[0]

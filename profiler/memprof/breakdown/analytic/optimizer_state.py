@@ -1,4 +1,4 @@
-"""Optimizer state: what the configured optimizer's own `step` makes for the model's parameters."""
+"""Estimate optimizer state: what the optimizer's own `step` creates for the model's parameters."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ State = dict[str | None, Storages]  # by the parameter's name
 
 
 def optimizer_state_bytes(model: FakeCudaModel, spec: OptimizerConfig) -> int | None:
-    """Return the bytes that the state takes on the device after a step with a dense gradient a parameter.
+    """Return the bytes of the state on the device after a step with a dense gradient for each parameter.
 
-    State on the host is not counted: Adam's `step` is a CPU tensor unless the optimizer is fused or
-    capturable. ``None`` where the step cannot run without values. An optimizer of another package, which may have
-    kernels of its own, then steps with values on the CPU, and all of its state counts.
+    State on the host does not count: Adam's `step` is a CPU tensor unless the optimizer is fused or capturable.
+    ``None`` if the step cannot run without values. An optimizer of another package, which may have its own kernels,
+    then steps with values on the CPU, and all of its state counts.
 
     Raises:
         WorkloadError: the optimizer cannot be built for these parameters.
@@ -43,13 +43,13 @@ def optimizer_state_bytes(model: FakeCudaModel, spec: OptimizerConfig) -> int | 
 
 
 def optimizer_state_by_parameter(model: FakeCudaModel, spec: OptimizerConfig) -> Mapping[str | None, int] | None:
-    """Return the bytes of `optimizer_state_bytes` by the parameter's name; under ``None`` those of no parameter.
+    """Return the bytes of `optimizer_state_bytes` by parameter name; ``None`` has those of no parameter.
 
     Raises:
         WorkloadError: as `optimizer_state_bytes`.
     """
-    find_optimizer(spec.name)  # a package that is imported among stand-ins would keep some of them
-    state = _state_of_stand_ins(model, spec)
+    find_optimizer(spec.name)  # first, since a package that is imported among fake tensors would keep some of them
+    state = _state_of_fakes(model, spec)
     if state is None and installed_optimizer(spec.name) is not None:
         state = _state_on_cpu(model, spec)
     if state is None:
@@ -57,7 +57,7 @@ def optimizer_state_by_parameter(model: FakeCudaModel, spec: OptimizerConfig) ->
     return {name: sum(storage.nbytes() for storage in storages.values()) for name, storages in state.items()}
 
 
-def _state_of_stand_ins(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
+def _state_of_fakes(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
     parameters = list(model.module.parameters())
     with model.active():
         try:
@@ -93,7 +93,7 @@ def _state_on_cpu(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
 def _by_parameter(
     optimizer: torch.optim.Optimizer, module: torch.nn.Module, storages_of: Callable[[list[Tensor]], Storages]
 ) -> State:
-    """Return the storages of the state, each with the first parameter whose state has it."""
+    """Return the storages of the state, each under the first parameter whose state contains it."""
     names: dict[object, str] = {parameter: name for name, parameter in module.named_parameters()}
     found, seen = State(), Storages()
     for key, state in optimizer.state.items():
@@ -115,10 +115,9 @@ def _give_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
 
 
 class StateOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Lets a step make its state and leaves out the arithmetic.
+    """Lets a step create its state and skips the arithmetic.
 
-    An operator that writes into its arguments makes no tensor, and without values any scalar is as good as
-    another.
+    An operator that only writes into its arguments creates no tensor, and without values any scalar will do.
     """
 
     def __torch_dispatch__(
@@ -128,14 +127,16 @@ class StateOnly(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Answer what makes no state by itself; pass on the rest."""
+        """Return the result of operators that create no state; pass on the rest."""
         if func is aten._local_scalar_dense.default:
-            return 0.5 if args[0].is_floating_point() else 1  # NAdam divides by one less this
+            return 0.5 if args[0].is_floating_point() else 1  # NAdam divides by 1 minus this
         if not func._schema.returns:
             return None  # fused and foreach steps
         if func is aten.lift_fresh.default or only_writes(func):
             return args[0]
-        if func is aten._to_copy.default and not isinstance(args[0], FakeTensor):  # a number; some torch copy it really
+        if func is aten._to_copy.default and not isinstance(
+            args[0], FakeTensor
+        ):  # a scalar, which some versions of torch really copy
             placed = {name: value for name, value in (kwargs or {}).items() if name in ("dtype", "device")}
             return torch.empty(args[0].shape, **{"dtype": args[0].dtype, **placed})
         if func is aten.zeros_like.default and isinstance(args[0], FakeTensor):

@@ -1,18 +1,18 @@
-"""From the allocator's history and a process' own notes to the name of every byte. Free of torch."""
+"""Attribute every byte of the allocator's history to a category and a name, with the run's annotations; no torch."""
 
-from memprof.breakdown.attribution.annotations import Annotations, Label, ModuleNote, PhaseMarker
+from memprof.breakdown.attribution.annotations import Annotations, Label, ModuleInfo, PhaseMarker
 from memprof.breakdown.attribution.classify import names_module
-from memprof.breakdown.attribution.explain import Account, DeviceFigures, account_for
+from memprof.breakdown.attribution.explain import Attribution, DeviceFigures, attribute
 from memprof.breakdown.differences import find_differences
 
 __all__ = [
-    "Account",
     "Annotations",
+    "Attribution",
     "DeviceFigures",
     "Label",
-    "ModuleNote",
+    "ModuleInfo",
     "PhaseMarker",
-    "account_for",
+    "attribute",
     "find_differences",
     "names_module",
 ]

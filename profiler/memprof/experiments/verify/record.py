@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION, Environment, Outcome, Status
-from memprof.results.diff import Mismatch, find_unlikeness
+from memprof.results.diff import Mismatch, find_mismatches
 
 FIGURES = ("requested", "allocated", "reserved")
 
@@ -93,7 +93,7 @@ class Verification:
     def unlike(self) -> tuple[Mismatch, ...]:
         """The versions in which the two sides differ; then their figures do not compare."""
         apart = ("source", "GPU")  # as they are meant to be
-        return tuple(found for found in find_unlikeness(self.card, self.phantom) if found.name not in apart)
+        return tuple(found for found in find_mismatches(self.card, self.phantom) if found.name not in apart)
 
     @property
     def equal(self) -> int:

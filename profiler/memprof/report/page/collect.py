@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 from memprof.breakdown.explanation import Explained
 from memprof.errors import ResultError
 from memprof.records import Environment, MaxBatch, RunRecord, Source
-from memprof.results import Kind, Manifest, load, load_answer
-from memprof.results.diff import changed_keys, find_unlikeness
+from memprof.results import Kind, Manifest, load, load_document
+from memprof.results.diff import changed_keys, find_mismatches
 from memprof.results.load import find_runs, read_manifest
 
 T = TypeVar("T")
@@ -123,9 +123,9 @@ def _read(path: Path, manifest: Manifest) -> Saved[object]:
     """Return the content of a run, or refuse what is damaged or empty."""
     content: object
     if manifest.kind is Kind.MAX_BATCH:
-        content = load_answer(path, list[MaxBatch])
+        content = load_document(path, list[MaxBatch])
     elif manifest.kind is Kind.EXPLAIN:
-        content = load_answer(path, Explained)
+        content = load_document(path, Explained)
     else:
         content = load(path, kinds=(manifest.kind,)).records
     if not content:
@@ -135,7 +135,7 @@ def _read(path: Path, manifest: Manifest) -> Saved[object]:
 
 def _unlike(saved: Saved[object], other: Saved[object]) -> str:
     """Return in what `saved` differs from `other` that must be the same; empty where they are alike."""
-    found = find_unlikeness(saved.manifest.environment, other.manifest.environment)
+    found = find_mismatches(saved.manifest.environment, other.manifest.environment)
     if set(saved.gpus) & set(other.gpus):  # an answer for several GPUs is alike with what ran on any of them
         found = tuple(item for item in found if item.name not in ("GPU", "GPU memory"))
     changed = changed_keys(saved.manifest.config, other.manifest.config)

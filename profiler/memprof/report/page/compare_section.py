@@ -20,8 +20,8 @@ from memprof.report.page.elements import (
 from memprof.report.page.summary_section import what_ran
 from memprof.report.page.sweep_section import part_segments, status_cell
 from memprof.report.terminal.columns import reason_of
-from memprof.results import VariantPlan
-from memprof.results.diff import Pair, name_of
+from memprof.results import VariantPlan, name_of
+from memprof.results.diff import Pair
 from memprof.units import format_bytes, format_percent
 
 _CATEGORIES = ("parameters", "gradients", "optimizer_state", "activations")

@@ -190,7 +190,7 @@ def moments_table(explanation: Explanation) -> Table:
         Heading(text="step"),
         Heading(text="operator", numeric=False),
     )
-    rows = tuple(_moment_row(moment) for moment in (explanation.peak, *explanation.next_moments))
+    rows = tuple(_moment_row(moment) for moment in (explanation.peak, *explanation.other_peaks))
     return Table(caption="The peak and the next highest points", headings=headings, rows=rows, brief=False)
 
 

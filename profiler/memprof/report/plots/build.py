@@ -25,7 +25,7 @@ from memprof.report.plots.figures import (
     Span,
     TimelinePicture,
 )
-from memprof.results import Kind, Result, load_answer
+from memprof.results import Kind, Result, load_document
 from memprof.units import format_bytes
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ def picture_of(result: Result, kind: PictureKind | None = None) -> Picture:
 
 
 def _of_explanation(result: Result, kind: PictureKind) -> Picture:
-    explained = load_answer(result.path, Explained)
+    explained = load_document(result.path, Explained)
     try:
         timeline = kind is PictureKind.TIMELINE
         return timeline_picture(explained) if timeline else categories_of_explanation(explained)

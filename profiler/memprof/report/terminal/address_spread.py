@@ -18,7 +18,7 @@ _OF_OLDER = "tie-breaking by address, as before PyTorch 2.12, simulated"
 def address_spread_lines(found: AddressSpread, width: int) -> list[Text]:
     """Return the spread of each figure over the runs and the simulations, and the runs that ended differently."""
     rows = [(_OF_THIS, figure, found.spread(figure)) for figure in FIGURES]
-    rows += [(_OF_OLDER, figure, found.acted_out_spread(figure)) for figure in FIGURES if found.acted_out]
+    rows += [(_OF_OLDER, figure, found.simulated_spread(figure)) for figure in FIGURES if found.simulated]
     spreads = [spread for _, _, spread in rows]
     grid = Grid(
         stub=Column(heading="", cells=tuple(figure for _, figure, _ in rows), left=True),
@@ -30,7 +30,7 @@ def address_spread_lines(found: AddressSpread, width: int) -> list[Text]:
         ),
         sections=tuple(section for section, _, _ in rows),
     )
-    notes = [*(_ended(run, found) for run in found.ended_otherwise), *_not_simulated(found)]
+    notes = [*(_ended(run, found) for run in found.ended_differently), *_not_simulated(found)]
     policies = ", ".join(run.policy.value for run in found.runs)
     return [*lay_out(grid, width), *(Text(note, "dim") for note in (f"orders: {policies}", *notes))]
 
@@ -47,10 +47,10 @@ def _percent(spread: Spread | None) -> str:
 
 
 def _ended(run: AddressRun, found: AddressSpread) -> str:
-    how = "simulated, " if run in found.acted_out else ""
+    how = "simulated, " if run in found.simulated else ""
     return f"{run.policy.value}: {how}ended with {run.status.value}, so it is not counted"
 
 
 def _not_simulated(found: AddressSpread) -> Iterator[str]:
-    if not found.acted_out:
+    if not found.simulated:
         yield "tie-breaking by address: not simulated; needs a finished run with default allocator settings"

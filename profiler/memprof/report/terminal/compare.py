@@ -13,14 +13,16 @@ from memprof.report.terminal import columns
 from memprof.report.terminal.diff import change_columns
 from memprof.report.terminal.header import source_lines, title_lines
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
-from memprof.results.comparison import State, VariantResult, against_base
+from memprof.results.comparison import OptimizerState, VariantResult, against_base
 from memprof.units import UNKNOWN
 
 _LONG = 13  # cells; up to that, the headings of the optimizers' states fit into 80
 _BLOCK_BYTES = 512  # kMinBlockSize of PyTorch's c10/cuda/CUDACachingAllocator.cpp
 
 
-def compare_table(answers: Sequence[VariantResult], states: Sequence[State], width: int = 80) -> RenderableType:
+def compare_table(
+    answers: Sequence[VariantResult], states: Sequence[OptimizerState], width: int = 80
+) -> RenderableType:
     """Return the variants of one config against the first, the base: breakdown, peak, reserved and change.
 
     If not all columns fit into `width` cells, the analytic ones are in a second table below.
@@ -76,7 +78,7 @@ def _read_columns(answers: Sequence[VariantResult]) -> list[Column]:
     return found
 
 
-def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
+def _states_grid(states: Sequence[OptimizerState], base: RunRecord) -> Grid:
     """Each optimizer's state in exact bytes, its factor next to the expected one, and what the counters read."""
     first = states[0]
     differences = tuple(f"{state.bytes - first.bytes:+,}" for state in states[1:])
@@ -84,11 +86,11 @@ def _states_grid(states: Sequence[State], base: RunRecord) -> Grid:
         "bytes": tuple(f"{state.bytes:,}" for state in states),
         f"vs {first.name}" if len(first.name) < _LONG else "vs first": ("", *differences),
         "× parameters": tuple(f"{state.factor:.6g}" for state in states),
-        "expected": tuple(UNKNOWN if state.textbook_factor is None else f"{state.textbook_factor}" for state in states),
+        "expected": tuple(UNKNOWN if state.expected_factor is None else f"{state.expected_factor}" for state in states),
     }
     shown = [Column(heading=heading, group="analytic", cells=cells) for heading, cells in analytic.items()]
-    if any(state.read_bytes is not None for state in states):
-        read = tuple(UNKNOWN if state.read_bytes is None else f"{state.read_bytes:,}" for state in states)
+    if any(state.observed_bytes is not None for state in states):
+        read = tuple(UNKNOWN if state.observed_bytes is None else f"{state.observed_bytes:,}" for state in states)
         shown.append(Column(heading=f"in {_BLOCK_BYTES}-byte blocks", group=base.source.value, cells=read))
     stub = Column(heading="", cells=tuple(state.name for state in states), left=True)
     return Grid(stub=stub, columns=tuple(shown), sections=("optimizer state",) * len(states))

@@ -24,8 +24,8 @@ def diff_table(comparison: Comparison, width: int = 80) -> RenderableType:
         Text(f"before: {before.path} ({before.manifest.started})", "dim"),
         Text(f"after:  {after.path} ({after.manifest.started})", "dim"),
     ]
-    parts += _listed("different: ", comparison.unlike, "bold magenta")
-    parts += _listed("changed in the config: ", comparison.changed, "dim")
+    parts += _listed("different: ", comparison.mismatches, "bold magenta")
+    parts += _listed("changed in the config: ", comparison.config_changes, "dim")
     both = [pair for pair in comparison.pairs if pair.before and pair.after]
     parts += [Text(), *lay_out(_grid(both), width), Text()]
     alone = _only("only before", [pair for pair in comparison.pairs if pair.after is None])

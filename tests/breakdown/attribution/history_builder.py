@@ -1,4 +1,4 @@
-"""A run told by hand: what was allocated, where the program stood, which address held what."""
+"""Build the history and the annotations of a run by hand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 from memprof.allocator import Action, Event, Trace
 from memprof.breakdown.attribution import (
-    Account,
     Annotations,
+    Attribution,
     DeviceFigures,
     Label,
-    ModuleNote,
+    ModuleInfo,
     PhaseMarker,
-    account_for,
+    attribute,
 )
 from memprof.breakdown.explanation import Category, Explanation
 from memprof.records import Phase
@@ -31,33 +31,35 @@ STACKS = {
         "torch::autograd::Engine::call()",
     ),
 }
-# A frame is the same dictionary in every event, and stays, as PyTorch's do: a trace tells them apart by identity.
+# As in PyTorch, a frame is the same dictionary in every event: a trace distinguishes frames by identity.
 FRAMES = {stack: [{"name": name, "filename": "lib.so", "line": 0} for name in names] for stack, names in STACKS.items()}
 
 
-class Story:
-    """Addresses are given one after the other, 2 MiB apart, in one large segment; those in `again` are used again."""
+class HistoryBuilder:
+    """Allocates in one large segment, at addresses that are 2 MiB apart, or at an address that is given."""
 
     def __init__(self, *modules: str) -> None:
-        self.trace, self.notes, self.requests = Trace(), Annotations(), 0
-        self.notes.modules.extend(ModuleNote(path=path, type="Linear", parameters=1) for path in modules)
+        self.trace, self.annotations, self.requests = Trace(), Annotations(), 0
+        self.annotations.modules.extend(ModuleInfo(path=path, type="Linear", parameters=1) for path in modules)
         self.trace.append(Event(Action.SEGMENT_ALLOC, 0, 64 * GIB, -1))
-        self._next = 0
+        self._next_address = 0
         self._sizes: dict[int, int] = {}
 
-    def at(self, step: int | None, phase: Phase | None, module: str | None = None, *, recomputes: bool = False) -> None:
-        mark = PhaseMarker(position=self.requests, step=step, phase=phase, module=module, recomputes=recomputes)
-        self.notes.marks.append(mark)
+    def enter(
+        self, step: int | None, phase: Phase | None, module: str | None = None, *, recomputes: bool = False
+    ) -> None:
+        marker = PhaseMarker(position=self.requests, step=step, phase=phase, module=module, recomputes=recomputes)
+        self.annotations.markers.append(marker)
 
-    def take(self, size: int, stack: str | None = "tensor", again: int | None = None) -> int:
-        """Allocate, at the address `again` if it is given, and return the address."""
-        if again is None:
-            again, self._next = self._next, self._next + 2 * MIB
+    def allocate(self, size: int, stack: str | None = "tensor", address: int | None = None) -> int:
+        """Allocate, at `address` if it is given, and return the address."""
+        if address is None:
+            address, self._next_address = self._next_address, self._next_address + 2 * MIB
         frames = FRAMES[stack] if stack else None
-        self.trace.append(Event(Action.ALLOC, again, size, self.trace.sites.index_of(frames)))
-        self._sizes[again] = size
+        self.trace.append(Event(Action.ALLOC, address, size, self.trace.sites.index_of(frames)))
+        self._sizes[address] = size
         self.requests += 1
-        return again
+        return address
 
     def free(self, *addresses: int) -> None:
         for address in addresses:
@@ -67,14 +69,14 @@ class Story:
 
     def label(self, address: int, category: Category, name: str | None = None, module: str | None = None) -> None:
         label = Label(position=self.requests, address=address, category=category, name=name, module=module)
-        self.notes.labels.append(label)
+        self.annotations.labels.append(label)
 
-    def account(self, **figures: Any) -> Account:
-        return account_for(self.trace, self.notes, DeviceFigures(**figures))
+    def attribution(self, **figures: Any) -> Attribution:
+        return attribute(self.trace, self.annotations, DeviceFigures(**figures))
 
     def explained(self, **figures: Any) -> Explanation:
-        return self.account(**figures).explanation()
+        return self.attribution(**figures).explanation()
 
     def names(self) -> list[str]:
-        """What each allocation held, in order."""
-        return list(self.account().names())
+        """Return the category and name of each allocation, in order."""
+        return list(self.attribution().names())
