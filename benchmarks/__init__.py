@@ -1,1 +1,1 @@
-"""How fast and how light memprof is, as ratios against what cannot be avoided and against its peers."""
+"""Time and memory of memprof, as ratios to unavoidable costs and to other tools."""

@@ -1,4 +1,4 @@
-"""What explaining costs: a point explained against the same one measured, and a history of a million events."""
+"""The cost of explaining: a point explained versus only measured, and a history of a million events."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from memprof.units import GIB, MIB, format_bytes
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
-_POINTS = (("resnet50", 32, 3.0), ("vit_b_16", 32, 3.0), ("mnist_mlp", 64, None))  # with the goal
+_POINTS = (("resnet50", 32, 3.0), ("vit_b_16", 32, 3.0), ("mnist_mlp", 64, None))  # with the goal, a ratio
 _EVENTS = 1_000_000
-_ALIVE = 2_000  # allocations at a time, about those of a large model
+_ALIVE = 2_000  # simultaneous allocations, about as many as a large model has
 
 
 def explaining(repeats: int) -> Iterator[Figure]:
-    """A point explained against the same point measured, both asked of one running worker, in turns."""
+    """Compare explaining a point with measuring it, in turns, in one running worker."""
     for name, batch_size, goal in _POINTS:
         loaded = load(Path("configs") / f"{name}.yaml", [Override(flag=Flag.OPTIMIZER, text="adam")])
         job = Job(optimizer=loaded.config.optimizers[0], batch_size=batch_size)
@@ -47,12 +47,12 @@ def explaining(repeats: int) -> Iterator[Figure]:
 
 
 def million_events(repeats: int) -> Iterator[Figure]:
-    """A history of a million events, from plain numbers to the explanation, in a process of its own."""
+    """Attribute a history of a million events, in its own process."""
     del repeats
     with get_context("spawn").Pool(1) as pool:
-        seconds, peak_bytes = pool.apply(_account_for_a_million)
+        seconds, peak_bytes = pool.apply(_attribute_a_million)
     against = f"{_EVENTS:,} events"
-    yield Figure(name="accounting for", memprof=f"{seconds:.1f} s", baseline=against, value=seconds, goal=30, unit="s")
+    yield Figure(name="attribution", memprof=f"{seconds:.1f} s", baseline=against, value=seconds, goal=30, unit="s")
     yield Figure(
         name="its host memory",
         memprof=format_bytes(peak_bytes),
@@ -71,7 +71,7 @@ def _explain(client: WorkerClient, job: Job) -> None:
     client.explain(job)
 
 
-def _account_for_a_million() -> tuple[float, int]:
+def _attribute_a_million() -> tuple[float, int]:
     trace, annotations = _history()
     started = time.perf_counter()
     explanation = attribute(trace, annotations, DeviceFigures()).explanation()
@@ -81,7 +81,7 @@ def _account_for_a_million() -> tuple[float, int]:
 
 
 def _history() -> tuple[Trace, Annotations]:
-    """Random allocations and frees in one large segment, marked as a step of four phases a thousand times."""
+    """Return random allocations and frees in one large segment, with markers for steps of four phases."""
     numbers, trace, annotations = random.Random(1), Trace(), Annotations()
     trace.append(Event(Action.SEGMENT_ALLOC, 0, 2 * _ALIVE * MIB, -1))
     free, alive = list(range(_ALIVE)), list[int]()
@@ -89,9 +89,9 @@ def _history() -> tuple[Trace, Annotations]:
     phases = (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.OPTIMIZER)
     while len(trace) < _EVENTS:
         if requests % 80 == 0:
-            place = requests // 80
+            number = requests // 80
             annotations.markers.append(
-                PhaseMarker(position=requests, step=1 + place // 4, phase=phases[place % 4], module=f"m{place % 97}")
+                PhaseMarker(position=requests, step=1 + number // 4, phase=phases[number % 4], module=f"m{number % 97}")
             )
         if free and (not alive or numbers.random() < 0.5):
             slot = free.pop(numbers.randrange(len(free)))

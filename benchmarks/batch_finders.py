@@ -1,4 +1,4 @@
-"""memprof's max-batch beside the batch-size finders of Lightning and accelerate, on the same phantom GPU."""
+"""Compare memprof max-batch with the batch-size finders of Lightning and accelerate, on one phantom GPU."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from functools import cache
 from statistics import median
 from typing import Any
 
-from benchmarks.results import Search
+from benchmarks.results import BatchSearch
 from benchmarks.timing import IMPORTS, Finished, run_python
 from memprof.gpus.select import choose_device
 
-_MOST_REPEATS = 3
+_MAX_REPEATS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A finder of `benchmarks.finders` and the batch size that its search starts at."""
+    """A finder of `benchmarks.finders` and the batch size at which its search starts."""
 
     finder: str
     title: str
     start: int
 
 
-# Lightning goes up from its default; accelerate only goes down, so its trials depend on how far off the start is.
+# Lightning goes up from its default; accelerate only goes down, so its trials depend on the start.
 PEERS = (
     Peer(finder="lightning", title="Lightning, binsearch from 2", start=2),
     Peer(finder="accelerate", title="accelerate from 1024", start=1024),
@@ -35,79 +35,79 @@ PEERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """A model of torchvision, SGD with momentum, 3x224x224 images, and the GPU of the catalog to fit it on."""
+class Task:
+    """A model of torchvision with SGD, momentum and 3x224x224 images, and the GPU of the catalog to fit it on."""
 
     model: str
     gpu: str
 
     @property
     def title(self) -> str:
-        """What stands above the table."""
+        """The heading of the table."""
         return f"Largest batch of {self.model} on a phantom {self.gpu}"
 
 
-QUESTIONS = (Question(model="resnet18", gpu="t4"),)
+TASKS = (Task(model="resnet18", gpu="t4"),)
 
 
-def batch_finders(repeats: int) -> Iterator[Search]:
-    """What each finder answers, in how many trials and seconds, and whether that then trains in a new process."""
-    for question in QUESTIONS:
-        rounds = [_round(question) for _ in range(min(repeats, _MOST_REPEATS))]
-        yield _ours(question, [memprof for memprof, _, _ in rounds], [imports for _, imports, _ in rounds])
+def batch_finders(repeats: int) -> Iterator[BatchSearch]:
+    """Yield the result of each finder, its trials and seconds, and whether it trains in a new process."""
+    for task in TASKS:
+        rounds = [_round(task) for _ in range(min(repeats, _MAX_REPEATS))]
+        yield _ours(task, [memprof for memprof, _, _ in rounds], [imports for _, imports, _ in rounds])
         for index, peer in enumerate(PEERS):
-            yield _theirs(question, peer, [finished[index] for _, _, finished in rounds])
+            yield _theirs(task, peer, [finished[index] for _, _, finished in rounds])
 
 
-def _round(question: Question) -> tuple[Finished, Finished, list[Finished]]:
-    config = f"configs/{question.model}.yaml"
-    options = ["--gpu", question.gpu, "--optimizer", "sgd+momentum", "--json"]
+def _round(task: Task) -> tuple[Finished, Finished, list[Finished]]:
+    config = f"configs/{task.model}.yaml"
+    options = ["--gpu", task.gpu, "--optimizer", "sgd+momentum", "--json"]
     with tempfile.TemporaryDirectory() as results:
         memprof = run_python(["-m", "memprof", "max-batch", config, *options, "--output-dir", results])
-    return memprof, run_python(IMPORTS), [_ask(peer.finder, question, peer.start) for peer in PEERS]
+    return memprof, run_python(IMPORTS), [_run(peer.finder, task, peer.start) for peer in PEERS]
 
 
-def _ours(question: Question, runs: list[Finished], imports: list[Finished]) -> Search:
+def _ours(task: Task, runs: list[Finished], imports: list[Finished]) -> BatchSearch:
     found = json.loads(runs[0].output)
-    answer = found["largest_batch_size"]
+    batch_size = found["largest_batch_size"]
     whole = median(run.seconds for run in runs)
-    return Search(
-        question=question.title,
+    return BatchSearch(
+        task=task.title,
         finder="memprof max-batch",
         trials=len(found["trials"]),
-        answer=answer,
-        trains=_trains(question, answer),
-        next_trains=_trains(question, answer + 1),
+        batch_size=batch_size,
+        trains=_trains(task, batch_size),
+        next_trains=_trains(task, batch_size + 1),
         seconds=whole - median(run.seconds for run in imports),
         process_seconds=whole,
     )
 
 
-def _theirs(question: Question, peer: Peer, runs: list[Finished]) -> Search:
-    answers: list[Any] = [json.loads(run.output) for run in runs]
-    found = answers[0]
+def _theirs(task: Task, peer: Peer, runs: list[Finished]) -> BatchSearch:
+    results: list[Any] = [json.loads(run.output) for run in runs]
+    found = results[0]
     if not found["installed"]:
-        return Search(question=question.title, finder=peer.title, note="not installed")
-    answer = found["answer"]
-    if answer is None:
-        return Search(question=question.title, finder=peer.title, note="failed")
-    return Search(
-        question=question.title,
+        return BatchSearch(task=task.title, finder=peer.title, note="not installed")
+    batch_size = found["batch_size"]
+    if batch_size is None:
+        return BatchSearch(task=task.title, finder=peer.title, note="failed")
+    return BatchSearch(
+        task=task.title,
         finder=peer.title,
         trials=len(found["trials"]),
-        answer=answer,
-        trains=_trains(question, answer),
-        next_trains=_trains(question, answer + 1),
-        seconds=median(each["seconds"] for each in answers),
+        batch_size=batch_size,
+        trains=_trains(task, batch_size),
+        next_trains=_trains(task, batch_size + 1),
+        seconds=median(each["seconds"] for each in results),
         process_seconds=median(run.seconds for run in runs),
     )
 
 
 @cache
-def _trains(question: Question, batch_size: int) -> bool:
-    return json.loads(_ask("steps", question, batch_size).output)["answer"] is not None
+def _trains(task: Task, batch_size: int) -> bool:
+    return json.loads(_run("steps", task, batch_size).output)["batch_size"] is not None
 
 
-def _ask(finder: str, question: Question, batch_size: int) -> Finished:
-    environment = choose_device(question.gpu).environment
-    return run_python(["-m", "benchmarks.finders", finder, question.model, str(batch_size)], environment)
+def _run(finder: str, task: Task, batch_size: int) -> Finished:
+    environment = choose_device(task.gpu).environment
+    return run_python(["-m", "benchmarks.finders", finder, task.model, str(batch_size)], environment)

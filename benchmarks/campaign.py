@@ -1,6 +1,6 @@
-"""`python -m benchmarks.campaign`: a training step of every torchvision model on a phantom GPU, beside MemTracker.
+"""`python -m benchmarks.campaign`: a training step of every torchvision model on a phantom GPU and under MemTracker.
 
-It writes docs/campaign.md. `--model NAME`, repeated, takes some of them and writes nothing.
+It writes docs/campaign.md. With `--model NAME`, which may be repeated, it runs these models and writes nothing.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from memprof.units import format_bytes
 
 GPU = "h100-80gb"
 REPORT = Path("docs", "campaign.md")
-OUTLIER = 0.05  # a peak that is so much above or below MemTracker's, workspaces apart, counts as one
+OUTLIER = 0.05  # a difference from MemTracker's peak, without workspaces, that counts as an outlier
 
-Answer = Mapping[str, Any]
+Figures = Mapping[str, Any]  # of one step; or "error", or "crash"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model: what its step on the phantom took, and what MemTracker says. All peaks are allocated bytes."""
+    """The figures of one model on the phantom and under MemTracker; all peaks are allocated bytes."""
 
     model: str
-    phantom: Answer
-    tracker: Answer
+    phantom: Figures
+    tracker: Figures
 
     @property
     def failed(self) -> str | None:
-        """Why the step on the phantom did not go through: an exception, or the signal that ended the process."""
+        """Why the step on the phantom failed: an exception, or the signal that ended the process."""
         if "crash" in self.phantom:
             return f"crashed: {self.phantom['crash']}"
         return self.phantom.get("error")
 
     @property
-    def more(self) -> float | None:
-        """How far the phantom's peak, less its workspaces, is above MemTracker's; ``None`` where that has no figure."""
-        theirs = self.tracker.get("peak_bytes")
-        if self.failed or not theirs:
+    def difference(self) -> float | None:
+        """The phantom's peak minus its workspaces, relative to MemTracker's peak; ``None`` if that has none."""
+        tracked = self.tracker.get("peak_bytes")
+        if self.failed or not tracked:
             return None
-        return float((self.phantom["requested_bytes"] - self.workspaces_bytes) / theirs - 1)
+        return float((self.phantom["requested_bytes"] - self.workspaces_bytes) / tracked - 1)
 
     @property
     def workspaces_bytes(self) -> int:
-        """What cuBLAS keeps and what cuDNN holds at the peak."""
+        """The workspaces of cuBLAS and cuDNN at the peak."""
         return int(self.phantom["cublas_bytes"] + self.phantom["cudnn_bytes"])
 
 
 class Server:
-    """The process that has imported torch and forks a child for each question; `environment` makes it see a phantom."""
+    """A process that has imported torch and forks a child per model; `environment` may give it a phantom."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {**environment, "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -76,19 +76,19 @@ class Server:
         )
         self.models: Sequence[str] = json.loads(self._read())
 
-    def ask(self, kind: str, model: str) -> Answer:
-        """Return what a child answers about a model; `kind` is "step" or "tracker"."""
+    def run(self, kind: str, model: str) -> Figures:
+        """Return the figures of a model; `kind` is "step" or "tracker"."""
         assert self._process.stdin is not None
         print(kind, model, file=self._process.stdin, flush=True)
         line = self._read()
         if not line:  # the server itself has died
             self._start()
             return {"crash": "the server"}
-        found: Answer = json.loads(line)
+        found: Figures = json.loads(line)
         return found
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._process.communicate()
 
     def _read(self) -> str:
@@ -97,8 +97,8 @@ class Server:
 
 
 @contextmanager
-def server(environment: Mapping[str, str]) -> Iterator[Server]:
-    """A server for the time of the block."""
+def open_server(environment: Mapping[str, str]) -> Iterator[Server]:
+    """Start a server, and stop it at the end of the block."""
     started = Server(environment)
     try:
         yield started
@@ -106,18 +106,18 @@ def server(environment: Mapping[str, str]) -> Iterator[Server]:
         started.close()
 
 
-def campaign(asked: Sequence[str] = ()) -> Iterator[Row]:
-    """Run the models that were asked for, or all of them."""
-    with server(phantom_environment(build_phantom(), find_gpu(GPU))) as running:
-        for model in asked or running.models:
-            yield Row(model=model, phantom=running.ask("step", model), tracker=running.ask("tracker", model))
+def campaign(selected: Sequence[str] = ()) -> Iterator[Row]:
+    """Run the selected models, or all of them."""
+    with open_server(phantom_environment(build_phantom(), find_gpu(GPU))) as running:
+        for model in selected or running.models:
+            yield Row(model=model, phantom=running.run("step", model), tracker=running.run("tracker", model))
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The report: how many ran, and a table of all of them."""
+    """Return the report: how many models ran, and a table of all of them."""
     ran, crashed = [row for row in rows if not row.failed], [row for row in rows if "crash" in row.phantom]
-    compared = sorted(row.more for row in rows if row.more is not None)
-    outliers = [row for row in rows if row.more is not None and abs(row.more) > OUTLIER]
+    compared = sorted(row.difference for row in rows if row.difference is not None)
+    outliers = [row for row in rows if row.difference is not None and abs(row.difference) > OUTLIER]
     step = median(row.phantom["step_seconds"] for row in ran)
     return "\n".join(
         [
@@ -130,17 +130,17 @@ def markdown(rows: Sequence[Row]) -> str:
             f"the median second step took {1000 * step:.0f} ms on the host.",
             "",
             "MemTracker is PyTorch's own: it adds up tensors under fake operators on the CPU. It knows no workspaces, "
-            "no rounding, and no operator whose output depends on values, so it has no figure for models that detect.",
-            "The last column compares the two: what the phantom's allocator was asked for at its peak, less the "
-            "workspaces that are alive then (two of cuBLAS where there is a matrix product, and those of cuDNN's "
-            f"plans, as the allocator's history tells). Of {len(compared)} models that both have a figure for, the "
+            "no rounding, and no operator whose output depends on values, so it has no figure for detection models.",
+            "The last column compares the two: the bytes requested from the phantom's allocator at its peak, minus the "
+            "workspaces at that point (two of cuBLAS if there is a matrix product, and those of cuDNN's plans, from "
+            f"the allocator's history). For {len(compared)} models both have a figure. The "
             f"median difference is {100 * median(compared):+.1f} %, the largest "
             f"{100 * max(compared, key=abs):+.1f} %, and "
             f"{len(outliers)} are more than {100 * OUTLIER:.0f} % apart{_named(outliers)}. "
-            "Where a workspace makes the peak, it lies at another moment than MemTracker's, with less else alive: that "
-            "is what is below.",
+            "If a workspace causes the peak, the peak is at another point than MemTracker's, and fewer tensors exist "
+            "there. This explains the models below MemTracker's figure.",
             "",
-            "| model | parameters | allocated | requested | cuBLAS | cuDNN | MemTracker | requested less workspaces |",
+            "| model | parameters | allocated | requested | cuBLAS | cuDNN | MemTracker | requested minus workspaces |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
             *map(_line, rows),
             "",
@@ -153,25 +153,27 @@ def _named(rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    theirs = row.tracker.get("peak_bytes")
-    tracked = format_bytes(theirs) if theirs else "-"
+    peak_bytes = row.tracker.get("peak_bytes")
+    tracked = format_bytes(peak_bytes) if peak_bytes else "-"
     if row.failed:
         return f"| {row.model} | - | {row.failed} | - | - | - | {tracked} | - |"
-    found, more = row.phantom, "-" if row.more is None else f"{100 * row.more:+.1f} %"
+    found, difference = row.phantom, "-" if row.difference is None else f"{100 * row.difference:+.1f} %"
     parts = (found[f"{name}_bytes"] for name in ("peak", "requested", "cublas", "cudnn"))
-    return f"| {row.model} | {found['parameters']:,} | {' | '.join(map(format_bytes, parts))} | {tracked} | {more} |"
+    return (
+        f"| {row.model} | {found['parameters']:,} | {' | '.join(map(format_bytes, parts))} | {tracked} | {difference} |"
+    )
 
 
 def main() -> int:
-    """Print a line for each model; the exit status is 1 where one did not go through."""
+    """Print a line for each model; the exit status is 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.campaign", description=__doc__)
     parser.add_argument("--model", action="append", default=[], metavar="NAME")
-    asked = parser.parse_args().model
+    selected = parser.parse_args().model
     rows = []
-    for row in campaign(asked):
+    for row in campaign(selected):
         print(_line(row), row.tracker.get("error", ""), flush=True)
         rows.append(row)
-    if not asked:
+    if not selected:
         REPORT.parent.mkdir(exist_ok=True)
         REPORT.write_text(markdown(rows), encoding="utf-8")
     return 1 if any(row.failed for row in rows) else 0

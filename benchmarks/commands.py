@@ -1,4 +1,4 @@
-"""Whole commands against the least that any such command has to wait for."""
+"""Compare whole commands with the imports that they cannot avoid."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ RESNET50_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 def mnist_mlp_sweep(repeats: int) -> Iterator[Figure]:
-    """15 points, three optimizers with five batch sizes each, against importing PyTorch."""
-    yield _against_imports("sweep of mnist_mlp, 15 points", _sweep("mnist_mlp"), 2.0, repeats)
+    """Compare a sweep of 15 points (3 optimizers, 5 batch sizes) with importing PyTorch."""
+    yield _compare_with_imports("sweep of mnist_mlp, 15 points", _sweep("mnist_mlp"), 2.0, repeats)
 
 
 def resnet50_sweep(repeats: int) -> Iterator[Figure]:
-    """Eight batch sizes with Adam against importing PyTorch."""
+    """Compare a sweep of eight batch sizes with Adam with importing PyTorch."""
     sizes = [text for size in RESNET50_SIZES for text in ("--batch-size", str(size))]
     subject = _sweep("resnet50", "--optimizer", "adam", *sizes)
-    yield _against_imports("sweep of ResNet-50, 8 points", subject, 5.0, repeats)
+    yield _compare_with_imports("sweep of ResNet-50, 8 points", subject, 5.0, repeats)
 
 
 def help_text(repeats: int) -> Iterator[Figure]:
-    """`memprof --help`, in seconds; the ratio to importing its own command-line library stands beside it."""
+    """Time `memprof --help` in seconds; also show the ratio to importing its command-line library."""
     subjects = _python("-m", "memprof", "--help"), _python("-c", "import typer")
     ours, typer = interleaved(subjects, 5 * repeats)
     against = f"{typer:.3f} s for import typer ({ours / typer:.2f} x)"
     yield Figure(name="memprof --help", memprof=f"{ours:.3f} s", baseline=against, value=ours, goal=0.25, unit="s")
 
 
-def _against_imports(name: str, subject: Callable[[], float], goal: float, repeats: int) -> Figure:
+def _compare_with_imports(name: str, subject: Callable[[], float], goal: float, repeats: int) -> Figure:
     ours, imports = interleaved((subject, _python(*IMPORTS)), repeats)
     against = f"{imports:.2f} s for import torch, torchvision"
     return Figure(name=name, memprof=f"{ours:.2f} s", baseline=against, value=ours / imports, goal=goal)

@@ -1,7 +1,7 @@
 """`python -m benchmarks.finders FINDER MODEL BATCH_SIZE`: one search for the largest batch size, as JSON.
 
-Ordinary scripts, as each tool's documentation has them; they know nothing of memprof or of a phantom GPU. Their time
-starts after the imports. BATCH_SIZE is where the search starts, or for `steps` the one that is trained.
+The searches are those of each tool's documentation; they do not know memprof or the phantom GPU. Their time starts
+after the imports. BATCH_SIZE is where the search starts; the finder `steps` only trains with it.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-_STEPS_PER_TRY = 3  # Lightning's default
+_STEPS_PER_TRIAL = 3  # Lightning's default
 _STEPS = 10
-_MOST_TRIES = 25  # Lightning's default
+_MAX_TRIALS = 25  # Lightning's default
 _SAMPLES = 1 << 16  # a dataset that no batch size exhausts
-Found = dict[str, Any]  # answer: None where it failed; trials: the batch sizes in order
+Found = dict[str, Any]  # batch_size: None if it failed; trials: the batch sizes in order
 
 
 def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of every side: what memprof's configs call sgd+momentum."""
+    """Return the optimizer of all finders, which memprof's configs call sgd+momentum."""
     return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
 def train(model_name: str, batch_size: int, steps: int) -> None:
-    """Train a new model, with the loop of PyTorch's tutorials."""
+    """Train a new model with the loop of PyTorch's tutorials."""
     model = torchvision.models.get_model(model_name).cuda().train()
     optimizer = make_optimizer(model)
     loaded = collate([0] * batch_size)
     for _ in range(steps):
         images, classes = (tensor.cuda() for tensor in loaded)
         optimizer.zero_grad()
-        output = model(images)  # lives until the next one replaces it, as the loss does
+        output = model(images)  # it lives until the next one replaces it, like the loss
         loss: Any = nn.functional.cross_entropy(output, classes)
         loss.backward()
         optimizer.step()
@@ -48,21 +48,21 @@ def train(model_name: str, batch_size: int, steps: int) -> None:
 
 
 def collate(samples: list[int]) -> tuple[Tensor, Tensor]:
-    """Return a batch of blank images, which costs no time to load."""
+    """Return a batch of zeros, which needs no time to load."""
     return torch.zeros(len(samples), 3, 224, 224), torch.zeros(len(samples), dtype=torch.long)
 
 
 def run_steps(model_name: str, batch_size: int) -> Found:
-    """Whether a batch size trains for ten steps in this process, which has done nothing else."""
+    """Train with one batch size for ten steps in this new process."""
     try:
         train(model_name, batch_size, _STEPS)
     except torch.OutOfMemoryError:
-        return {"answer": None, "trials": [batch_size]}
-    return {"answer": batch_size, "trials": [batch_size]}
+        return {"batch_size": None, "trials": [batch_size]}
+    return {"batch_size": batch_size, "trials": [batch_size]}
 
 
-def ask_accelerate(model_name: str, start: int) -> Found:
-    """find_executable_batch_size around the training loop, with its own way of making the batch smaller."""
+def run_accelerate(model_name: str, start: int) -> Found:
+    """Run find_executable_batch_size around the training loop; it reduces the batch by its own factor."""
     accelerate_utils = importlib.import_module("accelerate.utils")
     trials: list[int] = []
 
@@ -70,17 +70,17 @@ def ask_accelerate(model_name: str, start: int) -> Found:
         @accelerate_utils.find_executable_batch_size(starting_batch_size=start)  # type: ignore[untyped-decorator]
         def attempt(batch_size: int) -> int:
             trials.append(batch_size)
-            train(model_name, batch_size, _STEPS_PER_TRY)
+            train(model_name, batch_size, _STEPS_PER_TRIAL)
             return batch_size
 
-        answer: int = attempt()
-        return answer
+        found: int = attempt()
+        return found
 
-    return {"answer": search(), "trials": trials}
+    return {"batch_size": search(), "trials": trials}
 
 
-def ask_lightning(model_name: str, start: int) -> Found:
-    """Tuner.scale_batch_size in the mode binsearch; its answer is 5 % below what it saw train, its default margin."""
+def run_lightning(model_name: str, start: int) -> Found:
+    """Run Tuner.scale_batch_size in mode binsearch; its result is 5 % below what trained, its default margin."""
     lightning = importlib.import_module("lightning.pytorch")
     tuner = importlib.import_module("lightning.pytorch.tuner").Tuner
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -108,22 +108,22 @@ def ask_lightning(model_name: str, start: int) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
         trainer = lightning.Trainer(accelerator="gpu", devices=1, default_root_dir=folder, **quiet)
-        answer = tuner(trainer).scale_batch_size(
-            Module(), mode="binsearch", init_val=start, steps_per_trial=_STEPS_PER_TRY, max_trials=_MOST_TRIES
+        found = tuner(trainer).scale_batch_size(
+            Module(), mode="binsearch", init_val=start, steps_per_trial=_STEPS_PER_TRIAL, max_trials=_MAX_TRIALS
         )
-    return {"answer": answer, "trials": trials}
+    return {"batch_size": found, "trials": trials}
 
 
 FINDERS: Mapping[str, Callable[[str, int], Found]] = {
-    "accelerate": ask_accelerate,
-    "lightning": ask_lightning,
+    "accelerate": run_accelerate,
+    "lightning": run_lightning,
     "steps": run_steps,
 }
 _IMPORTS = {"accelerate": "accelerate.utils", "lightning": "lightning.pytorch"}
 
 
 def main(finder: str, model_name: str, batch_size: str) -> None:
-    """Run one search and print what it found: `installed`, and where that is true a `Found` and its seconds."""
+    """Run one search and print its result: `installed`, and if that is true, a `Found` and its seconds."""
     module = _IMPORTS.get(finder, "torch")
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         print(json.dumps({"installed": False}))
@@ -133,7 +133,7 @@ def main(finder: str, model_name: str, batch_size: str) -> None:
     try:
         found = FINDERS[finder](model_name, int(batch_size))
     except RuntimeError as error:
-        found = {"answer": None, "trials": [], "error": f"{type(error).__name__}: {error}"}
+        found = {"batch_size": None, "trials": [], "error": f"{type(error).__name__}: {error}"}
     print(json.dumps({"installed": True, **found, "seconds": time.perf_counter() - started}))
 
 

@@ -1,4 +1,4 @@
-"""Where the figures come from: they compare only within one machine and one set of versions."""
+"""Describe the machine and the versions, since figures compare only within one of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ print("torch {}, torchvision {}, CUDA {}, cuDNN {}".format(*found))
 
 
 def describe_machine() -> tuple[str, ...]:
-    """Return the machine and the versions, a line each."""
+    """Return the machine and the versions, one line each."""
     versions = run_python(["-c", _VERSIONS]).output.strip()
     return (
         f"{len(os.sched_getaffinity(0))} cores of {_cpu()}, {platform.system()} {platform.machine()}",
@@ -27,4 +27,4 @@ def describe_machine() -> tuple[str, ...]:
 def _cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "an unnamed CPU"
+    return names[0] if names else "an unknown CPU"

@@ -1,4 +1,4 @@
-"""How fast a phantom is: a step of BERT-base, and torch.compile of ResNet-18. Run as a module it is the child."""
+"""The speed of a phantom: a step of BERT-base, and torch.compile of ResNet-18; as a module it is the child."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from statistics import median
+from typing import Any
 
 from benchmarks.commands import GPU
 from benchmarks.results import Figure
@@ -20,7 +21,7 @@ _BATCH, _TOKENS, _WARM_UP = 32, 512, 2
 
 
 def bert_step(repeats: int) -> Iterator[Figure]:
-    """A step of BERT-base, batch 32 with 512 tokens, AdamW, float32, after two of warm-up; needs transformers."""
+    """Time a step of BERT-base (batch 32, 512 tokens, AdamW, float32) after two warm-up steps; needs transformers."""
     if importlib.util.find_spec("transformers") is None:
         return
     steps = [float(line) for line in _on_phantom("bert", str(_WARM_UP + 3 * repeats)).output.split()]
@@ -35,7 +36,7 @@ def bert_step(repeats: int) -> Iterator[Figure]:
 
 
 def compiled_resnet18(repeats: int) -> Iterator[Figure]:
-    """torch.compile of ResNet-18, forward and backward, with empty caches: until its first step is through."""
+    """Time torch.compile of ResNet-18, forward and backward, with empty caches, until the first step ends."""
     del repeats  # it takes minutes
     with tempfile.TemporaryDirectory(prefix="memprof-benchmark-") as folder:
         caches = {name: f"{folder}/{name}" for name in ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR")}
@@ -59,7 +60,8 @@ def _bert(steps: str) -> None:
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    model = BertForSequenceClassification(BertConfig()).cuda()
+    model: Any = BertForSequenceClassification(BertConfig())
+    model.cuda()
     optimizer = torch.optim.AdamW(model.parameters())
     tokens = torch.zeros(_BATCH, _TOKENS, dtype=torch.long, device="cuda")
     labels = torch.zeros(_BATCH, dtype=torch.long, device="cuda")
@@ -77,16 +79,21 @@ def _resnet18() -> None:
     import torchvision
 
     model = torchvision.models.resnet18().cuda()
-    compiled, optimizer = torch.compile(model), torch.optim.SGD(model.parameters(), lr=0.1)
+    compiled: Any = torch.compile(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     images, labels = torch.zeros(16, 3, 224, 224, device="cuda"), torch.zeros(16, dtype=torch.long, device="cuda")
     for _ in range(2):
         start = time.perf_counter()
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(compiled(images), labels).backward()
+        loss: Any = torch.nn.functional.cross_entropy(compiled(images), labels)
+        loss.backward()
         optimizer.step()
         torch.cuda.synchronize()
         print(time.perf_counter() - start)
 
 
 if __name__ == "__main__":
-    {"bert": _bert, "resnet18": _resnet18}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "bert":
+        _bert(sys.argv[2])
+    else:
+        _resnet18()

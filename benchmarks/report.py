@@ -1,4 +1,4 @@
-"""The tables of a run, for the terminal and for results.md."""
+"""Render the tables of a run for the terminal and for results.md."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One table and what stands above it."""
+    """One table and its heading."""
 
     title: str
     headings: Sequence[str]
@@ -20,7 +20,7 @@ class Section:
 
 _HEAD = """# Results of `python -m benchmarks`
 
-Written by the run itself; [README.md](README.md) says what each row means. Medians of {repeats} rounds.
+Written by the run itself; [README.md](README.md) explains each row. Medians of {repeats} rounds.
 """
 
 
@@ -29,7 +29,7 @@ def table(section: Section) -> Table:
     made = Table(title=section.title, title_justify="left", box=SIMPLE_HEAD)
     for heading, *cells in zip(section.headings, *section.rows, strict=True):
         words = [word for cell in cells for word in cell.split()]
-        made.add_column(heading, min_width=max(map(len, words)))  # numbers stay whole where space is short
+        made.add_column(heading, min_width=max(map(len, words)))  # so that numbers are not split in a narrow terminal
     for row in section.rows:
         made.add_row(*row)
     return made

@@ -1,4 +1,4 @@
-"""What a benchmark gives back: a figure against its goal, or a tool's answer."""
+"""The data model of benchmark results: a figure and its goal, a tool's peak, a search for a batch size."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ FIGURE_HEADINGS: tuple[str, ...] = ("benchmark", "memprof", "against", "result",
 SEARCH_HEADINGS: tuple[str, ...] = (
     "finder",
     "trials",
-    "answer",
-    "answer trains",
-    "answer + 1 trains",
+    "batch size",
+    "it trains",
+    "one more trains",
     "its own time",
     "whole process",
 )
-ANSWER_HEADINGS: tuple[str, ...] = ("tool", "bytes", "peak", "to memprof", "its own time", "whole process")
+PEAK_HEADINGS: tuple[str, ...] = ("tool", "bytes", "peak", "vs memprof", "its own time", "whole process")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure and its goal, where it has one: a ratio (``x``), or seconds (``s``)."""
+    """One figure and its goal, if any: a ratio (``x``), or seconds (``s``)."""
 
     name: str
     memprof: str
@@ -33,7 +33,7 @@ class Figure:
 
     @property
     def met(self) -> bool:
-        """Whether the goal is met, if there is one."""
+        """Whether the goal is met; true without a goal."""
         if self.goal is None:
             return True
         return self.value >= self.goal if self.at_least else self.value <= self.goal
@@ -49,8 +49,8 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """The peak that one tool gives for one workload, ``None`` where it is not installed."""
+class ToolPeak:
+    """The peak that one tool predicts for one workload; ``None`` if the tool is not installed."""
 
     workload: str
     tool: str
@@ -60,25 +60,26 @@ class Answer:
     process_seconds: float | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """The row of a table under `ANSWER_HEADINGS`."""
+        """The row of a table under `PEAK_HEADINGS`."""
         times = _seconds(self.seconds), _seconds(self.process_seconds)
         if self.peak_bytes is None:
             return self.tool, "not installed", "-", "-", *times
-        off = self.peak_bytes - self.memprof_bytes
-        difference = format_percent(100 * off / self.memprof_bytes) if off else "equal"
+        difference_bytes = self.peak_bytes - self.memprof_bytes
+        percent = format_percent(100 * difference_bytes / self.memprof_bytes)
+        difference = percent if difference_bytes else "equal"
         figures = f"{self.peak_bytes:,}", format_bytes(self.peak_bytes), difference
         return self.tool, *figures, *times
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
-    """The largest batch size that one finder gives, or the `note` that says why it gives none."""
+class BatchSearch:
+    """The largest batch size that one finder found, or a `note` why it found none."""
 
-    question: str
+    task: str
     finder: str
     note: str | None = None
     trials: int | None = None
-    answer: int | None = None
+    batch_size: int | None = None
     trains: bool | None = None
     next_trains: bool | None = None
     seconds: float | None = None  # without its imports
@@ -86,9 +87,16 @@ class Search:
 
     def cells(self) -> tuple[str, ...]:
         """The row of a table under `SEARCH_HEADINGS`."""
-        answer = self.note or _text(self.answer)
+        batch_size = self.note or _text(self.batch_size)
         trains = _yes_or_no(self.trains), _yes_or_no(self.next_trains)
-        return self.finder, _text(self.trials), answer, *trains, _seconds(self.seconds), _seconds(self.process_seconds)
+        return (
+            self.finder,
+            _text(self.trials),
+            batch_size,
+            *trains,
+            _seconds(self.seconds),
+            _seconds(self.process_seconds),
+        )
 
 
 def _text(value: int | None) -> str:

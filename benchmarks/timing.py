@@ -1,4 +1,4 @@
-"""The only code that times, and the only code that starts processes to be timed."""
+"""Time calls and processes; no other module does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-IMPORTS = ("-c", "import torch, torchvision")  # what every user of PyTorch waits for
+IMPORTS = ("-c", "import torch, torchvision")  # every program that uses PyTorch needs them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What one process took, and what it printed."""
+    """The time and memory of one process, and its output."""
 
     seconds: float
     peak_rss_bytes: int
@@ -51,9 +51,10 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 
 def interleaved(subjects: Sequence[Callable[[], float]], repeats: int) -> tuple[float, ...]:
-    """Return the median of each subject over `repeats` rounds, in each of which all take their turn.
+    """Return the median of each subject over `repeats` rounds; in each round, all subjects run once.
 
-    So a slow spell of the machine meets all of them. One more round before warms caches and is not counted.
+    A temporary slowdown of the machine therefore affects all of them. A first round, which warms caches, does not
+    count.
     """
     rounds = [[subject() for subject in subjects] for _ in range(repeats + 1)][1:]
     return tuple(median(column) for column in zip(*rounds, strict=True))

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.tools TOOL WORKLOAD STEPS`: one tool's answer about one workload, as JSON.
+"""`python -m benchmarks.tools TOOL WORKLOAD STEPS`: the peak of one workload by one tool, as JSON.
 
-Its time starts after `import torch, torchvision`, which all of them need.
+Its time starts after `import torch, torchvision`, which all of the tools need.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from benchmarks.timing import seconds_of
 from benchmarks.workloads import WORKLOADS, Workload
 
 Build = Callable[[torch.device], Workload]
-Found = dict[str, float | None]  # peak_bytes: None without the tool; step_seconds: the median after the first
+Found = dict[str, float | None]  # peak_bytes: None if not installed; step_seconds: the median after the first step
 
 
-def ask_memprof(build: Build, steps: int) -> Found:
-    """The peak of PyTorch's allocator on the phantom GPU that this process was started on."""
+def run_memprof(build: Build, steps: int) -> Found:
+    """Return the peak of PyTorch's allocator on the phantom GPU of this process."""
     workload = build(torch.device("cuda"))
 
     def step() -> None:
@@ -34,8 +34,8 @@ def ask_memprof(build: Build, steps: int) -> Found:
     return {"peak_bytes": torch.cuda.max_memory_allocated(), "step_seconds": median(seconds[1:])}
 
 
-def ask_memtracker(build: Build, steps: int) -> Found:
-    """PyTorch's MemTracker over fake tensors on the CPU, as its own documentation uses it."""
+def run_memtracker(build: Build, steps: int) -> Found:
+    """Run PyTorch's MemTracker with fake tensors on the CPU, as in its documentation."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
@@ -51,8 +51,8 @@ def ask_memtracker(build: Build, steps: int) -> Found:
     return {"peak_bytes": peak_bytes, "step_seconds": median(seconds[1:])}
 
 
-def ask_torchinfo(build: Build, _steps: int) -> Found:
-    """The "Estimated Total Size" of torchinfo's summary, which runs the forward pass alone."""
+def run_torchinfo(build: Build, _steps: int) -> Found:
+    """Return the "Estimated Total Size" of torchinfo's summary, which runs only the forward pass."""
     if importlib.util.find_spec("torchinfo") is None:
         return {"peak_bytes": None}
     torchinfo = importlib.import_module("torchinfo")
@@ -62,14 +62,14 @@ def ask_torchinfo(build: Build, _steps: int) -> Found:
 
 
 TOOLS: Mapping[str, Callable[[Build, int], Found]] = {
-    "memprof": ask_memprof,
-    "memtracker": ask_memtracker,
-    "torchinfo": ask_torchinfo,
+    "memprof": run_memprof,
+    "memtracker": run_memtracker,
+    "torchinfo": run_torchinfo,
 }
 
 
 def main(tool: str, workload: str, steps: str) -> None:
-    """Ask one tool about one workload and print its answer."""
+    """Run one tool on one workload and print the result."""
     started = time.perf_counter()
     found = TOOLS[tool](WORKLOADS[workload], int(steps))
     print(json.dumps({**found, "seconds": time.perf_counter() - started}))

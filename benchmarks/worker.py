@@ -1,4 +1,4 @@
-"""The worker of a sweep from within: the time of one point, and the host memory that measuring one takes."""
+"""The worker of a sweep: the time of one point, and the host memory that it takes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Point
 
 SMALL, LARGE = 64, 4096
-_POINTS_A_REPEAT = 10  # a point takes tens of milliseconds
+_POINTS_PER_REPEAT = 10  # a point takes tens of milliseconds
 _POLL_SECONDS = 0.002
 
 
 def batch_size(repeats: int) -> Iterator[Figure]:
-    """One point of mnist_mlp at batch 4096 against one at 64, asked of one worker."""
+    """Compare a point of mnist_mlp at batch 4096 with one at 64, in one worker."""
     with _worker("mnist_mlp", SMALL, LARGE) as (client, points):
         subjects = [partial(seconds_of, partial(_measure, client, point)) for point in points]
-        small, large = interleaved(subjects, _POINTS_A_REPEAT * repeats)
+        small, large = interleaved(subjects, _POINTS_PER_REPEAT * repeats)
     yield Figure(
         name=f"a point of mnist_mlp at batch {LARGE}",
         memprof=f"{1000 * large:.1f} ms",
@@ -41,7 +41,7 @@ def batch_size(repeats: int) -> Iterator[Figure]:
 
 
 def host_memory(repeats: int) -> Iterator[Figure]:
-    """What measuring ResNet-50 takes of the host's memory, against PyTorch alone and the model's weights."""
+    """Compare the host memory of measuring ResNet-50 with that of PyTorch plus the model's weights."""
     bare_bytes = median(run_python(IMPORTS).peak_rss_bytes for _ in range(repeats))
     with _worker("resnet50", 32) as (client, [point]):
         [breakdown] = client.breakdowns([point])
@@ -75,14 +75,14 @@ def _measure(client: WorkerClient, point: Point) -> None:
 
 @dataclass
 class _Peaks:
-    """Of one child: its highest resident set, and with its server, what they share counted once."""
+    """The peak resident set of one child, alone and together with its server, shared pages counted once."""
 
     child_bytes: int = 0
     worker_bytes: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     def poll(self, server: int) -> None:
-        """Read the server's only child until told to end. A child that is gone leaves what was read last."""
+        """Read the server's only child until `ended`; after the child has exited, the last values remain."""
         while not self.ended.is_set():
             with suppress(OSError, IndexError, ValueError):
                 child = int(Path(f"/proc/{server}/task/{server}/children").read_text().split()[0])

@@ -1,4 +1,4 @@
-"""The workloads that memprof and its peers are asked about: plain PyTorch, the same code on any device."""
+"""The workloads that memprof and the other tools run: plain PyTorch, the same code on any device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A training step, and what is there before it: the model, its inputs, an optimizer, a target."""
+    """A training step, and everything that exists before it: the model, its inputs, an optimizer, a target."""
 
     step: Callable[[], None]
     model: nn.Module
@@ -22,7 +22,7 @@ class Workload:
 
     @property
     def externals(self) -> tuple[Any, ...]:
-        """Everything that holds memory before the first step."""
+        """Everything that has memory before the first step."""
         return self.model, *self.inputs, *self.others
 
 
@@ -43,7 +43,7 @@ def _softmax(scores: Tensor) -> Tensor:
 
 
 def attention(device: torch.device) -> Workload:
-    """Forward and backward pass over 8 heads, 4096 positions, width 16, in float32."""
+    """Return forward and backward over 8 heads, 4096 positions and width 16, in float32."""
     model = Attention()
     query, key, value = (torch.randn(8, 4096, 16, device=device, requires_grad=True) for _ in range(3))
 
@@ -57,14 +57,14 @@ def attention(device: torch.device) -> Workload:
 
 
 def resnet50(device: torch.device) -> Workload:
-    """A training step of ResNet-50 with Adam on 32 images, the loop of PyTorch's tutorials."""
+    """Return a training step of ResNet-50 with Adam on 32 images, with the loop of PyTorch's tutorials."""
     model = torchvision.models.resnet50().train()
-    if device.type != "cpu":  # a model of fake tensors cannot be moved, not even to where it is
+    if device.type != "cpu":  # a model of fake tensors cannot be moved, even to its own device
         model.to(device)
     optimizer = torch.optim.Adam(model.parameters())
     images = torch.randn(32, 3, 224, 224, device=device)
     classes = torch.randint(1000, (32,), device=device)
-    alive: dict[str, Any] = {}  # the last output and loss live until the next ones replace them
+    alive: dict[str, Any] = {}  # output and loss live until the next step replaces them
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -1,1 +1,1 @@
-"""The phantom against published figures of real GPUs, beside other tools: `make fidelity` writes docs/fidelity.md."""
+"""Compare phantoms with published figures of real GPUs and with other tools; writes docs/fidelity.md."""

@@ -1,6 +1,6 @@
-"""Run as a module on a phantom: questions as JSON lines in, answers out, each from a fork that has not touched CUDA.
+"""Run as a module on a phantom: read tasks as JSON lines, run each in a fork without CUDA, write the results.
 
-It needs torch and torchvision alone, so that the interpreter of another environment can run it too.
+It needs only torch and torchvision, so that the interpreter of another environment can run it too.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import torchvision
 from torch import Tensor, nn
 
 ITERATIONS = 4  # of a published run
-_TRACKED = 2  # under MemTracker: the optimizer's state is there from the second on
+_TRACKED = 2  # under MemTracker; the optimizer state exists from the second on
 
-Question = Mapping[str, Any]
-Answer = dict[str, Any]
+Task = Mapping[str, Any]
+Result = dict[str, Any]
 
 
-def versions(_question: Question) -> Answer:
-    """The versions that the answers depend on; cuDNN's own word, since torch refuses to say another's than its own."""
+def versions(_task: Task) -> Result:
+    """Return the versions; cuDNN's from its own library, since torch refuses one that it was not built for."""
     library = ctypes.CDLL("libcudnn.so.9")
     library.cudnnGetVersion.restype = ctypes.c_size_t
     number = int(library.cudnnGetVersion())
@@ -35,22 +35,22 @@ def versions(_question: Question) -> Answer:
     return {"torch": torch.__version__, "torchvision": torchvision.__version__, "cudnn": cudnn}
 
 
-def workspace(question: Question) -> Answer:
-    """The workspace's block of one convolution: the output and the workspace live together at the peak."""
-    dtype = getattr(torch, question["dtype"])
-    x = torch.empty(question["input_shape"], dtype=dtype, device="cuda")
-    weight = torch.empty(question["weight_shape"], dtype=dtype, device="cuda")
+def workspace(task: Task) -> Result:
+    """Return the bytes of one convolution's workspace: at the peak, output and workspace exist together."""
+    dtype = getattr(torch, task["dtype"])
+    x = torch.empty(task["input_shape"], dtype=dtype, device="cuda")
+    weight = torch.empty(task["weight_shape"], dtype=dtype, device="cuda")
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     output = nn.functional.conv2d(x, weight, padding=1)
     return {"bytes": torch.cuda.max_memory_allocated() - before - output.nbytes}
 
 
-def phantom(question: Question) -> Answer:
-    """A published run on the phantom: what the allocator took of the device, and whether memory did."""
+def phantom(task: Task) -> Result:
+    """Return the peaks of a published run on the phantom, and whether it ran out of memory."""
     oom = False
     try:
-        for _ in training(question, build(question), torch.device("cuda"), ITERATIONS):
+        for _ in training(task, build(task), torch.device("cuda"), ITERATIONS):
             pass
     except torch.OutOfMemoryError:
         oom = True
@@ -59,13 +59,13 @@ def phantom(question: Question) -> Answer:
     return {"oom": oom, **{name: stats[f"{name}_bytes.all.peak"] for name in names}}
 
 
-def memtracker(question: Question) -> Answer:
-    """PyTorch's MemTracker over fake tensors on the CPU, as its own documentation uses it."""
+def memtracker(task: Task) -> Result:
+    """Run PyTorch's MemTracker with fake tensors on the CPU, as in its documentation."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
     cpu, tracker, fake = torch.device("cpu"), MemTracker(), FakeTensorMode()
-    model = build(question)  # with values, which some models look at while they are built
+    model = build(task)  # with real values, since some models read them while they are built
     for module in model.modules():
         kept: Any
         for kept in (module._parameters, module._buffers):
@@ -73,7 +73,7 @@ def memtracker(question: Question) -> Answer:
     with fake:
         tracker.track_external(model)
         with tracker:
-            for _ in training(question, model, cpu, _TRACKED):
+            for _ in training(task, model, cpu, _TRACKED):
                 tracker.reset_mod_stats()
     return {"bytes": tracker.get_tracker_snapshot("peak")[cpu]["Total"]}
 
@@ -83,34 +83,34 @@ def _fake_of(mode: Any, tensor: Tensor) -> Tensor:
     return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 
-def torchinfo(question: Question) -> Answer:
-    """The "Estimated Total Size" of torchinfo's summary, from shapes alone."""
+def torchinfo(task: Task) -> Result:
+    """Return the "Estimated Total Size" of torchinfo's summary, from shapes only."""
     if importlib.util.find_spec("torchinfo") is None:
         return {"bytes": None}
     summary = importlib.import_module("torchinfo").summary
-    images = torch.empty(question["batch_size"], 3, 86, 86, device="meta")
-    found = summary(build(question).to("meta"), input_data=[images], device="meta", mode="train", verbose=0)
+    images = torch.empty(task["batch_size"], 3, 86, 86, device="meta")
+    found = summary(build(task).to("meta"), input_data=[images], device="meta", mode="train", verbose=0)
     return {"bytes": found.total_input + found.total_output_bytes + found.total_param_bytes}
 
 
-def build(question: Question) -> nn.Module:
-    """The run's model; 1000 classes are torchvision's default."""
-    model: nn.Module = torchvision.models.get_model(question["model"], weights=None, num_classes=question["classes"])
+def build(task: Task) -> nn.Module:
+    """Return the model of the run; torchvision's default is 1000 classes."""
+    model: nn.Module = torchvision.models.get_model(task["model"], weights=None, num_classes=task["classes"])
     return model
 
 
-def training(question: Question, model: nn.Module, device: torch.device, iterations: int) -> Iterator[None]:
-    """The loop of the published runs, after each iteration; each batch comes while the one before is still there."""
-    if device.type != "cpu":  # a model of fake tensors cannot be moved, not even to where it is
+def training(task: Task, model: nn.Module, device: torch.device, iterations: int) -> Iterator[None]:
+    """Run the loop of the published runs; each batch is created while the previous one still exists."""
+    if device.type != "cpu":  # a model of fake tensors cannot be moved, even to its own device
         model.to(device)
     model.train()
-    optimizer = getattr(torch.optim, question["optimizer"])(params=model.parameters(), lr=0.001)
+    optimizer = getattr(torch.optim, task["optimizer"])(params=model.parameters(), lr=0.001)
     loss_function = nn.CrossEntropyLoss()
-    alive: dict[str, Tensor] = {}  # names that live until the next iteration gives them other values
+    alive: dict[str, Tensor] = {}  # they live until the next iteration replaces them
     for _ in range(iterations):
         optimizer.zero_grad()
-        alive["inputs"] = torch.empty(question["batch_size"], 3, 86, 86).to(device)
-        alive["labels"] = torch.zeros(question["batch_size"], dtype=torch.int64).to(device)
+        alive["inputs"] = torch.empty(task["batch_size"], 3, 86, 86).to(device)
+        alive["labels"] = torch.zeros(task["batch_size"], dtype=torch.int64).to(device)
         alive["outputs"] = model(alive["inputs"])
         alive["loss"] = loss_function(alive["outputs"], alive["labels"])
         alive["loss"].backward()  # type: ignore[no-untyped-call]
@@ -119,39 +119,37 @@ def training(question: Question, model: nn.Module, device: torch.device, iterati
         yield
 
 
-KINDS: Mapping[str, Callable[[Question], Answer]] = {
+KINDS: Mapping[str, Callable[[Task], Result]] = {
     kind.__name__: kind for kind in (versions, workspace, phantom, memtracker, torchinfo)
 }
 
 
-def answer(question: Question) -> Answer:
-    """Answer one question in a fork; what goes wrong there is its answer."""
-    theirs, ours = os.pipe()
+def run(task: Task) -> Result:
+    """Run one task in a fork; an error is its result."""
+    reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.environ.update(
-                question.get("environment", {})
-            )  # the phantom reads which GPU it is at the first CUDA call
-            found = KINDS[question["kind"]](question)
-        except BaseException:  # noqa: BLE001  whatever the workload raises is its answer
+            os.environ.update(task.get("environment", {}))  # read by the phantom at the first CUDA call
+            found = KINDS[task["kind"]](task)
+        except BaseException:  # noqa: BLE001  whatever the workload raises is its result
             found = {"error": traceback.format_exc(limit=-3)}
-        os.write(ours, json.dumps(found).encode())
+        os.write(writing, json.dumps(found).encode())
         os._exit(0)
-    os.close(ours)
-    with os.fdopen(theirs, "rb") as pipe:
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
         text = pipe.read()
     os.waitpid(pid, 0)
-    answered: Answer = json.loads(text) if text else {"error": "the process died"}
-    return answered
+    result: Result = json.loads(text) if text else {"error": "the process died"}
+    return result
 
 
 def main() -> None:
-    """Answer until there are no more questions."""
+    """Run tasks until the input ends."""
     torch.set_num_threads(1)  # threads do not survive a fork
     torch.optim.SGD([nn.Parameter(torch.zeros(1))])  # the first optimizer imports torch's compiler, here for all forks
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+        print(json.dumps(run(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

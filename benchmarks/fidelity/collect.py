@@ -1,4 +1,4 @@
-"""Everything that the page shows, asked for in one run."""
+"""Collect everything that the page shows, in one run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.fidelity.arithmetic import Prediction
-from benchmarks.fidelity.stacks import ROOT, Asked, Stack, opened
+from benchmarks.fidelity.stacks import ROOT, Stack, StackProcess, open_process
 from benchmarks.fidelity.truth import Convolution, Run, read_convolutions, read_runs
 from benchmarks.machine import describe_machine
 from benchmarks.timing import run_python
 from memprof.gpus.select import choose_device
 
-_ATTENTION = ROOT / "tests" / "phantom" / "workloads" / "attention.py"
-_ATTENTION_GPU = "a100-40gb"  # of the published run it is known that it is older than Hopper
+_ATTENTION = ROOT / "tests" / "gpus" / "phantom" / "workloads" / "attention.py"
+_ATTENTION_GPU = "a100-40gb"  # the published run had a GPU older than Hopper
 _KEPT_WORKSPACES = {"TORCH_CUBLAS_WORKSPACE_CACHE": "1"}
 ESTIMATORS = {"memtracker": "MemTracker", "torchinfo": "torchinfo"}
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What the phantom took in one published run."""
+class PhantomRun:
+    """The peaks of one published run on the phantom."""
 
     oom: bool
     requested_bytes: int
@@ -33,13 +33,13 @@ class Taken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnStack:
-    """The phantom's answers under one set of versions, in the order of the published figures."""
+class StackResult:
+    """The phantom's figures with one set of versions, in the order of the published figures."""
 
     torch: str
     cudnn: str
     workspaces: tuple[int, ...]
-    runs: tuple[Taken, ...]
+    runs: tuple[PhantomRun, ...]
 
     @property
     def label(self) -> str:
@@ -47,25 +47,25 @@ class OnStack:
         return f"torch {self.torch.partition('+')[0]}, cuDNN {self.cudnn}"
 
     def predictions(self) -> list[Prediction]:
-        """Return what the phantom says that NVML would count beside the context: all that the allocator took."""
-        return [Prediction(taken_bytes=taken.reserved_bytes, oom=taken.oom) for taken in self.runs]
+        """Return the predictions of NVML's figure without the context: the allocator's reserved bytes."""
+        return [Prediction(taken_bytes=run.reserved_bytes, oom=run.oom) for run in self.runs]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """The answers of one run of the generator. The first stack is this environment's own."""
+    """The figures of one run of the generator; the first stack is that of this environment."""
 
     machine: tuple[str, ...]
     attention: Mapping[str, int]  # of the phantom
     attention_estimates: Mapping[str, int | None]  # by the name of the tool
     convolutions: tuple[Convolution, ...]
     runs: tuple[Run, ...]
-    stacks: tuple[OnStack, ...]
+    stacks: tuple[StackResult, ...]
     estimates: Mapping[str, tuple[int | None, ...]]  # bytes of each run, by the name of the tool
 
 
-def collect(stacks: Sequence[Stack], say: Say) -> Collected:
-    """Ask the phantom on each of `stacks`, and the estimators in this environment."""
+def collect(stacks: Sequence[Stack], report: Report) -> Collected:
+    """Run the phantom on each of `stacks`, and the estimators in this environment."""
     runs, convolutions = read_runs(), read_convolutions()
     return Collected(
         machine=describe_machine(),
@@ -73,8 +73,8 @@ def collect(stacks: Sequence[Stack], say: Say) -> Collected:
         attention_estimates={name: _estimate_attention(kind) for kind, name in ESTIMATORS.items()},
         convolutions=convolutions,
         runs=runs,
-        stacks=tuple(_on_stack(stack, runs, convolutions, say) for stack in stacks),
-        estimates=_estimates(stacks[0], runs, say),
+        stacks=tuple(_on_stack(stack, runs, convolutions, report) for stack in stacks),
+        estimates=_estimates(stacks[0], runs, report),
     )
 
 
@@ -90,40 +90,40 @@ def _estimate_attention(tool: str) -> int | None:
     return None if peak is None else int(peak)
 
 
-def _on_stack(stack: Stack, runs: Sequence[Run], convolutions: Sequence[Convolution], say: Say) -> OnStack:
-    with opened(stack) as asked:
-        versions = asked.versions()
+def _on_stack(stack: Stack, runs: Sequence[Run], convolutions: Sequence[Convolution], report: Report) -> StackResult:
+    with open_process(stack) as process:
+        versions = process.versions()
         label = f"torch {versions['torch']}, cuDNN {versions['cudnn']}"
-        workspaces = tuple(asked.workspace(case) for case in convolutions)
-        taken = []
+        workspaces = tuple(process.workspace(case) for case in convolutions)
+        results = []
         for run in runs:
-            say(f"{label}: {run.model}")
-            found = asked.run("phantom", run)
+            report(f"{label}: {run.model}")
+            found = process.run("phantom", run)
             sizes = {f"{name}_bytes": found[name] for name in ("requested", "allocated", "reserved")}
-            taken.append(Taken(oom=found["oom"], **sizes))
-    return OnStack(torch=versions["torch"], cudnn=versions["cudnn"], workspaces=workspaces, runs=tuple(taken))
+            results.append(PhantomRun(oom=found["oom"], **sizes))
+    return StackResult(torch=versions["torch"], cudnn=versions["cudnn"], workspaces=workspaces, runs=tuple(results))
 
 
-def _estimates(stack: Stack, runs: Sequence[Run], say: Say) -> Mapping[str, tuple[int | None, ...]]:
+def _estimates(stack: Stack, runs: Sequence[Run], report: Report) -> Mapping[str, tuple[int | None, ...]]:
     found: dict[str, list[int | None]] = {name: [] for name in ESTIMATORS.values()}
-    with opened(stack) as asked:
+    with open_process(stack) as process:
         for run in runs:
             for kind, name in ESTIMATORS.items():
-                say(f"{name}: {run.model}")
-                found[name].append(_bytes(asked, kind, run, say))
+                report(f"{name}: {run.model}")
+                found[name].append(_bytes(process, kind, run, report))
     return {name: tuple(estimates) for name, estimates in found.items()}
 
 
-def _bytes(asked: Asked, kind: str, run: Run, say: Say) -> int | None:
-    """What an estimator says of a run; ``None`` where it fails or is not there."""
+def _bytes(process: StackProcess, kind: str, run: Run, report: Report) -> int | None:
+    """Return an estimator's bytes for a run; ``None`` if it fails or is not installed."""
     try:
-        told = asked.run(kind, run)["bytes"]
+        estimate = process.run(kind, run)["bytes"]
     except RuntimeError as failure:
-        say(str(failure))
+        report(str(failure))
         return None
-    return None if told is None else int(told)
+    return None if estimate is None else int(estimate)
 
 
-def say_on_stderr(text: str) -> None:
-    """Say on stderr what is asked now."""
+def print_progress(text: str) -> None:
+    """Print a line of progress to stderr."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""docs/fidelity.md from what was collected: its figures, which `page.md.j2` puts into words."""
+"""Render docs/fidelity.md from the collected figures, with the text of `page.md.j2`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
-from benchmarks.fidelity.cards import families, read_largest, read_models
 from benchmarks.fidelity.collect import Collected
+from benchmarks.fidelity.real_gpus import families, read_largest, read_models
 from benchmarks.fidelity.truth import TOOLS, Run
 from memprof.experiments.verify import FIGURES, Row, Verification
 from memprof.units import MIB, UNKNOWN, format_bytes, format_percent
 
-_FIGURES = {  # of the attention: what the truth's file calls it, and what the program does
+_FIGURES = {  # of the attention: the name in the published file, and in the program's output
     "max_memory_allocated": "allocated",
     "max_memory_reserved": "reserved",
     "memory_allocated_at_end": "at_the_end",
@@ -34,7 +34,12 @@ def page(found: Collected, truth: Mapping[str, int], records: Sequence[Verificat
     figures = {**_attention(found, truth), **_workspaces(found), **_runs(found), **_differences(found)}
     others = [stack.label for stack in found.stacks[1:]]
     return environment.get_template("page.md.j2").render(
-        machine=found.machine, others=others, records=_records(records), points=_points(records), **_cards(), **figures
+        machine=found.machine,
+        others=others,
+        records=_records(records),
+        points=_points(records),
+        **_real_gpus(),
+        **figures,
     )
 
 
@@ -46,14 +51,15 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _attention(found: Collected, truth: Mapping[str, int]) -> Mapping[str, Any]:
     rows = []
     for name, key in _FIGURES.items():
-        off = found.attention[key] - truth[name]
-        rows.append((f"`{name}`", f"{truth[name]:,}", f"{found.attention[key]:,}", f"{off:+,} B" if off else "none"))
-    peak, said = truth["max_memory_allocated"], {}
+        difference = found.attention[key] - truth[name]
+        cell = f"{difference:+,} B" if difference else "none"
+        rows.append((f"`{name}`", f"{truth[name]:,}", f"{found.attention[key]:,}", cell))
+    peak, estimates = truth["max_memory_allocated"], {}
     for name, estimate in found.attention_estimates.items():
-        told = None if estimate is None else f"{estimate:,} B, {format_percent(100 * (estimate / peak - 1))}"
-        said[name] = told or UNKNOWN
+        text = None if estimate is None else f"{estimate:,} B, {format_percent(100 * (estimate / peak - 1))}"
+        estimates[name] = text or UNKNOWN
     headings = ("figure", "real GPU, B", "phantom, B", "difference")
-    return {"attention": table(headings, rows), "attention_estimates": said}
+    return {"attention": table(headings, rows), "attention_estimates": estimates}
 
 
 def _workspaces(found: Collected) -> Mapping[str, Any]:
@@ -64,7 +70,7 @@ def _workspaces(found: Collected) -> Mapping[str, Any]:
             "x".join(map(str, case.weight_shape)),
             case.dtype,
             f"{case.workspace_bytes:,}",
-            *(_against(stack.workspaces[place], case.workspace_bytes) for stack in found.stacks),
+            *(_compared(stack.workspaces[place], case.workspace_bytes) for stack in found.stacks),
         )
         for place, case in enumerate(found.convolutions)
     ]
@@ -75,7 +81,7 @@ def _workspaces(found: Collected) -> Mapping[str, Any]:
     return {"workspaces": table(headings, rows), **names}
 
 
-def _against(value: int, truth: int) -> str:
+def _compared(value: int, truth: int) -> str:
     return f"{value:,}" if value == truth else f"**{value:,}**"
 
 
@@ -122,18 +128,18 @@ def _cell(run: Run, prediction: Prediction) -> str:
     verdict = {None: UNKNOWN, True: "out of memory", False: "fits"}[prediction.oom]
     if run.oom or prediction.oom:
         return verdict if prediction.oom is run.oom else f"**{verdict}**"
-    off = error(run, prediction)
-    return UNKNOWN if off is None else format_percent(100 * off)
+    relative = error(run, prediction)
+    return UNKNOWN if relative is None else format_percent(100 * relative)
 
 
 def _differences(found: Collected) -> Mapping[str, Any]:
-    """What the section on reasons says of the runs that came to their end."""
+    """Return the figures of the section on reasons, for the runs that finished."""
     places = [place for place, run in enumerate(found.runs) if not run.oom]
     allocated = [found.stacks[0].runs[place].allocated_bytes for place in places]
     taken = [found.runs[place].taken_bytes for place in places]
     cache = [above / below - 1 for above, below in zip(taken, allocated, strict=True)]
     return {
-        "ended": len(places),
+        "finished": len(places),
         "within": sum(below <= above for above, below in zip(taken, allocated, strict=True)),
         "cache": f"{_percent(min(cache))} to {_percent(max(cache))}",
         "sets": len(found.stacks),
@@ -154,7 +160,7 @@ def _widest(found: Collected, places: Sequence[int]) -> str | None:
 
 
 def _spread(found: Collected, place: int, name: str) -> float:
-    """How far the sets of versions lie apart, as a share of the lowest."""
+    """Return the highest minus the lowest value over the sets of versions, divided by the lowest."""
     values = [getattr(stack.runs[place], f"{name}_bytes") for stack in found.stacks]
     return float(max(values) / min(values) - 1)
 
@@ -176,12 +182,12 @@ def _records(records: Sequence[Verification]) -> str | None:
         )
         for record in records
     ]
-    headings = ("card", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
+    headings = ("real GPU", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
     return table(headings, rows) if rows else None
 
 
 def _points(records: Sequence[Verification]) -> Mapping[str, str]:
-    """A table for each record, under what tells it from the others: the points that are not equal to the byte."""
+    """Return a table for each record, by GPU and version: the points that are not equal to the byte."""
     headings = ("model", "point", *(f"{figure}, B" for figure in FIGURES), "allocated")
     return {
         f"{record.card.gpu}, torch {record.card.torch_version}": table(
@@ -194,12 +200,16 @@ def _points(records: Sequence[Verification]) -> Mapping[str, str]:
 def _point(row: Row) -> tuple[str, ...]:
     card, phantom = row.card.allocated_bytes, row.phantom.allocated_bytes
     share = UNKNOWN if not card or phantom is None else format_percent(100 * (phantom / card - 1))
-    offs = (row.difference_bytes(figure) for figure in FIGURES)
-    return row.model, row.point, *(UNKNOWN if off is None else f"{off:+,}" if off else "none" for off in offs), share
+    cells = (_signed(row.difference_bytes(figure)) for figure in FIGURES)
+    return row.model, row.point, *cells, share
 
 
-def _cards() -> Mapping[str, Any]:
-    """Programs on a real card and on its phantom: a row for each family, and the largest batches."""
+def _signed(difference_bytes: int | None) -> str:
+    return UNKNOWN if difference_bytes is None else f"{difference_bytes:+,}" if difference_bytes else "none"
+
+
+def _real_gpus() -> Mapping[str, Any]:
+    """Return the programs on a real GPU and on its phantom: a row per family, and the largest batches."""
     headings = ("models", "points", "requested equal", "allocated equal", "median error of allocated", "worst")
     rows = [
         (
@@ -221,4 +231,4 @@ def _cards() -> Mapping[str, Any]:
 
 def _worst(record: Verification, figure: str) -> str:
     found = [row.difference_bytes(figure) for row in record.rows]
-    return f"{max((off for off in found if off is not None), key=abs, default=0):+,} B"
+    return f"{max((size for size in found if size is not None), key=abs, default=0):+,} B"

@@ -1,4 +1,4 @@
-"""The published figures under docs/fidelity/, as they stand in their files."""
+"""Read the published figures under docs/fidelity/."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TORCHVISION = {
     "MobeNetV3Small": "mobilenet_v3_small",
     "RegNetX400MF": "regnet_x_400mf",
     "RegNetY400MF": "regnet_y_400mf",
-}  # as the published file spells them
+}  # by the names of the published file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of the sample. `taken_bytes` is NVML's peak less its first reading; after an OOM the level then."""
+    """One run of the sample; `taken_bytes` is NVML's peak (or level at the OOM) minus its first reading."""
 
     gpu: str  # "RTX 3060"
     model: str  # as published
@@ -39,7 +39,7 @@ class Run:
 
     @property
     def available_bytes(self) -> int:
-        """What the GPU has beside a CUDA context, whose size is the catalog's."""
+        """The GPU's memory minus a CUDA context, whose size is from the catalog."""
         return self.gpu_total_bytes - find_gpu(self.gpu).context_bytes
 
     @property
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def classes(self) -> int:
-        """How many the run's model tells apart."""
+        """The number of classes of the run's model."""
         return 10 if self.model.startswith("MobeNetV3") else 1000
 
 

@@ -1,6 +1,6 @@
-"""A sample of the campaign over torchvision's models: one that classifies, one that segments, one that detects.
+"""A sample of the campaign over torchvision's models: classification, segmentation, detection.
 
-All of them: ``python -m benchmarks.campaign``.
+For all models, run ``python -m benchmarks.campaign``.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.beside_card import COLUMNS, beside
 from benchmarks.campaign import OUTLIER, Row, campaign, markdown
 from benchmarks.fidelity.truth import FOLDER
+from benchmarks.real_gpu import COLUMNS, compare
 from memprof.gpus.select import Device
 from tests.conftest import torch_is_at_least
 
@@ -20,7 +20,7 @@ SAMPLE = ("resnet18", "lraspp_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_larg
 
 
 @pytest.fixture(scope="module")
-def rows(phantom_device_h100: Device) -> Mapping[str, Row]:  # noqa: ARG001  skips where no phantom can be had
+def rows(phantom_device_h100: Device) -> Mapping[str, Row]:  # noqa: ARG001  skips without a phantom
     return {row.model: row for row in campaign(SAMPLE)}
 
 
@@ -34,13 +34,13 @@ def test_campaign_model_trains_on_phantom(model: str, rows: Mapping[str, Row]) -
 
 @pytest.mark.parametrize("model", ["resnet18", "lraspp_mobilenet_v3_large"])
 def test_campaign_agrees_with_memtracker(model: str, rows: Mapping[str, Row]) -> None:
-    more = rows[model].more
-    assert more is not None
-    assert abs(more) < OUTLIER
+    difference = rows[model].difference
+    assert difference is not None
+    assert abs(difference) < OUTLIER
 
 
 def test_campaign_cublas_workspace_needs_matrix_product(rows: Mapping[str, Row]) -> None:
-    # Torch 2.9 and 2.11 give cuBLASLt 1 MiB beside.
+    # Torch 2.9 and 2.11 also give cuBLASLt 1 MiB.
     assert rows["resnet18"].phantom["cublas_bytes"] == (64 if torch_is_at_least(2, 14) else 65) << 20
     assert rows["lraspp_mobilenet_v3_large"].phantom["cublas_bytes"] == 0
 
@@ -48,7 +48,7 @@ def test_campaign_cublas_workspace_needs_matrix_product(rows: Mapping[str, Row])
 def test_campaign_memtracker_fails_for_detection(rows: Mapping[str, Row]) -> None:
     detecting = rows["fasterrcnn_mobilenet_v3_large_320_fpn"]
     assert detecting.tracker["error"].startswith("DataDependentOutputException")
-    assert detecting.more is None
+    assert detecting.difference is None
 
 
 def test_campaign_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
@@ -59,9 +59,9 @@ def test_campaign_crash_is_counted_and_shown(rows: Mapping[str, Row]) -> None:
 
 
 def test_gpu_next_to_phantom_is_row_of_fidelity_files(phantom_device_h100: Device) -> None:
-    """Shown with the same phantom on both sides, so that nothing differs."""
+    """The same phantom is on both sides, so that nothing differs."""
     environment = phantom_device_h100.environment
-    (row,) = beside(environment, environment, ["resnet18"])
+    (row,) = compare(environment, environment, ["resnet18"])
     named = dict(zip(COLUMNS, row, strict=True))
     assert (named["family"], named["model"], named["batch_size"]) == ("torchvision, classification", "resnet18", 2)
     for figure in ("requested", "allocated", "reserved"):

@@ -1,4 +1,4 @@
-"""The fidelity page: its arithmetic on runs made up by hand, the published files, and what it says."""
+"""The fidelity page: its arithmetic on invented runs, the published files, and its text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
-from benchmarks.fidelity.cards import Beside, Peaks, families, read_models
-from benchmarks.fidelity.collect import Collected, OnStack, Taken
+from benchmarks.fidelity.collect import Collected, PhantomRun, StackResult
 from benchmarks.fidelity.page import page, predictions_by_tool, table
-from benchmarks.fidelity.stacks import Stack, opened
+from benchmarks.fidelity.real_gpus import ModelPeaks, Peaks, families, read_models
+from benchmarks.fidelity.stacks import Stack, open_process
 from benchmarks.fidelity.truth import FOLDER, Run, read_attention, read_convolutions, read_runs
 from memprof.errors import ResultError
 from memprof.experiments.verify import to_json
@@ -60,7 +60,7 @@ def test_predicted_oom_if_context_leaves_fewer_bytes() -> None:
 
 
 def test_score_uses_absolute_errors() -> None:
-    found = score(RUNS, predictions(5, 1, 8, 13))  # +25 %, -50 %, 0 %, and rightly out of memory
+    found = score(RUNS, predictions(5, 1, 8, 13))  # +25 %, -50 %, 0 %, and a correct OOM
     assert (found.median_error, found.mean_error, found.worst_error) == (0.25, 0.25, 0.5)
     assert (found.right_verdicts, found.verdicts) == (4, 4)
 
@@ -99,15 +99,15 @@ def test_published_figures_equal_readme() -> None:
     }
 
 
-def stack(cudnn: str, *reserved_gib: float) -> OnStack:
+def stack(cudnn: str, *reserved_gib: float) -> StackResult:
     taken = (
-        Taken(oom=one.oom, requested_bytes=GIB, allocated_bytes=GIB, reserved_bytes=int(size * GIB))
+        PhantomRun(oom=one.oom, requested_bytes=GIB, allocated_bytes=GIB, reserved_bytes=int(size * GIB))
         for one, size in zip(RUNS, reserved_gib, strict=True)
     )
-    return OnStack(torch="2.14.1+cu130", cudnn=cudnn, workspaces=(8_462_848, 410_112, 8_978_944), runs=tuple(taken))
+    return StackResult(torch="2.14.1+cu130", cudnn=cudnn, workspaces=(8_462_848, 410_112, 8_978_944), runs=tuple(taken))
 
 
-def collected(*stacks: OnStack) -> Collected:
+def collected(*stacks: StackResult) -> Collected:
     truth = read_attention()
     return Collected(
         machine=("a machine",),
@@ -141,8 +141,8 @@ def test_page_shows_figures() -> None:
         "| VGG16, Adam, 8, RTX 3060 | 4,096 | +25.0 % | -50.0 % | +0.0 % | **out of memory** | -50.0 % | +0.0 % |"
         in text
     )
-    assert "made with one set of them" in text
-    assert "forty training points" not in text  # there is no record
+    assert "This page has one set of them" in text
+    assert "forty training points" not in text  # no record is given
 
 
 def test_page_shows_spread_over_versions() -> None:
@@ -163,8 +163,8 @@ def test_page_lists_records_of_real_gpus(tmp_path: Path) -> None:
     assert "| NVIDIA H100 80GB HBM3 | 2.14.1 | 9.24.0 | 580.65 | 1 of 4 | +512 B | +2,097,152 B |" in text
 
 
-def beside(model: str, measured: int, emulated: int) -> Beside:
-    return Beside(family="CNN", model=model, batch_size=2, measured=peaks(measured), emulated=peaks(emulated))
+def model_peaks(model: str, measured: int, emulated: int) -> ModelPeaks:
+    return ModelPeaks(family="CNN", model=model, batch_size=2, measured=peaks(measured), emulated=peaks(emulated))
 
 
 def peaks(size: int) -> Peaks:
@@ -172,8 +172,8 @@ def peaks(size: int) -> Peaks:
 
 
 def test_families_count_equal_and_name_worst() -> None:
-    """Of requested bytes a tenth is kept, so that one differs in allocated bytes alone."""
-    models = [beside("equal", 1000, 1000), beside("near", 1000, 1001), beside("low", 1000, 900)]
+    """Requested bytes are a tenth, rounded down, so that one model only differs in allocated bytes."""
+    models = [model_peaks("equal", 1000, 1000), model_peaks("near", 1000, 1001), model_peaks("low", 1000, 900)]
     (found,) = families(models)
     assert (found.points, found.equal_requested, found.equal_allocated) == (3, 2, 1)
     assert found.median_error == pytest.approx(0.001)
@@ -181,15 +181,15 @@ def test_families_count_equal_and_name_worst() -> None:
 
 
 def test_transformers_requested_equal_on_gpu_and_phantom() -> None:
-    kept = [one for one in read_models() if one.family == "transformers"]
-    assert len(kept) == 7
-    assert all(one.measured.requested_bytes == one.emulated.requested_bytes for one in kept)
+    models = [one for one in read_models() if one.family == "transformers"]
+    assert len(models) == 7
+    assert all(one.measured.requested_bytes == one.emulated.requested_bytes for one in models)
 
 
 def test_records_of_two_phantoms_are_refused(tmp_path: Path) -> None:
     emulated = sample_verification(card=sample_environment(source=Source.EMULATED))
     (tmp_path / "one.json").write_text(json.dumps(to_json(emulated)))
-    with pytest.raises(ResultError, match="its card is emulated, not measured"):
+    with pytest.raises(ResultError, match="its GPU is emulated, not measured"):
         records(tmp_path)
 
 
@@ -215,10 +215,10 @@ def test_committed_run_attention_is_exact() -> None:
 def test_committed_run_is_reproducible() -> None:
     latest = read(LATEST)
     number = next(place for place, one in enumerate(latest.runs) if one.model == "MobeNetV3Small")
-    with opened(Stack()) as asked:
-        versions = asked.versions()
-        found = asked.run("phantom", latest.runs[number])
-        missing = asked.run("torchinfo", latest.runs[number])["bytes"]
+    with open_process(Stack()) as process:
+        versions = process.versions()
+        found = process.run("phantom", latest.runs[number])
+        missing = process.run("torchinfo", latest.runs[number])["bytes"]
     own = latest.stacks[0]
     assert not found["oom"]
     if (versions["torch"], versions["cudnn"]) != (own.torch, own.cudnn):

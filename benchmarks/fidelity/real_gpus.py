@@ -1,4 +1,4 @@
-"""What a real card and its phantom took in the same programs: the files under docs/fidelity/, and what they come to."""
+"""Read and summarize the figures of a real GPU and its phantom in the same programs, from docs/fidelity/."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.fidelity.truth import FOLDER
 
 @dataclass(frozen=True, kw_only=True)
 class Peaks:
-    """The peaks of one side in bytes; reserved is ``None`` where it was not kept."""
+    """The peaks of one side in bytes; reserved is ``None`` if it was not recorded."""
 
     requested_bytes: int
     allocated_bytes: int
@@ -21,8 +21,8 @@ class Peaks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
-    """One model at one batch size, on a real card and on its phantom."""
+class ModelPeaks:
+    """The peaks of one model at one batch size, on a real GPU and on its phantom."""
 
     family: str
     model: str
@@ -32,35 +32,35 @@ class Beside:
 
     @property
     def allocated_error(self) -> float:
-        """Emulated less measured, as a share of measured."""
+        """Emulated minus measured, divided by measured."""
         return self.emulated.allocated_bytes / self.measured.allocated_bytes - 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the models of one family come to. Errors are of allocated bytes, without their sign."""
+    """The summary of one family of models; errors are absolute, of allocated bytes."""
 
     name: str
     points: int
     equal_requested: int
     equal_allocated: int
     median_error: float
-    worst: Beside
+    worst: ModelPeaks
 
 
 @dataclass(frozen=True, kw_only=True)
 class LargestBatch:
-    """What `memprof max-batch` found for a config of configs/, on the card and on its phantom."""
+    """The result of `memprof max-batch` for a config, on the real GPU and on its phantom."""
 
     config: str
     measured: int
     emulated: int
 
 
-def read_models(file: Path = FOLDER / "nvidia-h200-models.csv") -> tuple[Beside, ...]:
-    """Return the rows of the file, in their order."""
+def read_models(file: Path = FOLDER / "nvidia-h200-models.csv") -> tuple[ModelPeaks, ...]:
+    """Return the rows of the file, in order."""
     return tuple(
-        Beside(
+        ModelPeaks(
             family=row["family"],
             model=row["model"],
             batch_size=int(row["batch_size"]),
@@ -72,7 +72,7 @@ def read_models(file: Path = FOLDER / "nvidia-h200-models.csv") -> tuple[Beside,
 
 
 def read_largest(file: Path = FOLDER / "nvidia-h200-max-batch.csv") -> tuple[LargestBatch, ...]:
-    """Return the rows of the file, in their order."""
+    """Return the rows of the file, in order."""
     return tuple(
         LargestBatch(
             config=row["config"],
@@ -83,13 +83,13 @@ def read_largest(file: Path = FOLDER / "nvidia-h200-max-batch.csv") -> tuple[Lar
     )
 
 
-def families(models: Sequence[Beside]) -> tuple[Family, ...]:
-    """Return what each family comes to, in the order in which they come."""
-    names = dict.fromkeys(beside.family for beside in models)
-    return tuple(_family(name, [beside for beside in models if beside.family == name]) for name in names)
+def families(models: Sequence[ModelPeaks]) -> tuple[Family, ...]:
+    """Return the summary of each family, in order of appearance."""
+    names = dict.fromkeys(model.family for model in models)
+    return tuple(_family(name, [model for model in models if model.family == name]) for name in names)
 
 
-def _family(name: str, models: Sequence[Beside]) -> Family:
+def _family(name: str, models: Sequence[ModelPeaks]) -> Family:
     return Family(
         name=name,
         points=len(models),

@@ -1,0 +1,64 @@
+"""`python -m benchmarks.real_gpu`: a step of every torchvision model on a real GPU and on its phantom, as CSV.
+
+The rows are those of docs/fidelity/*-models.csv. `--model NAME`, which may be repeated, selects models. It needs a real
+GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+from benchmarks.campaign import Figures, open_server
+from benchmarks.campaign_child import BATCH, family
+from memprof.errors import DeviceError
+from memprof.experiments.verify import phantom_of
+from memprof.gpus.select import choose_device
+
+COLUMNS = (
+    "family", "model", "batch_size", "measured_requested_bytes", "emulated_requested_bytes",
+    "measured_allocated_bytes", "emulated_allocated_bytes", "measured_reserved_bytes", "emulated_reserved_bytes",
+)  # fmt: skip
+
+
+def compare(
+    real: Mapping[str, str], phantom: Mapping[str, str], selected: Sequence[str] = ()
+) -> Iterator[tuple[object, ...]]:
+    """Yield the row of each model, from a server with the environment `real` and one with `phantom`.
+
+    A model that fails on one of them has no row, and a line on stderr.
+    """
+    with open_server(real) as first, open_server(phantom) as second:
+        for model in selected or first.models:
+            sides = first.run("step", model), second.run("step", model)
+            if failed := [side for side in sides if "peak_bytes" not in side]:
+                print(f"{model}: {failed[0]}", file=sys.stderr)
+                continue
+            yield family(model), model, BATCH, *_figures(sides)
+
+
+def _figures(sides: Sequence[Figures]) -> Iterator[int]:
+    for name in ("requested_bytes", "peak_bytes", "reserved_bytes"):
+        yield from (side[name] for side in sides)
+
+
+def main() -> int:
+    """Print the rows; the exit status is 4 without a real GPU."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real_gpu", description=__doc__)
+    parser.add_argument("--model", action="append", default=[], metavar="NAME")
+    selected = parser.parse_args().model
+    try:
+        phantom = phantom_of(choose_device("cuda:0")).environment
+    except DeviceError as error:
+        print(f"real_gpu: {error}", file=sys.stderr)
+        return 4
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    rows.writerows(compare({}, phantom, selected))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
