@@ -124,7 +124,7 @@ def sample_explained(status: Status = Status.OK) -> Explained:
 def _record(status: Status, explanation: Explanation) -> RunRecord:
     ran = status is Status.OK
     reading = Reading(
-        step_peaks=(),
+        steps=(),
         peak_allocated_bytes=explanation.peak_allocated_bytes,
         peak_requested_bytes=explanation.peak_requested_bytes,
         peak_reserved_bytes=explanation.peak_reserved_bytes,
