@@ -132,7 +132,7 @@ def run(task: Task) -> Result:
         try:
             os.environ.update(task.get("environment", {}))  # read by the phantom at the first CUDA call
             found = KINDS[task["kind"]](task)
-        except BaseException:  # noqa: BLE001  whatever the workload raises is its answer
+        except BaseException:  # noqa: BLE001  whatever the workload raises is its result
             found = {"error": traceback.format_exc(limit=-3)}
         os.write(writing, json.dumps(found).encode())
         os._exit(0)

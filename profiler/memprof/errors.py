@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from types import MappingProxyType
 
-_LONGEST_NAME = 100  # longer words are no slips of a name, and comparing them takes long
+_LONGEST_NAME = 100  # a longer word is not a mistyped name, and comparing it takes long
 
 
 class ExitCode(IntEnum):
@@ -89,6 +89,8 @@ def _printable(character: str) -> str:
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` most like `word`, ignoring case, or ``None``."""
+    if len(word) > _LONGEST_NAME:
+        return None
     folded = {name.casefold(): name for name in names}
     matches = difflib.get_close_matches(word.casefold(), folded)
     # Letters that changed places are the likelier slip: `adma` is adam, though difflib prefers adamax.

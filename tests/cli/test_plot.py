@@ -141,7 +141,7 @@ def test_plot_of_a_result_without_the_kind_is_refused(call: Memprof, run: Path) 
 def test_plot_of_a_max_batch_result_is_refused(call: Memprof, run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "kind": "max-batch"}))
-    assert "holds a max-batch answer; a sweep or a comparison or an explanation" in refused(call, str(run))
+    assert "holds a max-batch result; a sweep or a comparison or an explanation" in refused(call, str(run))
 
 
 def test_plot_of_a_missing_result_names_the_nearest(call: Memprof) -> None:

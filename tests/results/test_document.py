@@ -1,4 +1,4 @@
-"""Answers that are one document: written whole, read strictly."""
+"""Results that are one document: written as a whole, read strictly."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tests.samples import sample_manifest
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A part of a document that has not been thought of yet."""
+    """A part of an invented document."""
 
     bytes: int | None
     name: str
@@ -23,7 +23,7 @@ class Leaf:
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """A document of parts within parts."""
+    """An invented document with nested parts."""
 
     leaves: tuple[Leaf, ...]
     by_name: dict[str, Leaf]
@@ -38,7 +38,7 @@ TREE = Tree(
 
 
 def max_batch(gpu: str) -> MaxBatch:
-    tried = Trial(
+    trial = Trial(
         batch_size=8,
         status=Status.OK,
         peak_allocated_bytes=1_000,
@@ -63,7 +63,7 @@ def max_batch(gpu: str) -> MaxBatch:
         fit=MemoryFit(fixed_bytes=1, bytes_per_sample=2, residual_bytes=0),
         free_bytes=None,
         smallest_footprint_bytes=None,
-        trials=(tried,),
+        trials=(trial,),
         more_trials=(),
     )
 
@@ -81,9 +81,9 @@ def test_load_document_equals_saved_one(tmp_path: Path, saved: Path) -> None:
 
 
 def test_load_document_may_be_list(tmp_path: Path) -> None:
-    answers = [max_batch("t4"), max_batch("l4")]
-    path = save_document(tmp_path, sample_manifest(kind=Kind.MAX_BATCH), answers)
-    assert load_document(path, list[MaxBatch]) == answers
+    results = [max_batch("t4"), max_batch("l4")]
+    path = save_document(tmp_path, sample_manifest(kind=Kind.MAX_BATCH), results)
+    assert load_document(path, list[MaxBatch]) == results
 
 
 def test_load_document_other_type_is_refused_by_key(saved: Path) -> None:
@@ -93,7 +93,7 @@ def test_load_document_other_type_is_refused_by_key(saved: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "expected"),
     [
         (lambda text: text.replace("4611686018427387904", '"4611686018427387904"'), r"result\.leaves\.0\.bytes: "),
         (lambda text: text.replace('"analytic"', '"guessed"'), r"result\.source: "),
@@ -109,10 +109,10 @@ def test_load_document_other_type_is_refused_by_key(saved: Path) -> None:
         ),
     ],
 )
-def test_load_document_damaged_is_refused_in_one_line(saved: Path, change: Callable[[str], str], says: str) -> None:
+def test_load_document_damaged_is_refused_in_one_line(saved: Path, change: Callable[[str], str], expected: str) -> None:
     file = saved / "result.json"
     file.write_text(change(file.read_text()))
-    with pytest.raises(ResultError, match=rf"result\.json: .*{says}") as refusal:
+    with pytest.raises(ResultError, match=rf"result\.json: .*{expected}") as refusal:
         load_document(saved, Tree)
     assert "\n" not in str(refusal.value)
 
@@ -124,7 +124,7 @@ def test_load_document_missing_is_refused(saved: Path) -> None:
 
 
 def test_save_document_writes_manifest_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rename of the manifest fails, as where the machine stops between the two files."""
+    """Renaming the manifest fails, as if the machine stopped between the two files."""
     rename = Path.replace
 
     def stop_at_the_manifest(self: Path, target: Path) -> Path:
@@ -147,10 +147,10 @@ def test_save_document_unserializable_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_output_folder_that_is_file_is_refused(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "results"
-    in_the_way.write_text("")
+    obstacle = tmp_path / "results"
+    obstacle.write_text("")
     with pytest.raises(ResultError, match=r"cannot write .*results.*; choose another folder"):
-        save_document(in_the_way, sample_manifest(kind=Kind.EXPLAIN), TREE)
+        save_document(obstacle, sample_manifest(kind=Kind.EXPLAIN), TREE)
 
 
 def test_save_document_has_schema_version(saved: Path) -> None:

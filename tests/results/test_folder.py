@@ -53,10 +53,10 @@ def test_result_folder_same_second_gets_number(tmp_path: Path) -> None:
 
 
 def test_output_folder_that_is_file_is_refused(tmp_path: Path) -> None:
-    in_the_way = tmp_path / "results"
-    in_the_way.write_text("")
+    obstacle = tmp_path / "results"
+    obstacle.write_text("")
     with pytest.raises(ResultError, match=r"cannot write .*results.*; choose another folder") as refusal:
-        ResultFolder.create(in_the_way, sample_manifest())
+        ResultFolder.create(obstacle, sample_manifest())
     assert "\n" not in str(refusal.value)
 
 
@@ -116,7 +116,7 @@ time.sleep(60)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "written\n"
-        assert find_unfinished(tmp_path, "mnist_mlp", "abc") is None  # the other one has it
+        assert find_unfinished(tmp_path, "mnist_mlp", "abc") is None  # the other process has it
         os.kill(other.pid, signal.SIGKILL)
     resumed = find_unfinished(tmp_path, "mnist_mlp", "abc")
     assert resumed is not None

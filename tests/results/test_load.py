@@ -62,14 +62,14 @@ def test_load_by_name_finds_newest_of_kinds(
     later = {"started": "2026-11-23T00:00:00Z", "kind": Kind.COMPARE}
     with ResultFolder.create(root, sample_manifest(**later)) as compared:
         compared.append(sample_record(variant="base"))
-    answer = save_document(root, sample_manifest(started="2026-11-24T00:00:00Z", kind=Kind.MAX_BATCH), [])
+    document = save_document(root, sample_manifest(started="2026-11-24T00:00:00Z", kind=Kind.MAX_BATCH), [])
     assert load("mnist_mlp", root).path == compared.path
     assert load("mnist_mlp", root, (Kind.SWEEP,)).path == run
-    assert load("mnist_mlp", root, tuple(Kind)).path == answer
+    assert load("mnist_mlp", root, tuple(Kind)).path == document
     with pytest.raises(ResultError) as refusal:
         load("mnist_mlp", root, (Kind.EXPLAIN,))
-    holds = "mnist_mlp has only a max-batch result and a comparison and a sweep; an explanation is needed here"
-    assert str(refusal.value) == holds
+    expected = "mnist_mlp has only a max-batch result and a comparison and a sweep; an explanation is needed here"
+    assert str(refusal.value) == expected
 
 
 def test_load_other_kind_is_refused_by_name(tmp_path: Path) -> None:

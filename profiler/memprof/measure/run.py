@@ -67,7 +67,7 @@ def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Statu
     try:
         run(recorder)
     except Exception as error:  # noqa: BLE001  the user's code may raise anything; the record has it
-        # The traceback's frames hold the tensors of the failed step; it goes when this block ends.
+        # The traceback's frames keep the tensors of the failed step alive until this block ends.
         return classify(error, recorder.stage)
     return Status.OK, None
 

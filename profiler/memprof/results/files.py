@@ -17,7 +17,7 @@ from memprof.results.reading import open_without_waiting
 from memprof.results.serialize import Manifest
 
 # A killed process loses nothing that it wrote, because the kernel has it; only a power failure or a kernel crash does.
-# A second bounds that loss, and keeps the cost of fsync (some 0.1 to 10 ms) off sweeps whose points take milliseconds.
+# A second limits that loss, and a sweep with points of a few milliseconds does not wait for each fsync (0.1 to 10 ms).
 _SYNC_SECONDS = 1.0
 
 

@@ -69,7 +69,7 @@ def children(summary: ModuleSummary, row: SummaryRow) -> list[SummaryRow]:
 
 
 def test_summary_module_includes_submodules(sweep: Sweep) -> None:
-    """A residual block has no tensors of its own, nor has the network; all else is in the layers."""
+    """A residual block has no tensors itself, nor has the network: all of them are in the layers."""
     summary, _ = both(sweep("torchvision:resnet18", batch_sizes=[2]))
     inner = [row for row in summary.rows if children(summary, row)]
     assert len(inner) == 1 + 4 + 8 + 3  # the network, its stages, their blocks, and the blocks' downsampling
@@ -271,7 +271,7 @@ def test_summary_frozen_parameters_are_not_trainable(own: Own) -> None:
     assert rows[""].trainable_parameters == LAYER + 85
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit")  # which newer torch says
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # a warning of newer torch
 def test_summary_scripted_module_is_watched(own: Own) -> None:
     rows, _ = own("scripted")
     assert rows["second"].calls == (((4, 16),),)

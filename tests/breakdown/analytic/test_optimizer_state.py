@@ -87,7 +87,7 @@ def test_optimizer_state_capturable_adds_steps(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["sgd+momentum", "adagrad"])
 def test_optimizer_state_fused_runs_without_device(name: str) -> None:
-    # Older torch has a fused Adagrad for the CPU alone, and refuses one on CUDA.
+    # Older torch has a fused Adagrad only for the CPU, and refuses one on CUDA.
     refused = name == "adagrad" and "cuda_unsupported=True" in inspect.getsource(torch.optim.Adagrad)
     known = (None,) if refused else (COUNT * 4, COUNT * 4 + 2 * 4)
     assert state_bytes(name, fused=True) in known

@@ -63,7 +63,7 @@ def summarize_modules(
 
 @dataclass(frozen=True, kw_only=True)
 class _Node:
-    """A module at a path. `shared`: its tensors that were registered before; `same_as`: where it was itself."""
+    """A module at a path; `shared` are its tensors that were registered before, `same_as` is its own earlier path."""
 
     path: str
     module: nn.Module

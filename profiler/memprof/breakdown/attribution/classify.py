@@ -146,7 +146,7 @@ class _Classifier:
 
 
 def _is_freed_by(allocation: Allocation, position: int | None) -> bool:
-    """Return whether the allocation is freed when `position` is reached; None stands for the end of the history."""
+    """Return whether the allocation is freed when `position` is reached; None is the end of the history."""
     if allocation.freed_at is None:
         return False
     return position is None or allocation.freed_at < position
