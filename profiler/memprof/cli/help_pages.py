@@ -36,7 +36,7 @@ class CommandPage(TyperCommand):
 
 def argument_rows(command: Any) -> Rows:
     """Return the arguments of a command, each with its meaning."""
-    return [(_metavar(item), item.help) for item in command.params if item.param_type_name == "argument"]
+    return [(_metavar(item), item.help or "") for item in command.params if item.param_type_name == "argument"]
 
 
 def option_rows(command: Any, ctx: Any) -> Rows:
