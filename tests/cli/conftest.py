@@ -67,7 +67,7 @@ def write_slow_config(folder: Path, batch_sizes: str) -> Path:
         "import time, torch\n"
         "class Slow(torch.nn.Linear):\n"
         "    def forward(self, x):\n"
-        "        if x.is_cuda: time.sleep(0.7)\n"
+        "        if x.is_cuda: time.sleep(0.3)\n"
         "        return super().forward(x)\n"
         "def build(): return Slow(4, 2)\n"
     )

@@ -97,28 +97,40 @@ def test_sweep_out_of_memory_is_a_row(memprof: Memprof, phantom_device_h100: Dev
     assert statuses == {64: "ok", 256: "ok", 8_000_000: "oom"}
 
 
-@pytest.mark.parametrize(
-    ("number", "how"),
-    [(signal.SIGINT, ""), (signal.SIGTERM, " by SIGTERM"), (signal.SIGHUP, " by SIGHUP")],
-    ids=["INT", "TERM", "HUP"],
-)
-def test_sweep_if_interrupted_resumes(
-    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path, number: signal.Signals, how: str
-) -> None:
+def test_sweep_if_interrupted_resumes(memprof: Memprof, phantom_device_h100: Device, tmp_path: Path) -> None:
     assert phantom_device_h100.name == "h100-80gb"
     config = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6, 7, 8")
     results = tmp_path / "results"
     arguments = ["sweep", str(config), "--gpu", "h100-80gb", "--json", "--output-dir", str(results)]
-    stopped = interrupt(arguments, results, number)
-    assert stopped.returncode == 128 + number
-    (folder,) = (results / "slow").iterdir()
-    *_, line = stopped.stderr.splitlines()
-    saved = len((folder / "records.jsonl").read_text().splitlines())
-    assert line == (
-        f"memprof: interrupted{how}; {saved} of 8 points are saved in {folder}; run the same command to resume"
+    stopped = interrupt(arguments, results)
+    folder, saved = rows_in(results)
+    assert stopped.returncode == ExitCode.INTERRUPTED
+    assert stopped.stderr.splitlines()[-1] == (
+        f"memprof: interrupted; {saved} of 8 points are saved in {folder}; run the same command to resume"
     )
     again = memprof(*arguments)
     assert again.returncode == ExitCode.OK, again.stderr
     assert f"resuming {folder}: {saved} of 8 points are saved" in again.stderr
     assert [row["batch_size"] for row in json.loads(again.stdout)["rows"]] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert len(list((tmp_path / "results" / "slow").iterdir())) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sweep_if_terminated_names_what_was_saved(
+    phantom_device_h100: Device, tmp_path: Path, number: signal.Signals
+) -> None:
+    config, results = write_slow_config(tmp_path, "1, 2, 3, 4"), tmp_path / "results"
+    arguments = ["sweep", str(config), "--gpu", phantom_device_h100.name, "--output-dir", str(results)]
+    stopped = interrupt(arguments, results, number)
+    folder, saved = rows_in(results)
+    assert stopped.returncode == 128 + number
+    assert stopped.stderr.splitlines()[-1] == (
+        f"memprof: interrupted by {number.name}; {saved} of 4 points are saved in {folder}; "
+        "run the same command to resume"
+    )
+
+
+def rows_in(results: Path) -> tuple[Path, int]:
+    """Return the only folder of the slow config, and how many rows it has."""
+    (folder,) = (results / "slow").iterdir()
+    return folder, len((folder / "records.jsonl").read_text().splitlines())

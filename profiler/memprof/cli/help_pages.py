@@ -15,9 +15,9 @@ Rows = Sequence[tuple[str, str]]
 _REPEATABLE = "…"
 # In place of what typer says of its own options.
 _MEANINGS = {
-    "help": "Show this help.",
-    "install_completion": "Install completion for the current shell.",
-    "show_completion": "Print the completion script of the current shell.",
+    "--help": "Show this help.",
+    "--install-completion": "Install completion for the current shell.",
+    "--show-completion": "Print the completion script of the current shell.",
 }
 
 
@@ -36,7 +36,7 @@ class CommandPage(TyperCommand):
 
 def argument_rows(command: Any) -> Rows:
     """Return the arguments of a command, each with its meaning."""
-    return [(_metavar(item), item.help) for item in command.params if item.param_type_name == "argument"]
+    return [(_metavar(item), item.help or "") for item in command.params if item.param_type_name == "argument"]
 
 
 def option_rows(command: Any, ctx: Any) -> Rows:
@@ -83,8 +83,8 @@ def _option(option: Any) -> str:
 
 
 def _meaning(option: Any, ctx: Any) -> str:
-    if option.name in _MEANINGS:
-        return _MEANINGS[option.name]
+    if known := [meaning for name, meaning in _MEANINGS.items() if name in option.opts]:
+        return known[0]
     if option.required:
         return f"{option.help}  [required]"
     default = option.get_default(ctx)
