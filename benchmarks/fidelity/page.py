@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
-from benchmarks.fidelity.cards import families, read_largest, read_models
+from benchmarks.fidelity.cards import detection, families, read_largest, read_models
 from benchmarks.fidelity.collect import Collected
 from benchmarks.fidelity.truth import TOOLS, Run
 from memprof.experiments.verify import FIGURES, Row, Verification
@@ -176,7 +176,7 @@ def _records(records: Sequence[Verification]) -> str | None:
         )
         for record in records
     ]
-    headings = ("card", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
+    headings = ("GPU", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
     return table(headings, rows) if rows else None
 
 
@@ -200,6 +200,7 @@ def _point(row: Row) -> tuple[str, ...]:
 
 def _cards() -> Mapping[str, Any]:
     """Programs on a real card and on its phantom: a row for each family, and the largest batches."""
+    found = families(read_models())
     headings = ("models", "points", "requested equal", "allocated equal", "median error of allocated", "worst")
     rows = [
         (
@@ -210,11 +211,14 @@ def _cards() -> Mapping[str, Any]:
             f"{100 * one.median_error:.2f} %",
             f"{format_percent(100 * one.worst.allocated_error)} ({one.worst.model}, batch {one.worst.batch_size})",
         )
-        for one in families(read_models())
+        for one in found
     ]
+    least_exact = detection(found)
     largest = [(one.config, f"{one.measured:,}", f"{one.emulated:,}") for one in read_largest()]
     return {
         "families": table(headings, rows),
+        "detection_median": f"{100 * least_exact.median_error:.0f} %",
+        "detection_worst": f"{100 * least_exact.worst.allocated_error:.0f} %".replace("-", "−"),
         "largest": table(("config", "real H200: largest batch", "phantom"), largest),
     }
 
