@@ -64,7 +64,7 @@ def _type(value: Schema, schema: Schema) -> str:
         return f"[{words} section](#section-{words.replace(' ', '-')})"
     if "enum" in value:
         return "one of " + ", ".join(code(str(item)) for item in value["enum"])
-    kind = value["type"]
+    kind = str(value["type"])
     if kind == "array" and "items" in value:
         return f"list of ({_type(value['items'], schema)})"
     if kind == "array" and "prefixItems" in value:

@@ -22,7 +22,8 @@ COMMANDS = tuple(dict.fromkeys(block.command for _, block in BLOCKS))
 
 def block(language: str, number: int = 0) -> str:
     """The text of the README's `number`-th block in `language`."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)[number]
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return found[number]
 
 
 def test_readme_is_short() -> None:
