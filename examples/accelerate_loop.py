@@ -1,4 +1,4 @@
-"""A training loop with Accelerate. Nothing in this script knows memprof.
+"""A training loop with Accelerate. The script knows nothing of memprof.
 
 memprof run --gpu t4 -- python examples/accelerate_loop.py
 """

@@ -1,4 +1,4 @@
-"""Train BERT for three steps with the Trainer of transformers. Nothing in this script knows memprof.
+"""Train BERT for three steps with the Trainer. The script knows nothing of memprof.
 
 memprof run --gpu rtx-4090 -- python examples/hugging_face_trainer.py
 """
@@ -8,7 +8,8 @@ import tempfile
 import torch
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-model = BertForSequenceClassification(BertConfig())  # BERT-base with random weights: nothing is downloaded
+# BERT-base with random weights: nothing is downloaded.
+model = BertForSequenceClassification(BertConfig())
 samples = [{"input_ids": [101] * 128, "labels": 0}] * 96
 
 with tempfile.TemporaryDirectory() as folder:
