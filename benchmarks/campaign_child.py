@@ -148,7 +148,8 @@ def tracker_step(name: str) -> dict[str, Any]:
     tracker, fake = MemTracker(), FakeTensorMode()
     model = build(name)
     for module in model.modules():
-        for kept in (module._parameters, module._buffers):
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for kept in tables:
             kept.update({key: fake_of(fake, tensor) for key, tensor in kept.items() if tensor is not None})
     with fake:
         optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)

@@ -6,8 +6,9 @@ import importlib.util
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
+from typing import Any
 
 from benchmarks.commands import GPU
 from benchmarks.results import Figure
@@ -59,7 +60,8 @@ def _bert(steps: str) -> None:
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
-    model = BertForSequenceClassification(BertConfig()).cuda()
+    model: Any = BertForSequenceClassification(BertConfig())
+    model.cuda()
     optimizer = torch.optim.AdamW(model.parameters())
     tokens = torch.zeros(_BATCH, _TOKENS, dtype=torch.long, device="cuda")
     labels = torch.zeros(_BATCH, dtype=torch.long, device="cuda")
@@ -89,4 +91,5 @@ def _resnet18() -> None:
 
 
 if __name__ == "__main__":
-    {"bert": _bert, "resnet18": _resnet18}[sys.argv[1]](*sys.argv[2:])
+    steps_of: Mapping[str, Callable[..., None]] = {"bert": _bert, "resnet18": _resnet18}
+    steps_of[sys.argv[1]](*sys.argv[2:])

@@ -113,7 +113,7 @@ def training(question: Question, model: nn.Module, device: torch.device, iterati
         alive["labels"] = torch.zeros(question["batch_size"], dtype=torch.int64).to(device)
         alive["outputs"] = model(alive["inputs"])
         alive["loss"] = loss_function(alive["outputs"], alive["labels"])
-        alive["loss"].backward()  # type: ignore[no-untyped-call]
+        alive["loss"].backward()
         optimizer.step()
         alive["largest"], alive["preds"] = torch.max(alive["outputs"], 1)
         yield

@@ -119,7 +119,7 @@ def test_the_peak_of_a_run_that_ran_out_of_memory_is_no_figure() -> None:
         ("source", Source.MEASURED, "source (emulated and measured)"),
     ],
 )
-def test_unlike_results_are_refused_by_what_they_differ_in(field: str, other: object, named: str) -> None:
+def test_unlike_results_are_refused_by_what_they_differ_in(field: str, other: Any, named: str) -> None:
     row = record("sgd", 16, 100)
     before, after = result(row), result(row, path="b", **{field: other})
     with pytest.raises(ResultError) as caught:
@@ -197,8 +197,8 @@ def test_a_row_that_ran_out_of_memory_since_is_one_that_grew() -> None:
 
 def test_an_analytic_sweep_is_checked_by_its_total() -> None:
     row = record("sgd", 16, 1, source=Source.ANALYTIC, reading=None)
-    results = [result(row, source=Source.ANALYTIC) for _ in range(2)]
-    verdict = check_results(compare_results(*results), Limit(percent=0.0))
+    one, other = (result(row, source=Source.ANALYTIC) for _ in range(2))
+    verdict = check_results(compare_results(one, other), Limit(percent=0.0))
     assert (verdict.figure, verdict.passed) == ("analytic_total_bytes", True)
 
 

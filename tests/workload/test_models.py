@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from memprof.config.names import BUILT_IN
 from memprof.config.schema import SweepConfig
@@ -80,9 +80,9 @@ def test_mode_sets_dropout_on_or_off() -> None:
 
 
 def test_channels_last_lays_out_the_weights_of_convolutions() -> None:
-    weight = build("conv_relu", channels_last=True).conv2.weight
-    assert isinstance(weight, Tensor)
-    assert weight.is_contiguous(memory_format=torch.channels_last)
+    convolution = build("conv_relu", channels_last=True).conv2
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_model_without_parameters_has_nothing_to_train() -> None:

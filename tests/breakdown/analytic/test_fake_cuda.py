@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import cast
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def test_no_device_is_touched_be_there_one_or_not() -> None:
 
 def test_parameters_and_buffers_keep_all_but_their_data() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4))
-    module[0].bias.requires_grad_(False)  # type: ignore[union-attr]
+    module[0].bias.requires_grad_(False)
     before = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in module.state_dict(keep_vars=True).values()]
     FakeCudaModel(module)
     after = module.state_dict(keep_vars=True).values()
@@ -51,4 +52,4 @@ def test_the_real_values_come_back_for_a_while() -> None:
 def test_a_recurrent_layer_uses_its_stand_ins() -> None:
     module = nn.LSTM(2, 3)
     FakeCudaModel(module)
-    assert {weight.device.type for weight in module._flat_weights} == {"cuda"}
+    assert {weight.device.type for weight in cast("list[torch.Tensor]", module._flat_weights)} == {"cuda"}

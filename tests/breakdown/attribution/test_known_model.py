@@ -125,7 +125,7 @@ def test_each_tensor_is_found_where_it_belongs(explained_model: dict[str, Any]) 
 
 def test_every_tensor_of_the_run_is_found_with_its_bytes(named: dict[str, list[int]]) -> None:
     found = Counter({(name, size): len(sizes) for name, sizes in named.items() for size in set(sizes)})
-    of = {
+    of: dict[str, dict[tuple[str, int], int]] = {
         category: {} for category in ("activations", "gradients", "optimizer_state", "input", "parameters", "unknown")
     }
     for (name, size), count in found.items():
