@@ -1,9 +1,9 @@
 # `make check` is what a change must pass; the README's two commands are what a newcomer runs.
-.PHONY: check format lint types layers tests check-torch benchmarks fidelity
+.PHONY: check format lint types layers docs outputs tests check-torch benchmarks fidelity wheel
 
 PYTHON ?= python
 
-check: lint types layers tests
+check: lint types layers docs tests
 
 format:
 	$(PYTHON) -m ruff format .
@@ -19,8 +19,20 @@ types:
 layers:
 	$(PYTHON) -c "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"
 
+# The documentation site, in site/. A broken link, a page that is not in the navigation or an asset of another host is an
+# error. NO_MKDOCS_2_WARNING: the theme's notice about a later version is none of ours.
+docs:
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
+# Runs the commands that README.md and docs/ show, and writes their output into the pages.
+outputs:
+	$(PYTHON) -m docsite.outputs
+
 tests:
 	$(PYTHON) -m pytest
+
+wheel:
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
 
 # The tests with an older torch, in an environment that is made once and kept: by default 2.9.1, the oldest supported, which
 # comes with CUDA 12.8 and cuDNN 9.10.2 (`make tests` has CUDA 13.0 and cuDNN 9.24). About 3 GB to download, half an hour to run.

@@ -1,7 +1,7 @@
-"""Run a training step of one torchvision model: on this process' GPU or phantom, or under MemTracker.
+"""One training step of one torchvision model: on the GPU or the phantom that this process sees, or under MemTracker.
 
-The parent is in campaign.py. A server, which has imported torch once, forks a child for each line of its input. The
-child writes one line of JSON, or nothing if it crashes.
+The parent is in campaign.py. A server, which has imported torch once, forks a child for each line of its input, and the
+child answers with one line of JSON; a child that crashes answers nothing.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ SEGMENTATION_SIDE, DETECTION_SIDE = 256, 320
 
 
 def names() -> list[str]:
-    """Return the classification, detection and segmentation models of the installed torchvision."""
+    """The classification, detection and segmentation models of the installed torchvision."""
     return [name for part in (models, detection, segmentation) for name in models.list_models(module=part)]
 
 
 def family(name: str) -> str:
-    """Return the kind of a model: classification, detection or segmentation."""
+    """What kind of model it is."""
     kinds = {"detection": detection, "segmentation": segmentation}
     kind = next((kind for kind, part in kinds.items() if name in models.list_models(module=part)), "classification")
     return f"torchvision, {kind}"
 
 
-class WithoutRandomWeights(TorchFunctionMode):
-    """Initializes weights with zeros; random numbers would take minutes for large models and change no byte."""
+class WithoutDrawing(TorchFunctionMode):
+    """Sets first weights to zero instead of drawing them, which takes minutes for large models and changes no byte."""
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         named = kwargs or {}
@@ -52,19 +52,19 @@ class WithoutRandomWeights(TorchFunctionMode):
 
 
 def build(name: str) -> nn.Module:
-    """Return the model in training mode; on the CPU, since RegNet computes its widths from tensor values."""
+    """The model in training mode on the CPU: what RegNet computes its widths with must not be zeros."""
     options: dict[str, Any] = {"weights": None}
     if name in models.list_models(module=detection) or name in models.list_models(module=segmentation):
         options["weights_backbone"] = None
     if name in ("googlenet", "inception_v3"):
-        options["init_weights"] = False  # it takes half a minute on the CPU
-    with WithoutRandomWeights():
+        options["init_weights"] = False  # which takes half a minute on the CPU
+    with WithoutDrawing():
         model: nn.Module = models.get_model(name, **options)
     return model.train()
 
 
 def loss_of(name: str, model: nn.Module, device: str) -> Tensor:
-    """Return the loss of one batch of zeros, the values of all images on a phantom."""
+    """The loss of one batch of zeros, which is what images are on a phantom."""
     if name in models.list_models(module=detection):
         return detection_loss(name, model, device)
     segments = name in models.list_models(module=segmentation)
@@ -89,14 +89,13 @@ def detection_loss(name: str, model: nn.Module, device: str) -> Tensor:
 
 
 def cuda_step(name: str) -> dict[str, Any]:
-    """Run three steps with SGD and momentum on CUDA; the history of the third has cuDNN's workspaces."""
+    """Three steps with SGD and momentum on CUDA; the third's history tells what cuDNN holds at the peak."""
     model = build(name).cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss: Any = loss_of(name, model, "cuda")
-        loss.backward()
+        loss_of(name, model, "cuda").backward()
         optimizer.step()
 
     step()
@@ -108,13 +107,14 @@ def cuda_step(name: str) -> dict[str, Any]:
     step()
     [history] = torch.cuda.memory._snapshot()["device_traces"]
     torch.cuda.memory._record_memory_history(enabled=None)
-    kept = torch.cuda.memory_stats()["requested_bytes.all.current"]  # cuBLAS keeps its workspaces between calls
+    kept = torch.cuda.memory_stats()["requested_bytes.all.current"]
     torch._C._cuda_clearCublasWorkspaces()
     return {
         "peak_bytes": stats["allocated_bytes.all.peak"],
         "requested_bytes": stats["requested_bytes.all.peak"],
         "reserved_bytes": stats["reserved_bytes.all.peak"],
-        "cublas_bytes": kept - torch.cuda.memory_stats()["requested_bytes.all.current"],
+        "cublas_bytes": kept
+        - torch.cuda.memory_stats()["requested_bytes.all.current"],  # they stay once they are there
         "cudnn_bytes": cudnn_at_peak(history),
         "parameters": sum(p.numel() for p in model.parameters()),
         "step_seconds": seconds,
@@ -122,17 +122,17 @@ def cuda_step(name: str) -> dict[str, Any]:
 
 
 def cudnn_at_peak(history: list[dict[str, Any]]) -> int:
-    """Return the bytes of cuDNN's workspaces that are allocated at the peak of the history."""
+    """Bytes of the workspaces of cuDNN's plans that are alive at the highest moment of the history."""
     alive: dict[int, dict[str, Any]] = {}
-    allocated = highest = found = 0
+    held = highest = found = 0
     for event in history:
         if event["action"] == "alloc":
             alive[event["addr"]] = event
-            allocated += event["size"]
+            held += event["size"]
         elif event["action"] == "free_completed" and event["addr"] in alive:
-            allocated -= alive.pop(event["addr"])["size"]
-        if allocated > highest:
-            highest, found = allocated, sum(other["size"] for other in alive.values() if is_workspace(other))
+            held -= alive.pop(event["addr"])["size"]
+        if held > highest:
+            highest, found = held, sum(other["size"] for other in alive.values() if is_workspace(other))
     return found
 
 
@@ -141,15 +141,15 @@ def is_workspace(event: dict[str, Any]) -> bool:
 
 
 def tracker_step(name: str) -> dict[str, Any]:
-    """Run two steps under PyTorch's MemTracker with fake tensors on the CPU, as in its documentation."""
+    """The same two steps under PyTorch's MemTracker and fake tensors on the CPU, as its documentation uses it."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
     tracker, fake = MemTracker(), FakeTensorMode()
     model = build(name)
     for module in model.modules():
-        kept: Any
-        for kept in (module._parameters, module._buffers):
+        tables: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for kept in tables:
             kept.update({key: fake_of(fake, tensor) for key, tensor in kept.items() if tensor is not None})
     with fake:
         optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
@@ -157,8 +157,7 @@ def tracker_step(name: str) -> dict[str, Any]:
         with tracker:
             for _ in range(2):
                 optimizer.zero_grad()
-                loss: Any = loss_of(name, model, "cpu")
-                loss.backward()
+                loss_of(name, model, "cpu").backward()
                 optimizer.step()
                 tracker.reset_mod_stats()
     return {"peak_bytes": tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"]}
@@ -169,8 +168,8 @@ def fake_of(mode: Any, tensor: Tensor) -> Tensor:
     return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 
-def figures(kind: str, name: str) -> dict[str, Any]:
-    signal.alarm(SECONDS_LIMIT)  # a hang counts as a crash
+def answer(kind: str, name: str) -> dict[str, Any]:
+    signal.alarm(SECONDS_LIMIT)  # a hang is a crash
     warnings.simplefilter("ignore")
     try:
         return {"step": cuda_step, "tracker": tracker_step}[kind](name)
@@ -180,14 +179,14 @@ def figures(kind: str, name: str) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """Read "kind name" lines; for each print one line of JSON: the child's figures, or its exit status."""
+    """Read "kind name" lines; for each print one line of JSON, with how the child ended."""
     for line in sys.stdin:
         kind, name = line.split()
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(reading)
-            os.write(writing, json.dumps(figures(kind, name)).encode())
+            os.write(writing, json.dumps(answer(kind, name)).encode())
             os._exit(0)
         os.close(writing)
         with open(reading) as pipe:

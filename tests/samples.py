@@ -21,6 +21,8 @@ from memprof.breakdown.explanation import (
     PhaseSpan,
     Timeline,
 )
+from memprof.config.load import LoadedConfig
+from memprof.config.schema import SweepConfig
 from memprof.experiments.verify import Figures, Row, Verification
 from memprof.records import (
     Breakdown,
@@ -376,3 +378,21 @@ def sample_max_batch(**changes: Any) -> MaxBatch:
         more_trials=(),
     )
     return replace(answer, **changes)
+
+
+def sample_config(**changes: Any) -> SweepConfig:
+    """Return the config of a sweep of MNIST's MLP, with `changes`."""
+    config = {
+        "name": "mnist_mlp",
+        "model": "mnist_mlp",
+        "input": {"shape": [1, 28, 28]},
+        "target": {"shape": [], "dtype": "int64", "range": [0, 10]},
+        "optimizers": ["sgd", "adam"],
+        "batch_sizes": [256, 64],
+    }
+    return SweepConfig.model_validate({**config, **changes})
+
+
+def sample_loaded(folder: Path, **changes: Any) -> LoadedConfig:
+    """Return `sample_config` as if it had been loaded from a file in `folder`."""
+    return LoadedConfig(config=sample_config(**changes), folder=folder, path=folder / "sweep.yaml")

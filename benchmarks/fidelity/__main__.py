@@ -1,6 +1,6 @@
 """`python -m benchmarks.fidelity [--cudnn FOLDER] [--python FILE]`: write docs/fidelity.md.
 
-What the run found is kept in latest.json; `--page` writes the page anew from that.
+The figures of a run are saved in latest.json; `--page` writes the page from that file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from benchmarks.fidelity.collect import Collected, collect, say_on_stderr
+from benchmarks.fidelity.collect import Collected, collect, print_progress
 from benchmarks.fidelity.page import page
 from benchmarks.fidelity.stacks import Stack
 from benchmarks.fidelity.truth import FOLDER, read_attention
@@ -38,39 +38,39 @@ def _collect(arguments: argparse.Namespace) -> Collected:
         *(Stack(cudnn_folder=folder.resolve()) for folder in arguments.cudnn),
         *(Stack(python=python) for python in arguments.python),
     ]
-    found = collect(stacks, say_on_stderr)
+    found = collect(stacks, print_progress)
     LATEST.write_text(json.dumps(asdict(found), indent=1) + "\n", encoding="utf-8")
     return found
 
 
 def read(file: Path) -> Collected:
-    """Return what an earlier run found."""
+    """Return the figures of an earlier run."""
     found: Collected = TypeAdapter(Collected).validate_json(file.read_text(encoding="utf-8"))
     return found
 
 
 def records(folder: Path) -> list[Verification]:
-    """Return the records of real cards in `folder`, by their file's name.
+    """Return the records of real GPUs in `folder`, sorted by file name.
 
     Raises:
-        ResultError: a file is no record, or its card is not measured.
+        ResultError: a file is not a record, or its real GPU was not measured.
     """
     found = []
     for file in sorted(folder.glob("*.json")):
         record = load_verification(file)
         if record.gpu.source is not Source.MEASURED:
-            raise ResultError(f"{file}: its card is {record.gpu.source.value}, not measured")
+            raise ResultError(f"{file}: its GPU is {record.gpu.source.value}, not measured")
         found.append(record)
     return found
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fidelity", description=__doc__)
-    about = "a folder with another libcudnn.so.9 (an unpacked wheel's nvidia/cudnn/lib), to run beside; repeatable"
+    about = "also run with the libcudnn.so.9 in this folder (nvidia/cudnn/lib of an unpacked wheel); may be repeated"
     parser.add_argument("--cudnn", action="append", default=[], type=Path, metavar="FOLDER", help=about)
-    about = "the interpreter of another environment, with another torch, to run beside; repeatable"
+    about = "also run with this interpreter, which has another torch; may be repeated"
     parser.add_argument("--python", action="append", default=[], metavar="FILE", help=about)
-    parser.add_argument("--page", action="store_true", help="run nothing: write the page from latest.json")
+    parser.add_argument("--page", action="store_true", help="run nothing and write the page from latest.json")
     return parser.parse_args()
 
 

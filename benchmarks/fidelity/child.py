@@ -113,7 +113,7 @@ def training(task: Task, model: nn.Module, device: torch.device, iterations: int
         alive["labels"] = torch.zeros(task["batch_size"], dtype=torch.int64).to(device)
         alive["outputs"] = model(alive["inputs"])
         alive["loss"] = loss_function(alive["outputs"], alive["labels"])
-        alive["loss"].backward()  # type: ignore[no-untyped-call]
+        alive["loss"].backward()
         optimizer.step()
         alive["largest"], alive["preds"] = torch.max(alive["outputs"], 1)
         yield

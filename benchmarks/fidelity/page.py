@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
 from benchmarks.fidelity.collect import Collected
-from benchmarks.fidelity.real_gpus import families, read_largest, read_models
+from benchmarks.fidelity.real_gpus import detection, families, read_largest, read_models
 from benchmarks.fidelity.truth import TOOLS, Run
 from memprof.experiments.verify import FIGURES, Row, Verification
 from memprof.units import MIB, UNKNOWN, format_bytes, format_percent
@@ -211,6 +211,7 @@ def _signed(difference_bytes: int | None) -> str:
 def _real_gpus() -> Mapping[str, Any]:
     """Return the programs on a real GPU and on its phantom: a row per family, and the largest batches."""
     headings = ("models", "points", "requested equal", "allocated equal", "median error of allocated", "worst")
+    found = families(read_models())
     rows = [
         (
             one.name,
@@ -220,12 +221,15 @@ def _real_gpus() -> Mapping[str, Any]:
             f"{100 * one.median_error:.2f} %",
             f"{format_percent(100 * one.worst.allocated_error)} ({one.worst.model}, batch {one.worst.batch_size})",
         )
-        for one in families(read_models())
+        for one in found
     ]
     largest = [(one.config, f"{one.measured:,}", f"{one.emulated:,}") for one in read_largest()]
+    least_exact = detection(found)
     return {
         "families": table(headings, rows),
         "largest": table(("config", "real H200: largest batch", "phantom"), largest),
+        "detection_median": f"{100 * least_exact.median_error:.0f} %",
+        "detection_worst": f"{100 * least_exact.worst.allocated_error:.0f} %".replace("-", "−"),
     }
 
 

@@ -89,6 +89,11 @@ def families(models: Sequence[ModelPeaks]) -> tuple[Family, ...]:
     return tuple(_family(name, [model for model in models if model.family == name]) for name in names)
 
 
+def detection(found: Sequence[Family]) -> Family:
+    """Return the family of detection models, which choose by value and so are the least exact."""
+    return next(family for family in found if family.name.endswith("detection"))
+
+
 def _family(name: str, models: Sequence[ModelPeaks]) -> Family:
     return Family(
         name=name,

@@ -76,8 +76,8 @@ def test_held_memory_is_a_bound_of_its_own() -> None:
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(0, 2000))
 def test_two_runs_lie_on_the_line_that_they_draw(one: int, other: int, wanted: int) -> None:
     if one != other:
-        runs = ((size, moves_of(size, workspace_bytes=MIB)) for size in (one, other))
-        assert extrapolated(*runs, wanted) == moves_of(wanted, workspace_bytes=MIB)
+        first, second = ((size, moves_of(size, workspace_bytes=MIB)) for size in (one, other))
+        assert extrapolated(first, second, wanted) == moves_of(wanted, workspace_bytes=MIB)
 
 
 @given(st.lists(st.integers(0, GIB), min_size=1), st.data())

@@ -82,10 +82,10 @@ def test_a_run_that_failed_has_no_moves(run: Callable[[int, str], Outcome]) -> N
 
 
 @given(st.lists(st.tuples(st.integers(0, 60 * MIB), st.integers(0, 30)), max_size=60))
-def test_what_is_given_back_can_be_had_again(requests: list[tuple[int, int]]) -> None:
+def test_what_is_given_back_can_be_had_again(drawn: list[tuple[int, int]]) -> None:
     requests: list[int] = []
     alive: list[int] = []
-    for place, (size, choice) in enumerate(requests):
+    for place, (size, choice) in enumerate(drawn):
         requests.append(size)
         alive.append(place)
         if choice < len(alive):

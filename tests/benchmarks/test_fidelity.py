@@ -1,4 +1,4 @@
-"""The fidelity page: its arithmetic on runs made up by hand, the published files, and what it says."""
+"""The fidelity page: its arithmetic on invented runs, the published files, and its text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks.fidelity.cards import Beside, Peaks, families, read_models
 
 from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
-from benchmarks.fidelity.collect import Collected, OnStack, Taken
+from benchmarks.fidelity.collect import Collected, PhantomRun, StackResult
 from benchmarks.fidelity.page import page, predictions_by_tool, table
-from benchmarks.fidelity.stacks import Stack, opened
+from benchmarks.fidelity.real_gpus import ModelPeaks, Peaks, families, read_models
+from benchmarks.fidelity.stacks import Stack, open_process
 from benchmarks.fidelity.truth import FOLDER, Run, read_attention, read_convolutions, read_runs
 from memprof.errors import ResultError
 from memprof.experiments.verify import to_json
@@ -44,42 +44,42 @@ def predictions(*gib: float) -> list[Prediction]:
     return [predicted(real, int(size * GIB)) for real, size in zip(RUNS, gib, strict=True)]
 
 
-def test_an_error_is_predicted_less_taken_as_a_share_of_taken() -> None:
+def test_error_is_predicted_minus_taken_over_taken() -> None:
     assert error(run(4), predicted(run(4), 5 * GIB)) == pytest.approx(0.25)
     assert error(run(4), predicted(run(4), 3 * GIB)) == pytest.approx(-0.25)
 
 
-def test_a_run_out_of_memory_has_no_error() -> None:
+def test_error_of_oom_run_is_none() -> None:
     assert error(run(11, oom=True), predicted(run(11, oom=True), 11 * GIB)) is None
     assert error(run(4), Prediction(taken_bytes=None, oom=None)) is None
 
 
-def test_bytes_alone_are_out_of_memory_where_the_context_leaves_fewer() -> None:
+def test_predicted_oom_if_context_leaves_fewer_bytes() -> None:
     available = 12 * GIB - find_gpu("rtx-3060").context_bytes
     assert [predicted(run(4), size).oom for size in (available, available + 1, None)] == [False, True, None]
 
 
-def test_a_score_is_over_errors_without_their_sign() -> None:
-    found = score(RUNS, predictions(5, 1, 8, 13))  # +25 %, -50 %, 0 %, and rightly out of memory
+def test_score_uses_absolute_errors() -> None:
+    found = score(RUNS, predictions(5, 1, 8, 13))  # +25 %, -50 %, 0 %, and a correct OOM
     assert (found.median_error, found.mean_error, found.worst_error) == (0.25, 0.25, 0.5)
     assert (found.right_verdicts, found.verdicts) == (4, 4)
 
 
-def test_verdicts_count_both_ways() -> None:
+def test_score_counts_both_wrong_verdicts() -> None:
     assert score(RUNS, predictions(13, 2, 8, 11)).right_verdicts == 2  # one false alarm, one missed
 
 
-def test_a_tool_without_verdicts_has_none_right() -> None:
+def test_score_without_verdicts_is_none() -> None:
     silent = [Prediction(taken_bytes=GIB, oom=None)] * len(RUNS)
     assert score(RUNS, silent).right_verdicts is None
 
 
-def test_no_error_at_all_is_no_score() -> None:
+def test_score_without_errors_is_refused() -> None:
     with pytest.raises(ValueError, match="no run has both"):
         score(RUNS, [Prediction(taken_bytes=None, oom=None)] * len(RUNS))
 
 
-def test_the_published_runs_are_twenty_on_gpus_and_models_that_there_are() -> None:
+def test_published_runs_have_known_gpus_and_models() -> None:
     torchvision = pytest.importorskip("torchvision")
     runs = read_runs()
     assert len(runs) == 20
@@ -90,7 +90,7 @@ def test_the_published_runs_are_twenty_on_gpus_and_models_that_there_are() -> No
         assert one.torchvision_name in known
 
 
-def test_the_published_figures_are_those_that_the_readme_names() -> None:
+def test_published_figures_equal_readme() -> None:
     assert [case.workspace_bytes for case in read_convolutions()] == [8_462_848, 8_536_576, 8_978_944]
     assert read_attention() == {
         "max_memory_allocated": 3_249_144_832,
@@ -99,15 +99,15 @@ def test_the_published_figures_are_those_that_the_readme_names() -> None:
     }
 
 
-def stack(cudnn: str, *reserved_gib: float) -> OnStack:
+def stack(cudnn: str, *reserved_gib: float) -> StackResult:
     taken = (
-        Taken(oom=one.oom, requested_bytes=GIB, allocated_bytes=GIB, reserved_bytes=int(size * GIB))
+        PhantomRun(oom=one.oom, requested_bytes=GIB, allocated_bytes=GIB, reserved_bytes=int(size * GIB))
         for one, size in zip(RUNS, reserved_gib, strict=True)
     )
-    return OnStack(torch="2.14.1+cu130", cudnn=cudnn, workspaces=(8_462_848, 410_112, 8_978_944), runs=tuple(taken))
+    return StackResult(torch="2.14.1+cu130", cudnn=cudnn, workspaces=(8_462_848, 410_112, 8_978_944), runs=tuple(taken))
 
 
-def collected(*stacks: OnStack) -> Collected:
+def collected(*stacks: StackResult) -> Collected:
     truth = read_attention()
     return Collected(
         machine=("a machine",),
@@ -127,7 +127,7 @@ def collected(*stacks: OnStack) -> Collected:
     )
 
 
-def test_the_page_says_what_was_found() -> None:
+def test_page_shows_figures() -> None:
     text = page(collected(stack("9.24.0", 5, 2, 8, 12)), read_attention(), [])
     assert "| `max_memory_allocated` | 3,249,144,832 | 3,249,144,832 | none |" in text
     assert "| `max_memory_reserved` | 3,781,165,056 | 3,781,165,568 | +512 B |" in text
@@ -141,67 +141,67 @@ def test_the_page_says_what_was_found() -> None:
         "| VGG16, Adam, 8, RTX 3060 | 4,096 | +25.0 % | -50.0 % | +0.0 % | **out of memory** | -50.0 % | +0.0 % |"
         in text
     )
-    assert "made with one set of them" in text
-    assert "forty training points" not in text  # there is no record
+    assert "This page has one set of them" in text
+    assert "forty training points" not in text  # no record is given
 
 
-def test_other_versions_stand_beside_and_their_spread_is_said() -> None:
+def test_page_shows_spread_over_versions() -> None:
     text = page(collected(stack("9.24.0", 5, 2, 8, 12), stack("9.20.0", 4, 2, 8, 12)), read_attention(), [])
     assert "on the same machine: torch 2.14.1, cuDNN 9.20.0" in text
     assert "25.0 % in reserved ones" in text.replace("\n  ", " ")
     assert "5.00 GiB (torch 2.14.1, cuDNN 9.24.0), 4.00 GiB (torch 2.14.1, cuDNN 9.20.0)" in text
 
 
-def test_the_published_predictions_stand_under_their_tools() -> None:
+def test_predictions_by_tool_have_published_ones() -> None:
     tools = predictions_by_tool(collected(stack("9.24.0", 5, 2, 8, 12)))
     assert [tools[name][0].taken_bytes for name in ("xMem", "DNNMem", "SchedTune")] == [2 * GIB, 4 * GIB, 13 * GIB]
 
 
-def test_records_of_real_cards_are_listed(tmp_path: Path) -> None:
+def test_page_lists_records_of_real_gpus(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(to_json(sample_verification())))
     text = page(collected(stack("9.24.0", 5, 2, 8, 12)), read_attention(), records(tmp_path))
     assert "| NVIDIA H100 80GB HBM3 | 2.14.1 | 9.24.0 | 580.65 | 1 of 4 | +512 B | +2,097,152 B |" in text
 
 
-def beside(model: str, measured: int, emulated: int) -> Beside:
-    return Beside(family="CNN", model=model, batch_size=2, measured=peaks(measured), emulated=peaks(emulated))
+def model_peaks(model: str, measured: int, emulated: int) -> ModelPeaks:
+    return ModelPeaks(family="CNN", model=model, batch_size=2, measured=peaks(measured), emulated=peaks(emulated))
 
 
 def peaks(size: int) -> Peaks:
     return Peaks(requested_bytes=size // 10, allocated_bytes=size, reserved_bytes=None)
 
 
-def test_a_family_counts_what_is_equal_and_names_its_worst() -> None:
-    """Of requested bytes a tenth is kept, so that one differs in allocated bytes alone."""
-    models = [beside("equal", 1000, 1000), beside("near", 1000, 1001), beside("low", 1000, 900)]
+def test_families_count_equal_and_name_worst() -> None:
+    """Requested bytes are a tenth, rounded down, so that one model only differs in allocated bytes."""
+    models = [model_peaks("equal", 1000, 1000), model_peaks("near", 1000, 1001), model_peaks("low", 1000, 900)]
     (found,) = families(models)
     assert (found.points, found.equal_requested, found.equal_allocated) == (3, 2, 1)
     assert found.median_error == pytest.approx(0.001)
     assert found.worst.model == "low"
 
 
-def test_transformers_asked_for_the_same_bytes_on_the_card_and_on_its_phantom() -> None:
-    kept = [one for one in read_models() if one.family == "transformers"]
-    assert len(kept) == 7
-    assert all(one.measured.requested_bytes == one.emulated.requested_bytes for one in kept)
+def test_transformers_requested_equal_on_gpu_and_phantom() -> None:
+    models = [one for one in read_models() if one.family == "transformers"]
+    assert len(models) == 7
+    assert all(one.measured.requested_bytes == one.emulated.requested_bytes for one in models)
 
 
-def test_a_record_of_two_phantoms_is_no_record_of_a_card(tmp_path: Path) -> None:
+def test_records_of_two_phantoms_are_refused(tmp_path: Path) -> None:
     emulated = sample_verification(gpu=sample_environment(source=Source.EMULATED))
     (tmp_path / "one.json").write_text(json.dumps(to_json(emulated)))
-    with pytest.raises(ResultError, match="its card is emulated, not measured"):
+    with pytest.raises(ResultError, match="its GPU is emulated, not measured"):
         records(tmp_path)
 
 
-def test_a_table_has_a_line_under_its_headings() -> None:
+def test_table_has_line_under_headings() -> None:
     assert table(("a", "b"), [("1", "2")]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
 
 
-def test_the_committed_page_is_that_of_the_latest_run() -> None:
+def test_committed_page_is_up_to_date() -> None:
     assert FOLDER.with_suffix(".md").read_text() == page(read(LATEST), read_attention(), records(FOLDER))
 
 
-def test_the_committed_run_has_the_attention_to_the_byte_and_every_verdict_right() -> None:
+def test_committed_run_attention_is_exact() -> None:
     found = read(LATEST)
     truth = read_attention()
     assert found.attention["allocated"] == truth["max_memory_allocated"]
@@ -212,13 +212,13 @@ def test_the_committed_run_has_the_attention_to_the_byte_and_every_verdict_right
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_a_run_asked_again_gives_what_the_committed_one_has() -> None:
+def test_committed_run_is_reproducible() -> None:
     latest = read(LATEST)
     number = next(place for place, one in enumerate(latest.runs) if one.model == "MobeNetV3Small")
-    with opened(Stack()) as asked:
-        versions = asked.versions()
-        found = asked.run("phantom", latest.runs[number])
-        missing = asked.run("torchinfo", latest.runs[number])["bytes"]
+    with open_process(Stack()) as process:
+        versions = process.versions()
+        found = process.run("phantom", latest.runs[number])
+        missing = process.run("torchinfo", latest.runs[number])["bytes"]
     own = latest.stacks[0]
     assert not found["oom"]
     if (versions["torch"], versions["cudnn"]) != (own.torch, own.cudnn):

@@ -129,7 +129,7 @@ def test_fit_prints_the_command_that_runs_the_set(memprof: Memprof, phantom_devi
 def test_fit_without_a_fit_exits_with_7(memprof: Memprof, phantom_device: Device) -> None:
     options = ("--batch-size", "2", "--memory", "1MiB", "--gpu", phantom_device.name)
     done = memprof("fit", "configs/mnist_mlp.yaml", *options, "--json")
-    assert done.returncode == ExitCode.DOES_NOT_FIT == 7
+    assert done.returncode == ExitCode.DOES_NOT_FIT.value == 7
     answer = json.loads(done.stdout)
     assert (answer["fits"], answer["command"]) == (False, None)
     assert answer["smallest_peak_allocated_bytes"] > MIB
@@ -158,7 +158,7 @@ def test_check_of_grown_rows_exits_with_8(call: Memprof, tmp_path: Path) -> None
     save(tmp_path / "results", "old", 10 * MIB, 20 * MIB, 30 * MIB)
     save(tmp_path / "results", "new", 10 * MIB, 25 * MIB)
     done = call("check", "new", "--baseline", "old", "--max-increase", "2%", cwd=tmp_path)
-    assert done.returncode == ExitCode.REGRESSION == 8
+    assert done.returncode == ExitCode.REGRESSION.value == 8
     assert done.stdout == (
         "failed: 1 of 3 rows grew in peak by more than 2 %, 1 missing\n"
         "  sgd, batch 64: missing\n"

@@ -18,7 +18,8 @@ from memprof.errors import ExitCode
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device
 from memprof.units import MIB
-from tests.cli.conftest import ROOT, Memprof
+from tests.cli.conftest import Memprof
+from tests.paths import ROOT
 
 T4 = find_gpu("t4")
 HELD = T4.context_bytes + 256 * MIB

@@ -11,7 +11,8 @@ import pytest
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION, Status
 from memprof.results import Kind, Manifest, load, save_document
-from tests.cli.conftest import ROOT, Memprof, one_line
+from tests.cli.conftest import Memprof, one_line
+from tests.paths import ROOT
 from tests.report.plots.explained import sample_explained
 from tests.samples import sample_environment
 

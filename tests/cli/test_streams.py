@@ -11,7 +11,7 @@ import pytest
 
 from memprof.errors import ExitCode
 from memprof.gpus.select import Device
-from tests.cli.conftest import ROOT
+from tests.paths import ROOT
 
 COMMAND = f"{sys.executable} -m memprof"
 LOST = "memprof: cannot write to standard output: "

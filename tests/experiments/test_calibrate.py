@@ -16,6 +16,7 @@ from memprof.errors import ConfigError, DeviceError, ResultError
 from memprof.experiments import calibrate as calibration
 from memprof.experiments.calibrate import PARTS, Calibration, catalog_name, measure_calibration, save_calibration
 from memprof.gpus.catalog import GpuSpec, find_gpu, load_catalog, own_catalog
+from memprof.gpus.probe import ask_gpu
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.gpus.select import Device, choose_device, phantom_device
 from memprof.records import Source
@@ -150,8 +151,7 @@ def test_total_of_nvml_is_that_of_the_same_gpu(gpu: Device) -> None:
 
 def test_two_different_measurements_are_refused(gpu: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     heavier = iter((gpu, phantom_device(replace(GPU, cublas_bytes=90 * MIB))))
-    ask = calibration.ask_gpu
-    monkeypatch.setattr(calibration, "ask_gpu", lambda _, module: ask(next(heavier), module))
+    monkeypatch.setattr(calibration, "ask_gpu", lambda _, module: ask_gpu(next(heavier), module))
     with pytest.raises(DeviceError, match=r"two measurements of cublas_bytes gave 22\.00 MiB and 90\.00 MiB"):
         measure_calibration(gpu)
 

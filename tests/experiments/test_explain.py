@@ -129,10 +129,10 @@ def test_run_out_of_memory_is_explained_up_to_its_end(client: WorkerClient) -> N
 def test_resnet50_has_its_workspaces_and_modules(client: WorkerClient) -> None:
     (explanation, _) = explain(client, loaded("resnet50"), batch_size=32)
     assert explanation.allocated_parts["parameters"] == 102_228_128
-    assert explanation.named["cuBLAS workspace"] == 32 * MIB
+    assert explanation.named_parts["cuBLAS workspace"] == 32 * MIB
     own_bytes = 0 if torch_is_at_least(2, 14) else MIB  # torch 2.9 and 2.11 give cuBLASLt one MiB more
-    assert explanation.named["cuBLASLt workspace"] == 32 * MIB + own_bytes
-    assert explanation.named["cuDNN workspace of convolution_backward"] > 0
+    assert explanation.named_parts["cuBLASLt workspace"] == 32 * MIB + own_bytes
+    assert explanation.named_parts["cuDNN workspace of convolution_backward"] > 0
     assert explanation.peak.phase is Phase.BACKWARD
     assert explanation.modules[0].output_shapes == ((32, 1000),)
     assert {row.path: row.output_shapes for row in explanation.modules}["layer4.2"] == ((32, 2048, 7, 7),)
@@ -143,7 +143,7 @@ def test_adam_has_state_and_temporaries(client: WorkerClient) -> None:
     (_, adam) = explain(client, loaded("cifar_mlp"))
     weights = adam.highest_parts["parameters"]
     assert adam.highest_parts["optimizer_state"] == pytest.approx(2 * weights, rel=0.001)
-    assert adam.steps[0].parts["optimizer_state"] in (0, adam.highest_parts["optimizer_state"])
+    assert adam.step_peaks[0].parts["optimizer_state"] in (0, adam.highest_parts["optimizer_state"])
     assert adam.highest_parts["temporary"] >= weights  # one foreach copy at least
 
 

@@ -42,7 +42,12 @@ def test_session_for_max_batch_asks_for_its_environment_once(
 ) -> None:
     sent: list[Setup | Request] = []
     send = WorkerProcess.send
-    monkeypatch.setattr(WorkerProcess, "send", lambda self, message: (sent.append(message), send(self, message))[1])
+
+    def recorded(process: WorkerProcess, message: Setup | Request) -> None:
+        sent.append(message)
+        send(process, message)
+
+    monkeypatch.setattr(WorkerProcess, "send", recorded)
     loaded = sample_loaded(tmp_path)
     target = Target(config=loaded.config, optimizer=loaded.config.optimizers[0], device=phantom_device, extras=False)
     with open_session(loaded, phantom_device) as session:

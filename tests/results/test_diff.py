@@ -85,7 +85,8 @@ def test_change_ignores_peak_of_oom_run() -> None:
 )
 def test_compare_results_mismatch_is_refused_by_name(field: str, other: object, named: str) -> None:
     row = record("sgd", 16, 100)
-    before, after = result(row), result(row, path="b", **{field: other})
+    environment: dict[str, Any] = {field: other}
+    before, after = result(row), result(row, path="b", **environment)
     with pytest.raises(ResultError) as caught:
         compare_results(before, after)
     assert str(caught.value) == f"a and b cannot be compared: they differ in {named}; --force compares them anyway"
@@ -161,8 +162,8 @@ def test_check_results_new_oom_is_regression() -> None:
 
 def test_check_results_analytic_uses_total() -> None:
     row = record("sgd", 16, 1, source=Source.ANALYTIC, reading=None)
-    results = [result(row, source=Source.ANALYTIC) for _ in range(2)]
-    checked = check_results(compare_results(*results), Limit(percent=0.0))
+    before, after = (result(row, source=Source.ANALYTIC) for _ in range(2))
+    checked = check_results(compare_results(before, after), Limit(percent=0.0))
     assert (checked.figure, checked.passed) == ("analytic_total_bytes", True)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from memprof.errors import ResultError
 from memprof.records import RunRecord
-from memprof.results import COLUMNS, VARIANT_COLUMNS, Kind, ResultFolder, files, find_unfinished, load, to_csv, to_line
+from memprof.results import COLUMNS, VARIANT_COLUMNS, Kind, ResultFolder, find_unfinished, load, to_csv, to_line
 from tests.samples import sample_manifest, sample_record
 
 ROWS = 1000
@@ -200,7 +200,7 @@ def test_result_folder_syncs_records_at_most_once_per_second(tmp_path: Path, mon
 
         monkeypatch.setattr(os, "fsync", count)
         now = 100.0
-        monkeypatch.setattr(files.time, "monotonic", lambda: now)
+        monkeypatch.setattr("memprof.results.files.time.monotonic", lambda: now)
         for size in (1, 2, 3):
             folder.append(sample_record(batch_size=size))
         assert synced == [1]

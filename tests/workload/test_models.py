@@ -78,7 +78,7 @@ def test_build_model_mode_sets_dropout() -> None:
 
 
 def test_build_model_channels_last_changes_layout() -> None:
-    weight = build("conv_relu", channels_last=True).conv2.weight
+    weight = build("conv_relu", channels_last=True).get_parameter("conv2.weight")
     assert isinstance(weight, Tensor)
     assert weight.is_contiguous(memory_format=torch.channels_last)
 

@@ -14,6 +14,7 @@ from memprof.breakdown.analytic.activations import activations_bytes
 from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.config.schema import SweepConfig
 from memprof.workload import autocast, build_loss, build_model, make_batch
+from tests.conftest import torch_is_at_least
 
 Sweep = Callable[..., SweepConfig]
 META, CPU = torch.device("meta"), torch.device("cpu")
@@ -100,7 +101,8 @@ def test_activations_equal_phantom_to_the_byte(sweep: Sweep, run_on_phantom: Cal
     done = run_on_phantom(source, PYTHONPATH=str(Path(memprof.units.__file__).parents[1]))
     assert done.returncode == 0, done.stderr
     found, known = [int(line) for line in done.stdout.split()], [analytic(config, size) for config, size in cases]
-    if torch.__version__ < (2, 14) and found != known:  # 2.9 and 2.11 keep the seed of ViT's 12 attentions on the host
+    # 2.9 and 2.11 keep the seed of ViT's 12 attentions on the host
+    if not torch_is_at_least(2, 14) and found != known:
         known[-1] = (known[-1] or 0) - 12 * 16
     assert found == known
 
@@ -136,7 +138,8 @@ def test_activations_of_recurrent_layers_include_gates(sweep: Sweep) -> None:
             self.rnn = nn.LSTM(8, 16, batch_first=True)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.rnn(x)[0][:, -1]
+            last: Tensor = self.rnn(x)[0][:, -1]
+            return last
 
     config = sweep("mnist_mlp", input=[{"shape": [10, 8]}])
     loss, found = build_loss(config), []

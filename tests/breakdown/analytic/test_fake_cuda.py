@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import cast
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ def test_fake_cuda_initializes_no_device() -> None:
 
 def test_fake_cuda_model_keeps_shapes_and_dtypes() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(4))
-    module[0].bias.requires_grad_(False)  # type: ignore[union-attr]
+    module[0].bias.requires_grad_(False)
     before = [(t.shape, t.stride(), t.dtype, t.requires_grad) for t in module.state_dict(keep_vars=True).values()]
     FakeCudaModel(module)
     after = module.state_dict(keep_vars=True).values()
@@ -51,4 +52,4 @@ def test_fake_cuda_model_restores_real_values() -> None:
 def test_fake_cuda_model_replaces_recurrent_weights() -> None:
     module = nn.LSTM(2, 3)
     FakeCudaModel(module)
-    assert {weight.device.type for weight in module._flat_weights} == {"cuda"}
+    assert {weight.device.type for weight in cast("list[torch.Tensor]", module._flat_weights)} == {"cuda"}

@@ -21,10 +21,10 @@ def saved(dtype: torch.dtype, size: int, keys: int, heads: int = 4, mask: torch.
 
     with FakeCudaModel(torch.nn.Identity()).active(), cuda_kernels(torch.nn.Identity()):
         shapes = [(2, 4, 37, size), (2, heads, keys, size), (2, heads, keys, size)]
-        parts = [torch.empty(shape, device="cuda", dtype=dtype, requires_grad=True) for shape in shapes]
+        query, key, value = (torch.empty(one, device="cuda", dtype=dtype, requires_grad=True) for one in shapes)
         attn_mask = None if mask is None else torch.empty(37, keys, device="cuda", dtype=mask)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
-            scaled_dot_product_attention(*parts, attn_mask=attn_mask, enable_gqa=heads != 4, **how)
+            scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, enable_gqa=heads != 4, **how)
     return sum(storage.nbytes() for storage in storages.values())
 
 

@@ -88,7 +88,8 @@ def test_summary_equals_torchinfo_by_module(sweep: Sweep, name: str) -> None:
     model = build_model(config, CONFIGS)
     paths = {module: path for path, module in model.named_modules()}
     expected = torchinfo.summary(model, (2, 3, 224, 224), depth=99, mode="train", device="cpu", verbose=0)
-    runs, numbers = defaultdict(list), {}
+    runs: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+    numbers: dict[str, int] = {}
     for info in expected.summary_list:
         runs[paths[info.module]].append(tuple(info.output_size))
         numbers.setdefault(paths[info.module], info.num_params)

@@ -125,7 +125,7 @@ def test_attribution_each_tensor_has_category_and_module(explained_model: dict[s
 
 def test_attribution_every_tensor_of_run_has_its_bytes(named: dict[str, list[int]]) -> None:
     found = Counter({(name, size): len(sizes) for name, sizes in named.items() for size in set(sizes)})
-    of = {
+    of: dict[str, dict[tuple[str, int], int]] = {
         category: {} for category in ("activations", "gradients", "optimizer_state", "input", "parameters", "unknown")
     }
     for (name, size), count in found.items():

@@ -10,8 +10,9 @@ from syrupy.assertion import SnapshotAssertion
 
 from memprof.records import RunRecord
 from memprof.report.terminal.check import check_report
-from memprof.results.diff import Comparison, RowName
+from memprof.results.diff import Comparison
 from memprof.results.regression import Limit, check_results
+from memprof.results.rows import RowName
 
 Show = Callable[[RenderableType, int], str]
 MakeRecord = Callable[..., RunRecord]

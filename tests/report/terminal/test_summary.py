@@ -109,7 +109,7 @@ def test_summary_tree_counts_hidden_modules(summary: ModuleSummary, show: Show) 
 
 
 def test_summary_tree_shows_unknown_as_a_dash(summary: ModuleSummary, show: Show) -> None:
-    unknown = {Category.ACTIVATIONS: None}
+    unknown: dict[str, int | None] = {Category.ACTIVATIONS: None}
     rows = tuple(replace(item, calls=(), parts={**item.parts, **unknown}) for item in summary.rows)
     unseen = replace(summary, rows=rows, outside_parts={**summary.outside_parts, **unknown})
     shown = show(summary_tree(unseen, width=200), 200)

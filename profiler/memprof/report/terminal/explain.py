@@ -247,9 +247,7 @@ def short_lines(lines: Sequence[str | None]) -> list[str]:
 
 def _peaks(explanation: Explanation, width: int) -> list[Text]:
     steps = [(f"step {moment.step}", moment) for moment in explanation.step_peaks]
-    following = [
-        (f"{ordinal(place)} highest", moment) for place, moment in enumerate(explanation.other_peaks, start=2)
-    ]
+    following = [(f"{ordinal(place)} highest", moment) for place, moment in enumerate(explanation.other_peaks, start=2)]
     named = [*steps, *following]
     sections = ["peak of each step"] * len(steps) + ["next highest peaks"] * len(following)
     sizes = [format_bytes(moment.allocated_bytes) for _, moment in named]

@@ -100,7 +100,7 @@ def peaks() -> list[int]:
     return [high - start, torch.cuda.max_memory_allocated() - start]
 
 
-def rounded() -> list[int]:
+def rounded() -> list[list[int]]:
     """Sizes are rounded to 512 B; segments hold 2 MiB, 20 MiB, or a whole allocation rounded to 2 MiB."""
     fresh()
     found = []

@@ -15,8 +15,10 @@ def depthwise() -> dict[str, Any]:
     convolution = nn.Conv2d(16, 16, 3, padding=1, groups=16).cuda().to(memory_format=torch.channels_last)
     y = convolution(torch.randn(2, 16, 16, 16, device="cuda").to(memory_format=torch.channels_last))
     y.sum().backward()
+    gradient = convolution.weight.grad
+    assert gradient is not None
     return {
-        "gradient": list(convolution.weight.grad.shape),
+        "gradient": list(gradient.shape),
         "channels_last": y.is_contiguous(memory_format=torch.channels_last),
         "unknown": unknown_workspaces(),
     }

@@ -60,7 +60,7 @@ def graphed_model() -> dict[str, Any]:
     model = torch.nn.Sequential(torch.nn.Linear(10, 10), torch.nn.ReLU()).cuda()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graphed = torch.cuda.make_graphed_callables(model, (torch.randn(3, 10, device="cuda"),))
+        graphed: Any = torch.cuda.make_graphed_callables(model, (torch.randn(3, 10, device="cuda"),))
         graphed(torch.randn(3, 10, device="cuda")).sum().backward()
     return {"gradients": all(p.grad is not None for p in model.parameters())}
 

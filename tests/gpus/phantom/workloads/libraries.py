@@ -41,14 +41,15 @@ def ctc(where: str) -> Tensor:
     scores = torch.randn(5, 2, 4, device="cuda", requires_grad=True).log_softmax(-1)
     labels = torch.ones(6, dtype=torch.int32, device=where)
     if where == "cpu":
-        return functional.ctc_loss(scores, labels, [5, 5], [3, 3])
-    lengths = [torch.tensor([n, n], dtype=torch.int32, device=where) for n in (5, 3)]
-    return functional.ctc_loss(scores, labels, *lengths)
+        return functional.ctc_loss(scores, labels, [5, 5], [3, 3])  # type: ignore[arg-type]  # its documentation allows it
+    inputs, targets = (torch.tensor([n, n], dtype=torch.int32, device=where) for n in (5, 3))
+    return functional.ctc_loss(scores, labels, inputs, targets)
 
 
 def packed(module: nn.RNNBase) -> Tensor:
     steps = rnn.pack_padded_sequence(torch.randn(5, 3, 8, device="cuda"), [5, 3, 2])
-    return module.cuda()(steps)[0].data
+    output: Tensor = module.cuda()(steps)[0].data
+    return output
 
 
 def fused_convolution(added: Tensor | None) -> Tensor:
@@ -68,7 +69,8 @@ def cudnn_attention() -> Tensor:
 def benchmarked() -> Tensor:
     torch.backends.cudnn.benchmark = True
     try:
-        return nn.Conv2d(8, 8, 3).cuda()(picture)
+        output: Tensor = nn.Conv2d(8, 8, 3).cuda()(picture)
+        return output
     finally:
         torch.backends.cudnn.benchmark = False
 

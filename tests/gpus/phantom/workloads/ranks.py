@@ -45,7 +45,8 @@ def sharded() -> nn.Module:
     return model
 
 
-dist.init_process_group("nccl", rank=0, world_size=1, store=dist.HashStore(), device_id=torch.device("cuda", 0))
+dist.init_process_group("nccl", rank=0, world_size=1, store=dist.HashStore(), device_id=torch.device("cuda", 0))  # type: ignore[attr-defined]
+group: Any = dist.new_group([0])
 found = {
     "collectives": collectives(),
     "ddp": trained(nn.parallel.DistributedDataParallel(network(), device_ids=[0])),
@@ -53,7 +54,7 @@ found = {
         nn.parallel.DistributedDataParallel(nn.SyncBatchNorm.convert_sync_batchnorm(network()))
     ),
     "fsdp2": trained(sharded()),
-    "group": dist.get_world_size(dist.new_group([0])),
+    "group": dist.get_world_size(group),
 }
 dist.destroy_process_group()
 print(json.dumps(found))

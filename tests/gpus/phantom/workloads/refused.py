@@ -12,7 +12,7 @@ from torchvision.io import decode_jpeg, encode_jpeg
 
 
 def all_reduce_of_two() -> None:
-    dist.init_process_group("nccl", rank=0, world_size=2, store=dist.HashStore())
+    dist.init_process_group("nccl", rank=0, world_size=2, store=dist.HashStore())  # type: ignore[attr-defined]
     dist.all_reduce(torch.ones(4, device="cuda"))
 
 

@@ -108,6 +108,6 @@ found = {
     "plain_block": plain_block(),
     "timing": timing(),
     "priorities": priorities(),
-    "synchronized": torch.cuda.synchronize() is None,
+    "synchronized": torch.cuda.synchronize() is None,  # type: ignore[func-returns-value]
 }
 print(json.dumps(found))
