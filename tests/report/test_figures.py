@@ -7,18 +7,20 @@ from dataclasses import replace
 
 import pytest
 
-from memprof.records import RunRecord, Source
+from memprof.records import RunRecord, Source, Status
 from memprof.report.figures import (
     CATEGORIES,
     ESTIMATE,
     FIGURES,
     LEAST_ESTIMATE_BYTES,
     PEAK,
+    bound_text,
     bytes_of,
     difference_percent,
     main_figure,
 )
 from memprof.results import COLUMNS, VARIANT_COLUMNS
+from memprof.units import GIB
 from tests.samples import sample_explained
 
 
@@ -67,3 +69,17 @@ def make() -> Callable[[RunRecord, int], RunRecord]:
         return replace(record, breakdown=parts)
 
     return with_estimate
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (Status.OK, "14.00 GiB"),
+        (Status.OOM, "> 14.00 GiB"),
+        (Status.KILLED, "≥ 14.00 GiB"),
+        (Status.ERROR, "≥ 14.00 GiB"),
+    ],
+)
+def test_peak_of_unfinished_run_is_lower_bound(status: Status, text: str) -> None:
+    assert bound_text(14 * GIB, status) == text
+    assert bound_text(None, status) == "-"

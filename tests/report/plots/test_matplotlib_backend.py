@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
 
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord, Source, Status
@@ -196,8 +197,9 @@ def test_curves_that_coincide_are_drawn_above_own_line(make_record: MakeRecord) 
     records = [make_record(name, size) for name in ("sgd", "sgd, fused") for size in (16, 64)]
     sgd, _ = draw_batch(batch_plot(records), LIGHT).axes[::2]
     peaks = [(16, (250 + 11 * 16) * MIB), (64, (250 + 11 * 64) * MIB)]
-    own, other = sorted((line for line in sgd.lines if _points(line) == peaks), key=lambda line: line.get_zorder())
+    own, other, markers = sorted((line for line in sgd.lines if _points(line) == peaks), key=Line2D.get_zorder)
     assert own.get_linestyle() == "-"
+    assert (markers.get_linestyle(), markers.get_marker()) == ("None", "o")
     assert other.get_linestyle() == "--"  # what matplotlib calls every pattern of dashes
     assert other.get_color() == LIGHT.muted
 

@@ -22,7 +22,7 @@ _DASH: Mapping[Look, tuple[float, float]] = {
     "wide": (12, 0),
     "dashed": (6, 5),
 }  # pixels: a dash and the gap after it
-_DOT, _LARGER = 8, 5  # pixels: a dot, and how much larger each one is that lies under another line's
+_DOT, _LARGER = 8, 5  # pixels: a dot, and how much larger each dot under another one is
 
 
 @dataclass(frozen=True, kw_only=True)

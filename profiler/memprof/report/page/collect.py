@@ -33,7 +33,7 @@ class Saved(Generic[T]):
 
     @property
     def gpus(self) -> tuple[str | None, ...]:
-        """The GPUs of the result; more than one only in a max-batch answer."""
+        """The GPUs of the result; more than one only in a max-batch result."""
         if self.manifest.kind is Kind.MAX_BATCH and isinstance(self.content, list):
             return tuple(answer.gpu for answer in self.content)
         return (self.manifest.environment.gpu,)
@@ -68,7 +68,7 @@ class ReportInputs:
 
     @property
     def gpus(self) -> tuple[str | None, ...]:
-        """The GPUs of the page: one, unless it has only a max-batch answer for several."""
+        """The GPUs of the page: one, unless it has only a max-batch result for several."""
         several = self.max_batch is not None and len(self.results) == 1
         return self.max_batch.gpus if several and self.max_batch else (self.environment.gpu,)
 
@@ -134,9 +134,9 @@ def _read(path: Path, manifest: Manifest) -> Saved[object]:
 
 
 def _mismatch(saved: Saved[object], other: Saved[object]) -> str:
-    """Return how `saved` differs from `other` where they must be the same; empty if they match."""
+    """Return how `saved` differs from `other` in what must be the same; empty if they match."""
     found = find_mismatches(saved.manifest.environment, other.manifest.environment)
-    if set(saved.gpus) & set(other.gpus):  # an answer for several GPUs matches a run on any of them
+    if set(saved.gpus) & set(other.gpus):  # a result for several GPUs matches a run on any of them
         found = tuple(item for item in found if item.name not in ("GPU", "GPU memory"))
     changed = changed_keys(saved.manifest.config, other.manifest.config)
     return "; ".join(f"{item.name} is {item.before}, not {item.after}" for item in (*found, *changed))

@@ -42,7 +42,7 @@ class Verdict:
 
 
 def summarize(inputs: ReportInputs) -> Verdict:
-    """Return the verdict: from a max-batch answer if there is one, otherwise from the runs."""
+    """Return the verdict: from a max-batch result if there is one, otherwise from the runs."""
     answer, records = _answer_here(inputs), _runs(inputs)
     if len(inputs.gpus) > 1 and inputs.max_batch:
         verdict = _of_several_gpus(inputs.max_batch.content)
@@ -58,7 +58,7 @@ def summarize(inputs: ReportInputs) -> Verdict:
 
 
 def _answer_here(inputs: ReportInputs) -> MaxBatch | None:
-    """The max-batch answer for the page's GPU; of several answers only if the other results say which GPU it is."""
+    """The max-batch result for the page's GPU; of several answers only if the other results say which GPU it is."""
     answers = inputs.max_batch.content if inputs.max_batch else []
     if len(answers) == 1:
         return answers[0]

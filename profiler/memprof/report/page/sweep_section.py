@@ -36,6 +36,8 @@ from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.plots.batch import batch_plot
 from memprof.report.terminal.columns import blank_percents
 
+_NAMES = (Heading(text="optimizer", numeric=False), Heading(text="batch"))
+
 
 def sweep_section(records: Sequence[RunRecord]) -> Section:
     """Return the section: a line for each optimizer, the figures of each row, the analytic estimate by category."""
@@ -128,9 +130,6 @@ def category_segments(record: RunRecord) -> tuple[Segment, ...]:
         for figure, size in sizes
         if size
     )
-
-
-_NAMES = (Heading(text="optimizer", numeric=False), Heading(text="batch"))
 
 
 def _name_cells(record: RunRecord) -> tuple[Cell, ...]:

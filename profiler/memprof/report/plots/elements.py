@@ -85,7 +85,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlot:
-    """Peak memory against batch size. A limit far above the data has a scale of its own: `limit_apart`."""
+    """Peak memory against batch size. A limit far above the data has its own scale: `limit_apart`."""
 
     heading: Heading
     curves: tuple[Curve, ...]

@@ -152,7 +152,8 @@ def _lines(axes: Axes, plot: BatchPlot, curve: Curve, theme: Theme) -> None:
     points = curve.finished()
     if points:
         style = _peak_style(theme) if len(points) <= _MOST_LARGE else {**_peak_style(theme), "markersize": 3.5}
-        axes.plot(*zip(*points, strict=True), **style)
+        axes.plot(*zip(*points, strict=True), **{**style, "marker": ""})
+        axes.plot(*zip(*points, strict=True), **{**style, "linestyle": "none", "zorder": 5})
     labelled = points if len(points) <= _MOST_LABELLED else [points[0], points[-1]]
     for size, peak_bytes in labelled:
         axes.annotate(
@@ -178,7 +179,7 @@ def _peak_style(theme: Theme) -> dict[str, Any]:
 
 
 def _other_style(theme: Theme) -> dict[str, Any]:
-    """Above the panel's own line, with a border, so that curves that coincide are all visible."""
+    """Above the panel's own line and below its markers, with a border, so that curves that coincide are all visible."""
     border = [withStroke(linewidth=2.2, foreground=theme.background)]
     return {"color": theme.muted, "linewidth": 0.9, "linestyle": (0, (5, 4)), "zorder": 4.5, "path_effects": border}
 

@@ -57,8 +57,8 @@ def frame(heading: Heading, theme: Theme, width: float, room: float, legend: Map
     columns = _legend_columns(legend, width)
     rows = -(-len(legend) // columns)
     above = 0.2 + _TITLE_ROW * len(title) + _ROW * len(circumstances) + 0.12
-    beneath = 0.18 + _ROW * len(note)
-    bottom = beneath + _ROW * rows + 0.05
+    below = 0.18 + _ROW * len(note)
+    bottom = below + _ROW * rows + 0.05
     height = bottom + room + above
     made = Frame(figure=Figure(figsize=(width, height)), width=width, height=height, bottom=bottom, top=bottom + room)
     top = height - 0.2
@@ -67,7 +67,7 @@ def frame(heading: Heading, theme: Theme, width: float, room: float, legend: Map
     made.text(MARGIN, top, "\n".join(circumstances), color=theme.muted, va="top", linespacing=1.3)
     made.text(MARGIN, 0.14, "\n".join(note), color=theme.muted, size=SMALL, va="bottom", linespacing=1.3)
     if legend:
-        _legend(made, legend, columns, beneath)
+        _legend(made, legend, columns, below)
     return made
 
 
@@ -78,8 +78,8 @@ def text_width(text: str, size: float = TEXT) -> float:
 
 def _wrap(text: str, width: float, size: float) -> list[str]:
     """Return the text in lines that fit between the margins, estimated from its mean character width."""
-    letters = (width - 2 * MARGIN) * len(text) / max(text_width(text, size) * 1.12, 0.01)
-    return textwrap.wrap(text, max(10, int(letters)))
+    characters = (width - 2 * MARGIN) * len(text) / max(text_width(text, size) * 1.12, 0.01)
+    return textwrap.wrap(text, max(10, int(characters)))
 
 
 def _legend_columns(legend: Mapping[str, Artist], width: float) -> int:
