@@ -13,7 +13,7 @@ from memprof.breakdown.explanation import Explained
 from memprof.records import MaxBatch, RunRecord, Status
 from memprof.report.page.elements import Table
 from memprof.results import Kind, Manifest, ResultFolder, VariantPlan, save_document
-from tests.samples import OUT_OF_MEMORY, sample_explained, sample_max_batch
+from tests.samples import OUT_OF_MEMORY, sample_explained, sample_manifest, sample_max_batch
 
 Save = Callable[..., Path]
 
@@ -28,11 +28,11 @@ def manifest(explained: Explained) -> Callable[..., Manifest]:
     """A manifest of a kind, with `changes`; the manifests of one test match."""
 
     def make(kind: Kind, **changes: Any) -> Manifest:
-        made = Manifest(
+        config = {"name": "sample", "model": {"name": explained.record.model}, "precision": "fp32", "mode": "train"}
+        made = sample_manifest(
             kind=kind,
             name="sample",
-            fingerprint="0123456789abcdef",
-            config={"name": "sample", "model": {"name": explained.record.model}, "precision": "fp32", "mode": "train"},
+            config=config,
             environment=explained.record.environment,
             command=("memprof", kind.value, "configs/sample.yaml"),
             points_planned=1,

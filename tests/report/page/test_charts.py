@@ -107,7 +107,7 @@ def test_batch_chart_has_peak_and_estimate_lines(records: list[RunRecord]) -> No
     assert [shape.line.look for shape in chart.shapes] == ["wide", "wide", "line", "line"]
 
 
-def test_batch_chart_estimate_without_memory_does_not_stretch_axis(records: list[RunRecord]) -> None:
+def test_estimate_of_unfinished_run_does_not_stretch_axis(records: list[RunRecord]) -> None:
     breakdown = records[2].breakdown
     assert breakdown is not None
     huge = replace(records[2], breakdown=replace(breakdown, activations_bytes=1000 * GIB))

@@ -1,20 +1,19 @@
-"""Saved results that no run made, whose figures a test can name."""
+"""Saved results with round figures; no run produced them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from memprof.breakdown.explanation import Explained
-from memprof.records import Breakdown, Reading, RunRecord, Source, Status
-from memprof.results import Kind, Manifest, Result, VariantPlan
+from memprof.records import Reading, RunRecord, Status
+from memprof.results import Kind, Result, VariantPlan
 from memprof.units import GIB, MIB
 from tests.report.plots.explained import sample_explained
-from tests.samples import sample_environment
+from tests.samples import sample_breakdown, sample_environment, sample_reading, sample_record, sample_result
 
 MakeRecord = Callable[..., RunRecord]
 GPU_BYTES = 16 * GIB
@@ -22,13 +21,12 @@ GPU_BYTES = 16 * GIB
 
 @pytest.fixture
 def make_record() -> MakeRecord:
-    """A record with 100 MiB of parameters and 10 MiB of activations a sample, 50 MiB of its peak in neither."""
+    """A record with 100 MiB of parameters and 10 MiB of activations per sample; peak 50 MiB above the estimate."""
 
     def make(optimizer: str | None, batch_size: int, **changes: Any) -> RunRecord:
         states = {"sgd": 0, "adam": 2}.get(optimizer or "", 0)
-        breakdown = Breakdown(
+        breakdown = sample_breakdown(
             parameters_bytes=100 * MIB,
-            buffers_bytes=0,
             gradients_bytes=100 * MIB,
             optimizer_state_bytes=states * 100 * MIB,
             input_bytes=batch_size * MIB,
@@ -36,14 +34,10 @@ def make_record() -> MakeRecord:
         )
         total = breakdown.total_bytes
         assert total is not None
-        record = RunRecord(
+        record = sample_record(
             model="plain_cnn",
             optimizer=optimizer,
-            precision="fp32",
-            mode="train",
             batch_size=batch_size,
-            source=Source.EMULATED,
-            status=Status.OK,
             environment=sample_environment(gpu="v100-16gb", gpu_total_bytes=GPU_BYTES),
             breakdown=breakdown,
             reading=_reading(total + 50 * MIB),
@@ -54,16 +48,11 @@ def make_record() -> MakeRecord:
 
 
 def _reading(peak_bytes: int) -> Reading:
-    return Reading(
+    return sample_reading(
         steps=(),
         peak_allocated_bytes=peak_bytes,
         peak_requested_bytes=peak_bytes,
         peak_reserved_bytes=peak_bytes + 20 * MIB,
-        nvml_used_bytes=None,
-        context_bytes=None,
-        inactive_split_bytes=0,
-        allocation_retries=0,
-        workspace_known=True,
     )
 
 
@@ -98,15 +87,6 @@ def explained() -> Explained:
 
 
 def saved(records: Sequence[RunRecord], **changes: Any) -> Result:
-    """The records as a folder of results holds them."""
-    manifest = Manifest(
-        name="plain_cnn",
-        fingerprint="abc",
-        config={},
-        environment=sample_environment(),
-        command=("memprof", "sweep"),
-        points_planned=len(records),
-    )
-    return Result(
-        path=Path("results/plain_cnn/20261122-030220"), manifest=replace(manifest, **changes), records=tuple(records)
-    )
+    """The records as a loaded result."""
+    changes = {"name": "plain_cnn", "points_planned": len(records), **changes}
+    return sample_result(*records, path="results/plain_cnn/20261122-030220", **changes)

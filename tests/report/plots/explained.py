@@ -1,4 +1,4 @@
-"""An explained run that no run made: a few convolutions, through whose step every byte is accounted for."""
+"""An explanation with every byte of a step of a few convolutions; no run produced it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from memprof.breakdown.explanation import (
     PhaseSpan,
     Timeline,
 )
-from memprof.records import Breakdown, Phase, Reading, RunRecord, Source, Status
-from tests.samples import sample_environment
+from memprof.records import Phase, RunRecord, Status
+from tests.samples import sample_breakdown, sample_reading, sample_record
 
 MIB = 1024**2
 LAYERS = 24
@@ -26,7 +26,7 @@ WEIGHT, WORKSPACE, BATCH = 6 * MIB, 31 * MIB, 9 * MIB
 
 @dataclass
 class _Step:
-    """Allocations and frees in the order in which a training step asks for them."""
+    """Allocations and frees in the order of a training step."""
 
     held: Counter[str] = field(default_factory=Counter)
     seen: list[dict[str, int]] = field(default_factory=list)
@@ -76,7 +76,7 @@ def _run() -> _Step:
 
 
 def sample_explained(status: Status = Status.OK) -> Explained:
-    """The step of a run with Adam on a phantom H100; with another `status` nothing of it is explained."""
+    """The step of a run with Adam on a phantom H100; no explanation if `status` is not ok."""
     step = _run()
     totals = [sum(parts.values()) for parts in step.seen]
     peak = totals.index(max(totals))
@@ -123,18 +123,15 @@ def sample_explained(status: Status = Status.OK) -> Explained:
 
 def _record(status: Status, explanation: Explanation) -> RunRecord:
     ran = status is Status.OK
-    reading = Reading(
+    reading = sample_reading(
         steps=(),
         peak_allocated_bytes=explanation.peak_allocated_bytes,
         peak_requested_bytes=explanation.peak_requested_bytes,
         peak_reserved_bytes=explanation.peak_reserved_bytes,
         nvml_used_bytes=explanation.nvml_used_bytes,
         context_bytes=explanation.context_bytes,
-        inactive_split_bytes=0,
-        allocation_retries=0,
-        workspace_known=True,
     )
-    breakdown = Breakdown(
+    breakdown = sample_breakdown(
         parameters_bytes=LAYERS * WEIGHT,
         buffers_bytes=MIB,
         gradients_bytes=LAYERS * WEIGHT,
@@ -142,15 +139,10 @@ def _record(status: Status, explanation: Explanation) -> RunRecord:
         input_bytes=BATCH,
         activations_bytes=sum(_activation(layer) for layer in range(LAYERS)),
     )
-    return RunRecord(
+    return sample_record(
         model="plain_cnn",
-        optimizer="adam",
-        precision="fp32",
-        mode="train",
         batch_size=16,
-        source=Source.EMULATED,
         status=status,
-        environment=sample_environment(),
         breakdown=breakdown,
         reading=reading if ran else None,
         error=None if ran else "the worker was killed by signal 9",

@@ -86,9 +86,9 @@ def test_heading_names_source_gpu_and_model(sweep: list[RunRecord]) -> None:
     assert heading.note.startswith("emulated: ")
     assert "The stack is the analytic estimate; it has no workspaces" in heading.note
     measured = [replace(record, source=Source.MEASURED) for record in sweep]
-    said = batch_plot(measured).heading
-    assert "phantom" not in said.circumstances + said.note
-    assert said.note.startswith("measured: ")
+    measured_heading = batch_plot(measured).heading
+    assert "phantom" not in measured_heading.circumstances + measured_heading.note
+    assert measured_heading.note.startswith("measured: ")
 
 
 def test_analytic_records_have_stack_and_no_peak(sweep: list[RunRecord]) -> None:

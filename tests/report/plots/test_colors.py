@@ -1,4 +1,4 @@
-"""Whoever looks, and however it is printed: the parts of memory can be told apart."""
+"""The colors of the parts of memory can be distinguished by everyone, and in a gray print."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from memprof.report.plots.colors import STACK_ORDER, THEMES, ThemeName, in_stack
 
 THEME_NAMES = list(ThemeName)
 OF_THE_PROGRAM = STACK_ORDER[: STACK_ORDER.index(CACHED)]  # what a timeline or a bar of allocated memory stacks
-DEVICE = ("unknown", "rounding", CACHED, CONTEXT, OTHER_PROCESSES)  # what stands on top of it in a bar of the device
-# Parts of a breakdown that meet where those between them are absent: without buffers, gradients, optimizer state.
+DEVICE = ("unknown", "rounding", CACHED, CONTEXT, OTHER_PROCESSES)  # what is on top of it in a bar of the device
+# Parts of an estimate that meet if those between them are absent: without buffers, gradients, optimizer state.
 MEETING = (("parameters", "input"), ("buffers", "input"), ("gradients", "input"), ("parameters", "activations"))
 VISIONS = (None, "protan", "deutan", "tritan")
 
 
 def seen(color: str, vision: str | None) -> Color:
-    """The color as an eye without one kind of cones sees it, after Machado, Oliveira and Fernandes (2009)."""
+    """The color as seen without one kind of cones, by Machado, Oliveira and Fernandes (2009)."""
     return Color(color) if vision is None else Color(color).filter(vision, 1, method="machado")
 
 
 def lightness(color: str) -> float:
-    """CIE L*, 0 to 100: what a gray print leaves of the color."""
+    """CIE L*, 0 to 100: what a gray print keeps of the color."""
     return float(Color(color).convert("lab-d65")["lightness"])
 
 
