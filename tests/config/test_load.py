@@ -2,47 +2,22 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
-import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memprof.config.load import json_schema, load
+from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import LossConfig, SweepConfig, TensorConfig
-from memprof.errors import ConfigError, ExitCode
+from memprof.errors import ConfigError
+from tests.config.conftest import Write, refusal
 from tests.paths import CONFIGS
 
 KEYS = ", ".join(SweepConfig.model_fields)
 OWN = "model: own.py:build\ninput: {shape: [4]}\ntarget: {shape: [], dtype: int64, range: [0, 2]}\n"
-
-Write = Callable[[str], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Write text to `x.yaml` in an empty folder that is the current one, and return its relative path."""
-    monkeypatch.chdir(tmp_path)
-
-    def to_file(text: str) -> Path:
-        Path("x.yaml").write_text(text, encoding="utf-8")
-        return Path("x.yaml")
-
-    return to_file
-
-
-def refusal(path: Path, *overrides: Override) -> str:
-    with pytest.raises(ConfigError) as caught:
-        load(path, overrides)
-    assert caught.value.exit_code is ExitCode.CONFIG
-    return str(caught.value)
 
 
 def test_load_model_alone_gets_defaults(write: Write) -> None:
@@ -358,168 +333,3 @@ def test_load_any_values_are_config_or_one_line(value: dict[str, Any]) -> None:
 def test_load_any_options_are_accepted_or_one_line(key: str, value: Any, others: list[Override]) -> None:
     option = Override(flag=Flag.SET, text=f"{key}={json.dumps(value)}")
     load_or_refuse("model: mnist_mlp\noptimizers: [sgd, adam]", [option, *others])
-
-
-SHIPPED = sorted(CONFIGS.glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_config_matches_schema_and_loads(path: Path) -> None:
-    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
-    loaded = load(path)
-    assert loaded.config.name == path.stem
-    assert loaded.config.points()
-
-
-def test_shipped_configs_are_complete() -> None:
-    assert {path.stem for path in SHIPPED} == {
-        *("mnist_mlp", "cifar_mlp", "mnist_cnn", "cifar_conv", "pool_net", "conv_relu"),
-        *("resnet18", "resnet50", "vit_b_16", "mobilenet_v2", "own_model"),
-    }
-
-
-def test_shipped_mnist_mlp_has_fifteen_points() -> None:
-    config = load(CONFIGS / "mnist_mlp.yaml").config
-    assert [o.label for o in config.optimizers] == ["sgd", "sgd+momentum", "adam"]
-    assert config.sizes() == (16, 64, 256, 1024, 4096)
-    assert len(config.points()) == 15
-
-
-def test_shipped_user_model_tags_every_token() -> None:
-    import torch
-
-    from memprof.workload import build_loss, build_model, make_batch
-
-    loaded = load(CONFIGS / "own_model.yaml", [Override(flag=Flag.SET, text="model.kwargs.layers=1")])
-    model = build_model(loaded.config, loaded.folder)
-    batch = make_batch(loaded.config, 2, torch.device("cpu"))
-    output = model(*batch.inputs)
-    assert output.shape == (2, 9, 128)
-    assert build_loss(loaded.config)(output, batch.target).ndim == 0
-
-
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {},
-        {"model": {"name": "mnist_mlp", "kwargs": {"a": [1]}}},
-        {"input": [{"shape": [1]}, {"shape": []}]},
-        {"input": {"shape": [1]}, "target": {"shape": [], "dtype": "int64", "range": [0, 2]}},
-        {"optimizers": "sgd"},
-        {"optimizers": ["sgd", {"name": "adam", "label": "a"}]},
-        {"batch_sizes": 4},
-        {"batch_sizes": [4]},
-        {"batch_sizes": {"start": 1, "stop": 2}},
-    ],
-)
-def test_json_schema_accepts_short_and_long_forms(keys: dict[str, Any]) -> None:
-    jsonschema.validate({"model": "mnist_mlp", **keys}, json_schema())
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {},
-        {"model": 3},
-        {"model": "mnist_mlp", "optimizer": "sgd"},
-        {"model": "mnist_mlp", "batch_sizes": [0]},
-        {"model": "mnist_mlp", "batch_sizes": {"start": 1}},
-        {"model": "mnist_mlp", "cudnn": {"benchmrk": True}},
-        {"model": "mnist_mlp", "precision": "fp8"},
-    ],
-)
-def test_json_schema_refuses_what_load_refuses(value: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(value, json_schema())
-    path = tmp_path / "x.yaml"
-    path.write_text(yaml.safe_dump(value))
-    refusal(path)
-
-
-def test_json_schema_describes_every_key() -> None:
-    schema = json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    sections = [schema, *(part for part in schema["$defs"].values() if "properties" in part)]
-    keys = {name: key for section in sections for name, key in section["properties"].items()}
-    assert {name for name, key in keys.items() if not key.get("description")} == set()
-    assert len(sections) == 7
-
-
-SECONDS_FOR_ANY_CONFIG = 1.0
-HOSTILE = {
-    "empty list items": "- \n" * 250_000,
-    "flow list": "[" + "1," * 450_000,
-    "keys": "".join(f"k{number}: 1\n" for number in range(80_000)),
-    "unknown keys": "".join(f"k{number}: 1\n" for number in range(4_000)),
-    "unknown sections": "model: {" + ", ".join(f"k{number}: 1" for number in range(4_000)) + "}",
-    "one text": "model: " + "x" * 900_000,
-    "one key": "x" * 900 + ": 1",
-    "comments": "#\n" * 400_000,
-    "blank lines": "\n" * 900_000,
-    "batch sizes": "model: mnist_mlp\nbatch_sizes: [" + ", ".join(map(str, range(1, 9_000))) + "]",
-    "wrong batch sizes": "model: mnist_mlp\nbatch_sizes: [" + "x, " * 900 + "]",
-    "optimizers": "model: mnist_mlp\noptimizers: [" + ", ".join(f"o{number}" for number in range(9_000)) + "]",
-    "shape": "model: mnist_mlp\ninput: {shape: [" + "2, " * 9_000 + "]}",
-    "long path": f"model: {'x' * 300}.py:build\ninput: {{shape: [4]}}\nloss: sum",
-    "null byte": 'model: "a\\0b.py:build"\ninput: {shape: [4]}\nloss: sum',
-    "null byte in folder": 'model: "a\\0b/own.py:build"\ninput: {shape: [4]}\nloss: sum',
-    "main module": "model: mnist_mlp\noptimizers: ['__main__:X']",
-    "module without spec": "model: mnist_mlp\noptimizers: ['no_spec:X']",
-    "huge hexadecimal": "model: mnist_mlp\nseed: 0x" + "f" * 4_000,
-    "huge decimal": "model: mnist_mlp\nsteps: " + "9" * 5_000,
-    "base 60": "model: mnist_mlp\nsteps: 1" + ":59" * 200_000,
-    "huge timeout": "model: mnist_mlp\ntimeout_seconds: 1e300",
-    "huge integer timeout": "model: mnist_mlp\ntimeout_seconds: 1" + "0" * 290,
-    "deep": "model: mnist_mlp\nmodel2: " + "{a: " * 200_000,
-    "deep kwargs": "model: {name: mnist_mlp, kwargs: {a: " + "[" * 45 + "]" * 45 + "}}\nsteps: 1",
-    "allocator": "model: mnist_mlp\nallocator: " + "a" * 300_000,
-    "allocator with null byte": 'model: mnist_mlp\nallocator: "a\\0b"',
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_load_hostile_config_is_one_short_line_in_time(
-    write: Write, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.setitem(sys.modules, "no_spec", types.ModuleType("no_spec"))
-    path = write(HOSTILE[name])
-    started = time.process_time()
-    line = refusal(path)
-    assert time.process_time() - started < SECONDS_FOR_ANY_CONFIG
-    assert line.startswith("x.yaml")
-    assert line.isprintable()
-    assert len(line) <= 1100
-
-
-def test_load_file_over_1_mb_is_refused(write: Write) -> None:
-    path = write("model: mnist_mlp\n#".ljust(1_000_000, "x"))
-    assert load(path).config.model.name == "mnist_mlp"
-    path = write("model: mnist_mlp\n#".ljust(1_000_001, "x"))
-    assert refusal(path) == "x.yaml: is larger than 1,000,000 bytes, so it is not a config"
-
-
-@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device without an end")
-def test_load_endless_file_is_refused() -> None:
-    assert "is larger than 1,000,000 bytes" in refusal(Path("/dev/zero"))
-
-
-def test_load_path_over_255_characters_is_refused(write: Write) -> None:
-    write("model: mnist_mlp")
-    assert refusal(Path("x" * 300)).endswith("cannot be read: File name too long")
-
-
-@pytest.mark.parametrize(
-    "option",
-    ["a" + ".a" * 100_000 + "=1", "model=" + "[" * 1_000, "steps=" + "9" * 5_000, "gpu=" + "x" * 1_000_001, "seed=\0"],
-    ids=["deep key", "deep value", "digits", "long", "null"],
-)
-def test_load_hostile_option_is_one_short_line(write: Write, option: str) -> None:
-    line = refusal(write("model: mnist_mlp"), Override(flag=Flag.SET, text=option))
-    assert line.isprintable()
-    assert len(line) <= 1100
-
-
-def test_load_many_problems_are_counted(write: Write) -> None:
-    line = refusal(write("model: mnist_mlp\n" + "".join(f"k{number}: 1\n" for number in range(4_000))))
-    assert line.startswith("x.yaml:2: k0: unknown key")
-    assert line.endswith("(and 3999 more problems)")

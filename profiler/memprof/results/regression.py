@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memprof.errors import ConfigError
+from memprof.errors import ConfigError, one_line
 from memprof.records import Source, Status
 from memprof.results.diff import Change, Comparison, Pair
 from memprof.units import format_bytes, parse_bytes
@@ -35,7 +35,7 @@ def parse_limit(text: str) -> Limit:
     Raises:
         ConfigError: it is neither.
     """
-    wrong = ConfigError(f"--max-increase {text}: write a percentage or a size, for example 2% or 16MiB")
+    wrong = ConfigError(f"--max-increase {one_line(text, 60)}: write a percentage or a size, for example 2% or 16MiB")
     try:
         if text.strip().endswith("%"):
             limit = Limit(percent=float(text.strip().removesuffix("%")))
