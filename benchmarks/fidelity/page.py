@@ -182,7 +182,7 @@ def _records(records: Sequence[Verification]) -> str | None:
         )
         for record in records
     ]
-    headings = ("real GPU", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
+    headings = ("GPU", "torch", "cuDNN", "driver", "equal to the byte", "worst allocated", "worst reserved")
     return table(headings, rows) if rows else None
 
 

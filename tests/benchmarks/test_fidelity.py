@@ -131,8 +131,8 @@ def test_page_shows_figures() -> None:
     text = page(collected(stack("9.24.0", 5, 2, 8, 12)), read_attention(), [])
     assert "| `max_memory_allocated` | 3,249,144,832 | 3,249,144,832 | none |" in text
     assert "| `max_memory_reserved` | 3,781,165,056 | 3,781,165,568 | +512 B |" in text
-    assert "MemTracker for the peak allocated: 1,624,572,416 B, -50.0 %" in text
-    assert "torchinfo for the peak allocated: -" in text
+    assert "- MemTracker: 1,624,572,416 B, -50.0 %" in text
+    assert "- torchinfo: -\n" in text
     assert "| float32 | 8,536,576 | **410,112** |" in text
     assert "| phantom, torch 2.14.1, cuDNN 9.24.0 | 0.0 % | 8.3 % | 25.0 % | 4 of 4 |" in text
     assert "| MemTracker | 50.0 % | 50.0 % | 50.0 % | 3 of 4 |" in text
@@ -141,7 +141,7 @@ def test_page_shows_figures() -> None:
         "| VGG16, Adam, 8, RTX 3060 | 4,096 | +25.0 % | -50.0 % | +0.0 % | **out of memory** | -50.0 % | +0.0 % |"
         in text
     )
-    assert "This page has one set of them" in text
+    assert "This page was made with one set of them" in text
     assert "forty training points" not in text  # no record is given
 
 
