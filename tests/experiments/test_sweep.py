@@ -159,6 +159,25 @@ def test_sweep_with_a_point_that_quits_has_all_rows(
         assert (record.reading is None) == analytic
 
 
+HANGS = """
+import time, torch
+
+class Hangs(torch.nn.Linear):
+    def forward(self, x):
+        time.sleep(1000)
+
+def build():
+    return Hangs(784, 10)
+"""
+
+
+def test_sweep_whose_estimate_hangs_fails_at_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    settings = {"model": "hangs.py:build", "input": {"shape": [784]}, "timeout_seconds": 2}
+    with pytest.raises(WorkloadError, match=r"before its first point: not done after 2 s"):
+        sweep(NO_GPU, tmp_path, **settings)
+
+
 @pytest.mark.gpu
 def test_sweep_on_a_real_gpu_measures_the_seconds_of_steps(tmp_path: Path) -> None:
     (only,) = sweep(choose_device("cuda:0"), tmp_path, batch_sizes=[64], optimizers=["adam"])

@@ -58,7 +58,7 @@ def sweep_records(session: Session, done: Collection[PointName] = (), jobs: int 
     time: by default one, or two on a phantom, where each process has its own GPU.
 
     Raises:
-        WorkloadError: before the first record: the model cannot run these inputs.
+        WorkloadError: before the first record: the model cannot run these inputs, or takes too long on shapes alone.
     """
     config, environment = session.loaded.config, session.environment
     points = [point for point in config.points() if point_name(point) not in done]
@@ -77,12 +77,14 @@ def default_jobs(source: Source) -> int:
 
 
 def _estimates(client: WorkerClient, points: Sequence[Point]) -> list[_Estimate]:
-    """Estimate all points in one process; if it ends without a reply, use one process for each optimizer."""
+    """Estimate all points in one process; if it crashes, exits or is killed, use one process for each optimizer."""
     by_optimizer = [list(group) for _, group in groupby(points, key=lambda point: point_name(point)[0])]
     try:
         found = client.breakdowns(points)
         return [_Estimate(breakdown=breakdown, outcome=Outcome(status=Status.OK)) for breakdown in found]
     except NoReplyError as error:
+        if error.outcome.status is Status.TIMEOUT:  # otherwise the time limit would pass again for each optimizer
+            raise
         if len(by_optimizer) == 1:
             return [_Estimate(breakdown=None, outcome=error.outcome)] * len(points)
     return [estimate for group in by_optimizer for estimate in _estimates(client, group)]

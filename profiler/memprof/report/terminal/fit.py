@@ -46,7 +46,7 @@ def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
 
 
 def names_of(savers: Sequence[MemorySaver]) -> str:
-    """Return the settings that are left when `savers` are laid out."""
+    """Return the names of the savers whose setting no later one replaces or rules out."""
     left = merged_settings(savers)
     return ", ".join(saver.name for saver in savers if saver.settings[0] in left)
 
