@@ -16,15 +16,15 @@ Show = Callable[[RenderableType, int], str]
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_table(width: int, show: Show, snapshot: SnapshotAssertion) -> None:
+def test_verification_table_looks_as_agreed(width: int, show: Show, snapshot: SnapshotAssertion) -> None:
     shown = show(verification_table(sample_verification(), width), width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown == snapshot
 
 
-def test_a_side_is_called_what_its_source_is(show: Show) -> None:
-    assert "card: NVIDIA H100 80GB HBM3 · measured" in show(verification_table(sample_verification()), 80)
+def test_verification_table_names_the_source_of_each_side(show: Show) -> None:
+    assert "GPU: NVIDIA H100 80GB HBM3 · measured" in show(verification_table(sample_verification()), 80)
     phantom = sample_verification(gpu=sample_environment(gpu="a100-40gb", source=Source.EMULATED))
     shown = show(verification_table(phantom), 80)
-    assert "card: a100-40gb (phantom) · emulated" in shown
+    assert "GPU: a100-40gb (phantom) · emulated" in shown
     assert "measured" not in shown

@@ -19,11 +19,8 @@ _MEANING = "difference: the phantom's bytes minus the GPU's; 0 is equal to the b
 def verification_table(found: Verification, width: int = 80) -> RenderableType:
     """Return both sides' circumstances, a row for each point, and how many are equal."""
     lines = [f"GPU: {_side(found.gpu)}", f"phantom: {_side(found.phantom)}", _versions(found.gpu)]
-    lines += (
-        [f"different, so the figures do not compare: {', '.join(map(str, found.mismatches))}"]
-        if found.mismatches
-        else []
-    )
+    if found.mismatches:
+        lines.append(f"different, so the figures do not compare: {', '.join(map(str, found.mismatches))}")
     verdict = f"{found.equal} of {len(found.rows)} equal to the byte"
     return Group(
         *(Text(line, "bold") for line in lines),
@@ -39,8 +36,8 @@ def _side(side: Environment) -> str:
     return f"{gpu_label(str(side.gpu), side.source)} · {side.source.value}"
 
 
-def _versions(card: Environment) -> str:
-    return f"torch {card.torch_version} · cuDNN {card.cudnn_version} · driver {card.driver_version or UNKNOWN}"
+def _versions(gpu: Environment) -> str:
+    return f"torch {gpu.torch_version} · cuDNN {gpu.cudnn_version} · driver {gpu.driver_version or UNKNOWN}"
 
 
 def _grid(rows: Sequence[Row]) -> Grid:
@@ -51,11 +48,11 @@ def _grid(rows: Sequence[Row]) -> Grid:
 
 
 def _columns(rows: Sequence[Row], figure: str) -> list[Column]:
-    card = tuple(_cell(getattr(row.gpu, f"{figure}_bytes"), row.gpu.status.value) for row in rows)
+    gpu = tuple(_cell(getattr(row.gpu, f"{figure}_bytes"), row.gpu.status.value) for row in rows)
     phantom = tuple(_cell(getattr(row.phantom, f"{figure}_bytes"), row.phantom.status.value) for row in rows)
     differences = tuple(_difference(row.difference_bytes(figure)) for row in rows)
     return [
-        Column(heading="GPU", group=figure, cells=card),
+        Column(heading="GPU", group=figure, cells=gpu),
         Column(heading="phantom", group=figure, cells=phantom),
         Column(heading="difference", group=figure, cells=differences, style="bold", cell_styles={"0": "dim"}),
     ]
