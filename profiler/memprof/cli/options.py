@@ -131,6 +131,9 @@ MaxIncrease = Annotated[str, typer.Option("--max-increase", metavar="LIMIT", hel
 
 # run, monitor, verify, calibrate
 SimulatedGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="A `memprof gpus` name; NAME:8 means eight.")]
+CheckpointWrites = Annotated[
+    str, typer.Option("--writes", metavar="CHOICE", help="Checkpoints: keep or discard them apart, or allow.")
+]
 WatchedGpus = Annotated[
     list[str] | None,
     typer.Option("--gpu", metavar="NAME", help="cuda:N or a catalog name; may be repeated. Default: all."),

@@ -20,6 +20,7 @@ from memprof.gpus.phantom.run import run_command
 from memprof.units import GIB, MIB, format_bytes
 from tests.paths import WORKLOADS
 
+BANNER = "memprof: simulated Tesla T4: tensor values are zeros, checkpoints are kept apart from your files\n"
 NO_MEMORY = "memprof: Tesla T4 (t4, phantom): no GPU memory was used\n"
 
 pytestmark = pytest.mark.usefixtures("phantom_libraries")
@@ -74,7 +75,7 @@ def test_output_and_exit_status_are_those_of_the_command() -> None:
     finished = memprof_run("t4", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert finished.returncode == 7
     assert finished.stdout == "out\n"
-    assert finished.stderr == f"err\n{NO_MEMORY}"
+    assert finished.stderr == f"{BANNER}err\n{NO_MEMORY}"
 
 
 def test_input_goes_to_the_command() -> None:
@@ -100,7 +101,7 @@ def test_a_signal_to_the_run_goes_on_to_the_command(name: str) -> None:
     printed, complaints = process.communicate(timeout=60)
     assert printed == f"caught {name}\n"
     assert process.returncode == 5
-    assert complaints == NO_MEMORY
+    assert complaints == BANNER + NO_MEMORY
 
 
 def test_run_leaves_an_interrupt_to_the_command() -> None:
@@ -108,7 +109,7 @@ def test_run_leaves_an_interrupt_to_the_command() -> None:
     os.killpg(process.pid, signal.SIGINT)
     printed, complaints = process.communicate(timeout=60)
     assert (printed, process.returncode) == ("caught SIGINT\n", 5)
-    assert complaints == NO_MEMORY
+    assert complaints == BANNER + NO_MEMORY
 
 
 def test_a_command_that_does_not_exist_is_refused_in_one_line() -> None:
@@ -123,7 +124,7 @@ def test_a_file_that_is_no_program_is_refused_in_one_line(tmp_path: Path) -> Non
     script.chmod(0o755)
     finished = memprof_run("t4", str(script))
     assert finished.returncode == 2
-    assert finished.stderr == f"memprof: run: the command '{script}' cannot be started: Exec format error\n"
+    assert finished.stderr == f"{BANNER}memprof: run: the command '{script}' cannot be started: Exec format error\n"
 
 
 def test_an_unknown_gpu_is_refused_with_the_nearest_names() -> None:
@@ -147,6 +148,7 @@ def test_run_prints_the_peak_with_the_context_on_stderr() -> None:
     assert finished.returncode == 0
     assert json.loads(finished.stdout)["used"] == GIB + gpu.context_bytes
     assert re.fullmatch(
+        r"memprof: simulated NVIDIA GeForce RTX 4060: tensor values are zeros, .*\n"
         rf"memprof: NVIDIA GeForce RTX 4060 \(rtx-4060, phantom\): emulated peak of GPU memory {peak}, "
         rf"including {format_bytes(gpu.context_bytes)}( \(assumed\))? for the CUDA context\n",
         finished.stderr,

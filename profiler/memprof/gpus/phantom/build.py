@@ -23,8 +23,9 @@ from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_drive
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
 _SOURCES = Path(__file__).with_name("csrc")
-# With the beginning of the names of their C files; all other C files make up the preloaded library.
+# With the beginning of the names of their C files; all other C files make up libphantom.so.
 _OTHER_LIBRARIES = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})
+_FILES = "writes_"  # the beginning of the names of the C files of libphantom_files.so
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
@@ -38,6 +39,11 @@ class PhantomLibraries:
     def preload(self) -> Path:
         """The library that replaces the CUDA runtime, cuBLAS and cuDNN."""
         return self.folder / "libphantom.so"
+
+    @property
+    def files(self) -> Path:
+        """The library that keeps checkpoints apart from the user's files; `memprof run` preloads it too."""
+        return self.folder / "libphantom_files.so"
 
 
 def build_phantom() -> PhantomLibraries:
@@ -133,7 +139,7 @@ def _key(install: TorchInstall) -> str:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     for source in _generated(install).values():
         digest.update(source.encode())
-    digest.update(" ".join((*_FLAGS, *_OTHER_LIBRARIES)).encode())
+    digest.update(" ".join((*_FLAGS, *_OTHER_LIBRARIES, _FILES)).encode())
     return f"cuda{install.cudart_version}-cudnn{install.cudnn_version}-{digest.hexdigest()[:16]}"
 
 
@@ -159,9 +165,11 @@ def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> No
         command = (*compiler, *_FLAGS, *includes)
         for name, source in _generated(install).items():
             (built / name).write_text(source)
-        others = tuple(_OTHER_LIBRARIES.values())
+        others = (*_OTHER_LIBRARIES.values(), _FILES)
         runtime = [str(path) for path in sorted(_SOURCES.glob("*.c")) if not path.name.startswith(others)]
         _compile((*command, *runtime, str(built / "rest.c"), "-lpthread", "-ldl"), built / "libphantom.so")
+        files = map(str, sorted(_SOURCES.glob(f"{_FILES}*.c")))
+        _compile((*command, *files, "-lpthread", "-ldl"), built / "libphantom_files.so")
         linked = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
         for name, stem in _OTHER_LIBRARIES.items():
             sources = (*map(str, sorted(_SOURCES.glob(f"{stem}*.c"))), str(built / f"{stem}_rest.c"))

@@ -7,15 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from memprof.errors import ConfigError
 from memprof.gpus.catalog import GpuSpec
-from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.build import PhantomLibraries, build_phantom
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.ledger import Ledger, new_ledger, read_ledger
+from memprof.gpus.phantom.writes import Writes, WritesSummary, finish_scratch, scratch_folder, writes_environment
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -26,10 +29,19 @@ class CommandRun:
 
     returncode: int  # negative: the number of the signal that ended it
     ledger: Ledger | None
+    writes: WritesSummary | None = None  # what was kept apart from the user's files; ``None`` if nothing is
 
 
-def run_command(spec: GpuSpec, command: Sequence[str], devices: int = 1) -> CommandRun:
+def run_command(
+    spec: GpuSpec,
+    command: Sequence[str],
+    devices: int = 1,
+    writes: Writes = Writes.KEEP,
+    announce: Callable[[], None] = lambda: None,
+) -> CommandRun:
     """Run `command` with `devices` phantoms of `spec` as its only GPUs, and wait for it.
+
+    `announce` is called when everything is there, right before the command starts.
 
     Signals to this process are passed on to the command. Ctrl-C in a terminal reaches both, and the command decides.
 
@@ -40,14 +52,34 @@ def run_command(spec: GpuSpec, command: Sequence[str], devices: int = 1) -> Comm
     if shutil.which(command[0]) is None:
         raise ConfigError(f"run: there is no command {command[0]!r}")
     libraries = build_phantom()
-    with new_ledger() as ledger:
+    with new_ledger() as ledger, _scratch(writes) as scratch:
         added = phantom_environment(libraries, spec, devices=devices, ledger=ledger)
-        try:
-            child = subprocess.Popen(list(command), env={**os.environ, **added})
-        except OSError as error:
-            raise ConfigError(f"run: the command {command[0]!r} cannot be started: {error.strerror}") from error
-        returncode = _wait(child)
-        return CommandRun(returncode=returncode, ledger=read_ledger(ledger))
+        announce()
+        returncode = _wait(_start(command, {**added, **_protection(libraries, scratch, added)}))
+        summary = finish_scratch(scratch, writes) if scratch else None
+        return CommandRun(returncode=returncode, ledger=read_ledger(ledger), writes=summary)
+
+
+@contextmanager
+def _scratch(writes: Writes) -> Iterator[Path | None]:
+    if writes is Writes.ALLOW:
+        yield None
+        return
+    with scratch_folder() as folder:
+        yield folder
+
+
+def _protection(libraries: PhantomLibraries, scratch: Path | None, added: Mapping[str, str]) -> Mapping[str, str]:
+    return writes_environment(libraries, scratch, added["LD_PRELOAD"]) if scratch else {}
+
+
+def _start(command: Sequence[str], added: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    # A simulated run must not appear among the user's experiments; W&B's own variable, see docs.wandb.ai.
+    environment = {"WANDB_MODE": "offline", **os.environ, **added}
+    try:
+        return subprocess.Popen(list(command), env=environment)
+    except OSError as error:
+        raise ConfigError(f"run: the command {command[0]!r} cannot be started: {error.strerror}") from error
 
 
 def _wait(child: subprocess.Popen[bytes]) -> int:
