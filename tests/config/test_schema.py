@@ -119,7 +119,7 @@ def test_optimizer_own_arguments_override_short_name() -> None:
 )
 def test_batch_range_gives_each_size_once_up_to_stop(batch_range: BatchRange, sizes: tuple[int, ...]) -> None:
     assert batch_range.sizes() == sizes
-    assert config(batch_sizes=batch_range).sizes() == sizes
+    assert config(batch_sizes=batch_range).list_batch_sizes() == sizes
 
 
 @given(COUNTS, COUNTS, st.floats(min_value=1.01, max_value=10))

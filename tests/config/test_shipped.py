@@ -35,7 +35,7 @@ def test_shipped_configs_are_complete() -> None:
 def test_shipped_mnist_mlp_has_fifteen_points() -> None:
     config = load(CONFIGS / "mnist_mlp.yaml").config
     assert [o.label for o in config.optimizers] == ["sgd", "sgd+momentum", "adam"]
-    assert config.sizes() == (16, 64, 256, 1024, 4096)
+    assert config.list_batch_sizes() == (16, 64, 256, 1024, 4096)
     assert len(config.points()) == 15
 
 

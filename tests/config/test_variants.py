@@ -49,7 +49,7 @@ def test_plan_variants_grid_has_every_combination(config: Path) -> None:
 def test_variant_has_one_optimizer_and_first_batch_size(config: Path) -> None:
     base, adam = plan_variants(config, (), ["optimizer=sgd,adam"])
     assert [optimizer.label for optimizer in base.loaded.config.optimizers] == ["sgd"]
-    assert base.loaded.config.sizes() == adam.loaded.config.sizes() == (16,)
+    assert base.loaded.config.list_batch_sizes() == adam.loaded.config.list_batch_sizes() == (16,)
 
 
 def test_variant_optimizer_keeps_configured_arguments(config: Path) -> None:
@@ -61,7 +61,7 @@ def test_plan_variants_options_change_base(config: Path) -> None:
     options = ((Flag.BATCH_SIZE, "64"), (Flag.SET, "precision=bf16"), (Flag.OPTIMIZER, "adam"))
     overrides = [Override(flag=flag, text=text) for flag, text in options]
     base = plan_variants(config, overrides, ["channels_last=true"])[0].loaded.config
-    assert (base.optimizers[0].label, base.sizes(), base.precision) == ("adam", (64,), Precision.BF16)
+    assert (base.optimizers[0].label, base.list_batch_sizes(), base.precision) == ("adam", (64,), Precision.BF16)
 
 
 def test_plan_variants_single_value_differs_from_config(config: Path) -> None:

@@ -44,7 +44,7 @@ class FitOptions:
     def loaded(self, settings: Sequence[Setting] = ()) -> LoadedConfig:
         """Return the config with `settings` applied, for its first optimizer and, by default, its largest batch."""
         if not any(setting.key == "batch_size" for setting in settings):
-            largest = max(load(self.path, self.overrides).config.sizes())
+            largest = max(load(self.path, self.overrides).config.list_batch_sizes())
             settings = (*settings, Setting(key="batch_size", value=str(largest)))
         return load_variant(self.path, self.overrides, settings, Flag.SAVER)
 
@@ -129,7 +129,7 @@ def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:
     typed = [item for item in wanted.overrides if item.flag in (Flag.SET, Flag.GPU)]
     kept = [item for item in typed if not item.text.startswith(("batch_size=", "batch_sizes="))]
     settings = {setting.key: setting.value for setting in merged_settings(best.savers)}
-    size = settings.pop("batch_size", str(config.sizes()[0]))
+    size = settings.pop("batch_size", str(config.list_batch_sizes()[0]))
     words = ["memprof", "sweep", str(wanted.path), *(word for item in kept for word in (item.flag.value, item.text))]
     if config.mode is Mode.TRAIN:
         label = config.optimizers[0].label

@@ -46,7 +46,7 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
     if depth is not None and depth < 0:
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
     loaded = load(config, chosen)
-    point = loaded.config.points()[0][0], loaded.config.sizes()[0]
+    point = loaded.config.points()[0][0], loaded.config.list_batch_sizes()[0]
     with progress_bar("starting PyTorch", None), open_session(loaded, analytic_device("not needed")) as session:
         summary = session.client.module_summary(point)
     if json:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from memprof.config.names import defaults_of
+from memprof.config.names import Defaults, defaults_of
 from memprof.config.overrides import Flag, Override, Settings, apply
 from memprof.config.problems import Problem, named_problems, validation_problems, without_followers, written_path
-from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, named
+from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, TensorConfig, named
 from memprof.config.sections import MAX_NAME_LENGTH
+from memprof.config.tensors import is_part
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
 from memprof.errors import DATA_ERRORS, ConfigError, did_you_mean, one_line
 
@@ -61,7 +62,7 @@ def _load(path: Path, overrides: Sequence[Override]) -> LoadedConfig:
     settings = apply(_read(path), overrides)
     config, problems = None, []
     try:
-        config = SweepConfig.model_validate({"name": _name_of(path), **_filled_in(settings)})
+        config = SweepConfig.model_validate({"name": _name_of(path), **_filled_in(settings, path.parent)})
     except ValidationError as error:
         problems = validation_problems(error, settings.value)
     problems = without_followers(named_problems(settings.value, config, path.parent) + problems)
@@ -125,13 +126,21 @@ def _name_of(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")[:MAX_NAME_LENGTH] or "config"
 
 
-def _filled_in(settings: Settings) -> dict[str, Any]:
+def _filled_in(settings: Settings, folder: Path) -> dict[str, Any]:
     """Return the settings, with the model's own input, target and loss if they have none.
 
     An option may also set one key of a default: `--set target.range=[0,5]`.
     """
     value = dict(settings.value)
-    for key, default in _model_defaults(value).items():
+    defaults = _model_defaults(value, folder)
+    if defaults is None:
+        return value
+    if isinstance(defaults.input, Mapping):
+        return _with_keyword_inputs(value, defaults)
+    loss = named(value.get("loss"))
+    loss_name = loss.get("name") if isinstance(loss, dict) else None
+    target = None if loss_name in LOSSES_WITHOUT_TARGET else defaults.target
+    for key, default in {"input": defaults.input, "loss": defaults.loss, "target": target}.items():
         part = value.setdefault(key, default)
         by_option = isinstance(settings.places.get((key,)), Override)
         single_keys = any(len(path) > 1 and path[0] == key for path in settings.places)
@@ -140,18 +149,35 @@ def _filled_in(settings: Settings) -> dict[str, Any]:
     return value
 
 
-def _model_defaults(value: Mapping[str, Any]) -> Mapping[str, BaseModel | None]:
-    """Return the default input, target and loss of the model, or nothing if it has none."""
+def _model_defaults(value: Mapping[str, Any], folder: Path) -> Defaults | None:
     try:
-        defaults = defaults_of(ModelConfig.model_validate(named(value.get("model"))))
+        model = ModelConfig.model_validate(named(value.get("model")))
     except ValidationError:
-        return {}
-    if defaults is None:
-        return {}
-    loss = named(value.get("loss"))
-    loss_name = loss.get("name") if isinstance(loss, dict) else None
-    target = None if loss_name in LOSSES_WITHOUT_TARGET else defaults.target
-    return {"input": defaults.input, "loss": defaults.loss, "target": target}
+        return None
+    return defaults_of(model, folder, training=value.get("mode") != Mode.INFERENCE)
+
+
+def _with_keyword_inputs(value: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
+    """Return the settings with the keyword inputs of the model's task, and labels if the loss is the model's own.
+
+    An input of the user's stays as it is; positional ones need a loss and a target of the user's.
+    """
+    given = value.setdefault("input", {name: part.model_dump() for name, part in _keywords(defaults).items()})
+    if not isinstance(given, dict) or is_part(given):
+        return value
+    loss = named(value.setdefault("loss", defaults.loss.name))
+    labels = _keywords(defaults).get("labels")
+    if labels is not None and "labels" not in given and isinstance(loss, dict) and loss.get("name") == "output":
+        tokens = given.get("input_ids")
+        shape = tokens["shape"] if labels.shape and isinstance(tokens, dict) and "shape" in tokens else labels.shape
+        value["input"] = {**given, "labels": {"shape": shape, "dtype": labels.dtype}}
+    sizes = value.get("sizes", {})
+    value["sizes"] = {**defaults.sizes, **sizes} if isinstance(sizes, dict) else sizes
+    return value
+
+
+def _keywords(defaults: Defaults) -> Mapping[str, TensorConfig]:
+    return defaults.input if isinstance(defaults.input, Mapping) else {}
 
 
 def _one_line(problems: Sequence[Problem], settings: Settings) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import PurePath
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +17,7 @@ from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
 TRANSFORMERS = "transformers:"
+DIFFUSERS = "diffusers:"
 
 # The optimizer classes of torch.optim; tests/config/test_names.py compares them with the installed torch.
 OPTIMIZERS = (
@@ -37,11 +41,12 @@ OPTIMIZERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """The default input, target and loss of a model; shapes are of one sample, without the batch dimension."""
+    """The default input, target, loss and sizes of a model; shapes are of one sample, without the batch dimension."""
 
-    input: TensorConfig
+    input: TensorConfig | Mapping[str, TensorConfig]
     target: TensorConfig | None
     loss: LossConfig
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def _images(*shape: int, classes: int | None, loss: str = "cross_entropy") -> Defaults:
@@ -82,16 +87,84 @@ def installed_optimizer(name: str) -> tuple[str, str] | None:
     return (match["module"], match["kind"]) if match else None
 
 
-def defaults_of(model: ModelConfig) -> Defaults | None:
+def defaults_of(model: ModelConfig, folder: Path | None = None, *, training: bool = True) -> Defaults | None:
     """Return the defaults of `model`, or ``None`` for the user's own model and an unknown name.
 
     Models of torchvision and timm default to ImageNet classification: 224x224 pixels and 1000 classes, or the values
-    of the keyword arguments `image_size`, `img_size` and `num_classes`.
+    of the keyword arguments `image_size`, `img_size` and `num_classes`. Models of transformers default to the input
+    of their task, with labels in training, so that the loss is the model's own, as the Trainer takes it.
     """
+    if model.name.startswith(TRANSFORMERS):
+        return transformers_defaults(transformers_class(model, folder), model.kwargs, training=training)
     if not model.name.startswith((TORCHVISION, TIMM)):
         return BUILT_IN.get(model.name)
     size = _count(model.kwargs.get("image_size", model.kwargs.get("img_size")), 224)
     return _images(3, size, size, classes=_count(model.kwargs.get("num_classes"), 1000))
+
+
+# The shape of the labels of one sample, by the task at the end of a class's name. Source: the parameter `labels` in
+# the documentation of each class of transformers.
+_TEXT_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ForCausalLM": ("seq_len",),
+        "LMHeadModel": ("seq_len",),
+        "ForMaskedLM": ("seq_len",),
+        "ForTokenClassification": ("seq_len",),
+        "ForSequenceClassification": (),
+        "Seq2SeqLM": ("seq_len",),
+    }
+)
+_SEQUENCE_LENGTH = 512
+
+
+def transformers_defaults(name: str | None, kwargs: Mapping[str, Any], *, training: bool) -> Defaults | None:
+    """Return the input of a class of transformers, or ``None`` if its task is not one that memprof knows.
+
+    Token ids and labels are 0: their values do not change what memory the step takes.
+    """
+    if name is None:
+        return None
+    own_loss = LossConfig(name="output" if training else "sum")
+    if name.endswith("ForImageClassification"):
+        size, channels = _count(kwargs.get("image_size"), 224), _count(kwargs.get("num_channels"), 3)
+        inputs = {"pixel_values": TensorConfig(shape=(channels, size, size))}
+        labels = {"labels": TensorConfig(shape=(), dtype="int64")}
+        return Defaults(input={**inputs, **(labels if training else {})}, target=None, loss=own_loss)
+    task = next((task for suffix, task in _TEXT_TASKS.items() if name.endswith(suffix)), None)
+    if task is None:
+        return None
+    tokens = {"input_ids": TensorConfig(shape=("seq_len",), dtype="int64")}
+    labels = {"labels": TensorConfig(shape=task, dtype="int64")} if training else {}
+    return Defaults(input={**tokens, **labels}, target=None, loss=own_loss, sizes={"seq_len": _SEQUENCE_LENGTH})
+
+
+def transformers_class(model: ModelConfig, folder: Path | None) -> str | None:
+    """Return the name of the class that a model of transformers has, from its name or its ``config.json``."""
+    name = model.name.removeprefix(TRANSFORMERS)
+    if name.isidentifier():
+        return name
+    file = find_config_json(name, folder or Path())
+    if file is None:
+        return None
+    with suppress(OSError, ValueError, RecursionError):
+        names = json.loads(file.read_text("utf-8")).get("architectures")
+        return str(names[0]) if names else None
+    return None
+
+
+def find_config_json(source: str, folder: Path) -> Path | None:
+    """Return the ``config.json`` of a folder, of a file's path, or of a hub id in the local cache; else ``None``.
+
+    The cache is the one of the package huggingface_hub: its folder is HF_HUB_CACHE, or ``hub`` in HF_HOME.
+    """
+    place = folder / source
+    for file in (place, place / "config.json"):
+        if file.suffix == ".json" and file.is_file():
+            return file
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / f"models--{source.replace('/', '--')}" / "snapshots"
+    found = sorted(cache.glob("*/config.json"), key=lambda file: file.stat().st_mtime) if source.count("/") == 1 else []
+    return found[-1] if found else None
 
 
 def _count(value: Any, default: int) -> int:

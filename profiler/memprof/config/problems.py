@@ -13,8 +13,17 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from memprof.config.names import BUILT_IN, OPTIMIZERS, TIMM, TORCHVISION, TRANSFORMERS, installed_optimizer, user_model
-from memprof.config.schema import SHORT_OPTIMIZERS, Mode, SweepConfig
+from memprof.config.names import (
+    BUILT_IN,
+    DIFFUSERS,
+    OPTIMIZERS,
+    TIMM,
+    TORCHVISION,
+    TRANSFORMERS,
+    installed_optimizer,
+    user_model,
+)
+from memprof.config.schema import SHORT_OPTIMIZERS, Mode, SweepConfig, TensorConfig
 from memprof.config.yaml_lines import KeyPath
 from memprof.errors import did_you_mean, nearest, one_line
 
@@ -112,7 +121,8 @@ def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
         files = [file.name for file in (folder / own.file).parent.glob("*.py")]
         hint = did_you_mean(own.file.name, files)
         yield Problem(path=("model",), text=f"no file {own.file} in {folder}{hint}")
-    if own is not None or name in BUILT_IN or re.fullmatch(rf"{TORCHVISION}\w+|{TRANSFORMERS}\w+|{TIMM}[\w.]+", name):
+    libraries = rf"{TORCHVISION}\w+|{TRANSFORMERS}[\w./~-]+|{DIFFUSERS}\w+|{TIMM}[\w.]+"
+    if own is not None or name in BUILT_IN or re.fullmatch(libraries, name):
         return
     near = did_you_mean(name, BUILT_IN)
     example = TORCHVISION + (name if name.isidentifier() else "resnet50")
@@ -200,7 +210,9 @@ def _keys_next_to(location: KeyPath) -> list[str]:
     """Return the valid keys of the mapping that contains `location`."""
     section: type[BaseModel] = SweepConfig
     for part in location[:-1]:
-        if part in section.model_fields:
+        if part == "tensor":  # the tag of a tensor within a structure
+            section = TensorConfig
+        elif part in section.model_fields:
             section = next(_sections(section.model_fields[str(part)].annotation), section)
     return list(section.model_fields)
 

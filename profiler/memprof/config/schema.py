@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -36,13 +37,15 @@ from memprof.config.sections import (
     OptimizerConfig,
     Real,
     Section,
-    TensorConfig,
     named,
 )
+from memprof.config.tensors import Part, SizeName, TensorConfig, is_part, tensors_in
+from memprof.errors import did_you_mean
 
 __all__ = [
     "LOSSES_WITHOUT_TARGET",
     "SHORT_OPTIMIZERS",
+    "Attention",
     "BatchRange",
     "CudnnConfig",
     "Kwargs",
@@ -68,11 +71,24 @@ class Precision(StrEnum):
     AMP_FP16 = "amp-fp16"
 
 
+class Attention(StrEnum):
+    """The attention implementations of transformers, by its own names."""
+
+    EAGER = "eager"
+    SDPA = "sdpa"
+    FLASH_ATTENTION_2 = "flash_attention_2"
+    FLEX_ATTENTION = "flex_attention"
+
+
 class Mode(StrEnum):
     """Train (forward, backward, step) or inference (`eval()` under `no_grad()`)."""
 
     TRAIN = "train"
     INFERENCE = "inference"
+
+
+# A keyword argument of the model's forward.
+ParameterName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=100)]
 
 
 def _misfit(key: tuple[str | int, ...], problem: str) -> PydanticCustomError:
@@ -97,13 +113,22 @@ def _list_or_range(value: Any) -> str:
     return "range" if isinstance(value, dict | BatchRange) else "list"
 
 
+def _one_part(value: Any) -> Any:
+    return [value] if is_part(value) or isinstance(value, TensorConfig) else value
+
+
+def _positional_or_keywords(value: Any) -> str:
+    return "keywords" if isinstance(value, dict) else "positional"
+
+
 # The short forms that a file may use, each with the schema of the values that it accepts.
 _Model = Annotated[ModelConfig, BeforeValidator(named, json_schema_input_type=str | ModelConfig)]
 _Loss = Annotated[LossConfig, BeforeValidator(named, json_schema_input_type=str | LossConfig)]
 _Inputs = Annotated[
-    tuple[TensorConfig, ...],
-    Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=TensorConfig | tuple[TensorConfig, ...]),
+    Annotated[tuple[Part, ...], Field(min_length=1), Tag("positional")]
+    | Annotated[dict[ParameterName, Part], Field(min_length=1), Tag("keywords")],
+    Discriminator(_positional_or_keywords),
+    BeforeValidator(_one_part, json_schema_input_type=Part),
 ]
 _Optimizers = Annotated[
     tuple[OptimizerConfig, ...],
@@ -127,11 +152,18 @@ class SweepConfig(Section):
         description="The folder of the results; by default the config file's name without .yaml.",
     )
     model: _Model = Field(description="The model: a name, or a name with kwargs.")
-    input: _Inputs = Field(
-        description="The model's input or inputs; optional for built-in, torchvision and timm models."
+    sizes: dict[SizeName, Count] = Field(
+        default={},
+        description="Numbers with a name, which shapes and ranges may use: --set sizes.seq_len=2048 then changes all "
+        "of them.",
+        examples=[{"seq_len": 512, "vocab_size": 50257}],
     )
-    target: TensorConfig | None = Field(
-        default=None, description="The tensor that the loss compares the output with; optional if input is."
+    input: _Inputs = Field(
+        description="The model's input: one tensor, a list of positional inputs, or a mapping of keyword inputs; "
+        "optional for models whose input memprof knows.",
+    )
+    target: Part | None = Field(
+        default=None, description="What the loss compares the output with; optional if input is."
     )
     loss: _Loss = Field(
         default=LossConfig(name="cross_entropy"), description="The loss: a name, or a name with kwargs."
@@ -171,6 +203,10 @@ class SweepConfig(Section):
     tf32: bool | None = Field(
         default=None,
         description="Allow TF32 in matrix products and convolutions; by default only in convolutions, as in PyTorch.",
+    )
+    attention: Attention | None = Field(
+        default=None,
+        description="The attention implementation of a transformers model; by default the library's own choice.",
     )
     channels_last: bool = Field(default=False, description="Keep 4-D weights and inputs channels-last.")
     gradient_accumulation: Count = Field(
@@ -222,6 +258,19 @@ class SweepConfig(Section):
         return settings
 
     @model_validator(mode="after")
+    def _sizes_are_known(self) -> Self:
+        for path, tensor in self.tensors():
+            for name in tensor.names():
+                if name not in self.sizes:
+                    hint = did_you_mean(name, self.sizes) or f"; add sizes: {{{name}: 512}}"
+                    raise _misfit((*path, "shape"), f"there is no size {name!r}{hint}")
+            try:
+                tensor.resolved(self.sizes)
+            except ValueError as error:
+                raise _misfit(path, str(error).split("Value error, ")[-1].split(" [type=")[0]) from None
+        return self
+
+    @model_validator(mode="after")
     def _training_has_an_optimizer(self) -> Self:
         if self.mode is Mode.TRAIN and not self.optimizers:
             raise _misfit(("optimizers",), "empty; mode train needs at least one, for example [sgd]")
@@ -241,11 +290,17 @@ class SweepConfig(Section):
             raise _misfit(("optimizer_in_backward",), f"{reason}, or set optimizer_in_backward to false")
         return self
 
-    def sizes(self) -> tuple[int, ...]:
+    def tensors(self) -> Iterator[tuple[tuple[str | int, ...], TensorConfig]]:
+        """Yield each tensor of the input and the target with the path of its key."""
+        for key, part in (("input", self.input), ("target", self.target)):
+            if part is not None:
+                yield from (((key, *path), tensor) for path, tensor in tensors_in(part))
+
+    def list_batch_sizes(self) -> tuple[int, ...]:
         """The batch sizes of the sweep, in the configured order."""
         return self.batch_sizes.sizes() if isinstance(self.batch_sizes, BatchRange) else self.batch_sizes
 
     def points(self) -> tuple[tuple[OptimizerConfig | None, int], ...]:
         """The points of the sweep: the optimizers as listed (none in inference), each with rising batch sizes."""
         optimizers = self.optimizers if self.mode is Mode.TRAIN else (None,)
-        return tuple((optimizer, size) for optimizer in optimizers for size in sorted(self.sizes()))
+        return tuple((optimizer, size) for optimizer in optimizers for size in sorted(self.list_batch_sizes()))

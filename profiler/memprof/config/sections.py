@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,8 +27,6 @@ SHORT_OPTIMIZERS: Mapping[str, Kwargs] = MappingProxyType(
 # Strict, so that `true`, `"16"` and `16.0` are errors rather than counts.
 Count = Annotated[int, Field(strict=True, ge=1, le=2**40)]
 Real = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Bound = Annotated[int, Field(strict=True, ge=-LARGEST_INT64 - 1, le=LARGEST_INT64)]
-Dtype = Literal["float32", "float64", "bfloat16", "float16", "int64", "int32", "uint8", "bool"]
 
 
 def named(value: Any) -> Any:
@@ -65,35 +63,6 @@ class ModelConfig(Section):
         ],
     )
     kwargs: Kwargs = Field(default={}, description="Keyword arguments of the model's factory.")
-
-
-class TensorConfig(Section):
-    """One tensor of the batch, without the batch dimension; `range` bounds its integers, without the upper end."""
-
-    shape: tuple[Count, ...] = Field(
-        max_length=MAX_DIMENSIONS,
-        description="The shape without the batch dimension; [] is one number per sample.",
-        examples=[[3, 224, 224], []],
-    )
-    dtype: Dtype = Field(default="float32", description="The dtype of the tensor's elements.")
-    range: tuple[Bound, Bound] | None = Field(
-        default=None,
-        description="For integers: [low, high], high excluded, as in torch.randint.",
-        examples=[[0, 1000]],
-    )
-
-    @model_validator(mode="after")
-    def _range_fits_dtype(self) -> Self:
-        if self.range is None:
-            return self
-        if self.dtype not in ("int64", "int32", "uint8"):
-            raise ValueError(f"range is for integer tensors, and dtype is {self.dtype}")
-        if self.range[0] >= self.range[1]:
-            raise ValueError(f"range {list(self.range)} is empty; write [low, high] with low < high")
-        least, most = {"int64": (-(2**63), 2**63), "int32": (-(2**31), 2**31), "uint8": (0, 256)}[self.dtype]
-        if self.range[0] < least or self.range[1] > most:
-            raise ValueError(f"range {list(self.range)} does not fit into {self.dtype}: [{least}, {most}]")
-        return self
 
 
 class LossConfig(Section):

@@ -129,7 +129,7 @@ def load_variant(
     if not keys.intersection(_OPTIMIZER) and config.optimizers:
         defaults.append(Setting(key="optimizer", value=config.optimizers[0].label))
     if not keys.intersection(_BATCH_SIZE):
-        defaults.append(Setting(key="batch_size", value=str(config.sizes()[0])))
+        defaults.append(Setting(key="batch_size", value=str(config.list_batch_sizes()[0])))
     # A dotted key may lead into the optimizer that another setting selects, so that one comes first.
     ordered = sorted((*defaults, *settings), key=lambda setting: setting.key not in _OPTIMIZER)
     return load(path, (*overrides, *(Override(flag=flag, text=str(setting)) for setting in ordered)))
@@ -188,7 +188,7 @@ def _own_value(config: SweepConfig, key: str) -> str:
     if key in _OPTIMIZER:
         return config.optimizers[0].label if config.optimizers else "none"
     if key in _BATCH_SIZE:
-        return str(config.sizes()[0])
+        return str(config.list_batch_sizes()[0])
     value: Any = config.model_dump(mode="json")
     for part in key.split("."):
         value = value.get("optimizers" if part == "optimizer" else part) if isinstance(value, dict) else None

@@ -89,7 +89,7 @@ def _steps(config: SweepConfig) -> list[MemorySaver]:
 
 def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list[MemorySaver]:
     """The savers that split the batch into smaller passes; the more parts, the less of the GPU is used."""
-    size = config.sizes()[0]
+    size = config.list_batch_sizes()[0]
     savers, last = [], 1
     for parts in range(2, min(size, _MOST_PARTS) + 1):
         if size % parts or parts < 2 * last:

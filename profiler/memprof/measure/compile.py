@@ -28,14 +28,14 @@ def compile_model(model: nn.Module, config: SweepConfig, batch: Batch) -> nn.Mod
     gc.collect()
     torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(batch.inputs[0].device)
+    torch.cuda.reset_peak_memory_stats(batch.device)
     return compiled
 
 
 def _run_once(compiled: nn.Module, config: SweepConfig, batch: Batch) -> None:
     trains = config.mode is Mode.TRAIN
-    with nullcontext() if trains else torch.no_grad(), autocast(config, batch.inputs[0].device.type):
-        output = compiled(*batch.inputs)
+    with nullcontext() if trains else torch.no_grad(), autocast(config, batch.device.type):
+        output = batch.run(compiled)
         loss = build_loss(config)(output, batch.target) if trains else None
     if loss is not None:
         loss.backward()  # type: ignore[no-untyped-call]

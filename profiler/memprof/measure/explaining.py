@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 from memprof.breakdown.attribution import DeviceFigures, attribute
 from memprof.breakdown.explanation import Category, Explanation
@@ -17,6 +18,7 @@ from memprof.measure.recorder import Listener
 from memprof.measure.run import measure
 from memprof.measure.tracker import Tracker
 from memprof.records import Outcome, Phase, Reading
+from memprof.workload import Batch
 
 
 def measure_and_explain(
@@ -59,6 +61,12 @@ def _figures(reading: Reading) -> DeviceFigures:
     )
 
 
+def _inputs_of(batch: Batch) -> dict[str, tuple[Any, None]]:
+    """Return the tensors of the batch by the names that the blocks get."""
+    named = {"input": batch.inputs, **batch.keywords, "target": batch.target}
+    return {name: (tree_leaves(tensors), None) for name, tensors in named.items()}
+
+
 class _Tracking(Listener):
     """Records the history and the annotations of the run that it listens to."""
 
@@ -79,7 +87,7 @@ class _Tracking(Listener):
         else:
             self.tracker.wrap_modules()
         self.tracker.label_model()
-        self.tracker.label(Category.INPUT, {"input": (step.batch.inputs, None), "target": (step.batch.target, None)})
+        self.tracker.label(Category.INPUT, _inputs_of(step.batch))
         self.tracker.watch_optimizers(step.optimizer.parts if step.optimizer is not None else ())
         self.is_ready = True
 

@@ -16,6 +16,7 @@ from memprof.measure.optimizer_step import Optimizer, make_optimizer
 from memprof.measure.recorder import Recorder
 from memprof.records import Phase
 from memprof.workload import Batch, autocast, build_loss, make_batch
+from memprof.workload.meta import move_to_device
 
 
 class TrainingStep:
@@ -28,7 +29,7 @@ class TrainingStep:
         self._model, self._config = model, config
         self.optimizer, self.batch = optimizer, batch
         self._loss_function = build_loss(config)
-        self._device_type = batch.inputs[0].device.type
+        self._device_type = batch.device.type
         self._scaler = torch.amp.GradScaler(self._device_type, enabled=config.precision is Precision.AMP_FP16)
         self._output: Any = None
         self._loss: torch.Tensor | None = None
@@ -46,7 +47,7 @@ class TrainingStep:
         # Forward and loss share one autocast context, which caches the cast weights.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
-                self._output = self._model(*self.batch.inputs)
+                self._output = self.batch.run(self._model)
                 recorder.listener.outputs_kept("output of the model", self._output)
             with recorder.phase(Phase.LOSS):
                 self._loss = self._loss_function(self._output, self.batch.target)
@@ -60,7 +61,7 @@ class TrainingStep:
         """Run one forward pass in eval mode without autograd, next to everything that training keeps; ends training."""
         self._model.eval()
         with torch.no_grad(), autocast(self._config, self._device_type):
-            self._model(*self.batch.inputs)
+            self.batch.run(self._model)
 
 
 class InferenceStep:
@@ -68,19 +69,19 @@ class InferenceStep:
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, batch: Batch) -> None:
         self._model, self._config, self.batch, self.optimizer = model, config, batch, None
-        self._device_type = batch.inputs[0].device.type
+        self._device_type = batch.device.type
         self._output: Any = None
 
     def __call__(self, recorder: Recorder) -> None:
         """Run one forward pass under `torch.no_grad()`."""
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
-            self._output = self._model(*self.batch.inputs)
+            self._output = self.batch.run(self._model)
             recorder.listener.outputs_kept("output of the model", self._output)
 
     def evaluate(self) -> None:
         """Run one more forward pass: inference is already an evaluation."""
         with torch.no_grad(), autocast(self._config, self._device_type):
-            self._model(*self.batch.inputs)
+            self.batch.run(self._model)
 
 
 Step = TrainingStep | InferenceStep
@@ -94,7 +95,7 @@ def build_step(
     device: torch.device,
 ) -> Step:
     """Move `model` to `device`, create the batch there, and then the optimizer, in the order that PyTorch requires."""
-    model.train(config.mode is Mode.TRAIN).to(device)
+    move_to_device(model.train(config.mode is Mode.TRAIN), device)
     batch = make_batch(config, batch_size, device)
     module = compile_model(model, config, batch) if config.compile else model
     if config.mode is Mode.INFERENCE:

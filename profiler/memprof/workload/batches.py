@@ -1,61 +1,83 @@
-"""Create a batch of synthetic data on its device; only shapes and dtypes matter for memory."""
+"""Make one batch of synthetic data on the device that uses it: only shapes and dtypes affect memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from memprof.config.schema import Mode, SweepConfig, TensorConfig
+from memprof.config.schema import Mode, SweepConfig
+from memprof.config.tensors import TensorConfig, build
 from memprof.workload.precision import weights_dtype
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The model's positional arguments and the target of the loss; the batch dimension comes first."""
+    """The model's positional and keyword arguments, and the loss target; batch dimension first.
 
-    inputs: tuple[Tensor, ...]
-    target: Tensor | None
+    Each argument is a tensor or a structure of tuples, lists and dicts with tensors.
+    """
+
+    inputs: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    target: Any = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Every tensor of the batch, the target last."""
-        return self.inputs if self.target is None else (*self.inputs, self.target)
+        """Every tensor of the batch, those of the target last."""
+        leaves = tree_leaves((self.inputs, dict(self.keywords), self.target))
+        return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the batch."""
+        return self.tensors[0].device
+
+    def run(self, model: nn.Module) -> Any:
+        """Return the output of `model` for this batch."""
+        return model(*self.inputs, **self.keywords)
 
 
 def make_batch(config: SweepConfig, batch_size: int, device: torch.device) -> Batch:
-    """Return `batch_size` samples of random data on `device`; equal seeds give equal data.
+    """Return `batch_size` samples of random data on `device`; the same seed gives the same data.
 
-    float32 tensors get the dtype of the weights. In inference there is no target.
+    A float32 tensor takes the dtype of the weights if they have another one. In inference there is no target.
     """
-    with_target = config.target is not None and config.mode is Mode.TRAIN
     generator = None if device.type == "meta" else torch.Generator(device).manual_seed(config.seed)
+
+    def make(part: TensorConfig, leading: tuple[int, ...]) -> Tensor:
+        return _tensor(config, part.resolved(config.sizes), leading, device, generator)
+
+    given = config.input
+    target = config.target if config.mode is Mode.TRAIN else None
     return Batch(
-        inputs=tuple(_tensor(config, part, batch_size, device, generator) for part in config.input),
-        target=_tensor(config, config.target, batch_size, device, generator)
-        if with_target and config.target is not None
-        else None,
+        inputs=() if isinstance(given, Mapping) else build(given, batch_size, make),
+        keywords=build(given, batch_size, make) if isinstance(given, Mapping) else {},
+        target=None if target is None else build(target, batch_size, make),
     )
 
 
 def _tensor(
     config: SweepConfig,
     part: TensorConfig,
-    batch_size: int,
+    leading: tuple[int, ...],
     device: torch.device,
     generator: torch.Generator | None,
 ) -> Tensor:
-    shape = (batch_size, *part.shape)
+    shape = torch.Size((*leading, *(size for size in part.shape if isinstance(size, int))))
     channels_last = config.channels_last and len(shape) == 4
     layout = torch.channels_last if channels_last else torch.contiguous_format
     tensor = torch.empty(shape, dtype=tensor_dtype(config, part), device=device, memory_format=layout)
     if tensor.is_meta:
-        return tensor  # it has no data
+        return tensor  # a meta tensor has no data
     if tensor.is_floating_point():
         return tensor.normal_(generator=generator)
     low, high = part.range or _default_range(tensor.dtype)
-    return tensor.random_(low, high, generator=generator)
+    return tensor.random_(int(low), int(high), generator=generator)
 
 
 def tensor_dtype(config: SweepConfig, part: TensorConfig) -> torch.dtype:

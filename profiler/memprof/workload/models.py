@@ -1,30 +1,33 @@
-"""Build the model of a config on the CPU: built-in, from torchvision or a hub, or the user's own."""
+"""Build the model of a config: built-in, from torchvision or a hub, or the user's own."""
 
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from memprof.config.names import TIMM, TORCHVISION, TRANSFORMERS, user_model
+from memprof.config.names import DIFFUSERS, TIMM, TORCHVISION, TRANSFORMERS, user_model
 from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig
 from memprof.errors import WorkloadError, did_you_mean
 from memprof.workload.batches import make_batch
 from memprof.workload.builtin_models import FACTORIES
 from memprof.workload.checkpointing import checkpoint_blocks
-from memprof.workload.hub_models import build_timm, build_transformers
+from memprof.workload.hub_models import build_diffusers, build_timm, build_transformers
+from memprof.workload.meta import LARGEST_ON_HOST_BYTES, host_bytes, is_on_meta
 from memprof.workload.precision import weights_dtype
 from memprof.workload.reason import reason
 from memprof.workload.user_models import build_user_model
 
 
 def build_model(config: SweepConfig, folder: Path) -> nn.Module:
-    """Return the config's model on the CPU: seeded, in the dtype of its precision, in train or eval mode.
+    """Return the config's model: seeded, in the dtype of its precision, in train or eval mode.
 
-    Its blocks are checkpointed if the config says so.
+    It is on the CPU, or on the meta device if it comes from a hub and takes more than `LARGEST_ON_HOST_BYTES`. Its
+    blocks are checkpointed if the config says so.
 
     Args:
         config: The config of the sweep.
@@ -35,7 +38,7 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
             checkpoint.
     """
     torch.manual_seed(config.seed)
-    model = _construct(config.model, folder)
+    model = _construct(config, folder)
     model = model.to(dtype=weights_dtype(config.precision)).train(config.mode is Mode.TRAIN)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -46,13 +49,26 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
     return model
 
 
-def _construct(spec: ModelConfig, folder: Path) -> nn.Module:
+def _construct(config: SweepConfig, folder: Path) -> nn.Module:
+    """Build the model on the CPU, or without memory for its weights if it is large."""
+    if config.model.name.startswith((TORCHVISION, TIMM, TRANSFORMERS, DIFFUSERS)):
+        with suppress(WorkloadError), torch.device("meta"):  # on an error the CPU builds it or says what is wrong
+            without_memory = _build(config, folder)
+            if host_bytes(without_memory) > LARGEST_ON_HOST_BYTES:
+                return without_memory
+    return _build(config, folder)
+
+
+def _build(config: SweepConfig, folder: Path) -> nn.Module:
+    spec = config.model
     if spec.name.startswith(TORCHVISION):
         return _torchvision(spec)
     if spec.name.startswith(TIMM):
         return build_timm(spec)
     if spec.name.startswith(TRANSFORMERS):
-        return build_transformers(spec)
+        return build_transformers(config, folder)
+    if spec.name.startswith(DIFFUSERS):
+        return build_diffusers(spec)
     if (own := user_model(spec.name)) is not None:
         return build_user_model(spec, own, folder)
     if spec.name not in FACTORIES:
@@ -99,7 +115,7 @@ def _materialize(model: nn.Module, config: SweepConfig) -> None:
         return
     with torch.no_grad():
         try:
-            model(*make_batch(config, 2, torch.device("cpu")).inputs)
+            make_batch(config, 2, torch.device("meta" if is_on_meta(model) else "cpu")).run(model)
         except Exception as error:
             raise WorkloadError(
                 f"model {config.model.name!r} cannot run a forward pass, which its lazy layers need: {reason(error)}"
@@ -107,7 +123,7 @@ def _materialize(model: nn.Module, config: SweepConfig) -> None:
 
 
 def _check(model: nn.Module, config: SweepConfig) -> None:
-    other = next((p.device for p in model.parameters() if p.device.type != "cpu"), None)
+    other = next((p.device for p in model.parameters() if p.device.type not in ("cpu", "meta")), None)
     if other is not None:
         raise WorkloadError(f"model {config.model.name!r} was built on {other}; build it on the CPU, memprof moves it")
     if config.mode is Mode.TRAIN and not any(p.requires_grad for p in model.parameters()):

@@ -61,7 +61,7 @@ def activations_by_place(
             saved.watched(),
             _blocks_watched(model.module, recomputed, place),
         ):
-            loss(model.module(*fakes.inputs), fakes.target)
+            loss(fakes.run(model.module), fakes.target)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
         return None
     except Exception as error:  # noqa: BLE001  the user's model may raise anything
@@ -133,10 +133,11 @@ def _raise_if_invalid(model: FakeCudaModel, config: SweepConfig, loss: Loss, err
     """
     if isinstance(error, WorkloadError):
         raise error
-    samples = make_batch(config, 2, torch.device("cpu"))
+    # A model that was built without memory for its weights refuses wrong shapes on the meta device too.
+    samples = make_batch(config, 2, model.original_device)
     with model.real_values() as module, torch.no_grad():
         try:
-            loss(module(*samples.inputs), samples.target)
+            loss(samples.run(module), samples.target)
         except NotImplementedError:
             return
         except Exception as real:  # noqa: BLE001  the user's model may raise anything
@@ -146,7 +147,13 @@ def _raise_if_invalid(model: FakeCudaModel, config: SweepConfig, loss: Loss, err
 
 
 def _message(config: SweepConfig, error: Exception) -> str:
-    inputs = ", ".join(f"{part.dtype} {list(part.shape)}" for part in config.input)
-    target = "" if config.target is None else f", its target {config.target.dtype} {list(config.target.shape)}"
+    parts = [(path, tensor.resolved(config.sizes)) for path, tensor in config.tensors()]
+    shapes = ", ".join(f"{_name(path)} {tensor.dtype} {list(tensor.shape)}" for path, tensor in parts)
     problem = f"{config.model.name} cannot run on two samples of the config: {reason(error)}"
-    return f"{problem}; the config's input is {inputs}{target}, without the batch dimension"
+    return f"{problem}; the config has {shapes}, without the batch dimension"
+
+
+def _name(path: tuple[str | int, ...]) -> str:
+    """Return what a user calls a tensor: its keyword, or input or target with a number if there are several."""
+    words = [str(part) for part in path if part not in ("per_sample", 0)]
+    return ".".join(words[1:] if len(words) > 1 else words)

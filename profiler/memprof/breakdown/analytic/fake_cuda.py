@@ -17,6 +17,7 @@ from torch import Argument, Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
+from torch.utils._pytree import tree_map_only
 
 from memprof.breakdown.analytic.compat import without_driver
 from memprof.workload.batches import Batch
@@ -36,6 +37,11 @@ class FakeCudaModel:
         self._fakes = [(owner, name, fakes[id(tensor)]) for owner, name, tensor in self._originals]
         _put(self._fakes)
 
+    @property
+    def original_device(self) -> torch.device:
+        """The device of the tensors that the module came with: meta for a model without memory, else the CPU."""
+        return next((tensor.device for _, _, tensor in self._originals), torch.device("cpu"))
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Create every new tensor as a fake tensor, with or without a CUDA device."""
@@ -53,9 +59,8 @@ class FakeCudaModel:
 
     def batch(self, batch: Batch) -> Batch:
         """Return fake tensors for a batch on any device, for example the meta device."""
-        inputs = tuple(self._fake(tensor) for tensor in batch.inputs)
-        target = None if batch.target is None else self._fake(batch.target)
-        return replace(batch, inputs=inputs, target=target)
+        inputs, keywords, target = tree_map_only(Tensor, self._fake, (batch.inputs, dict(batch.keywords), batch.target))
+        return replace(batch, inputs=inputs, keywords=keywords, target=target)
 
     def _fake(self, tensor: Tensor) -> Tensor:
         with self.active():

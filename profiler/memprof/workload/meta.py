@@ -1,0 +1,76 @@
+"""Large models without host memory: built on the meta device, and given memory only on the GPU.
+
+The tensors of a meta model have shapes and dtypes and no values. Values do not change what memory is taken, so a
+model of any size can be built and summarized on a machine that could not hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+# Smaller models are built on the CPU, with the values that their own initialization gives them.
+LARGEST_ON_HOST_BYTES = 1 << 30
+_STANDARD_DEVIATION = 0.02  # the initializer_range of BERT, GPT-2 and Llama
+
+
+def is_on_meta(model: nn.Module) -> bool:
+    """Return whether the model has tensors without memory."""
+    return any(tensor.is_meta for tensor in _tensors(model))
+
+
+def host_bytes(model: nn.Module) -> int:
+    """Return the bytes that the parameters and buffers of `model` take, or would take if they had memory."""
+    unique = {id(tensor): tensor for tensor in _tensors(model)}
+    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+
+
+def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
+    """Do what ``model.to(device)`` does, also for a model on the meta device.
+
+    Memory is asked for in the order of `torch.nn.Module.to`: submodules first, then a module's own parameters, then
+    its buffers, each tensor once. Integers become zeros, which are valid as indices; the rest is drawn at random.
+    """
+    if not is_on_meta(model):
+        return model.to(device)
+    moved: dict[int, Tensor] = {}
+    for module in _submodules_first(model):
+        for slots in (module._parameters, module._buffers):
+            for name, tensor in slots.items():
+                if tensor is not None and tensor.is_meta:
+                    setattr(module, name, _moved(tensor, moved, device))
+                elif tensor is not None:
+                    setattr(module, name, moved.setdefault(id(tensor), _with_data_on(tensor, device)))
+    return model
+
+
+def _moved(tensor: Tensor, moved: dict[int, Tensor], device: torch.device) -> Tensor:
+    if id(tensor) not in moved:
+        with torch.no_grad():
+            there = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+            if there.is_floating_point():
+                there.normal_(0, _STANDARD_DEVIATION)
+            else:
+                there.zero_()
+        is_parameter = isinstance(tensor, nn.Parameter)
+        moved[id(tensor)] = nn.Parameter(there, requires_grad=tensor.requires_grad) if is_parameter else there
+    return moved[id(tensor)]
+
+
+def _with_data_on(tensor: Tensor, device: torch.device) -> Tensor:
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(tensor.data.to(device), requires_grad=tensor.requires_grad)
+    return tensor.to(device)
+
+
+def _submodules_first(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        yield from _submodules_first(child)
+    yield module
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
