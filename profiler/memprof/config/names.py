@@ -141,11 +141,9 @@ def transformers_defaults(name: str | None, kwargs: Mapping[str, Any], *, traini
 def transformers_class(model: ModelConfig, folder: Path | None) -> str | None:
     """Return the name of the class that a model of transformers has, from its name or its ``config.json``."""
     name = model.name.removeprefix(TRANSFORMERS)
-    if name.isidentifier():
-        return name
     file = find_config_json(name, folder or Path())
     if file is None:
-        return None
+        return name if name.isidentifier() else None
     with suppress(OSError, ValueError, RecursionError):
         names = json.loads(file.read_text("utf-8")).get("architectures")
         return str(names[0]) if names else None

@@ -66,7 +66,8 @@ def build_transformers(config: SweepConfig, folder: Path) -> nn.Module:
     spec = config.model
     transformers, name = _package("transformers", spec), spec.name.removeprefix(TRANSFORMERS)
     kwargs = dict(spec.kwargs)
-    source = str(kwargs.pop("config", "")) if name.startswith("Auto") else "" if name.isidentifier() else name
+    is_class = name.isidentifier() and find_config_json(name, folder) is None
+    source = str(kwargs.pop("config", "")) if name.startswith("Auto") else "" if is_class else name
     if config.attention is not None:
         kwargs["attn_implementation"] = config.attention.value
     try:

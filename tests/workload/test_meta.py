@@ -1,0 +1,100 @@
+"""A model without host memory takes on the GPU, to the byte and at the same place, what one built on the CPU takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from memprof.workload.meta import host_bytes, is_on_meta, move_to_device
+
+BOTH = """
+import json, torch
+from torch import nn
+from torchvision import models
+from memprof.workload.meta import move_to_device
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(1000, 64)
+        self.head = nn.Linear(64, 1000, bias=False)
+        self.head.weight = self.embedding.weight
+        self.frozen = nn.Parameter(torch.ones(7), requires_grad=False)
+        self.register_buffer("ids", torch.arange(512))
+
+def hub(name, **kwargs):
+    import transformers
+    kind = getattr(transformers, name)
+    return lambda: kind(kind.config_class(**kwargs))
+
+CASES = {"resnet18": models.resnet18, "swin_t": models.swin_t, "tied": Tied}
+if HUB:
+    CASES["gpt2"] = hub("GPT2LMHeadModel", n_layer=2)
+    CASES["bert"] = hub("BertForSequenceClassification", num_hidden_layers=2)
+    CASES["llama"] = hub("LlamaForCausalLM", num_hidden_layers=2, hidden_size=256, intermediate_size=512)
+
+def layout(model):
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    first = min(tensor.data_ptr() for _, tensor in tensors)
+    places = {name: (tensor.data_ptr() - first, str(tensor.dtype), tensor.requires_grad) for name, tensor in tensors}
+    stats = torch.cuda.memory_stats()
+    keys = ("requested_bytes", "allocated_bytes", "reserved_bytes")
+    return places, [stats[f"{key}.all.current"] for key in keys]
+
+found = {}
+for name, build in CASES.items():
+    for dtype in (torch.float32, torch.bfloat16):
+        results = []
+        for on_meta in (False, True):
+            with torch.device("meta" if on_meta else "cpu"):
+                model = build()
+            model = move_to_device(model.to(dtype), torch.device("cuda", 0))
+            results.append(layout(model))
+            del model
+            torch.cuda.empty_cache()
+        found[f"{name} {dtype}"] = results[0] == results[1] and results[0][1][0] > 0
+print(json.dumps(found))
+"""
+
+
+def is_installed(package: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(package) is not None
+
+
+def test_a_meta_model_lies_in_memory_as_one_from_the_cpu(run_on_phantom: Callable[..., Any]) -> None:
+    done = run_on_phantom(f"HUB = {is_installed('transformers')}\n{BOTH}")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert len(found) >= 6
+    assert found == dict.fromkeys(found, True)
+
+
+def test_a_model_with_values_moves_as_torch_moves_it() -> None:
+    model = nn.Linear(2, 3)
+    weight = model.weight
+    assert move_to_device(model, torch.device("cpu")).weight is weight
+    assert not is_on_meta(model)
+
+
+def test_shared_parameters_count_once() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+    model[1].weight = model[0].weight
+    assert is_on_meta(model)
+    assert host_bytes(model) == 8 * 8 * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_integers_become_zeros_that_are_valid_indices(dtype: torch.dtype) -> None:
+    model = nn.Module()
+    model.register_buffer("index", torch.empty(5, dtype=dtype, device="meta"))
+    moved = move_to_device(model, torch.device("cpu")).index
+    assert isinstance(moved, torch.Tensor)
+    assert not moved.any()
