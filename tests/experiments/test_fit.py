@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memprof.config.overrides import Flag
-from memprof.config.schema import SweepConfig
+from memprof.config.schema import SweepConfig, TensorConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import WorkloadError
 from memprof.experiments.compare import MemoryBudget, VariantRuns
@@ -162,6 +162,6 @@ def test_step_with_an_invalid_setting_has_the_reason(
 def test_config_that_fails_otherwise_is_a_workload_error(
     search: Search, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
-    wrong = config_of(()).model_copy(update={"input": (config_of(()).input[0].model_copy(update={"shape": (255,)}),)})
+    wrong = config_of(()).model_copy(update={"input": (TensorConfig(shape=(255,)),)})
     with pytest.raises(WorkloadError, match=r"^model.py:build, batch 32768: forward of step 1: .*mat1"):
         search(160 * MIB, lambda _: wrong)

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memprof.config.names import Defaults, defaults_of
+from memprof.config.names import Defaults, KeywordDefaults, defaults_of
 from memprof.config.overrides import Flag, Override, Settings, apply
 from memprof.config.problems import Problem, named_problems, validation_problems, without_followers, written_path
-from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, TensorConfig, named
+from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, named
 from memprof.config.sections import MAX_NAME_LENGTH
 from memprof.config.tensors import is_part
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
@@ -135,7 +135,7 @@ def _filled_in(settings: Settings, folder: Path) -> dict[str, Any]:
     defaults = _model_defaults(value, folder)
     if defaults is None:
         return value
-    if isinstance(defaults.input, Mapping):
+    if isinstance(defaults, KeywordDefaults):
         return _with_keyword_inputs(value, defaults)
     loss = named(value.get("loss"))
     loss_name = loss.get("name") if isinstance(loss, dict) else None
@@ -149,7 +149,7 @@ def _filled_in(settings: Settings, folder: Path) -> dict[str, Any]:
     return value
 
 
-def _model_defaults(value: Mapping[str, Any], folder: Path) -> Defaults | None:
+def _model_defaults(value: Mapping[str, Any], folder: Path) -> Defaults | KeywordDefaults | None:
     try:
         model = ModelConfig.model_validate(named(value.get("model")))
     except ValidationError:
@@ -157,16 +157,16 @@ def _model_defaults(value: Mapping[str, Any], folder: Path) -> Defaults | None:
     return defaults_of(model, folder, training=value.get("mode") != Mode.INFERENCE)
 
 
-def _with_keyword_inputs(value: dict[str, Any], defaults: Defaults) -> dict[str, Any]:
+def _with_keyword_inputs(value: dict[str, Any], defaults: KeywordDefaults) -> dict[str, Any]:
     """Return the settings with the keyword inputs of the model's task, and labels if the loss is the model's own.
 
     An input of the user's stays as it is; positional ones need a loss and a target of the user's.
     """
-    given = value.setdefault("input", {name: part.model_dump() for name, part in _keywords(defaults).items()})
+    given = value.setdefault("input", {name: part.model_dump() for name, part in defaults.inputs.items()})
     if not isinstance(given, dict) or is_part(given):
         return value
     loss = named(value.setdefault("loss", defaults.loss.name))
-    labels = _keywords(defaults).get("labels")
+    labels = defaults.inputs.get("labels")
     if labels is not None and "labels" not in given and isinstance(loss, dict) and loss.get("name") == "output":
         tokens = given.get("input_ids")
         shape = tokens["shape"] if labels.shape and isinstance(tokens, dict) and "shape" in tokens else labels.shape
@@ -174,10 +174,6 @@ def _with_keyword_inputs(value: dict[str, Any], defaults: Defaults) -> dict[str,
     sizes = value.get("sizes", {})
     value["sizes"] = {**defaults.sizes, **sizes} if isinstance(sizes, dict) else sizes
     return value
-
-
-def _keywords(defaults: Defaults) -> Mapping[str, TensorConfig]:
-    return defaults.input if isinstance(defaults.input, Mapping) else {}
 
 
 def _one_line(problems: Sequence[Problem], settings: Settings) -> str:

@@ -41,10 +41,18 @@ OPTIMIZERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:
-    """The default input, target, loss and sizes of a model; shapes are of one sample, without the batch dimension."""
+    """The default input, target and loss of a model; shapes are of one sample, without the batch dimension."""
 
-    input: TensorConfig | Mapping[str, TensorConfig]
+    input: TensorConfig
     target: TensorConfig | None
+    loss: LossConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeywordDefaults:
+    """The default keyword inputs, loss and named sizes of a model of transformers."""
+
+    inputs: Mapping[str, TensorConfig]
     loss: LossConfig
     sizes: Mapping[str, int] = field(default_factory=dict)
 
@@ -87,7 +95,9 @@ def installed_optimizer(name: str) -> tuple[str, str] | None:
     return (match["module"], match["kind"]) if match else None
 
 
-def defaults_of(model: ModelConfig, folder: Path | None = None, *, training: bool = True) -> Defaults | None:
+def defaults_of(
+    model: ModelConfig, folder: Path | None = None, *, training: bool = True
+) -> Defaults | KeywordDefaults | None:
     """Return the defaults of `model`, or ``None`` for the user's own model and an unknown name.
 
     Models of torchvision and timm default to ImageNet classification: 224x224 pixels and 1000 classes, or the values
@@ -117,7 +127,7 @@ _TEXT_TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _SEQUENCE_LENGTH = 512
 
 
-def transformers_defaults(name: str | None, kwargs: Mapping[str, Any], *, training: bool) -> Defaults | None:
+def transformers_defaults(name: str | None, kwargs: Mapping[str, Any], *, training: bool) -> KeywordDefaults | None:
     """Return the input of a class of transformers, or ``None`` if its task is not one that memprof knows.
 
     Token ids and labels are 0: their values do not change what memory the step takes.
@@ -129,13 +139,13 @@ def transformers_defaults(name: str | None, kwargs: Mapping[str, Any], *, traini
         size, channels = _count(kwargs.get("image_size"), 224), _count(kwargs.get("num_channels"), 3)
         inputs = {"pixel_values": TensorConfig(shape=(channels, size, size))}
         labels = {"labels": TensorConfig(shape=(), dtype="int64")}
-        return Defaults(input={**inputs, **(labels if training else {})}, target=None, loss=own_loss)
+        return KeywordDefaults(inputs={**inputs, **(labels if training else {})}, loss=own_loss)
     task = next((task for suffix, task in _TEXT_TASKS.items() if name.endswith(suffix)), None)
     if task is None:
         return None
     tokens = {"input_ids": TensorConfig(shape=("seq_len",), dtype="int64")}
     labels = {"labels": TensorConfig(shape=task, dtype="int64")} if training else {}
-    return Defaults(input={**tokens, **labels}, target=None, loss=own_loss, sizes={"seq_len": _SEQUENCE_LENGTH})
+    return KeywordDefaults(inputs={**tokens, **labels}, loss=own_loss, sizes={"seq_len": _SEQUENCE_LENGTH})
 
 
 def transformers_class(model: ModelConfig, folder: Path | None) -> str | None:
