@@ -3,7 +3,7 @@ from pathlib import PurePath
 
 import pytest
 
-from memprof.config.names import BUILT_IN, OPTIMIZERS, UserModel, defaults_of, user_model
+from memprof.config.names import Defaults, BUILT_IN, OPTIMIZERS, UserModel, defaults_of, user_model
 from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
 
 
@@ -23,7 +23,7 @@ def test_built_in_model_runs_on_default_input() -> None:
     assert set(FACTORIES) == set(BUILT_IN)
     for name, factory in FACTORIES.items():
         defaults = BUILT_IN[name]
-        output = factory()(torch.zeros(2, *defaults.input.shape))
+        output = factory()(torch.zeros([2, *map(int, defaults.input.shape)]))
         if defaults.target is not None:
             assert defaults.target.range == (0, output.shape[1])
 
@@ -40,7 +40,7 @@ def test_defaults_of_torchvision_model_are_imagenet(
     kwargs: dict[str, object], shape: tuple[int, ...], classes: int
 ) -> None:
     defaults = defaults_of(ModelConfig(name="torchvision:vit_b_16", kwargs=kwargs))
-    assert defaults is not None
+    assert isinstance(defaults, Defaults)
     assert defaults.input == TensorConfig(shape=shape)
     assert defaults.target == TensorConfig(shape=(), dtype="int64", range=(0, classes))
     assert defaults.loss == LossConfig(name="cross_entropy")

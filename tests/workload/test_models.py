@@ -46,7 +46,7 @@ def refusal(model: Any, folder: Path = Path(), **keys: Any) -> str:
 def test_build_model_built_in_has_parameters_and_output(name: str, parameters: int, output: tuple[int, ...]) -> None:
     model = build(name, mode="inference")
     assert sum(p.numel() for p in model.parameters()) == parameters
-    assert model(torch.rand(2, *BUILT_IN[name].input.shape)).shape == output
+    assert model(torch.rand([2, *map(int, BUILT_IN[name].input.shape)])).shape == output
 
 
 def test_build_model_knows_every_built_in_name() -> None:

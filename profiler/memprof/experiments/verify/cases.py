@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from memprof.config.names import defaults_of
+from memprof.config.names import Defaults, defaults_of
 from memprof.config.schema import ModelConfig, Precision, SweepConfig
 
 FOLDER = Path(__file__).parent  # of `models.py`, which the configs name
@@ -85,4 +85,5 @@ def _entry(settings: Mapping[str, Any]) -> Entry:
 
 def _defaults(model: str) -> dict[str, Any]:
     found = defaults_of(ModelConfig(name=model))
-    return {} if found is None else {"input": found.input, "target": found.target, "loss": found.loss}
+    known = isinstance(found, Defaults)
+    return {"input": found.input, "target": found.target, "loss": found.loss} if known else {}
