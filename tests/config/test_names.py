@@ -3,7 +3,7 @@ from pathlib import PurePath
 
 import pytest
 
-from memprof.config.names import Defaults, BUILT_IN, OPTIMIZERS, UserModel, defaults_of, user_model
+from memprof.config.names import BUILT_IN, OPTIMIZERS, Defaults, UserModel, defaults_of, user_model
 from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
 
 
