@@ -85,5 +85,6 @@ def _entry(settings: Mapping[str, Any]) -> Entry:
 
 def _defaults(model: str) -> dict[str, Any]:
     found = defaults_of(ModelConfig(name=model))
-    known = isinstance(found, Defaults)
-    return {"input": found.input, "target": found.target, "loss": found.loss} if known else {}
+    if not isinstance(found, Defaults):
+        return {}
+    return {"input": found.input, "target": found.target, "loss": found.loss}
