@@ -147,10 +147,11 @@ def _raise_if_invalid(model: FakeCudaModel, config: SweepConfig, loss: Loss, err
 
 
 def _message(config: SweepConfig, error: Exception) -> str:
-    parts = [(path, tensor.resolved(config.sizes)) for path, tensor in config.tensors()]
-    shapes = ", ".join(f"{_name(path)} {tensor.dtype} {list(tensor.shape)}" for path, tensor in parts)
+    parts = [(_name(path), tensor.resolved(config.sizes)) for path, tensor in config.tensors()]
+    shapes = [f"{tensor.dtype} {list(tensor.shape)}" for _, tensor in parts]
+    others = "".join(f", its {name} {shape}" for (name, _), shape in zip(parts[1:], shapes[1:], strict=True))
     problem = f"{config.model.name} cannot run on two samples of the config: {reason(error)}"
-    return f"{problem}; the config has {shapes}, without the batch dimension"
+    return f"{problem}; the config's {parts[0][0]} is {shapes[0]}{others}, without the batch dimension"
 
 
 def _name(path: tuple[str | int, ...]) -> str:
