@@ -125,7 +125,7 @@ def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
     if own is not None or name in BUILT_IN or re.fullmatch(libraries, name):
         return
     near = did_you_mean(name, BUILT_IN)
-    example = TORCHVISION + (name if name.isidentifier() else "resnet50")
+    example = TORCHVISION + (name if name.isidentifier() and len(name) < 40 else "resnet50")
     hint = f"; write one of {', '.join(BUILT_IN)}, or {example}, or FILE.py:FACTORY"
     yield Problem(path=("model",), text=f"unknown model {_shown(name)}{near or hint}")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import platformdirs
 
-from memprof.errors import ConfigError, DeviceError
+from memprof.errors import DATA_ERRORS, ConfigError, DeviceError, one_line
 
 DEFAULT_GPU = "h100-80gb"
 
@@ -171,8 +171,8 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read this catalog: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: this catalog is not TOML: {error}") from error
+    except DATA_ERRORS as error:  # also numbers of thousands of digits, and arrays deeper than the recursion limit
+        raise ConfigError(f"{path}: this catalog is not TOML: {one_line(str(error))}") from error
 
 
 def _gpu_keys() -> list[str]:
