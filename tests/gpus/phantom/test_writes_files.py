@@ -83,11 +83,11 @@ def test_random_operations_see_the_same(seed: int, tmp_path: Path, protected: Ru
         write_tree(folder, seed)
     before = hashes(folders[1])
     without = run_in(folders[0], sys.executable, *arguments)
-    beside = protected(folders[1], *arguments)
+    protected_run = protected(folders[1], *arguments)
     assert without.returncode == 0, without.stderr
-    assert beside.returncode == 0, beside.stderr
+    assert protected_run.returncode == 0, protected_run.stderr
     here = str(folders[1]), str(folders[0])
-    assert beside.stdout.replace(*here).splitlines() == without.stdout.splitlines()
+    assert protected_run.stdout.replace(*here).splitlines() == without.stdout.splitlines()
     assert user_checkpoints(hashes(folders[1])) == user_checkpoints(before)
 
 
