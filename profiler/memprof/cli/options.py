@@ -130,9 +130,9 @@ CompareUnlike = Annotated[bool, typer.Option("--force", help="Compare different 
 MaxIncrease = Annotated[str, typer.Option("--max-increase", metavar="LIMIT", help="Allowed growth: percent or bytes.")]
 
 # run, monitor, verify, calibrate
-SimulatedGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="A `memprof gpus` name; NAME:8 means eight.")]
+SimulatedGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="A `memprof gpus` name; NAME:8 means 8.")]
 CheckpointWrites = Annotated[
-    str, typer.Option("--writes", metavar="CHOICE", help="Checkpoints: keep or discard them apart, or allow.")
+    str, typer.Option("--writes", metavar="HOW", help="Checkpoints: keep or discard apart, or allow.")
 ]
 WatchedGpus = Annotated[
     list[str] | None,

@@ -31,10 +31,12 @@ def hashes(folder: Path) -> Mapping[str, str]:
     return found
 
 
-def run_in(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_in(folder: Path, *command: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command in `folder`, whose packages are those of this process."""
     changed = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    return subprocess.run(command, cwd=folder, env=changed, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=changed, input=given, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def memprof_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
@@ -33,10 +34,11 @@ def protected(phantom_libraries: PhantomLibraries, monkeypatch: pytest.MonkeyPat
     """Runs Python with the library but without a phantom, which it does not need."""
     monkeypatch.setenv("MEMPROF_CACHE_DIR", str(tmp_path / "cache"))
 
-    def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(folder)
         with scratch_folder() as scratch:
-            finished = run_in(folder, sys.executable, *arguments, **writes_environment(phantom_libraries, scratch))
+            added = writes_environment(phantom_libraries, scratch)
+            finished = run_in(folder, sys.executable, *arguments, given=given, **added)
             finish_scratch(scratch, Writes.DISCARD)
         return finished
 
@@ -83,12 +85,58 @@ def test_random_operations_see_the_same(seed: int, tmp_path: Path, protected: Ru
         write_tree(folder, seed)
     before = hashes(folders[1])
     without = run_in(folders[0], sys.executable, *arguments)
-    beside = protected(folders[1], *arguments)
+    protected_run = protected(folders[1], *arguments)
     assert without.returncode == 0, without.stderr
-    assert beside.returncode == 0, beside.stderr
+    assert protected_run.returncode == 0, protected_run.stderr
     here = str(folders[1]), str(folders[0])
-    assert beside.stdout.replace(*here).splitlines() == without.stdout.splitlines()
+    assert protected_run.stdout.replace(*here).splitlines() == without.stdout.splitlines()
     assert user_checkpoints(hashes(folders[1])) == user_checkpoints(before)
+
+
+HEADS = {
+    "torch.bin": [b"PK\x03\x04" + bytes(22) + b"\x10\0\0\0", b"archive/data.pkl", b"data"],
+    "torch.export": [b"PK\x03\x04" + bytes(22) + b"\x16\0\0\0archive/archive_format"],
+    "numpy.zip": [b"PK\x03\x04" + bytes(22) + b"\x05\0\0\0", b"a.npy", b"data"],
+    "numpy.dat": [b"\x93NUMPY\x01\0"],
+    "legacy.model": [b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"data"],
+    "tensors.pkl": [b"\x80\x04", b"\x95" + bytes(8) + b"\x8c\x0ctorch._utils\x94"],
+    "safetensors.bin": [(72).to_bytes(8, "little"), b'{"weight":', b"data"],
+    "hdf5.bin": [bytes(8), b"the signature is written last", b"\x89HDF\r\n\x1a\n"],
+}
+OTHER_HEADS = {
+    "document.zip": [b"PK\x03\x04" + bytes(22) + b"\x09\0\0\0", b"notes.txt", b"data"],
+    "events.bin": [(72).to_bytes(8, "little"), b"{not JSON"],
+    "history.pkl": [b"\x80\x04", b"\x95" + bytes(8) + b"]" * 5000],
+    "text.bin": [b"P", b"K is not the head of an archive"],
+    "zeros.bin": [bytes(8), bytes(100)],
+}
+WRITE_HEADS = """
+import ctypes, json, os, sys
+for name, parts in json.load(sys.stdin).items():
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for part in map(bytes.fromhex, parts):
+        os.pwrite(file, part, 0) if part.startswith(b"\\x89HDF") else os.write(file, part)
+    os.close(file)
+    content = b"".join(map(bytes.fromhex, parts))
+    libc = ctypes.CDLL(None)
+    libc.fopen.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.fopen(f"c.{name}".encode(), b"w"))
+    libc.fwrite(content, 1, len(content), stream)
+    libc.fclose(stream)
+    print(name, open(f"c.{name}", "rb").read() == content, os.path.getsize(name) > 0)
+"""
+
+
+def test_the_first_bytes_decide_if_the_name_does_not(tmp_path: Path, protected: Run) -> None:
+    heads = {name: [part.hex() for part in parts] for name, parts in {**HEADS, **OTHER_HEADS}.items()}
+    write_older(tmp_path / "run", HEADS)  # the names of the C library's streams, c.NAME, are new
+    before = hashes(tmp_path / "run")
+    finished = protected(tmp_path / "run", "-c", WRITE_HEADS, given=json.dumps(heads))
+    assert finished.stdout == "".join(f"{name} True True\n" for name in heads), finished.stderr
+    others = {*OTHER_HEADS, *(f"c.{name}" for name in ("hdf5.bin", *OTHER_HEADS))}  # a stream writes from the beginning
+    after = hashes(tmp_path / "run")
+    assert {name: after.get(name) for name in before} == before
+    assert after.keys() - before.keys() == others
 
 
 def test_a_missing_folder_is_the_programs_error(tmp_path: Path, protected: Run) -> None:

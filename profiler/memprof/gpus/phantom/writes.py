@@ -116,7 +116,7 @@ def _lay_out(folder: Path) -> None:
     (folder / "files").mkdir()
     (folder / "saved").mkdir()
     (folder / "flag").write_bytes(bytes(_PAGE_BYTES))
-    # The clock of the file system, which may be some milliseconds behind time.time().
+    # By the clock of the file system, which may lag some milliseconds after time.time().
     began = (folder / "flag").stat().st_ctime_ns
     settings = [str(began), os.path.realpath("."), *_left_alone()]
     (folder / "settings").write_bytes(b"".join(os.fsencode(text) + b"\0" for text in settings))

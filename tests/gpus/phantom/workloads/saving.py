@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 warnings.simplefilter("ignore")
 FOLDER = Path("out")
@@ -86,14 +86,14 @@ def as_array(path: Path) -> Any:
 
 def as_arrays(path: Path) -> Any:
     with path.open("wb") as file:
-        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in tensors().items()})
+        np.savez(file, weight=tensors()["weight"].cpu().numpy(), bias=tensors()["bias"].cpu().numpy())
     return shapes(dict(np.load(path)))
 
 
 def distributed(path: Path) -> Any:
     state = tensors()
-    dcp.save(state, checkpoint_id=path)
-    dcp.load(state, checkpoint_id=path)
+    state_dict_saver.save(state, checkpoint_id=path)
+    state_dict_loader.load(state, checkpoint_id=path)
     return shapes(state)
 
 

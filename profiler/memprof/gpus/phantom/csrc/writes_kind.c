@@ -34,8 +34,8 @@ static bool has_ending(const char *name) {
 static bool is_in_checkpoint_folder(const char *path) {
     static const char word[] = "checkpoint";
     for (const char *at = path; (at = strstr(at, word)); at++) {
-        const char *behind = at + sizeof word - 1;
-        if ((*behind == '-' || *behind == '_') && isdigit((unsigned char)behind[1])) return true;
+        const char *end = at + sizeof word - 1;
+        if ((*end == '-' || *end == '_') && isdigit((unsigned char)end[1])) return true;
     }
     return false;
 }

@@ -1,7 +1,7 @@
 /* Following a path through the real files and the scratch folder at once, one part after the other.
  *
  * The scratch folder mirrors absolute paths without links, so that each file has one place in it, however the program
- * names the file. A mark beside a place says that the program has deleted what the real folder has there.
+ * names the file. A mark next to a place says that the program has deleted what the real folder has there.
  */
 #include "writes_place.h"
 

@@ -4,7 +4,7 @@
  * preloaded library sees. Linux 5.11 and newer can send such a call to a signal handler: PR_SET_SYSCALL_USER_DISPATCH,
  * https://docs.kernel.org/admin-guide/syscall-user-dispatch.html. It concerns one thread, ends with fork and exec, and
  * leaves the C library's own calls alone. A thread asks for it when it has written a new file of tensors, and ends it
- * with the rename. On older kernels such a rename fails, since the file is in the scratch folder: nothing is lost.
+ * when it renames or deletes a file. On older kernels such a rename fails, since the file is in the scratch folder: nothing is lost.
  */
 #include "writes_raw.h"
 
@@ -53,10 +53,6 @@ static long plain_call(long number, const greg_t *registers) {
                        "r"(fourth), "r"(fifth), "r"(sixth)
                      : "rcx", "r11", "memory");
     return result;
-}
-
-static bool is_rename(long number) {
-    return number == SYS_rename || number == SYS_renameat || number == SYS_renameat2;
 }
 
 /* Calls the wrapper; false if the call has none here. */
@@ -111,7 +107,7 @@ static void on_call(int number, siginfo_t *info, void *context) {
     } else {
         bool wrapped = call_wrapper(call, registers, &result);
         registers[REG_RAX] = wrapped ? result : plain_call(call, registers);
-        selector = wrapped && is_rename(call) ? LET : STOP;
+        if (!wrapped) selector = STOP; /* the wrappers have ended it */
     }
     errno = error;
 }
@@ -123,6 +119,8 @@ static bool install(void) {
     former = now;
     return sigaction(SIGSYS, &action, NULL) == 0;
 }
+
+void raw_end(void) { selector = LET; }
 
 void raw_watch(void) {
     struct range libc = {.wanted = (uintptr_t)REAL(syscall)};

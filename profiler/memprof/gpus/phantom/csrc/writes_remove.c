@@ -1,6 +1,7 @@
 /* Wrappers of the functions that delete, and of mkdir. Deleting a user's checkpoint is only noted: the program sees it
  * gone, its bytes stay. */
 #include "writes_kind.h"
+#include "writes_raw.h"
 #include "writes_upper.h"
 
 #include <errno.h>
@@ -49,6 +50,7 @@ static int remove_from_upper(const struct place *place) {
 static int remove_file(int dirfd, const char *path) {
     struct place place;
     struct stat found;
+    raw_end();
     if (!scratch_active) return REAL(unlinkat)(dirfd, path, 0);
     if (place_find(&place, dirfd, path, false)) return place.unknown ? REAL(unlinkat)(dirfd, path, 0) : -1;
     if (place.hidden) return fail(ENOENT);

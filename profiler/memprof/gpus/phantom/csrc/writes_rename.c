@@ -4,6 +4,7 @@
  * to it under the new name, and the old name is hidden. Everything else is renamed for real.
  */
 #include "writes_kind.h"
+#include "writes_raw.h"
 #include "writes_upper.h"
 
 #include <dirent.h>
@@ -181,6 +182,7 @@ static bool is_dots(const char *path) {
 
 int renameat2(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags) {
     struct move move;
+    raw_end();
     if (!scratch_active) return REAL(renameat2)(from_dirfd, from, to_dirfd, to, flags);
     if (is_dots(from) || is_dots(to)) return fail(EBUSY);
     move.to.unknown = false;
