@@ -17,6 +17,9 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
+
+file: Any  # of text, of bytes, or compressed
 
 # What a run has besides checkpoints: each of them ends up as it would without memprof.
 logging.basicConfig(filename="train.log", filemode="w", format="%(message)s", level=logging.INFO)

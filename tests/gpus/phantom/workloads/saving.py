@@ -86,14 +86,15 @@ def as_array(path: Path) -> Any:
 
 def as_arrays(path: Path) -> Any:
     with path.open("wb") as file:
-        np.savez(file, **{name: tensor.cpu().numpy() for name, tensor in tensors().items()})
+        arrays: dict[str, Any] = {name: tensor.cpu().numpy() for name, tensor in tensors().items()}
+        np.savez(file, **arrays)
     return shapes(dict(np.load(path)))
 
 
 def distributed(path: Path) -> Any:
     state = tensors()
-    dcp.save(state, checkpoint_id=path)
-    dcp.load(state, checkpoint_id=path)
+    dcp.save(state, checkpoint_id=path)  # type: ignore[attr-defined]
+    dcp.load(state, checkpoint_id=path)  # type: ignore[attr-defined]
     return shapes(state)
 
 

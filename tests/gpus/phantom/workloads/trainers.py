@@ -63,7 +63,7 @@ def lightning() -> dict[str, Any]:
             self.layer = nn.Linear(64, 64)
 
         def training_step(self, batch: Any, _index: int) -> torch.Tensor:
-            loss = self.layer(batch[0]).sum()
+            loss: torch.Tensor = self.layer(batch[0]).sum()
             self.log("loss", loss)
             return loss
 
