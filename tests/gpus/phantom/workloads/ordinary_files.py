@@ -20,6 +20,9 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
+
+file: Any  # of text, of bytes, or compressed
 
 SECOND_LOCK = "import fcntl; fcntl.flock(open('state.lock', 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
 
