@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from memprof.config.schema import Mode
 from memprof.errors import ConfigError
-from memprof.experiments.max_batch.search import STEPS, Target
+from memprof.experiments.max_batch.target import STEPS, Target
 from memprof.experiments.sweep import default_jobs
 from memprof.records import Accumulation, MaxBatch, Status
 from memprof.worker.client import WorkerClient
