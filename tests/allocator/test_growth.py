@@ -19,7 +19,7 @@ def test_is_informative_only_for_primes_from_11_on() -> None:
 
 
 def test_scaled_keeps_fixed_sizes_and_frees() -> None:
-    assert scaled(run(10, 4000, 700, ~1, 55), 25, {4000}) == [4000, 1750, ~1, 138]
+    assert scaled(run(10, 4000, 700, ~1, 55), {4000}).at(25) == [4000, 1750, ~1, 138]
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(0, 2000))
@@ -28,7 +28,7 @@ def test_extrapolated_runs_on_a_line_are_exact(one: int, other: int, wanted: int
         return run(size, 4000, 300 * size, MIB + 1000 * size, ~1)
 
     if one != other:
-        assert extrapolated(on_a_line(one), on_a_line(other), wanted) == list(on_a_line(wanted).requests)
+        assert extrapolated(on_a_line(one), on_a_line(other), ()).at(wanted) == list(on_a_line(wanted).requests)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_extrapolated_runs_on_a_line_are_exact(one: int, other: int, wanted: int
     ],
 )
 def test_extrapolated_size_grows_at_most_in_proportion(size: int, other_size: int, wanted: int) -> None:
-    assert extrapolated(run(100, size), run(90, other_size), 200) == [wanted]
+    assert extrapolated(run(100, size), run(90, other_size), ()).at(200) == [wanted]
 
 
 def test_extrapolated_scales_what_the_other_run_did_not_reach() -> None:
     complete, failed = run(100, 4000, 1000, ~1, 50), run(200, 4000, 1500, complete=False)
-    assert extrapolated(complete, failed, 300, {4000}) == [4000, 2000, ~1, 150]
-    assert extrapolated(failed, complete, 300, {4000}) == [4000, 2000, ~1, 150]
+    assert extrapolated(complete, failed, {4000}).at(300) == [4000, 2000, ~1, 150]
+    assert extrapolated(failed, complete, {4000}).at(300) == [4000, 2000, ~1, 150]
 
 
 def test_has_pattern_of_compares_as_far_as_both_runs_go() -> None:

@@ -5,11 +5,11 @@ The requests are scaled to another batch size (`growth`) and served by a simulat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from memprof.allocator.address_order import AddressPolicy
-from memprof.allocator.growth import RecordedRun, extrapolated, has_pattern_of, is_informative, scaled
+from memprof.allocator.growth import Growth, RecordedRun, extrapolated, has_pattern_of, is_informative, scaled
 from memprof.allocator.simulator import peak_requested, simulate
 
 _UNBOUNDED = 1 << 40  # a batch size beyond any memory
@@ -46,6 +46,7 @@ class BatchExtrapolator:
         self._unit, self._addresses = unit, addresses
         self._runs: dict[int, RecordedRun] = {}
         self._fixed: set[int] = set()
+        self._growths: dict[int, Growth] = {}  # by the batch size of the run, until there is another run
         self.is_informed = False  # the runs show what grows with the batch
 
     def add(self, run: RecordedRun) -> None:
@@ -57,6 +58,7 @@ class BatchExtrapolator:
             self._fixed |= run.batch_independent_sizes
             self.is_informed = True
         self._runs[run.batch_size] = run
+        self._growths.clear()
 
     def largest_that_fits(self, budget: AllocatorBudget, above: int = 0, below: int | None = None) -> int | None:
         """Return the largest batch size predicted to fit; ``None`` if the runs do not show what grows.
@@ -72,12 +74,16 @@ class BatchExtrapolator:
         high = self._first_too_large(budget, max(low, 1)) if below is None else below // self._unit
         looks = _REQUESTS_PER_SPAN // max(len(run.requests) for run in self._runs.values())
         looks = min(max(looks, _FEWEST_LOOKS), _MOST_LOOKS)
-        return self._unit * _largest(lambda units: self._fits(units * self._unit, budget), low, high, looks)
+
+        def fits(units: int) -> bool:
+            batch_size = units * self._unit
+            return self._fits_from(self._nearest(batch_size), batch_size, budget)
+
+        return self._unit * _largest(fits, low, high, looks)
 
     def fits_from(self, recorded: int, batch_size: int, budget: AllocatorBudget) -> bool:
         """Say whether the run that was recorded at the batch size `recorded`, if any, would fit with `batch_size`."""
-        run = self._runs.get(recorded)
-        return run is not None and self._run_fits(run, batch_size, budget)
+        return recorded in self._runs and self._fits_from(recorded, batch_size, budget)
 
     def recorded(self, batch_size: int) -> RecordedRun | None:
         """Return the run with this batch size, if there is one."""
@@ -87,8 +93,9 @@ class BatchExtrapolator:
         """The smallest number of units whose bytes in use rule it out: a tenth of the time that `_fits` takes."""
 
         def may_fit(units: int) -> bool:
-            requests, optional = self._grown(self._nearest(units * self._unit), units * self._unit)
-            return peak_requested(requests, optional) <= budget.most_bytes
+            batch_size = units * self._unit
+            growth = self._growth(self._nearest(batch_size))
+            return peak_requested(growth.at(batch_size), growth.optional) <= budget.most_bytes
 
         low, high = start, 2 * start
         while high < _UNBOUNDED and may_fit(high):
@@ -98,30 +105,27 @@ class BatchExtrapolator:
             low, high = (middle, high) if may_fit(middle) else (low, middle)
         return high
 
-    def _fits(self, batch_size: int, budget: AllocatorBudget) -> bool:
-        return self._run_fits(self._nearest(batch_size), batch_size, budget)
-
-    def _run_fits(self, run: RecordedRun, batch_size: int, budget: AllocatorBudget) -> bool:
-        requests, optional = self._grown(run, batch_size)
-        if peak_requested(requests, optional) > budget.most_bytes:
+    def _fits_from(self, recorded: int, batch_size: int, budget: AllocatorBudget) -> bool:
+        growth = self._growth(recorded)
+        requests = growth.at(batch_size)
+        if peak_requested(requests, growth.optional) > budget.most_bytes:
             return False
-        simulated = simulate(requests, budget.available_bytes, addresses=self._addresses, optional=optional)
+        simulated = simulate(requests, budget.available_bytes, addresses=self._addresses, optional=growth.optional)
         return simulated.fits and (budget.held_bytes is None or simulated.peak_reserved_bytes <= budget.held_bytes)
 
-    def _nearest(self, batch_size: int) -> RecordedRun:
-        return self._runs[min(self._runs, key=lambda size: abs(size - batch_size))]
+    def _nearest(self, batch_size: int) -> int:
+        return min(self._runs, key=lambda size: abs(size - batch_size))
 
-    def _grown(self, run: RecordedRun, wanted: int) -> tuple[Sequence[int], Collection[int]]:
-        """The requests of `run` with `wanted` samples and the optional ones of them, as `simulate` takes them.
-
-        The nearest run of the same pattern helps, if there is one. It also shows what follows after a failure.
-        """
-        alike = [other for other in self._runs.values() if other is not run and has_pattern_of(run, other)]
-        if not alike:
-            return scaled(run, wanted, self._fixed), run.optional
-        other = min(alike, key=lambda other: abs(other.batch_size - run.batch_size))
-        after = {index for index in other.optional if index >= len(run.sizes)}
-        return extrapolated(run, other, wanted, self._fixed), run.optional | after
+    def _growth(self, recorded: int) -> Growth:
+        """How the run recorded at this batch size grows, with the help of the nearest run of the same pattern."""
+        if recorded not in self._growths:
+            run = self._runs[recorded]
+            alike = [other for other in self._runs.values() if other is not run and has_pattern_of(run, other)]
+            other = min(alike, key=lambda other: abs(other.batch_size - recorded), default=None)
+            self._growths[recorded] = (
+                scaled(run, self._fixed) if other is None else extrapolated(run, other, self._fixed)
+            )
+        return self._growths[recorded]
 
 
 def _largest(fits: Callable[[int], bool], low: int, high: int, looks: int) -> int:

@@ -79,28 +79,48 @@ def has_pattern_of(run: RecordedRun, other: RecordedRun) -> bool:
     return run.pattern[:length] == other.pattern[:length]
 
 
-def scaled(run: RecordedRun, wanted: int, fixed: Collection[int]) -> list[int]:
-    """Return the requests with `wanted` samples, in proportion; the sizes in `fixed` stay as they are."""
-    share = wanted / run.batch_size
-    return [request if request < 0 or request in fixed else round(request * share) for request in run.requests]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Growth:
+    """The requests of a run, and how many bytes each grows by with every sample more; frees do not grow."""
+
+    batch_size: int
+    requests: Sequence[int]
+    slopes: Sequence[float]
+    optional: frozenset[int]
+
+    def at(self, batch_size: int) -> list[int]:
+        """Return the requests with `batch_size` samples."""
+        more = batch_size - self.batch_size
+        return [
+            round(request + slope * more) if slope else request
+            for request, slope in zip(self.requests, self.slopes, strict=True)
+        ]
 
 
-def extrapolated(run: RecordedRun, other: RecordedRun, wanted: int, fixed: Collection[int] = ()) -> list[int]:
-    """Return the requests of `run` with `wanted` samples, each along the line through both runs of one pattern.
+def scaled(run: RecordedRun, fixed: Collection[int]) -> Growth:
+    """Return the growth of a run in proportion to the batch size; the sizes in `fixed` stay as they are."""
+    slopes = [0.0 if request < 0 or request in fixed else request / run.batch_size for request in run.requests]
+    return Growth(batch_size=run.batch_size, requests=run.requests, slopes=slopes, optional=run.optional)
+
+
+def extrapolated(run: RecordedRun, other: RecordedRun, fixed: Collection[int]) -> Growth:
+    """Return the growth of `run` along the lines through it and another run of the same pattern.
 
     No size shrinks as the batch grows, and none grows more than in proportion: a steeper line joins the workspaces of
-    two different plans. The requests that only one of the runs got to are scaled.
+    two different plans. The requests that only one of the runs got to grow in proportion.
     """
-    grown = [
-        round(size + _slope((run.batch_size, size), (other.batch_size, other_size)) * (wanted - run.batch_size))
-        if size >= 0
-        else size
-        for size, other_size in zip(run.requests, other.requests, strict=False)
+    shared = min(len(run.requests), len(other.requests))
+    apart = run.batch_size - other.batch_size
+    steepest = scaled(run, ()).slopes
+    slopes = [
+        min(max((size - other_size) / apart, 0.0), most) if most else 0.0
+        for size, other_size, most in zip(run.requests, other.requests, steepest, strict=False)
     ]
-    longer = max(run, other, key=lambda one: len(one.requests))
-    return grown + scaled(longer, wanted, fixed)[len(grown) :] if len(grown) < len(longer.requests) else grown
-
-
-def _slope(point: tuple[int, int], other: tuple[int, int]) -> float:
-    (batch_size, size), (other_batch_size, other_size) = point, other
-    return min(max((size - other_size) / (batch_size - other_batch_size), 0), size / batch_size)
+    tail = scaled(max(run, other, key=lambda one: len(one.requests)), fixed)
+    after = {index for index in other.optional if index >= len(run.sizes)}
+    return Growth(
+        batch_size=run.batch_size,
+        requests=[*run.requests[:shared], *tail.at(run.batch_size)[shared:]],
+        slopes=[*slopes, *tail.slopes[shared:]],
+        optional=run.optional | after,
+    )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from memprof.allocator.address_order import AddressPolicy
@@ -119,16 +120,12 @@ def simulate(
 
 def peak_requested(requests: Sequence[int], optional: Collection[int] = ()) -> int:
     """Return the highest sum of bytes in use: no allocator can do with less. `optional`: see `simulate`."""
-    sizes: list[int] = []
-    in_use = peak = 0
-    for request in requests:
-        if request < 0:
-            in_use -= sizes[~request]
-            continue
-        sizes.append(0 if len(sizes) in optional else request)
-        in_use += sizes[-1]
-        peak = max(peak, in_use)
-    return peak
+    sizes = [request for request in requests if request >= 0]
+    for index in optional:
+        sizes[index] = 0
+    allocated = iter(sizes)
+    changes = (next(allocated) if request >= 0 else -sizes[~request] for request in requests)
+    return max(accumulate(changes), default=0)
 
 
 class _Allocator:
@@ -163,7 +160,7 @@ class _Allocator:
             block = self._new_segment(size, small)
         if block is None:
             return None
-        self._split(block, self._rules.block_size(requested_bytes, block.size))
+        self._split(block, self._rules.rounded_block_size(size, block.size))
         self._allocated += block.size
         self._peak_allocated = max(self._peak_allocated, self._allocated)
         return block
