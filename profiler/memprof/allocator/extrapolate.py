@@ -90,7 +90,7 @@ class BatchExtrapolator:
         return self._runs.get(batch_size)
 
     def _first_too_large(self, budget: AllocatorBudget, start: int) -> int:
-        """The smallest number of units whose bytes in use rule it out: a tenth of the time that `_fits` takes."""
+        """The smallest number of units whose bytes in use rule it out, in a tenth of the time of a simulation."""
 
         def may_fit(units: int) -> bool:
             batch_size = units * self._unit

@@ -202,6 +202,8 @@ def test_limit_other_than_memory_is_named(client: WorkerClient, text: str, stop:
 def test_smallest_batch_with_another_error_raises(client: WorkerClient) -> None:
     with pytest.raises(WorkloadError, match=r"batch 1: forward of step 1: RuntimeError: no such luck \("):
         find(client, limited(0, "no such luck"))
+    with pytest.raises(WorkloadError, match="batch 8: "):
+        find(client, limited(0, "no such luck"), start=5, multiple_of=8)
 
 
 def test_max_ends_the_search_without_verification(client: WorkerClient) -> None:

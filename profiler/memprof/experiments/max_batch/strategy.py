@@ -1,10 +1,14 @@
 """Choose the batch size of the next trial: a pure function of the trials so far.
 
 A search ends with a boundary: N trains, and N + 1 (the next multiple) fails. The first row of the table that applies
-gives the next batch size. It is then kept between the largest that trains (`low`) and the smallest that fails (`high`).
+gives the next batch size. `low` is the largest batch that trains and `high` the smallest above it that fails; the next
+batch size is kept between them.
 
 | if | then try | strategy |
 | --- | --- | --- |
+| there is no trial | the start | |
+| they are neighbours, but the lines reach the memory far above | the middle of `high` and there | `_beyond` |
+| they are neighbours, or `low` is the largest allowed | nothing: the search is over | |
 | every trial failed for another reason than memory | the smallest batch | `smallest_after_errors` |
 | `high` failed for another reason than memory | where 32-bit indices end, else the middle | `below_an_error` |
 | the guided trials are used up | the middle of `low` and `high` | `halve_at_the_end` |

@@ -26,8 +26,8 @@ class Limits:
 
     @property
     def smallest(self) -> int:
-        """The smallest batch size to try."""
-        return self.multiple_of if self.start is None else self.start
+        """The smallest batch size to try: `start`, rounded up to a multiple."""
+        return self.multiple_of * -(-(self.start or 1) // self.multiple_of)
 
 
 @dataclass(frozen=True, kw_only=True)
