@@ -142,13 +142,16 @@ class Outcome:
     """How one point ended and what was read until then; a child process sends it to its parent.
 
     `error` is one line, and ``None`` if and only if `status` is ok. `reading` is ``None`` if nothing was read.
-    `allocator_requests` are the allocations and frees of the run, if they were recorded.
+    `allocator_requests` are the allocations and frees of the run, if they were recorded; if the run is out of memory,
+    they end with the request that failed. `refused_requests` are the indices of those allocations that failed and
+    that the run did without.
     """
 
     status: Status
     reading: Reading | None = None
     error: str | None = None
     allocator_requests: tuple[int, ...] | None = None
+    refused_requests: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

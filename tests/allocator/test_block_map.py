@@ -1,4 +1,4 @@
-"""The places of a device, against a model of it that looks at every half MiB."""
+"""The taken addresses of a device, against a model that looks at every half MiB."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ class Cells:
         st.tuples(st.sampled_from(["add", "remove", "take", "take", "free"]), st.integers(0, 31), st.integers(0, 7))
     ),
 )
-def test_a_block_is_as_long_as_the_free_cells_and_the_rules_make_it(
-    splits: bool, requests: list[tuple[str, int, int]]
-) -> None:
+def test_blocks_take_agrees_with_a_model_of_cells(splits: bool, requests: list[tuple[str, int, int]]) -> None:
     rules = AllocatorRules(max_split_bytes=None if splits else 3 * UNIT)
     blocks, cells = Blocks(rules), Cells(rules)
     for action, place, number in requests:
@@ -74,7 +72,7 @@ def test_a_block_is_as_long_as_the_free_cells_and_the_rules_make_it(
             cells.give_back(taker)
 
 
-def test_a_place_reaches_to_the_next_block_or_to_the_end_of_its_segment_and_not_into_the_next() -> None:
+def test_blocks_take_ends_at_next_block_or_segment_end() -> None:
     blocks = Blocks(AllocatorRules())
     blocks.add_segment(0, 4 * MIB)
     blocks.add_segment(4 * MIB, 4 * MIB)
@@ -86,7 +84,7 @@ def test_a_place_reaches_to_the_next_block_or_to_the_end_of_its_segment_and_not_
     assert blocks.take(4 * MIB, 3 * MIB) == 3 * MIB
 
 
-def test_what_nobody_took_and_nobody_added_is_no_matter() -> None:
+def test_blocks_unknown_address_changes_nothing() -> None:
     blocks = Blocks(AllocatorRules())
     blocks.give_back(4096)
     blocks.remove_segment(0)

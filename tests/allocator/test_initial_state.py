@@ -1,4 +1,4 @@
-"""What there was when a history began, from the snapshot at its end; random work is in `test_replay_on_phantom`."""
+"""The segments before a history, from the snapshot at its end; random work is in `test_replay_on_phantom`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def before(
     ]
 
 
-def test_what_is_still_there_and_was_not_made_meanwhile() -> None:
+def test_segments_before_keeps_blocks_alive_at_the_end() -> None:
     end = segment(
         0, 2 * MIB, ("active_allocated", 1024, 600), ("active_allocated", 512, 8), ("inactive", 2 * MIB - 1536, 0)
     )
@@ -42,14 +42,14 @@ def test_what_is_still_there_and_was_not_made_meanwhile() -> None:
     assert found == [(0, 2 * MIB, [(0, 600, 1024)])]
 
 
-def test_what_went_meanwhile_reaches_as_far_as_the_room_lets_it() -> None:
+def test_segments_before_infers_length_of_freed_blocks() -> None:
     whole = segment(0, 20 * MIB, ("active_allocated", 4 * MIB, 4 * MIB), ("inactive", 16 * MIB, 0))
-    # Of the last 16 MiB 15.5 were asked for, and not more than 1 MiB was left, so all of it was given.
+    # A request for 15.5 of the last 16 MiB leaves not more than 1 MiB, so the block takes all.
     found = before([entry("free_requested", 4 * MIB, 15 * MIB + MIB // 2)], [whole])
     assert found == [(0, 20 * MIB, [(0, 4 * MIB, 4 * MIB), (4 * MIB, 15 * MIB + MIB // 2, 16 * MIB)])]
 
 
-def test_segments_that_came_are_taken_away_and_those_that_went_are_there_again() -> None:
+def test_segments_before_undoes_segment_events() -> None:
     entries = [
         entry("free_requested", 8 * MIB, 2 * MIB),
         entry("segment_free", 8 * MIB, 2 * MIB),
@@ -60,12 +60,12 @@ def test_segments_that_came_are_taken_away_and_those_that_went_are_there_again()
     assert found == [(8 * MIB, 2 * MIB, [(8 * MIB, 2 * MIB, 2 * MIB)])]
 
 
-def test_parts_of_an_expandable_segment_come_and_go() -> None:
+def test_segments_before_undoes_expandable_mappings() -> None:
     entries = [entry("segment_unmap", 2 * MIB, 2 * MIB), entry("segment_map", 6 * MIB, 2 * MIB)]
     ends = [segment(0, 2 * MIB), segment(4 * MIB, 4 * MIB)]
     found = before(entries, ends, expandable_segments=True)
     assert [(address // MIB, size // MIB) for address, size, _ in found] == [(0, 2), (2, 2), (4, 2)]
 
 
-def test_what_came_and_went_meanwhile_was_not_there() -> None:
+def test_segments_before_ignores_blocks_of_the_history() -> None:
     assert before([entry("alloc", 0, 8), entry("free_requested", 0, 8)], [segment(0, 2 * MIB)]) == [(0, 2 * MIB, [])]

@@ -1,4 +1,4 @@
-"""A history run again: lifetimes, totals and peaks of small histories that can be added up by hand."""
+"""The replay of small histories: lifetimes, totals and peaks that can be added up by hand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def alive(found: Replay) -> list[int]:
     ]
 
 
-def test_lifetimes_and_totals_of_a_short_history() -> None:
+def test_replay_short_history_gives_lifetimes_and_totals() -> None:
     found = replay(
         history(
             (Action.SEGMENT_ALLOC, A, 2 * MIB),
@@ -58,7 +58,7 @@ def test_lifetimes_and_totals_of_a_short_history() -> None:
     assert found.peak_reserved_bytes == 2 * MIB
 
 
-def test_a_block_that_another_stream_still_uses_is_free_for_the_counters_but_not_for_others() -> None:
+def test_replay_block_in_use_by_a_stream_is_not_reused() -> None:
     found = replay(
         history(
             (Action.SEGMENT_ALLOC, A, 4 * MIB),
@@ -71,11 +71,11 @@ def test_a_block_that_another_stream_still_uses_is_free_for_the_counters_but_not
             (Action.ALLOC, A, 3 * MIB),
         )
     )
-    # Of the second only what lies behind the first; of the third all, since not more than 1 MiB is left.
+    # The second gets only what follows the first; the third gets all, since not more than 1 MiB is left.
     assert allocated(found) == [0, 2 * MIB, 0, 2 * MIB, 0, 4 * MIB]
 
 
-def test_the_highest_reservation_may_lie_between_two_moves() -> None:
+def test_replay_reserved_peak_may_lie_between_requests() -> None:
     found = replay(
         history(
             (Action.SEGMENT_ALLOC, A, 2 * MIB),
@@ -90,7 +90,7 @@ def test_the_highest_reservation_may_lie_between_two_moves() -> None:
     assert list(found.reserved_bytes) == [2 * MIB, 2 * MIB]
 
 
-def test_at_the_highest_reservation_the_fullest_moment_counts() -> None:
+def test_replay_reserved_peak_is_its_fullest_moment() -> None:
     found = replay(
         history(
             (Action.SEGMENT_ALLOC, A, 2 * MIB),
@@ -104,7 +104,7 @@ def test_at_the_highest_reservation_the_fullest_moment_counts() -> None:
     assert (found.reserved_peak.position, found.reserved_peak.allocated_bytes) == (2, 2 * KIB)
 
 
-def test_what_a_history_began_with_is_there_from_the_start() -> None:
+def test_replay_counts_initial_segments_from_the_start() -> None:
     segment = {
         "address": A,
         "total_size": 2 * MIB,
@@ -120,18 +120,18 @@ def test_what_a_history_began_with_is_there_from_the_start() -> None:
     assert found.reserved_peak.reserved_bytes == found.peak_reserved_bytes == 2 * MIB
 
 
-def test_what_another_stream_used_when_a_history_began_is_taken() -> None:
+def test_replay_initial_block_in_use_by_a_stream_is_taken() -> None:
     states = (("inactive", 5 * MIB // 2), ("active_pending_free", 3 * MIB // 2))
     blocks = [{"state": state, "size": size, "requested_size": size} for state, size in states]
     segment = {"address": A, "total_size": 4 * MIB, "blocks": blocks}
     found = replay(
         history((Action.ALLOC, A, 2 * MIB), (Action.FREE_COMPLETED, A + 5 * MIB // 2, 3 * MIB // 2)), [segment]
     )
-    # Half a MiB is left in front of it, which is not split off; behind it there would be two.
+    # The half MiB before it is not split off; after it there would be two.
     assert allocated(found) == [0, 5 * MIB // 2]
 
 
-def test_the_parts_of_an_expandable_segment_count_and_their_blocks_are_as_long_as_asked() -> None:
+def test_replay_expandable_segment_counts_mapped_parts() -> None:
     trace = history(
         (Action.SEGMENT_MAP, A, 20 * MIB),
         (Action.ALLOC, A, 19 * MIB + 512),
@@ -146,7 +146,7 @@ def test_the_parts_of_an_expandable_segment_count_and_their_blocks_are_as_long_a
     assert list(found.reserved_bytes) == [20 * MIB, 40 * MIB, 20 * MIB]
 
 
-def test_what_shows_only_when_it_goes_was_there_all_along() -> None:
+def test_replay_counts_blocks_seen_only_when_freed() -> None:
     trace = history(
         (Action.ALLOC, B, 512),
         (Action.FREE_REQUESTED, A, 1000),
@@ -161,13 +161,13 @@ def test_what_shows_only_when_it_goes_was_there_all_along() -> None:
     assert list(found.reserved_bytes) == [2 * MIB, 2 * MIB, 2 * MIB, 0]
 
 
-def test_an_empty_history_has_an_empty_peak() -> None:
+def test_replay_empty_history_has_an_empty_peak() -> None:
     found = replay(Trace())
     assert (found.peak.position, found.peak.allocated_bytes, found.reserved_peak.reserved_bytes) == (0, 0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(1, 60 * MIB), st.booleans(), st.integers(0, 50)), max_size=60))
-def test_replayed_peaks_are_those_of_the_allocator_acted_out(requests: list[tuple[int, bool, int]]) -> None:
+def test_replay_peaks_equal_the_simulated_ones(requests: list[tuple[int, bool, int]]) -> None:
     """One request a segment, which is never used again: then the totals follow from the sizes alone."""
     trace, given, kept = Trace(), list[int](), list[int]()
     for place, (size, frees, choice) in enumerate(requests):
@@ -183,15 +183,15 @@ def test_replayed_peaks_are_those_of_the_allocator_acted_out(requests: list[tupl
     assert allocated(found) == alive(found)
     assert len(found.requests) == len(given)
     # A segment of 128 MiB always leaves enough to be split off; the allocator's own may leave up to 1 MiB in a block.
-    acted = simulate(given, None).peak_allocated_bytes
-    assert found.peak.allocated_bytes <= acted <= found.peak.allocated_bytes + MIB * len(requests)
+    simulated = simulate(given, None).peak_allocated_bytes
+    assert found.peak.allocated_bytes <= simulated <= found.peak.allocated_bytes + MIB * len(requests)
 
 
 def entry(action: str, address: int, size: int, **more: Any) -> dict[str, Any]:
     return {"action": action, "addr": address, "size": size, "frames": [], "stream": 0, **more}
 
 
-def test_a_snapshot_s_events_are_read_and_its_notes_left_out() -> None:
+def test_trace_extend_skips_entries_that_move_no_memory() -> None:
     oom = {"action": "oom", "size": 5, "device_free": 7, "frames": []}
     events = [entry("alloc", 1, 2), entry("snapshot", 0, 0), oom, entry("free_completed", 1, 2)]
     trace = Trace()
@@ -206,6 +206,6 @@ def test_a_snapshot_s_events_are_read_and_its_notes_left_out() -> None:
 
 
 @pytest.mark.parametrize("snapshot", [{}, {"device_traces": []}, {"device_traces": ["no list"]}, [1], None])
-def test_what_is_no_snapshot_is_refused(snapshot: Any) -> None:
+def test_trace_extend_without_a_snapshot_raises(snapshot: Any) -> None:
     with pytest.raises(SnapshotError, match="no memory snapshot"):
         Trace().extend(snapshot)

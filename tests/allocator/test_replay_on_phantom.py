@@ -1,4 +1,4 @@
-"""Random work for PyTorch's own allocator: its history run again gives its counters, and each block's length."""
+"""Random work for PyTorch's own allocator: the replay of its history gives its counters and each block's length."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Work:
     def size(self):
         return int(2 ** self.numbers.uniform(0, 25.5))
 
-    def move(self):
+    def step(self):
         chance = self.numbers.random()
         if chance < 0.52 or not self.alive:
             with torch.cuda.stream(self.numbers.choice(self.streams)):
@@ -73,18 +73,18 @@ def blocks(segments):
     )
 
 
-def run(seed, moves_before, whole):
+def run(seed, steps_before, whole):
     work = Work(seed)
-    for _ in range(moves_before):
-        work.move()
+    for _ in range(steps_before):
+        work.step()
     torch.cuda.reset_peak_memory_stats()
     history = histories.History(torch.device("cuda", 0), whole=whole)
     history.start()
     seen = []
     for number in range(1200):
-        work.move()
+        work.step()
         if number % 40 == 0:
-            work.make()  # so that what the allocator reserves belongs to a move
+            work.make()  # so that what the allocator reserves belongs to a request
             seen.append([history.position(), torch.cuda.memory_allocated(), torch.cuda.memory_reserved()])
     snapshot = history.stop()
     stats = torch.cuda.memory_stats()
@@ -120,51 +120,51 @@ def worked_out(snapshot, trace):
 
 histories._PIECE = 150  # many pieces
 for setting in SETTINGS:
-    for seed, (moves_before, whole) in enumerate([(0, False), (400, False), (400, True)]):
+    for seed, (steps_before, whole) in enumerate([(0, False), (400, False), (400, True)]):
         if os.fork():
             os.wait()
             continue
         for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
             os.environ[name] = setting
-        print(json.dumps({"setting": setting, "whole": whole, **run(seed, moves_before, whole)}), flush=True)
+        print(json.dumps({"setting": setting, "whole": whole, **run(seed, steps_before, whole)}), flush=True)
         os._exit(0)
 """
 
 
 @pytest.fixture(scope="module")
 def runs(run_on_phantom: Run) -> list[dict[str, Any]]:
-    """For each setting a history from the begin, one from the middle on in pieces, and the same in one piece."""
+    """For each setting: a history from the start, one from the middle on in pieces, and the same in one piece."""
     done = run_on_phantom(_SCRIPT.replace("<settings>", repr(SETTINGS)))
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == 3 * len(SETTINGS), done.stderr
     return found
 
 
-def test_the_work_is_what_it_is_meant_to_be(runs: list[dict[str, Any]]) -> None:
+def test_random_work_covers_all_settings(runs: list[dict[str, Any]]) -> None:
     assert {run["setting"] for run in runs if run["rules"][0]} == {"expandable_segments:True"}
     assert {run["setting"] for run in runs if run["rules"][1] is not None} == {"max_split_size_mb:24"}
     assert all(run["retries"] > 0 and run["requests"] > 700 for run in runs)
     assert [bool(run["before"]) for run in runs] == [False, True, True] * len(SETTINGS)
 
 
-def test_allocated_and_reserved_are_the_counters_at_every_moment(runs: list[dict[str, Any]]) -> None:
+def test_replay_totals_equal_the_counters_at_any_moment(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         assert run["replayed"] == run["seen"], run["setting"]
         assert run["requests"] == run["position"]
 
 
-def test_the_peaks_are_the_counters(runs: list[dict[str, Any]]) -> None:
+def test_replay_peaks_equal_the_counters(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         assert run["replayed_peaks"] == run["peaks"], run["setting"]
 
 
-def test_each_block_has_the_length_that_the_allocator_gave_it(runs: list[dict[str, Any]]) -> None:
+def test_replay_block_lengths_equal_the_allocators(runs: list[dict[str, Any]]) -> None:
     for run in runs:
         assert run["replayed_blocks"] == run["blocks"], run["setting"]
         assert sum(requested for _, _, requested in run["replayed_blocks"]) == run["requested"]
 
 
-def test_the_begin_is_worked_out_backwards_from_the_end(runs: list[dict[str, Any]]) -> None:
+def test_segments_before_equal_those_at_the_start(runs: list[dict[str, Any]]) -> None:
     for run in (run for run in runs if run["whole"]):
         ranges, worked_out = run["ranges_before"], run["worked_out_ranges"]
         assert sum(size for _, size in worked_out) == sum(size for _, size in ranges)
@@ -172,6 +172,6 @@ def test_the_begin_is_worked_out_backwards_from_the_end(runs: list[dict[str, Any
             assert worked_out == ranges, run["setting"]
         found, there = run["worked_out_blocks"], run["blocks_before"]
         assert [[address, requested] for address, _, requested in found] == [[a, r] for a, _, r in there]
-        # The length of a block that is gone by the end is at times not known; what it is taken for holds the request.
+        # The length of a block that was freed before the end is sometimes unknown; the assumed one holds the request.
         same = sum(block == other for block, other in zip(found, there, strict=True))
         assert same >= 0.9 * len(there)

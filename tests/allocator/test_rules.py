@@ -20,7 +20,7 @@ def with_divisions(count: int) -> AllocatorRules:
     ("requested_bytes", "rounded_bytes"),
     [(0, 512), (1, 512), (512, 512), (513, 1024), (MIB, MIB), (MIB + 1, MIB + 512), (3 * GIB, 3 * GIB)],
 )
-def test_requests_are_rounded_to_512_bytes(requested_bytes: int, rounded_bytes: int) -> None:
+def test_round_size_is_a_multiple_of_512_bytes(requested_bytes: int, rounded_bytes: int) -> None:
     assert AllocatorRules().round_size(requested_bytes) == rounded_bytes
 
 
@@ -38,19 +38,19 @@ def test_requests_are_rounded_to_512_bytes(requested_bytes: int, rounded_bytes: 
         (4, 2049, 2560),
     ],
 )
-def test_divisions_between_powers_of_two(divisions: int, requested_bytes: int, rounded_bytes: int) -> None:
+def test_round_size_with_divisions_is_the_next_one(divisions: int, requested_bytes: int, rounded_bytes: int) -> None:
     assert with_divisions(divisions).round_size(requested_bytes) == rounded_bytes
 
 
 @given(sizes)
-def test_rounding_never_takes_away_and_adds_less_than_512(requested: int) -> None:
+def test_round_size_adds_less_than_512_bytes(requested: int) -> None:
     rounded = AllocatorRules().round_size(requested)
     assert rounded % 512 == 0
     assert max(requested, 512) <= rounded < requested + 512 or rounded == 512
 
 
 @given(sizes, st.sampled_from([2, 4, 8, 16]))
-def test_divisions_add_at_most_one_of_them(requested: int, divisions: int) -> None:
+def test_round_size_adds_at_most_one_division(requested: int, divisions: int) -> None:
     rounded = with_divisions(divisions).round_size(requested)
     assert requested <= rounded
     assert rounded % 512 == 0
@@ -71,14 +71,12 @@ def test_divisions_add_at_most_one_of_them(requested: int, divisions: int) -> No
         (AllocatorRules(), 5 * MIB, 0, 5 * MIB),  # the segment is not known
     ],
 )
-def test_what_is_left_of_a_free_block_is_split_off(
-    rules: AllocatorRules, requested: int, free: int, length: int
-) -> None:
+def test_block_size_splits_off_the_remainder(rules: AllocatorRules, requested: int, free: int, length: int) -> None:
     assert rules.block_size(requested, free) == length
 
 
 @given(sizes, sizes, st.booleans(), st.none() | st.integers(20 * MIB, GIB))
-def test_a_block_is_the_rounded_request_or_all_that_was_free(
+def test_block_size_is_rounded_request_or_whole_block(
     requested: int, free: int, expandable: bool, most: int | None
 ) -> None:
     rules = AllocatorRules(expandable_segments=expandable, max_split_bytes=most)
@@ -86,7 +84,7 @@ def test_a_block_is_the_rounded_request_or_all_that_was_free(
     assert length == rounded or length == free > rounded
 
 
-def test_the_rules_of_a_snapshot_are_read() -> None:
+def test_rules_of_snapshot_have_its_settings() -> None:
     settings = {
         "expandable_segments": True,
         "max_split_size": 64 * MIB,
@@ -98,6 +96,6 @@ def test_the_rules_of_a_snapshot_are_read() -> None:
     assert (rules.round_size(300 * MIB), rules.round_size(200 * MIB + 1)) == (320 * MIB, 200 * MIB + 512)
 
 
-def test_a_snapshot_without_settings_has_pytorchs_own() -> None:
+def test_rules_of_snapshot_without_settings_are_defaults() -> None:
     assert AllocatorRules.of_snapshot({}) == AllocatorRules()
     assert AllocatorRules.of_snapshot({"allocator_settings": {"max_split_size": -1}}) == AllocatorRules()

@@ -1,4 +1,4 @@
-"""Stacks as PyTorch 2.14 recorded them on a phantom (`stacks.json`, without the interpreter's own frames), read."""
+"""Reading stacks that PyTorch 2.14 recorded on a phantom (`stacks.json`, without the interpreter's own frames)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def python(*files: str) -> list[dict[str, Any]]:
         ("a storage resized by hand", Origin.TENSOR, None, None),
     ],
 )
-def test_who_asked_is_read(what: str, origin: Origin, operator: str | None, inner_operator: str | None) -> None:
+def test_read_site_gives_origin_and_operators(
+    what: str, origin: Origin, operator: str | None, inner_operator: str | None
+) -> None:
     site = read_site(STACKS[what])
     assert (site.origin, site.operator, site.inner_operator) == (origin, operator, inner_operator)
 
@@ -57,19 +59,19 @@ def test_who_asked_is_read(what: str, origin: Origin, operator: str | None, inne
         ("cuDNN workspace of a backward pass", "ConvolutionBackward0"),
     ],
 )
-def test_the_backward_pass_shows_with_its_node_and_has_no_line(what: str, node: str) -> None:
+def test_read_site_in_backward_has_node_and_no_line(what: str, node: str) -> None:
     site = read_site(STACKS[what])
     assert (site.in_backward, site.node, site.line) == (True, node, None)
 
 
-def test_the_line_is_the_users_behind_all_of_pytorch() -> None:
+def test_read_site_line_is_the_users_own() -> None:
     forward, adam = read_site(STACKS["output of a convolution"]), read_site(STACKS["Adam's state"])
     assert (forward.line, forward.function) == ("/home/me/train.py:15", "forward")
     assert (adam.line, adam.function) == ("/home/me/train.py:25", "main")
     assert not forward.in_backward
 
 
-def test_without_frames_of_cpp_the_line_is_all_that_is_known() -> None:
+def test_read_site_without_cpp_frames_has_only_the_line() -> None:
     frames = [frame for frame in STACKS["output of a convolution"] if frame["filename"].endswith(".py")]
     site = read_site(frames)
     assert site.origin is Origin.UNKNOWN
@@ -89,7 +91,7 @@ def test_without_frames_of_cpp_the_line_is_all_that_is_known() -> None:
         str(PACKAGE / "measure" / "step.py"),
     ],
 )
-def test_installed_code_that_asks_for_others_is_passed_over(between: str) -> None:
+def test_read_site_passes_over_installed_code(between: str) -> None:
     assert read_site(python(between, "/home/me/train.py")).line == "/home/me/train.py:7"
 
 
@@ -103,18 +105,18 @@ def test_installed_code_that_asks_for_others_is_passed_over(between: str) -> Non
         str(PACKAGE / "workload" / "builtin_models.py"),
     ],
 )
-def test_other_code_is_somebodys_own(own: str) -> None:
+def test_read_site_takes_other_code_as_the_users(own: str) -> None:
     assert read_site(python(own, "/home/me/train.py")).line == f"{own}:7"
 
 
-def test_what_an_operator_calls_is_not_mistaken_for_the_operator() -> None:
+def test_read_site_tells_callees_from_the_operator() -> None:
     within = native("at::detail::empty_cuda(...)", "at::_ops::empty::call(...)", "at::native::cudnn_convolution(...)")
     assert read_site(within).origin is Origin.TENSOR
     scratch = native("launch_reduce(...)", "at::_ops::sum::call(...)", "at::_ops::convolution::call(...)")
     assert (read_site(scratch).origin, read_site(scratch).operator) == (Origin.WORKSPACE, "convolution")
 
 
-def test_a_table_keeps_each_site_once() -> None:
+def test_site_table_keeps_each_site_once() -> None:
     table = SiteTable()
     stack, same, other = (STACKS[what] for what in ("Adam's state", "Adam's state", "a parameter"))
     assert [table.index_of(frames) for frames in (stack, list(same), other, None, [])] == [0, 0, 1, -1, -1]

@@ -1,7 +1,7 @@
-"""What PyTorch's caching allocator did, event by event, and the blocks that followed from it. Free of torch.
+"""PyTorch's caching allocator: its recorded history, the replay of it, and a simulation. Imports no torch.
 
-The source is the allocator's own history, `torch.cuda.memory._record_memory_history`, as
-`torch.cuda.memory._snapshot` hands it out: a dictionary that a pickle keeps as well as a running process.
+The source is the allocator's own history, `torch.cuda.memory._record_memory_history`, in the form that
+`torch.cuda.memory._snapshot` returns: a dictionary, which may also come from a pickle.
 """
 
 from memprof.allocator.history import Action, Event, SnapshotError, Trace

@@ -1,7 +1,7 @@
 """The orders in which a driver may hand out addresses.
 
-They matter where PyTorch's caching allocator breaks ties between free blocks of one size by address, as it did until a
-version that `address_spread` names; requested bytes depend on nothing of the kind.
+They matter if PyTorch's caching allocator breaks ties between free blocks of one size by address, as it does before
+version 2.12. Requested bytes do not depend on them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from enum import StrEnum
 
 
 class AddressPolicy(StrEnum):
-    """Where the next segment goes. `arena.c` has the same names in the same order."""
+    """The address of the next segment. `arena.c` has the same names in the same order."""
 
-    DRIVER = "driver"  # as a real driver was seen to do it, in chunks of 32 MiB: the default
+    DRIVER = "driver"  # as one real driver does it, in chunks of 32 MiB: the default
     ASCENDING = "ascending"  # the lowest gap that is wide enough, as one published snapshot shows
     DESCENDING = "descending"  # the highest
-    MIXED = "mixed"  # now the lowest and now the highest, without any pattern but each time alike
+    MIXED = "mixed"  # the lowest or the highest, at random with a fixed seed

@@ -1,8 +1,8 @@
-"""Which addresses are taken: the blocks and segments of the allocator's pools, so that a block's length can be told.
+"""The taken addresses of a device, from which the length of a new block follows.
 
-The history names what was asked for, not the block that was given. But the allocator merges free neighbours of a
-segment at once, so the free place at an address reaches to the next block or to the segment's end, and the rules say
-how much of it a request takes.
+The history has the requested bytes, not the length of the block. But the allocator merges free neighbours of a segment
+at once, so the free range at an address reaches to the next block or to the end of the segment. The rules say how much
+of it a request takes.
 """
 
 from __future__ import annotations
@@ -13,46 +13,47 @@ from memprof.allocator.rules import AllocatorRules
 
 
 class Blocks:
-    """The taken places of one device, and the segments that they lie in.
+    """The taken ranges of one device, and their segments.
 
-    The parts of expandable segments are not needed: there whatever is left is split off, so no length depends on them.
+    The parts of expandable segments are not needed: the allocator splits off any remainder there, so no length depends
+    on them.
     """
 
     def __init__(self, rules: AllocatorRules) -> None:
         self._rules = rules
-        self._starts: list[int] = []  # of the taken places, in order
-        self._segments: list[int] = []  # their begins, in order
+        self._starts: list[int] = []  # of the taken ranges, in order
+        self._segments: list[int] = []  # their start addresses, in order
         self._segment_ends: dict[int, int] = {}
 
     def take(self, address: int, requested_bytes: int) -> int:
-        """Take the place for a request and return the block's length."""
+        """Take the range for a request and return the block's length."""
         position = bisect_left(self._starts, address)
         length = self._rules.block_size(requested_bytes, self._free_bytes(address, position))
         self._starts.insert(position, address)
         return length
 
     def take_known(self, address: int) -> None:
-        """Take a place whose length is known already."""
+        """Take a range whose length is known already."""
         insort(self._starts, address)
 
     def give_back(self, address: int) -> None:
-        """Free the place at `address`; one that nobody took stays free."""
+        """Free the range at `address`; one that is not taken stays free."""
         position = bisect_left(self._starts, address)
         if position < len(self._starts) and self._starts[position] == address:
             del self._starts[position]
 
     def add_segment(self, address: int, length: int) -> None:
-        """Add a segment that CUDA gave."""
+        """Add a segment that CUDA allocated."""
         insort(self._segments, address)
         self._segment_ends[address] = address + length
 
     def remove_segment(self, address: int) -> None:
-        """Take the segment at `address` away, if it is known."""
+        """Remove the segment at `address`, if it is known."""
         if self._segment_ends.pop(address, None) is not None:
             del self._segments[bisect_left(self._segments, address)]
 
     def _free_bytes(self, address: int, position: int) -> int:
-        """How far the free place at `address` reaches; 0 where its segment is not known."""
+        """How far the free range at `address` reaches; 0 if its segment is not known."""
         segment = bisect_right(self._segments, address) - 1
         end = self._segment_ends[self._segments[segment]] if segment >= 0 else 0
         if position < len(self._starts):

@@ -1,195 +1,143 @@
-"""Runs acted out at other batch sizes: how far the batch can grow before the memory ends.
+"""Predict how far the batch can grow before memory ends, from the recorded requests of a few runs.
 
-How each request grows shows in two runs of one pattern: in a straight line. One run alone tells nearly as much: what is
-kept and is no multiple of a batch size that is a prime, as no layer's width is, does not grow; all else grows in
-proportion, tensors with a batch dimension exactly so, workspaces about.
+The requests are scaled to another batch size (`growth`) and served by a simulated allocator (`simulator`).
 """
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from memprof.allocator.address_order import AddressPolicy
+from memprof.allocator.growth import Growth, RecordedRun, extrapolated, has_pattern_of, is_informative, scaled
 from memprof.allocator.simulator import peak_requested, simulate
 
-_LEAST_TELLING = 11  # a smaller prime is a factor of many widths
-_APART, _LOOKS = 0.005, 50  # how far apart, in shares of an edge, and how often, to look above it for another
-_LOOKS_AGAIN = 6  # where runs that were fewer have been looked at so before
-
-
-class BatchExtrapolator:
-    """The runs of one model at several batch sizes, each as the requests that `simulate` takes."""
-
-    def __init__(self, unit: int = 1, addresses: AddressPolicy = AddressPolicy.ASCENDING) -> None:
-        """Know nothing yet; batch sizes are multiples of `unit`, and a prime is one of so many units.
-
-        `addresses`: as `simulate` takes it; `address_order_for` tells which one acts out a PyTorch.
-        """
-        self._unit, self._addresses = unit, addresses
-        self._runs: dict[int, Sequence[int]] = {}
-        self._fixed: set[int] = set()
-        self._knows = False
-
-    def add(self, batch_size: int, requests: Sequence[int]) -> None:
-        """Add a run that came to its end."""
-        sizes = _requested(requests)
-        for other in self._runs.values():
-            self._fixed |= sizes & _requested(other)
-            self._knows = True
-        if is_informative(batch_size // self._unit):
-            self._fixed |= {size for size in _kept(requests) if size % batch_size}
-            self._knows = True
-        self._runs[batch_size] = requests
-
-    def largest_that_fits(
-        self, available_bytes: int, held_bytes: int | None = None, near: int | None = None
-    ) -> int | None:
-        """Return the largest batch size that fits; ``None`` where the runs do not tell.
-
-        Args:
-            available_bytes: what CUDA gives at most.
-            held_bytes: what the allocator may hold at most, though it could have more.
-            near: what was said before the last runs came; it is begun with, and the look further up is a short one.
-        """
-        if not self._knows:
-            return None
-        unit = self._unit
-        batch_size = self._nearest(near) if near else max(self._runs)
-        start = max((near or batch_size) // unit, 1)
-        step = _small_step(start) if near else start
-        # With all the memory there is, most of the looks are ruled out at once.
-        looks = _LOOKS if not near or held_bytes is None else _LOOKS_AGAIN
-        for _ in range(2):  # from one run, then from the one that is nearest to what that said
-            question = self._question(batch_size, available_bytes, held_bytes)
-            units = _highest(question, start, step, looks)
-            nearest = self._nearest(units * unit)
-            if nearest == batch_size:
-                break
-            batch_size, start = nearest, max(units, 1)
-            step = _small_step(start)
-        return units * unit
-
-    def _nearest(self, wanted: int) -> int:
-        return min(self._runs, key=lambda size: abs(size - wanted))
-
-    def _question(self, batch_size: int, available_bytes: int, held_bytes: int | None) -> _Question:
-        grow, unit = self._growth(batch_size), self._unit
-        return _Question(
-            requests_at=lambda units: grow(units * unit),
-            available_bytes=available_bytes,
-            held_bytes=held_bytes,
-            addresses=self._addresses,
-        )
-
-    def _growth(self, batch_size: int) -> Callable[[int], list[int]]:
-        """Return the requests at any batch size, as they follow from the run with `batch_size` and one like it."""
-        requests = self._runs[batch_size]
-        like = [size for size in self._runs if size != batch_size and _pattern(self._runs[size]) == _pattern(requests)]
-        if not like:
-            return lambda wanted: scaled(requests, batch_size, wanted, self._fixed)
-        other = min(like, key=lambda size: abs(size - batch_size))
-        return lambda wanted: extrapolated((batch_size, requests), (other, self._runs[other]), wanted)
-
-
-def extrapolated(one: tuple[int, Sequence[int]], other: tuple[int, Sequence[int]], wanted: int) -> list[int]:
-    """Return the requests of two runs of one pattern, each with its batch size, as they would be with `wanted`."""
-    (size, requests), (other_size, other_requests) = one, other
-    share = (wanted - size) / (size - other_size)
-    return [
-        first if first == second or first < 0 else max(0, round(first + (first - second) * share))
-        for first, second in zip(requests, other_requests, strict=True)
-    ]
-
-
-def scaled(requests: Sequence[int], batch_size: int, wanted: int, fixed: Collection[int]) -> list[int]:
-    """Return the requests of a run with `batch_size` samples as they would be with `wanted`; sizes in `fixed` stay."""
-    return [move if move < 0 or move in fixed else round(move * wanted / batch_size) for move in requests]
-
-
-def is_informative(number: int) -> bool:
-    """Say whether `number` is a prime that is a factor of hardly any layer's width."""
-    return number >= _LEAST_TELLING and all(number % factor for factor in range(2, math.isqrt(number) + 1))
-
-
-def _pattern(requests: Sequence[int]) -> list[int]:
-    """What is asked for and freed in which order, whatever the sizes."""
-    return [min(move, 0) for move in requests]
-
-
-def _requested(requests: Sequence[int]) -> set[int]:
-    return {move for move in requests if move >= 0}
-
-
-def _kept(requests: Sequence[int]) -> set[int]:
-    """The sizes of the requests that nothing freed."""
-    freed = {~move for move in requests if move < 0}
-    sizes = (move for move in requests if move >= 0)
-    return {size for place, size in enumerate(sizes) if place not in freed}
+_UNBOUNDED = 1 << 40  # a batch size beyond any memory
+# About a tenth of a second of simulation in CPython, for each of the spans of `_largest`.
+_REQUESTS_PER_SPAN = 100_000
+_FEWEST_LOOKS, _MOST_LOOKS = 16, 128
+_NARROWER = 8  # how much smaller each span is than the one before: fits in islands, see `_largest`
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Question:
-    """Whether so many units fit."""
+class AllocatorBudget:
+    """What the allocator may have: `available_bytes` is all that CUDA gives.
 
-    requests_at: Callable[[int], list[int]]
-    available_bytes: int
-    held_bytes: int | None
-    addresses: AddressPolicy
-
-    def fits(self, units: int) -> bool:
-        requests = self.requests_at(units)
-        if not self._may_fit(requests):
-            return False
-        run = simulate(requests, self.available_bytes, addresses=self.addresses)
-        return run.fits and (self.held_bytes is None or run.peak_reserved_bytes <= self.held_bytes)
-
-    def may_fit(self, units: int) -> bool:
-        """Whether what is in use at a time does not rule it out, which takes a tenth of the time that `fits` does."""
-        return self._may_fit(self.requests_at(units))
-
-    def _may_fit(self, requests: Sequence[int]) -> bool:
-        most = self.available_bytes if self.held_bytes is None else min(self.available_bytes, self.held_bytes)
-        return peak_requested(requests) <= most
-
-
-def _highest(question: _Question, start: int, step: int, looks: int) -> int:
-    """The last number that fits, as far as steps from `start` that double, halving and a look further up can tell.
-
-    The look is for a second edge: cut up otherwise, memory may do for a somewhat larger batch again.
+    With `held_bytes`, a run fits only if the allocator never holds more than that, though it could have more.
     """
-    low = _last(question.fits, *_around(question.fits, start, step))
-    beyond = sorted({low + 1 + round(low * _APART * place) for place in range(looks)})
-    end = bisect_left(beyond, True, key=lambda number: not question.may_fit(number))  # more needs more
-    for place in reversed(range(end)):
-        if question.fits(beyond[place]):
-            above = beyond[place + 1] if place + 1 < len(beyond) else 2 * beyond[place]
-            return _last(question.fits, beyond[place], above)
-    return low
+
+    available_bytes: int
+    held_bytes: int | None = None
+
+    @property
+    def most_bytes(self) -> int:
+        """The most that may be in use at a time."""
+        return self.available_bytes if self.held_bytes is None else min(self.available_bytes, self.held_bytes)
 
 
-def _around(holds: Callable[[int], bool], start: int, step: int) -> tuple[int, int]:
-    """A number for which `holds`, or 0, and one above it for which not."""
-    if not holds(start):
-        high = start
-        while high > step and not holds(high - step):
-            high, step = high - step, 2 * step
-        return max(high - step, 0), high
-    low = start
-    while low < 1 << 40 and holds(low + step):
-        low, step = low + step, 2 * step
-    return low, low + step
+class BatchExtrapolator:
+    """The recorded runs of one model at several batch sizes, and what they predict at others."""
+
+    def __init__(self, unit: int = 1, addresses: AddressPolicy = AddressPolicy.ASCENDING) -> None:
+        """Start without runs. Batch sizes are multiples of `unit`; a prime is a prime number of units.
+
+        `addresses` goes to `simulate`; `address_order_for` returns the one of a version of PyTorch.
+        """
+        self._unit, self._addresses = unit, addresses
+        self._runs: dict[int, RecordedRun] = {}
+        self._fixed: set[int] = set()
+        self._growths: dict[int, Growth] = {}  # by the batch size of the run, until there is another run
+        self.is_informed = False  # the runs show what grows with the batch
+
+    def add(self, run: RecordedRun) -> None:
+        """Add a run to predict from."""
+        for other in self._runs.values():
+            self._fixed |= set(run.sizes) & set(other.sizes)
+            self.is_informed = True
+        if is_informative(run.batch_size // self._unit):
+            self._fixed |= run.batch_independent_sizes
+            self.is_informed = True
+        self._runs[run.batch_size] = run
+        self._growths.clear()
+
+    def largest_that_fits(self, budget: AllocatorBudget, above: int = 0, below: int | None = None) -> int | None:
+        """Return the largest batch size predicted to fit; ``None`` if the runs do not show what grows.
+
+        Args:
+            budget: the memory that there is.
+            above: a batch size that fits, and the answer if no larger one does.
+            below: a batch size that does not fit; larger ones are not considered.
+        """
+        if not self.is_informed:
+            return None
+        low = above // self._unit
+        high = self._first_too_large(budget, max(low, 1)) if below is None else below // self._unit
+        looks = _REQUESTS_PER_SPAN // max(len(run.requests) for run in self._runs.values())
+        looks = min(max(looks, _FEWEST_LOOKS), _MOST_LOOKS)
+
+        def fits(units: int) -> bool:
+            batch_size = units * self._unit
+            return self._fits_from(self._nearest(batch_size), batch_size, budget)
+
+        return self._unit * _largest(fits, low, high, looks)
+
+    def fits_from(self, recorded: int, batch_size: int, budget: AllocatorBudget) -> bool:
+        """Say whether the run that was recorded at the batch size `recorded`, if any, would fit with `batch_size`."""
+        return recorded in self._runs and self._fits_from(recorded, batch_size, budget)
+
+    def recorded(self, batch_size: int) -> RecordedRun | None:
+        """Return the run with this batch size, if there is one."""
+        return self._runs.get(batch_size)
+
+    def _first_too_large(self, budget: AllocatorBudget, start: int) -> int:
+        """The smallest number of units whose bytes in use rule it out, in a tenth of the time of a simulation."""
+
+        def may_fit(units: int) -> bool:
+            batch_size = units * self._unit
+            growth = self._growth(self._nearest(batch_size))
+            return peak_requested(growth.at(batch_size), growth.optional) <= budget.most_bytes
+
+        low, high = start, 2 * start
+        while high < _UNBOUNDED and may_fit(high):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if may_fit(middle) else (low, middle)
+        return high
+
+    def _fits_from(self, recorded: int, batch_size: int, budget: AllocatorBudget) -> bool:
+        growth = self._growth(recorded)
+        requests = growth.at(batch_size)
+        if peak_requested(requests, growth.optional) > budget.most_bytes:
+            return False
+        simulated = simulate(requests, budget.available_bytes, addresses=self._addresses, optional=growth.optional)
+        return simulated.fits and (budget.held_bytes is None or simulated.peak_reserved_bytes <= budget.held_bytes)
+
+    def _nearest(self, batch_size: int) -> int:
+        return min(self._runs, key=lambda size: abs(size - batch_size))
+
+    def _growth(self, recorded: int) -> Growth:
+        """How the run recorded at this batch size grows, with the help of the nearest run of the same pattern."""
+        if recorded not in self._growths:
+            run = self._runs[recorded]
+            alike = [other for other in self._runs.values() if other is not run and has_pattern_of(run, other)]
+            other = min(alike, key=lambda other: abs(other.batch_size - recorded), default=None)
+            self._growths[recorded] = (
+                scaled(run, self._fixed) if other is None else extrapolated(run, other, self._fixed)
+            )
+        return self._growths[recorded]
 
 
-def _small_step(start: int) -> int:
-    """A hundredth: about as far as what one run says is from what the next one does."""
-    return max(start // 100, 1)
+def _largest(fits: Callable[[int], bool], low: int, high: int, looks: int) -> int:
+    """Return the largest number found between `low` and `high` that `fits`, else `low`.
 
-
-def _last(holds: Callable[[int], bool], low: int, high: int) -> int:
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
+    Near the limit, sizes that fit alternate with sizes that do not, in islands: a segment is a multiple of 2 MiB, and
+    another size leaves other gaps. So halving would stop at any of their ends. Instead, spans above `low` are looked
+    through from the top, each narrower and closer than the one before.
+    """
+    span = high - 1 - low
+    while span > 0:
+        step = max(1, span // looks)
+        found = next((number for number in range(min(low + span, high - 1), low, -step) if fits(number)), low)
+        low, span = found, span // _NARROWER
     return low

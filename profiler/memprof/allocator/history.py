@@ -1,7 +1,7 @@
 """The allocator's history as columns of numbers: a million events in some 40 MB.
 
 A *position* counts the allocations and frees so far, over all threads and streams. The allocator's own statistics count
-them too (`allocation.all.allocated` and `.freed`), so a process can note where in its history it stands.
+them too (`allocation.all.allocated` and `.freed`), so a process can record its position in the history.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Snapshot = Mapping[str, Any]
 
 
 class SnapshotError(ValueError):
-    """A dictionary that is no memory snapshot of PyTorch, or one without history."""
+    """The dictionary is not a memory snapshot of PyTorch, or has no history."""
 
 
 class Action(IntEnum):
-    """What the allocator did, by the names of `torch.cuda.memory._snapshot`."""
+    """An action of the allocator, with the names of `torch.cuda.memory._snapshot`."""
 
     ALLOC = 0
     FREE_REQUESTED = 1  # the memory no longer counts as allocated
-    FREE_COMPLETED = 2  # and may be used again, once no other stream uses it
+    FREE_COMPLETED = 2  # the memory may be used again: no other stream uses it
     SEGMENT_ALLOC = 3
     SEGMENT_FREE = 4
     SEGMENT_MAP = 5  # of an expandable segment
@@ -39,16 +39,16 @@ _NO_SITE = -1
 
 
 class Event(NamedTuple):
-    """One entry. `size_bytes` is what was requested for ALLOC and OOM, else that of the segment's part."""
+    """One entry. `size_bytes` is the requested size for ALLOC and OOM, else the size of the part of a segment."""
 
     action: Action
     address: int
     size_bytes: int
-    site: int  # an index into `Trace.sites`; -1 where no stack was kept
+    site: int  # an index into `Trace.sites`; -1 if no stack was recorded
 
 
 class Trace:
-    """The history of one device, in the order in which it happened."""
+    """The history of one device, in order."""
 
     def __init__(self) -> None:
         self.rules = AllocatorRules()
@@ -65,7 +65,7 @@ class Trace:
         return (Event(Action(action), address, size, site) for action, address, size, site in self.rows())
 
     def rows(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield the events as plain numbers, which is several times as fast: action, address, bytes, site."""
+        """Yield the events as plain numbers, which is several times faster: action, address, bytes, site."""
         return zip(self._actions, self._addresses, self._sizes, self._sites, strict=True)
 
     def append(self, event: Event) -> None:
@@ -76,14 +76,14 @@ class Trace:
         self._sites.append(event.site)
 
     def extend(self, snapshot: Snapshot, device: int = 0) -> None:
-        """Add the events of a snapshot, which go on where those so far ended.
+        """Add the events of a snapshot, which continue those so far.
 
         Raises:
-            SnapshotError: it is no snapshot, or has no device of this number.
+            SnapshotError: it is not a snapshot, or has no device of this number.
         """
         entries = _entries(snapshot, device)
         self.rules = AllocatorRules.of_snapshot(snapshot)
-        # Notes such as `snapshot` move no memory. An OOM has what CUDA reports as free in place of an address.
+        # Entries such as `snapshot` move no memory. An OOM has the free bytes that CUDA reports, and no address.
         moving = [(action, entry) for entry in entries if (action := _ACTIONS.get(entry["action"])) is not None]
         self._actions.extend([action for action, _ in moving])
         self._addresses.extend([entry.get("addr", 0) for _, entry in moving])

@@ -1,4 +1,4 @@
-"""What the allocator had when a history began, worked out backwards from a snapshot that was taken at its end."""
+"""The allocator's state before a history, computed backwards from the snapshot at its end."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Segment = dict[str, Any]
 
 
 def segments_before(snapshot: Mapping[str, Any], trace: Trace, device: int = 0) -> list[Segment]:
-    """Return the segments that `trace` began with, in the form of a snapshot's, with the blocks that were in them.
+    """Return the segments before `trace`, in the form of a snapshot's, with the blocks in them.
 
-    The length of a block that was freed meanwhile is not in the snapshot: it is taken to reach as far as the rules let
-    it in the room up to the next block, which is right but where that room was not all free when it was given.
+    The snapshot does not have the length of a block that the trace frees. It is assumed to reach as far as the rules
+    allow before the next block, which is wrong only if not all of that range was free at the allocation.
     """
     older = sorted(_older_blocks(snapshot, trace, device), key=itemgetter("address"))
     segments: list[Segment] = []
@@ -30,7 +30,7 @@ def segments_before(snapshot: Mapping[str, Any], trace: Trace, device: int = 0) 
 
 
 def _ranges_before(snapshot: Mapping[str, Any], trace: Trace, device: int) -> list[tuple[int, int]]:
-    """The mapped ranges at the begin: those at the end, with each mapping of the history undone."""
+    """The mapped ranges at the start: those at the end, with each mapping of the history undone."""
     ranges = {s["address"]: s["address"] + s["total_size"] for s in _segments(snapshot, device)}
     for action, address, size, _ in reversed(list(trace.rows())):
         if action in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP):

@@ -1,4 +1,4 @@
-"""The history run again: every allocation with its block and its lifetime, and how much there was at each moment."""
+"""Replay a history: every allocation with its block and its lifetime, and the totals at each moment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from memprof.allocator.block_map import Blocks
 from memprof.allocator.history import Action, Trace
 
-PREEXISTING = -1  # the position of what was there before the history began
+PREEXISTING = -1  # the position of allocations from before the history
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,14 +20,14 @@ class Allocation:
     address: int
     requested_bytes: int
     block_bytes: int
-    site: int  # an index into the trace's sites; -1 where no stack was kept
-    allocated_at: int  # the position of the allocation; PREEXISTING where it is older than the history
-    freed_at: int | None = None  # the position of the free; None where it outlives the history
+    site: int  # an index into the trace's sites; -1 if no stack was recorded
+    allocated_at: int  # the position of the allocation; PREEXISTING if it is older than the history
+    freed_at: int | None = None  # the position of the free; None if it outlives the history
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instant:
-    """One moment of the history. `position` counts the requests before it, the last of which made it what it is."""
+    """One moment of the history. `position` counts the requests before it; the last of them led to these totals."""
 
     position: int
     allocated_bytes: int
@@ -36,9 +36,9 @@ class Instant:
 
 @dataclass(kw_only=True)
 class Replay:
-    """What follows from a history: lifetimes and totals. A *move* is an allocation or a free.
+    """The result of a replay: lifetimes and totals. A *request* is an allocation or a free.
 
-    `requests[p]` is the allocation that move `p` made (its index), or freed (its complement, ``~index``);
+    `requests[p]` is the index of the allocation that request `p` made, or ``~index`` of the one that it freed.
     `allocated_bytes[p]` and `reserved_bytes[p]` are the totals right after it.
     """
 
@@ -46,7 +46,7 @@ class Replay:
     requests: array[int] = field(default_factory=lambda: array("l"))
     allocated_bytes: array[int] = field(default_factory=lambda: array("q"))
     reserved_bytes: array[int] = field(default_factory=lambda: array("q"))
-    start_allocated_bytes: int = 0  # of what was there before the first move
+    start_allocated_bytes: int = 0  # before the first request
     start_reserved_bytes: int = 0
     peak_reserved_bytes: int = 0  # also between two requests
 
@@ -57,12 +57,12 @@ class Replay:
 
     @property
     def reserved_peak(self) -> Instant:
-        """The moment of the highest reservation at which most of it was allocated."""
+        """The moment of the highest reserved total; if there are several, the one with most allocated."""
         highest = max(self.reserved_bytes, default=0)
         if highest <= self.start_reserved_bytes:
             return self.instant(0)
-        requests = (move for move, reserved in enumerate(self.reserved_bytes) if reserved == highest)
-        return self.instant(max(requests, key=self.allocated_bytes.__getitem__) + 1)
+        positions = (position for position, reserved in enumerate(self.reserved_bytes) if reserved == highest)
+        return self.instant(max(positions, key=self.allocated_bytes.__getitem__) + 1)
 
     def instant(self, position: int) -> Instant:
         """Return the moment after `position` requests."""
@@ -77,19 +77,19 @@ class Replay:
         )
 
     def alive_at(self, position: int) -> Iterator[int]:
-        """Yield the indices of the allocations that were there after `position` requests."""
+        """Yield the indices of the allocations that are alive after `position` requests."""
         for index, allocation in enumerate(self.allocations):
             if allocation.allocated_at < position and (allocation.freed_at is None or allocation.freed_at >= position):
                 yield index
 
 
 def replay(trace: Trace, segments: Iterable[Mapping[str, Any]] = ()) -> Replay:
-    """Run a history again from its begin.
+    """Replay a history from its start.
 
     Args:
         trace: the history of one device.
-        segments: what the allocator had when the history began, as the ``segments`` of a snapshot; none if that was
-            before its first allocation.
+        segments: the allocator's segments before the history, as the ``segments`` of a snapshot; none if the history
+            begins before the first allocation.
     """
     return _Replaying(trace, segments).run()
 
@@ -101,7 +101,7 @@ class _Replaying:
         self._result = Replay()
         self._alive: dict[int, int] = {}  # by address
         self._allocated_bytes = self._reserved_bytes = 0
-        self._older_bytes = self._older_reserved_bytes = 0  # of what shows only when it goes
+        self._older_bytes = self._older_reserved_bytes = 0  # first seen when they are freed
         for segment in segments:
             self._begin_with(segment)
         self._result.start_allocated_bytes = self._allocated_bytes
@@ -133,7 +133,7 @@ class _Replaying:
             self._blocks.remove_segment(address)
 
     def _count_older(self) -> None:
-        """Put what was there all along under all totals."""
+        """Add the blocks and segments from before the history to all totals."""
         result, older, reserved = self._result, self._older_bytes, self._older_reserved_bytes
         result.start_allocated_bytes += older
         result.start_reserved_bytes += reserved
@@ -156,7 +156,7 @@ class _Replaying:
     def _allocate(self, address: int, requested_bytes: int, site: int) -> None:
         length = self._blocks.take(address, requested_bytes)
         self._add(address, requested_bytes, length, len(self._result.requests), site)
-        self._moved(len(self._result.allocations) - 1)
+        self._add_request(len(self._result.allocations) - 1)
 
     def _add(self, address: int, requested_bytes: int, length: int, allocated_at: int, site: int) -> None:
         self._alive[address] = len(self._result.allocations)
@@ -173,29 +173,29 @@ class _Replaying:
 
     def _free(self, address: int, requested_bytes: int) -> None:
         index = self._alive.pop(address, None)
-        if index is None:  # older than a history that nobody gave the begin of
+        if index is None:  # older than the history, and the caller gave no segments
             index = self._add_older(address, requested_bytes)
         allocation = self._result.allocations[index]
         allocation.freed_at = len(self._result.requests)
         self._allocated_bytes -= allocation.block_bytes
-        self._moved(~index)
+        self._add_request(~index)
 
     def _add_older(self, address: int, requested_bytes: int) -> int:
         length = self._trace.rules.round_size(requested_bytes)
         self._add(address, requested_bytes, length, PREEXISTING, -1)
         del self._alive[address]
-        self._allocated_bytes -= length  # counted under all totals in the end
+        self._allocated_bytes -= length  # added to all totals at the end
         self._older_bytes += length
         return len(self._result.allocations) - 1
 
-    def _moved(self, move: int) -> None:
-        self._result.requests.append(move)
+    def _add_request(self, request: int) -> None:
+        self._result.requests.append(request)
         self._result.allocated_bytes.append(self._allocated_bytes)
         self._result.reserved_bytes.append(self._reserved_bytes)
 
 
 def _addressed(segment: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the blocks of a segment with their addresses, which snapshots before torch 2.2 leave to be counted."""
+    """Yield the blocks of a segment with their addresses, which snapshots before torch 2.2 do not have."""
     address = segment["address"]
     for block in segment["blocks"]:
         address = block.get("address", address)
@@ -204,6 +204,6 @@ def _addressed(segment: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, A
 
 
 def _first_highest(totals: array[int], start: int) -> int:
-    """The position right after the first of the highest totals, 0 where the start is highest."""
+    """The position right after the first of the highest totals, 0 if the start is highest."""
     highest = max(totals, default=0)
     return totals.index(highest) + 1 if highest > start else 0

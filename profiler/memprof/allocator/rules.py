@@ -14,7 +14,7 @@ from memprof.units import MIB, round_up
 
 MIN_BLOCK_BYTES = 512
 SMALL_BYTES = MIB  # the largest request that is served from the small pool
-_POWER2_SIZES = tuple(MIB << step for step in range(16))  # what each entry of roundup_power2_divisions begins at
+_POWER2_SIZES = tuple(MIB << step for step in range(16))  # the smallest size of each entry of roundup_power2_divisions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +23,11 @@ class AllocatorRules:
 
     expandable_segments: bool = False
     max_split_bytes: int | None = None  # None: blocks of any size are split
-    power2_divisions: Mapping[int, int] = field(default_factory=dict)  # by the size from which on it holds
+    power2_divisions: Mapping[int, int] = field(default_factory=dict)  # by the smallest size that it applies to
 
     @classmethod
     def of_snapshot(cls, snapshot: Mapping[str, Any]) -> AllocatorRules:
-        """Return the rules that a snapshot was taken under."""
+        """Return the rules in effect when a snapshot was taken."""
         settings = snapshot.get("allocator_settings") or {}
         most = settings.get("max_split_size", -1)  # -1: any size
         divisions = settings.get("roundup_power2_divisions") or {}
@@ -38,10 +38,10 @@ class AllocatorRules:
         )
 
     def round_size(self, requested_bytes: int) -> int:
-        """Return the size that a request is rounded up to before a block is looked for."""
+        """Return the rounded size of a request, with which the allocator looks for a block."""
         if requested_bytes < MIN_BLOCK_BYTES:
             return MIN_BLOCK_BYTES
-        divisions = self._divisions(requested_bytes)
+        divisions = self._divisions(requested_bytes) if self.power2_divisions else 0
         if divisions > 1 and requested_bytes > MIN_BLOCK_BYTES * divisions:
             return _next_division(requested_bytes, divisions)
         return round_up(requested_bytes, MIN_BLOCK_BYTES)
@@ -49,9 +49,12 @@ class AllocatorRules:
     def block_size(self, requested_bytes: int, free_bytes: int) -> int:
         """Return how much of a free block of `free_bytes` a request takes: all of it unless it is split.
 
-        Where the free block is too small to be one (its segment is not known), this is the rounded request.
+        If the free block is too small (its segment is not known), this is the rounded request.
         """
-        rounded = self.round_size(requested_bytes)
+        return self.rounded_block_size(self.round_size(requested_bytes), free_bytes)
+
+    def rounded_block_size(self, rounded: int, free_bytes: int) -> int:
+        """Return the same for a request that is rounded already."""
         remaining = free_bytes - rounded
         if remaining < 0:
             return rounded
@@ -62,10 +65,8 @@ class AllocatorRules:
         return rounded if splits else free_bytes
 
     def _divisions(self, requested_bytes: int) -> int:
-        if not self.power2_divisions:
-            return 0
-        begins = max((size for size in _POWER2_SIZES if size <= requested_bytes), default=_POWER2_SIZES[0])
-        return self.power2_divisions.get(begins, 0)
+        smallest = max((size for size in _POWER2_SIZES if size <= requested_bytes), default=_POWER2_SIZES[0])
+        return self.power2_divisions.get(smallest, 0)
 
 
 def _next_division(size: int, divisions: int) -> int:

@@ -1,17 +1,21 @@
-"""PyTorch's caching allocator acted out on a list of requests: what it would reserve, and whether the memory would do.
+"""Simulate PyTorch's caching allocator on a list of requests: what it reserves, and whether the memory suffices.
 
 Source of the rules: c10/cuda/CUDACachingAllocator.cpp (`get_free_block`, `alloc_block`, `release_cached_blocks`,
 `try_merge_blocks`, `get_allocation_size`) as of torch 2.14, without `max_split_size_mb`, expandable segments and
-garbage collection, and for one stream. Among free blocks of one size it takes the one in the oldest segment, and there
-the lowest address; older versions take the lowest address of all. Segments get ascending addresses here, which makes
-the two the same, unless another order is asked for.
+garbage collection, and for one stream. Among free blocks of one size the allocator takes the one in the oldest segment,
+and within it the lowest address; versions before 2.12 take the lowest address of all. Here segments get ascending
+addresses, which makes the two the same, unless the caller asks for another order.
+
+A list of requests is the log of one run. A number that is not negative asks for that many bytes. A negative number,
+``~index``, frees the allocation with that index, where allocations are counted from 0 in the order of their requests.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 
 from memprof.allocator.address_order import AddressPolicy
@@ -22,10 +26,10 @@ _SMALL_SEGMENT_BYTES = 2 * MIB  # kSmallBuffer
 _LARGE_SEGMENT_BYTES = 20 * MIB  # kLargeBuffer, for requests below
 _LARGE_REQUEST_BYTES = 10 * MIB  # kMinLargeAlloc, from which on a segment is as long as the request
 _SEGMENT_UNIT_BYTES = 2 * MIB  # kRoundLarge
-# Of AddressPolicy.DRIVER, as in phantom/csrc/arena.c: what is free of the chunks that a context comes with, the oldest
-# first, in MiB; how far below them all the next chunk ends; and in what units chunks are opened.
+# AddressPolicy.DRIVER, as in phantom/csrc/arena.c: the free ranges in the chunks that a context comes with, the oldest
+# first, in MiB; how far below all of them the next chunk ends; and the unit of a chunk's length.
 _FIRST_GAPS, _FIRST_CHUNKS_START, _CHUNK_UNIT_BYTES = ((490, 512), (0, 414), (-8, 0)), -512, 32 * MIB
-_FIRST_BY_AGE = (2, 12)  # the PyTorch in which ties go to the oldest segment
+_FIRST_BY_AGE = (2, 12)  # the first PyTorch that breaks ties by the age of the segment
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +46,7 @@ class _Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """The result of the requests. `fits` is False if one could not be served; the peaks are those up to it."""
+    """The result of a simulation. `fits` is False if a request failed; the peaks are those until then."""
 
     fits: bool
     peak_allocated_bytes: int
@@ -50,12 +54,12 @@ class Simulated:
 
 
 class _Addresses:
-    """Where segments go that nothing has been freed for."""
+    """The addresses that CUDA gives to new segments; a freed segment's address is not used again."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy, self._random = policy, Random(0)
-        self._above = self._below = 1 << 46  # as far from both ends of what 47 bits can address
-        # What is left of each chunk, the newest last.
+        self._above = self._below = 1 << 46  # the middle of a 47-bit address space
+        # The free range in each chunk, the newest last.
         self._gaps = [(self._above + start * MIB, self._above + end * MIB) for start, end in _FIRST_GAPS]
         if policy is AddressPolicy.DRIVER:
             self._below += _FIRST_CHUNKS_START * MIB
@@ -89,7 +93,7 @@ class _Addresses:
 
 
 def address_order_for(torch_version: str) -> AddressPolicy:
-    """Return the order of addresses that acts out how this PyTorch breaks ties between free blocks of one size."""
+    """Return the address order with which `simulate` breaks ties as this version of PyTorch does."""
     by_age = tuple(map(int, torch_version.split(".")[:2])) >= _FIRST_BY_AGE
     return AddressPolicy.ASCENDING if by_age else AddressPolicy.DRIVER
 
@@ -99,57 +103,55 @@ def simulate(
     available_bytes: int | None,
     rules: AllocatorRules | None = None,
     addresses: AddressPolicy = AddressPolicy.ASCENDING,
+    optional: Collection[int] = (),
 ) -> Simulated:
-    """Act the requests out on an empty allocator.
+    """Serve the requests from an empty allocator.
 
     Args:
-        requests: a positive number asks for that many bytes; a negative one, ``~index``, frees the allocation with
-            that index.
+        requests: the log of one run, as the module's docstring describes it.
         available_bytes: what CUDA gives at most; ``None`` for any amount.
         rules: rounding and splitting; by default PyTorch's own.
-        addresses: the order in which CUDA hands them out, of which the lowest is taken among free blocks of one size.
+        addresses: the order in which CUDA hands out addresses.
+        optional: the indices of the allocations without which the run goes on if they fail. Such an allocation is a
+            workspace of cuDNN: PyTorch then takes a plan with a smaller one.
     """
-    return _Allocator(available_bytes, rules or AllocatorRules(), addresses).run(requests)
+    return _Allocator(available_bytes, rules or AllocatorRules(), addresses).run(requests, optional)
 
 
-def peak_requested(requests: Sequence[int]) -> int:
-    """Return the most that the requests have in use at a time: no allocator can do with less."""
-    sizes: list[int] = []
-    now = peak = 0
-    for move in requests:
-        if move < 0:
-            now -= sizes[~move]
-        else:
-            sizes.append(move)
-            now += move
-            peak = max(peak, now)
-    return peak
+def peak_requested(requests: Sequence[int], optional: Collection[int] = ()) -> int:
+    """Return the highest sum of bytes in use: no allocator can do with less. `optional`: see `simulate`."""
+    sizes = [request for request in requests if request >= 0]
+    for index in optional:
+        sizes[index] = 0
+    allocated = iter(sizes)
+    changes = (next(allocated) if request >= 0 else -sizes[~request] for request in requests)
+    return max(accumulate(changes), default=0)
 
 
 class _Allocator:
     def __init__(self, available_bytes: int | None, rules: AllocatorRules, addresses: AddressPolicy) -> None:
         self._available_bytes, self._rules = available_bytes, rules
         self._addresses = _Addresses(addresses)
-        self._free: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # (size, address), by whether small
-        self._blocks: dict[int, _Block] = {}  # the free ones, by address
+        self._free_blocks: dict[bool, list[tuple[int, int]]] = {True: [], False: []}  # (size, address), by `small`
+        self._blocks: dict[int, _Block] = {}  # the free blocks by address
         self._reserved = self._allocated = self._peak_reserved = self._peak_allocated = 0
 
-    def run(self, requests: Sequence[int]) -> Simulated:
-        given: list[_Block] = []
-        for move in requests:
-            if move < 0:
-                self._give_back(given[~move])
-                continue
-            block = self._take(move)
-            if block is None:
-                return self._result(fits=False)
-            given.append(block)
+    def run(self, requests: Sequence[int], optional: Collection[int]) -> Simulated:
+        blocks: list[_Block | None] = []
+        for request in requests:
+            if request >= 0:
+                block = self._allocate(request)
+                if block is None and len(blocks) not in optional:
+                    return self._result(fits=False)
+                blocks.append(block)
+            elif (block := blocks[~request]) is not None:
+                self._free(block)
         return self._result(fits=True)
 
     def _result(self, *, fits: bool) -> Simulated:
         return Simulated(fits=fits, peak_allocated_bytes=self._peak_allocated, peak_reserved_bytes=self._peak_reserved)
 
-    def _take(self, requested_bytes: int) -> _Block | None:
+    def _allocate(self, requested_bytes: int) -> _Block | None:
         size = self._rules.round_size(requested_bytes)
         small = size <= SMALL_BYTES
         block = self._find(size, small) or self._new_segment(size, small)
@@ -158,18 +160,18 @@ class _Allocator:
             block = self._new_segment(size, small)
         if block is None:
             return None
-        self._split(block, self._rules.block_size(requested_bytes, block.size))
+        self._split(block, self._rules.rounded_block_size(size, block.size))
         self._allocated += block.size
         self._peak_allocated = max(self._peak_allocated, self._allocated)
         return block
 
     def _find(self, size: int, small: bool) -> _Block | None:
-        free = self._free[small]
+        free = self._free_blocks[small]
         place = bisect_left(free, (size, 0))
         if place == len(free):
             return None
         block = self._blocks[free[place][1]]
-        self._forget(block)
+        self._remove_free(block)
         return block
 
     def _new_segment(self, size: int, small: bool) -> _Block | None:
@@ -186,9 +188,9 @@ class _Allocator:
         return _Block(address=self._addresses.next(length), size=length, small=small)
 
     def _release_cached(self) -> None:
-        """Give every segment back that is one free block."""
+        """Free every segment that is one free block."""
         for block in [block for block in self._blocks.values() if block.before is None and block.after is None]:
-            self._forget(block)
+            self._remove_free(block)
             self._reserved -= block.size
 
     def _split(self, block: _Block, size: int) -> None:
@@ -204,30 +206,30 @@ class _Allocator:
         if rest.after is not None:
             rest.after.before = rest
         block.size, block.after = size, rest
-        self._remember(rest)
+        self._add_free(rest)
 
-    def _give_back(self, block: _Block) -> None:
+    def _free(self, block: _Block) -> None:
         self._allocated -= block.size
         before, after = block.before, block.after
         if before is not None and before.free:
-            self._forget(before)
+            self._remove_free(before)
             block.address, block.size, block.before = before.address, before.size + block.size, before.before
             if block.before is not None:
                 block.before.after = block
         if after is not None and after.free:
-            self._forget(after)
+            self._remove_free(after)
             block.size, block.after = block.size + after.size, after.after
             if block.after is not None:
                 block.after.before = block
-        self._remember(block)
+        self._add_free(block)
 
-    def _remember(self, block: _Block) -> None:
+    def _add_free(self, block: _Block) -> None:
         block.free = True
-        insort(self._free[block.small], (block.size, block.address))
+        insort(self._free_blocks[block.small], (block.size, block.address))
         self._blocks[block.address] = block
 
-    def _forget(self, block: _Block) -> None:
+    def _remove_free(self, block: _Block) -> None:
         block.free = False
-        free = self._free[block.small]
+        free = self._free_blocks[block.small]
         del free[bisect_left(free, (block.size, block.address))]
         del self._blocks[block.address]

@@ -1,9 +1,9 @@
-"""Where in the program a block was asked for, from the stack that the allocator kept with the event.
+"""Find where the program allocates a block, from the stack that the allocator recorded with the event.
 
-PyTorch puts the C++ and the Python frames of a stack into one list, the innermost first. Three things are read from it:
-the operator (`at::_ops::NAME::call`), the node of the backward pass, and the line of Python. Whether the block holds a
-tensor shows too: every tensor's memory is asked for by `at::detail::empty_*`, by a resize or by a storage made by hand.
-What is asked for otherwise is workspace of a library or a kernel.
+PyTorch puts the C++ and the Python frames of a stack into one list, the innermost first. It shows three things: the
+operator (`at::_ops::NAME::call`), the node of the backward pass, and the line of Python. It also shows whether the
+block holds a tensor: a tensor's memory is allocated by `at::detail::empty_*`, by a resize, or by a storage made by
+hand. All other blocks are the workspace of a library or a kernel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CUBLASLT = re.compile(r"CUDABlasLt|cublasLt")
 _CUBLAS = re.compile(r"CUDABlas|[Cc]ublas\w*Workspace|getNewWorkspace")
 _CUDNN = re.compile(r"cudnn|miopen|convolution|::conv\d|::conv_")
 _PYTHON_FILE = re.compile(r"\.py$|^<")
-# Installed code that asks on somebody's behalf: PyTorch's, the standard library's, memprof's but for its models.
+# Installed code that allocates for its caller: PyTorch's, the standard library's, and memprof's except its models.
 _PACKAGE = re.escape(str(Path(__file__).parents[1]))
 _BETWEEN = re.compile(
     r"[/\\](?:site-packages|dist-packages|pytorch)[/\\]torch[/\\]|^<"
@@ -37,13 +37,13 @@ _BETWEEN = re.compile(
 
 
 class Origin(StrEnum):
-    """What kind of code asked for a block."""
+    """The kind of code that allocates a block."""
 
     TENSOR = "tensor"
     CUBLAS = "cublas"
     CUBLASLT = "cublaslt"
     CUDNN = "cudnn"
-    WORKSPACE = "workspace"  # another library's, or a kernel's own
+    WORKSPACE = "workspace"  # of another library or of a kernel
     UNKNOWN = "unknown"  # the stack has no C++ frames
 
 
@@ -57,14 +57,14 @@ _ORIGINS = (
 
 @dataclass(frozen=True)
 class Site:
-    """One place that asks for memory: all events with the same stack share it."""
+    """One place that allocates memory: all events with the same stack share it."""
 
     origin: Origin
-    operator: str | None  # the outermost, which is the one that the program called
+    operator: str | None  # the outermost, which the program called
     inner_operator: str | None
     node: str | None  # of the backward pass
     in_backward: bool
-    line: str | None  # file:line of the innermost code that is neither PyTorch's, Python's own nor memprof's
+    line: str | None  # file:line of the innermost code that is not PyTorch's, Python's or memprof's
     function: str | None
 
 
@@ -88,10 +88,10 @@ class SiteTable(Sequence[Site]):
         return UNKNOWN_SITE if number == -1 else self._sites[number]
 
     def index_of(self, frames: Sequence[Frame] | None) -> int:
-        """Return the number of the site of a stack; -1 where there is none.
+        """Return the number of the site of a stack; -1 if there is no stack.
 
-        PyTorch hands out a frame as the same dictionary in each stack that it is in, so stacks are told apart by
-        identities: until `forget_frames` somebody must hold those dictionaries.
+        PyTorch returns a frame as the same dictionary in each stack that has it, so stacks are compared by identity.
+        The caller must keep those dictionaries until `forget_frames`.
         """
         if not frames:
             return -1
@@ -101,7 +101,7 @@ class SiteTable(Sequence[Site]):
         return self._by_frames[key]
 
     def forget_frames(self) -> None:
-        """Compare with none of the dictionaries so far any more; the sites stay."""
+        """Forget the dictionaries so far; the sites stay."""
         self._by_frames.clear()
 
     def _number(self, site: Site) -> int:
@@ -112,7 +112,7 @@ class SiteTable(Sequence[Site]):
 
 
 def read_site(frames: Sequence[Frame]) -> Site:
-    """Return what a stack says about the code that asked for a block."""
+    """Return what a stack says about the code that allocates a block."""
     parts = [_part(str(frame["name"]), str(frame.get("filename", ""))) for frame in frames]
     operators = [part.operator for part in parts if part.operator]
     caller = next((frame for frame, part in zip(frames, parts, strict=True) if part.is_users), None)
@@ -129,7 +129,7 @@ def read_site(frames: Sequence[Frame]) -> Site:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one frame says."""
+    """What one frame shows."""
 
     is_users: bool = False  # a line of Python that is not PyTorch's, memprof's or the standard library's
     is_native: bool = False
@@ -154,7 +154,7 @@ def _part(name: str, filename: str) -> _Part:
 
 
 def _origin(parts: Sequence[_Part]) -> Origin:
-    """The first of `_ORIGINS` that a frame within the innermost operator shows; those around it only called it."""
+    """The first of `_ORIGINS` that a frame within the innermost operator shows; the frames around it only call it."""
     if not any(part.is_native for part in parts):
         return Origin.UNKNOWN
     shown = {part.origin for part in takewhile(lambda part: part.operator is None, parts)}

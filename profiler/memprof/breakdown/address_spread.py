@@ -8,7 +8,7 @@ phantom assigns addresses as one real driver was observed to do, and other drive
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from memprof.allocator.address_order import AddressPolicy
@@ -79,16 +79,19 @@ def address_run(policy: AddressPolicy, status: Status, reading: Reading | None) 
     )
 
 
-def simulate_orders(requests: Sequence[int], available_bytes: int | None) -> tuple[AddressRun, ...]:
+def simulate_orders(
+    requests: Sequence[int], available_bytes: int | None, refused: Collection[int] = ()
+) -> tuple[AddressRun, ...]:
     """Simulate `requests` for each order of addresses, with ties between free blocks broken by address.
 
     Args:
         requests: in the form of `memprof.allocator.simulator.simulate`.
         available_bytes: the memory that CUDA can give; ``None`` for any amount.
+        refused: the indices of the allocations that failed and that the run did without.
     """
-    requested_bytes, runs = peak_requested(requests), []
+    requested_bytes, runs = peak_requested(requests, refused), []
     for policy in AddressPolicy:
-        found = simulate(requests, available_bytes, addresses=policy)
+        found = simulate(requests, available_bytes, addresses=policy, optional=refused)
         run = AddressRun(
             policy=policy,
             status=Status.OK if found.fits else Status.OOM,

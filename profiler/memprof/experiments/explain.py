@@ -12,7 +12,7 @@ from memprof.breakdown.explanation import Explained
 from memprof.experiments.session import Session
 from memprof.experiments.sweep import default_jobs, make_record
 from memprof.gpus.phantom.environment import address_environment, address_policy
-from memprof.records import Breakdown, Outcome, RunRecord
+from memprof.records import Breakdown, Outcome, RunRecord, Status
 from memprof.worker.client import NoReplyError, WorkerClient
 from memprof.worker.protocol import Job, Point
 
@@ -69,8 +69,8 @@ def _breakdown(client: WorkerClient, point: Point) -> Breakdown | None:
 def _simulate(outcomes: Sequence[Outcome], total_bytes: int | None) -> tuple[AddressRun, ...]:
     """Replay the requests of the first outcome that has them, in the allocator's simulation."""
     for ended in outcomes:
-        if ended.allocator_requests is not None and ended.reading is not None:
+        if ended.status is Status.OK and ended.allocator_requests is not None and ended.reading is not None:
             context = ended.reading.context_bytes
             available = None if total_bytes is None or context is None else total_bytes - context
-            return simulate_orders(ended.allocator_requests, available)
+            return simulate_orders(ended.allocator_requests, available, ended.refused_requests)
     return ()

@@ -92,8 +92,12 @@ def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
     if not job.record_requests:
         return _marked(measure(*point))
     log = RequestLog(device)
-    outcome = measure(*point, log)
-    return replace(_marked(outcome), allocator_requests=log.read() if outcome.status is Status.OK else None)
+    outcome = _marked(measure(*point, log))
+    recorded = log.read(out_of_memory=outcome.status is Status.OOM)
+    if recorded is None or outcome.status not in (Status.OK, Status.OOM):
+        return outcome
+    requests, refused = recorded
+    return replace(outcome, allocator_requests=requests, refused_requests=refused)
 
 
 def _explain(request: ExplainRequest, setup: Setup, model: ModelSource) -> ExplainReply:

@@ -1,4 +1,4 @@
-"""A batch too large for the memory as micro-batches whose gradients are accumulated, shown by a run."""
+"""Find micro-batches that accumulate the gradients of a batch too large for the memory, verified by a run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from memprof.config.schema import Mode
 from memprof.errors import ConfigError
-from memprof.experiments.max_batch.search import STEPS, Target
+from memprof.experiments.max_batch.target import STEPS, Target
 from memprof.experiments.sweep import default_jobs
 from memprof.records import Accumulation, MaxBatch, Status
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
-_MOST_TRIES = 6
+_MOST_CANDIDATES = 6  # of a target batch with many divisors: each costs a run
 
 
 def find_accumulations(
@@ -20,9 +20,9 @@ def find_accumulations(
 ) -> list[Accumulation | None]:
     """Return, for each target with its answer, the fewest accumulation steps whose micro-batch is safe and runs.
 
-    ``None`` where no batch trains at all. The micro-batches are alike, so their size divides the target batch.
-    Gradients live on between them, which a batch on its own does not show, so each way is run, over two micro-batches
-    at least. Where no way runs, the last one is there with how it ended.
+    ``None`` if no batch trains at all. The micro-batches are of one size, which divides the target batch. Gradients
+    stay allocated between them, which a single batch does not show, so each candidate runs with at least two
+    micro-batches. If no candidate runs, the result is the last one with its status.
 
     Raises:
         ConfigError: in inference there are no gradients to accumulate.
@@ -30,29 +30,30 @@ def find_accumulations(
     if any(target.config.mode is Mode.INFERENCE for target in targets):
         raise ConfigError("--target-batch: mode inference accumulates no gradients")
     found: list[Accumulation | None] = [None] * len(targets)
-    ways = [_ways(target_batch_size, max(a.safe_batch_size, min(a.largest_batch_size, 1))) for a in answers]
-    while asked := [(place, steps) for place, left in enumerate(ways) if (steps := next(left, None)) is not None]:
-        jobs = [_job(targets[place], answers[place], target_batch_size // steps, steps) for place, steps in asked]
+    safe = [max(answer.safe_batch_size, min(answer.largest_batch_size, 1)) for answer in answers]
+    counts = [_step_counts(target_batch_size, size) for size in safe]
+    while planned := [(index, steps) for index, left in enumerate(counts) if (steps := next(left, None)) is not None]:
+        jobs = [_job(targets[index], answers[index], target_batch_size // steps, steps) for index, steps in planned]
         outcomes = client.outcomes(jobs, default_jobs(targets[0].device.source))
-        for (place, steps), job, outcome in zip(asked, jobs, outcomes, strict=True):
-            found[place] = Accumulation(
+        for (index, steps), job, outcome in zip(planned, jobs, outcomes, strict=True):
+            found[index] = Accumulation(
                 target_batch_size=target_batch_size,
                 micro_batch_size=job.batch_size,
                 steps=steps,
                 status=outcome.status,
             )
             if outcome.status is Status.OK:
-                ways[place] = iter(())
+                counts[index] = iter(())
     return found
 
 
-def _ways(target_batch_size: int, safe_batch_size: int) -> Iterator[int]:
+def _step_counts(target_batch_size: int, safe_batch_size: int) -> Iterator[int]:
     """The numbers of equal micro-batches that are safe, the fewest first."""
     if not safe_batch_size:
         return
     fewest = -(-target_batch_size // safe_batch_size)
-    ways = (steps for steps in range(fewest, target_batch_size + 1) if target_batch_size % steps == 0)
-    yield from (steps for steps, _ in zip(ways, range(_MOST_TRIES), strict=False))
+    divisors = (steps for steps in range(fewest, target_batch_size + 1) if target_batch_size % steps == 0)
+    yield from (steps for steps, _ in zip(divisors, range(_MOST_CANDIDATES), strict=False))
 
 
 def _job(target: Target, answer: MaxBatch, micro_batch_size: int, steps: int) -> Job:

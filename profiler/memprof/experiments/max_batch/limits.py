@@ -1,4 +1,4 @@
-"""What kept a batch size from training, from how its try ended. The texts are those of PyTorch and CUDA."""
+"""Why a batch size does not train, from the error of its trial. The texts are those of PyTorch and CUDA."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from memprof.records import Outcome, Status, StopReason
 _GRID = re.compile(
     r"invalid configuration argument|cudaErrorInvalidConfiguration|65,?535|too many blocks", re.IGNORECASE
 )
+# The assertion is that of TensorIterator.cpp's `get_dim_to_split`: no dimension is left to split for 32-bit indices.
 _INDEXING = re.compile(
     r"canUse32BitIndexMath|32-?bit index|INT_MAX|2147483647|numel.*(?:exceed|too large|less than)|"
+    r"shape\(\)\[dim\] >= 2 INTERNAL ASSERT|"
     r"(?:exceed|overflow|too large|out of range).*\b(?:int|int32)\b",
     re.IGNORECASE,
 )
@@ -22,7 +24,7 @@ _HOST_MEMORY = re.compile(
 
 
 def find_stop(outcome: Outcome, limited: bool) -> StopReason | None:
-    """Return what stopped a try, ``None`` where it trained. `limited`: PyTorch's allocator had a limit of its own."""
+    """Return why a trial failed, ``None`` if it trained. `limited`: PyTorch's allocator had its own limit."""
     text = outcome.error or ""
     match outcome.status:
         case Status.OK:

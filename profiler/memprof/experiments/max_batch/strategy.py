@@ -1,159 +1,156 @@
-"""Where to try next for the largest batch that trains: a pure function of the trials so far.
+"""Choose the batch size of the next trial: a pure function of the trials so far.
 
-What a step needs grows in nearly straight lines with the batch, a line for each phase, so two or three small batches
-say where memory ends. The lines of what is allocated give a bound from above: the allocator loses some memory in
-half-used segments. The line of what is reserved gives one from below: short of memory, the allocator gives its cached
-segments back and does with less. Better than both is a rehearsal, which acts out by the allocator's own rules what a
-try asked for: where there is one, it names the edge. Halving takes over where all of them mislead, so the search always
-ends at two neighbours of which the smaller trains and the larger does not. With little memory there can be several such
-edges, since PyTorch's allocator takes segments of 20 MiB for 1 to 10 MiB and exact ones above.
+A search ends with a boundary: N trains, and N + 1 (the next multiple) fails. The first row of the table that applies
+gives the next batch size. `low` is the largest batch that trains and `high` the smallest above it that fails; the next
+batch size is kept between them.
+
+| if | then try | strategy |
+| --- | --- | --- |
+| there is no trial | the start | |
+| they are neighbours, but the lines reach the memory far above | the middle of `high` and there | `_beyond` |
+| they are neighbours, or `low` is the largest allowed | nothing: the search is over | |
+| every trial failed for another reason than memory | the smallest batch | `smallest_after_errors` |
+| `high` failed for another reason than memory | where 32-bit indices end, else the middle | `below_an_error` |
+| the guided trials are used up | the middle of `low` and `high` | `halve_at_the_end` |
+| `high` is a multiple of 4, and by the replay of `low` one less fits | one less | `one_below_a_multiple` |
+| the replay of the trials' requests predicts a limit | that limit, or one more if it is `low` | `predicted` |
+| `high` ran to its end, holding too much | where the line between both sides crosses the memory | `between_sides` |
+| no line shows an upper limit | 8 times `low`, or the middle | `grow` |
+| `low` is far below the upper limit | 90 % of that limit | `leap` |
+| otherwise | between what the lines of allocated and of reserved memory say | `near_the_lines` |
+
+Why these rows: a step's memory grows in nearly straight lines with the batch, a line for each phase, so two or three
+small batches show where memory ends. The lines of allocated memory give an upper bound, since the allocator loses some
+memory in half-used segments. The line of reserved memory gives a lower bound, since the allocator frees its cached
+segments when memory is short. A replay by the allocator's own rules is better than both. Halving always ends the
+search. With little memory there can be several boundaries: PyTorch's allocator takes segments of 20 MiB for requests of
+1 to 10 MiB, and segments of the exact size above.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-_GROWTH = 8  # from a batch that trains to the next, while nothing better is known
-_LEAP = 0.9  # of the predicted edge: near enough to mend the prediction, far enough to train
-_NEAR = 0.8  # of the predicted edge: from here on no leap is needed
-_MUCH_LEFT = 1.1  # times the batch that failed: so far off, it is worth a look whether more trains again
-_SAME, _REHEARSALS = 0.99, 3  # so near to the edge so many rehearsals have their chance
-_LOST = 0.012  # of the memory: what half-used segments cost ResNet-50 on three cards, about
+from memprof.experiments.max_batch.boundary import TrialFigures
+from memprof.experiments.max_batch.lines import lower_limit, upper_limit
+from memprof.experiments.max_batch.situation import Bounds, Situation
 
+Strategy = Callable[[Situation], int | None]
 
-@dataclass(frozen=True, kw_only=True)
-class TrialFigures:
-    """One try: `needs_bytes` were in use at its peaks (by name; each must stay below the memory there is), and
-    `held_bytes` were held for all of them. Both are of a run to the end, also where that is a failure by what it held.
-    """
-
-    batch_size: int
-    trains: bool
-    needs_bytes: Mapping[str, int] = field(default_factory=dict)
-    held_bytes: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What the search may do: batch sizes from `multiple_of` up to `most`, all multiples, the first one `start`."""
-
-    available_bytes: int
-    start: int = 1
-    most: int | None = None
-    multiple_of: int = 1
-    rehearsed: int | None = None  # the largest batch that trains, by acting out what the trials asked of the allocator
-    guided_tries: int = 8  # after so many the lines have had their chance, and halving ends the search
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchBoundary:
-    """What the trials prove: the largest batch that trains and the smallest above it that does not."""
-
-    trains: int  # 0: none did
-    fails: int | None  # None: none did not
-
-
-def find_boundary(samples: Sequence[TrialFigures]) -> BatchBoundary:
-    """Return the edge so far: above the largest batch that trained, whatever failed below it."""
-    trains = max((sample.batch_size for sample in samples if sample.trains), default=0)
-    fails = [sample.batch_size for sample in samples if not sample.trains and sample.batch_size > trains]
-    return BatchBoundary(trains=trains, fails=min(fails, default=None))
+_GROWTH = 8  # times a batch that trains, while nothing is known: three trials reach 512
+_LEAP = 0.9  # of the upper limit: near enough to correct the lines, far enough below to train
+_NEAR = 0.8  # of the upper limit: from here on the lines are exact enough without a leap
+_MUCH_LEFT = 1.1  # times the batch that failed: a limit so far above it is worth a trial
+_SAME = 0.99  # of `low`: trials so near to it were predictions of one limit
+_PREDICTIONS = 3  # as many predictions of one limit may be too low before the steps get longer
+_LOST = 0.012  # of the memory, about: what half-used segments took of ResNet-50 on three GPUs
+# cuDNN plans convolutions in another way if the batch is a multiple of this: seen in float32 on an A100 (cuDNN 9.24),
+# where the workspace of a layer was there for all multiples of 4 and missing for all other sizes.
+_ALIGNED = 4
 
 
 def next_batch_size(samples: Sequence[TrialFigures], bounds: Bounds) -> int | None:
-    """Return the batch size to try next, or ``None`` where the edge is verified or a bound is reached."""
-    unit, edge = bounds.multiple_of, find_boundary(samples)
-    most = None if bounds.most is None else bounds.most // unit
+    """Return the batch size to try next, or ``None`` if the boundary is verified or a bound is reached."""
+    situation, unit = Situation(samples=samples, bounds=bounds), bounds.multiple_of
+    low, high, most = situation.low, situation.high, situation.most
     if not samples:
         first = -(-bounds.start // unit)
         return unit * (first if most is None else min(first, most))
-    low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
+    if situation.is_closed:
+        return _beyond(situation)
     if high is None and most is not None and low >= most:
         return None
-    if high is not None and high - low <= 1:
-        return _beyond(samples, bounds, edge)
-    guess = _guess(samples, bounds, edge) if len(samples) < bounds.guided_tries else _unguided(samples, bounds, edge)
+    units = next(found for strategy in _STRATEGIES if (found := strategy(situation)) is not None)
     top = high - 1 if high is not None else most
-    return unit * max(low + 1, guess if top is None else min(guess, top))
+    return unit * max(low + 1, units if top is None else min(units, top))
 
 
-def fit_line(points: Sequence[tuple[int, int]]) -> tuple[float, float, float] | None:
-    """Return intercept, slope and the largest deviation of the least-squares line, or ``None`` for one point alone."""
-    count = len(points)
-    mean_x, mean_y = sum(x for x, _ in points) / max(count, 1), sum(y for _, y in points) / max(count, 1)
-    spread = sum((x - mean_x) ** 2 for x, _ in points)
-    if not spread:
+def smallest_after_errors(situation: Situation) -> int | None:
+    """Show whether it is the batch size that fails, or the model."""
+    if any(sample.trains or sample.lacks_memory for sample in situation.samples):
         return None
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-    intercept = mean_y - slope * mean_x
-    return intercept, slope, max(abs(y - intercept - slope * x) for x, y in points)
+    return situation.bounds.smallest // situation.bounds.multiple_of
 
 
-def _beyond(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int | None:
-    """A batch size above an edge that much memory was left at: a larger batch may cut it up better, and train."""
-    unit, fails = bounds.multiple_of, edge.fails or 0
-    trained = sorted((s for s in samples if s.trains), key=lambda sample: sample.batch_size)
-    upper = _upper_bound(trained, bounds.available_bytes)
-    above = [sample.batch_size for sample in samples if sample.batch_size > fails]
-    end = min([upper, *above] if bounds.most is None else [upper, *above, bounds.most + 1])
-    if not edge.trains or math.isinf(upper) or end <= _MUCH_LEFT * fails:
+def below_an_error(situation: Situation) -> int | None:
+    """Try the sizes at which a tensor reaches the range of 32-bit indices, the largest first; then halve."""
+    low, high, predictor = situation.low, situation.high, situation.bounds.predictor
+    if high is None or situation.fails_by_memory:
         return None
-    if bounds.rehearsed is not None and bounds.rehearsed <= edge.trains:  # which looked further up itself
+    unit, trains = situation.bounds.multiple_of, situation.boundary.trains
+    limits = [size // unit for size in predictor.index_limits(trains)] if predictor else []
+    if low in limits:
+        return low + 1
+    return max((size for size in limits if low < size < high), default=_middle(low, high))
+
+
+def halve_at_the_end(situation: Situation) -> int | None:
+    """Halve; if nothing has failed yet, try the size at which the lines say that something must."""
+    low, upper = situation.low, situation.upper
+    if len(situation.samples) < situation.bounds.guided_trials:
         return None
-    size = math.floor((fails + end) / 2 / unit) * unit
-    return size if fails < size < end else None
+    if situation.high is None and low and low < upper < 2 * low:
+        return math.floor(upper) + 1
+    return _middle(low, situation.high)
 
 
-def _guess(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int:
-    """A batch size in units of `multiple_of`, not yet kept within the edge."""
-    unit = bounds.multiple_of
-    low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
-    if low and bounds.rehearsed is not None:
-        return _rehearsed(samples, bounds, low, high)
-    if (between := _between(samples, bounds, edge)) is not None:
-        return between
-    trained = sorted((s for s in samples if s.trains), key=lambda sample: sample.batch_size)
-    upper = _upper_bound(trained, bounds.available_bytes) / unit
-    if math.isinf(upper):
-        return low * _GROWTH if high is None and low else _halve(low, high)
-    if low < _NEAR * upper:
-        leap = math.floor(_LEAP * upper)
-        return leap if high is None or leap < _LEAP * high else _halve(low, high)
-    held = [(s.batch_size, s.held_bytes) for s in trained if s.held_bytes is not None]
-    return _near(low, high, (_edge_of(held, bounds.available_bytes) / unit, upper))
-
-
-def _rehearsed(samples: Sequence[TrialFigures], bounds: Bounds, low: int, high: int | None) -> int:
-    """What was expected to train; where that failed, a little below, and further below with each failure more.
-
-    Where more trains than was expected, again and again, the steps up become longer too.
-    """
-    unit = bounds.multiple_of
-    expected = (bounds.rehearsed or 0) // unit
-    surprises = sum(s.trains and s.batch_size >= _SAME * low * unit for s in samples) - _REHEARSALS
-    if expected <= low and surprises > 0:
-        return low + 2**surprises if high is None else _halve(low, high)
-    if high is None or expected < high:
-        return max(expected, low + 1)
-    failed = sum(not s.trains and s.batch_size <= _MUCH_LEFT * high * unit for s in samples)
-    below = high - 2 ** (failed - 1)
-    return below if below > low else _halve(low, high)
-
-
-def _between(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int | None:
-    """Where the line between the two sides of the edge crosses the memory, if the one that fails ran to its end."""
-    held = {sample.batch_size: sample.held_bytes for sample in samples}
-    below, above = held.get(edge.trains), held.get(edge.fails or 0)
-    if below is None or above is None or edge.fails is None or above <= below:
+def one_below_a_multiple(situation: Situation) -> int | None:
+    """Try whether only the plans for aligned batches take too much."""
+    bounds, boundary = situation.bounds, situation.boundary
+    if bounds.predictor is None or boundary.fails is None or boundary.fails % _ALIGNED:
         return None
-    share = (bounds.available_bytes - below) / (above - below)
-    return math.floor((edge.trains + share * (edge.fails - edge.trains)) / bounds.multiple_of)
+    size = boundary.fails - bounds.multiple_of
+    if size % _ALIGNED and bounds.predictor.fits_from(boundary.trains, size):
+        return size // bounds.multiple_of
+    return None
 
 
-def _near(low: int, high: int | None, between: tuple[float, float]) -> int:
-    lower, upper = min(between), between[1]
+def predicted(situation: Situation) -> int | None:
+    """Try what the replay predicts. If more trains than predicted, again and again, take longer steps up."""
+    low, high, predictor = situation.low, situation.high, situation.bounds.predictor
+    if predictor is None or (found := predictor.largest_that_fits(situation.boundary)) is None:
+        return None
+    if found > situation.boundary.trains:
+        return found // situation.bounds.multiple_of
+    close = sum(sample.batch_size >= _SAME * situation.boundary.trains for sample in situation.trained)
+    if close <= _PREDICTIONS:
+        return low + 1
+    return low + 2 ** (close - _PREDICTIONS) if high is None else _middle(low, high)
+
+
+def between_sides(situation: Situation) -> int | None:
+    """Follow the line between both sides of the boundary to where it crosses the memory."""
+    boundary, held = situation.boundary, {sample.batch_size: sample.held_bytes for sample in situation.samples}
+    below, above = held.get(boundary.trains), held.get(boundary.fails or 0)
+    if below is None or above is None or boundary.fails is None or above <= below:
+        return None
+    share = (situation.bounds.available_bytes - below) / (above - below)
+    size = boundary.trains + share * (boundary.fails - boundary.trains)
+    return math.floor(size / situation.bounds.multiple_of)
+
+
+def grow(situation: Situation) -> int | None:
+    """Find a second batch that trains."""
+    low, high = situation.low, situation.high
+    if situation.has_bound:
+        return None
+    return low * _GROWTH if high is None and low else _middle(low, high)
+
+
+def leap(situation: Situation) -> int | None:
+    """Get near to the upper limit, where a trial corrects the lines."""
+    low, high = situation.low, situation.high
+    if low >= _NEAR * situation.upper:
+        return None
+    units = math.floor(_LEAP * situation.upper)
+    return units if high is None or units < _LEAP * high else _middle(low, high)
+
+
+def near_the_lines(situation: Situation) -> int | None:
+    """Try a little below the upper limit, then halve what the lines leave."""
+    low, high, upper, bounds = situation.low, situation.high, situation.upper, situation.bounds
+    lower = min(lower_limit(situation.trained, bounds.available_bytes) / bounds.multiple_of, upper)
     top = math.floor(upper) + 1 if high is None else min(high, math.floor(upper) + 1)
     first = math.floor(upper - min(_LOST * upper, upper - lower))
     if low < first < top:
@@ -164,36 +161,36 @@ def _near(low: int, high: int | None, between: tuple[float, float]) -> int:
     return (floor + top) // 2 if floor < top else (low + top) // 2
 
 
-def _unguided(samples: Sequence[TrialFigures], bounds: Bounds, edge: BatchBoundary) -> int:
-    """Halving; where nothing has failed yet, the size at which the lines say that something must, if there is one."""
-    unit = bounds.multiple_of
-    low, high = edge.trains // unit, None if edge.fails is None else edge.fails // unit
-    upper = _upper_bound(sorted((s for s in samples if s.trains), key=lambda s: s.batch_size), bounds.available_bytes)
-    if high is None and low and low < upper / unit < 2 * low:
-        return math.floor(upper / unit) + 1
-    return _halve(low, high)
+_STRATEGIES: tuple[Strategy, ...] = (
+    smallest_after_errors,
+    below_an_error,
+    halve_at_the_end,
+    one_below_a_multiple,
+    predicted,
+    between_sides,
+    grow,
+    leap,
+    near_the_lines,
+)
 
 
-def _halve(low: int, high: int | None) -> int:
+def _beyond(situation: Situation) -> int | None:
+    """A batch size above a boundary that much memory was left at: a larger batch may fragment it less, and train."""
+    bounds, boundary = situation.bounds, situation.boundary
+    unit, fails = bounds.multiple_of, boundary.fails or 0
+    upper = upper_limit(situation.trained, bounds.available_bytes)
+    above = [sample.batch_size for sample in situation.samples if sample.batch_size > fails]
+    end = min([upper, *above] if bounds.most is None else [upper, *above, bounds.most + 1])
+    if not boundary.trains or math.isinf(upper) or end <= _MUCH_LEFT * fails:
+        return None
+    size = math.floor((fails + end) / 2 / unit) * unit
+    if not fails < size < end:
+        return None
+    return size if bounds.predictor is None or bounds.predictor.fits_from(boundary.trains, size) else None
+
+
+def _middle(low: int, high: int | None) -> int:
     if high is None:
         return 2 * low
     # From afar the middle between the exponents, since growth may be of any size.
     return high // _GROWTH if not low else math.isqrt(low * high) if high > 4 * low else (low + high) // 2
-
-
-def _upper_bound(trained: Sequence[TrialFigures], available_bytes: int) -> float:
-    """The batch size at which the first of the needs takes all memory."""
-    names = {name for sample in trained for name in sample.needs_bytes}
-    lines = [[(s.batch_size, s.needs_bytes[name]) for s in trained if name in s.needs_bytes] for name in names]
-    return min((_edge_of(line, available_bytes) for line in lines), default=math.inf)
-
-
-def _edge_of(points: Sequence[tuple[int, int]], available_bytes: int) -> float:
-    """Where the line through the largest batch and one well below it reaches `available_bytes`."""
-    if len(points) < 2:
-        return math.inf
-    last_x, last_y = points[-1]
-    well_below = [point for point in points[:-1] if point[0] <= 0.7 * last_x]
-    first_x, first_y = well_below[-1] if well_below else points[0]
-    slope = (last_y - first_y) / (last_x - first_x)
-    return last_x + max(0.0, (available_bytes - last_y) / slope) if slope > 0 else math.inf
