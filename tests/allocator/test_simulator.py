@@ -94,10 +94,10 @@ def test_simulate_optional_request_frees_the_cache_and_goes_on() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 60 * MIB), st.integers(0, 30)), max_size=60))
-def test_simulate_in_its_own_peak_gives_the_same_result(requests: list[tuple[int, int]]) -> None:
+def test_simulate_in_its_own_peak_gives_the_same_result(sizes: list[tuple[int, int]]) -> None:
     requests: list[int] = []
     alive: list[int] = []
-    for place, (size, choice) in enumerate(requests):
+    for place, (size, choice) in enumerate(sizes):
         requests.append(size)
         alive.append(place)
         if choice < len(alive):
