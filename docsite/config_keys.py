@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from docsite.markdown import code, sentence
 from memprof.config.load import json_schema
 
 Schema = Mapping[str, Any]
-_SECTION_HEADINGS = {  # of a nested section: the words that name it in a key's type
-    "ModelConfig": "model",
-    "TensorConfig": "tensor",
-    "LossConfig": "loss",
-    "OptimizerConfig": "optimizer",
-    "BatchRange": "batch range",
-    "CudnnConfig": "cudnn",
-}
 _TYPES = {"array": "list", "boolean": "true or false", "object": "mapping", "string": "text", "null": "null"}
 
 
 def config_reference() -> str:
     """Return a section for each key of the file, then one for each nested section, as Markdown."""
     schema = json_schema()
-    definitions = {name: part for name, part in schema["$defs"].items() if "properties" in part}
     parts = ["## Keys", *_keys(schema, schema, "###")]
-    for name, definition in definitions.items():
-        parts += [f"## Section: {_SECTION_HEADINGS[name]}", _paragraph(definition["description"])]
-        parts += _keys(definition, schema, "###")
+    for name, definition in schema["$defs"].items():
+        if "enum" not in definition:
+            parts += _section(name, definition, schema)
     return "\n\n".join(parts)
 
 
+def _section(name: str, definition: Schema, schema: Schema) -> Iterator[str]:
+    """Yield the heading of a nested section, what it is, and its keys or its forms."""
+    yield f"## Section: {_words(name)}"
+    if "description" in definition:
+        yield _paragraph(definition["description"])
+    choices = _choices(definition)
+    if choices:
+        yield "\n".join(["One of:", "", *(f"- {_type(choice, schema)}" for choice in choices)])
+    yield from _keys(definition, schema, "###")
+
+
+def _words(name: str) -> str:
+    """Return the words of a section's class: ``BatchRange`` is ``batch range``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.removesuffix("Config")).lower()
+
+
+def _choices(value: Schema) -> Sequence[Schema]:
+    choices: Sequence[Schema] = value.get("anyOf") or value.get("oneOf") or ()
+    return choices
+
+
 def _keys(section: Schema, schema: Schema, heading: str) -> Iterator[str]:
-    for key, value in section["properties"].items():
+    for key, value in section.get("properties", {}).items():
         yield f"{heading} `{key}`"
         yield sentence(value["description"])
         yield "\n".join(f"- {line}" for line in _facts(key, value, section, schema))
@@ -53,23 +66,29 @@ def _facts(key: str, value: Schema, section: Schema, schema: Schema) -> Iterator
 
 
 def _type(value: Schema, schema: Schema) -> str:
-    if "anyOf" in value:
-        return " or ".join(dict.fromkeys(_type(choice, schema) for choice in value["anyOf"]))
+    if _choices(value):
+        return " or ".join(dict.fromkeys(_type(choice, schema) for choice in _choices(value)))
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         target = schema["$defs"][name]
-        if "enum" in target:
-            return "one of " + ", ".join(code(str(item)) for item in target["enum"])
-        words = _SECTION_HEADINGS[name]
-        return f"[{words} section](#section-{words.replace(' ', '-')})"
+        words = _words(name)
+        return _type(target, schema) if "enum" in target else f"[{words} section](#section-{words.replace(' ', '-')})"
     if "enum" in value:
         return "one of " + ", ".join(code(str(item)) for item in value["enum"])
     kind = str(value["type"])
-    if kind == "array" and "items" in value:
+    return _container(value, schema) or _TYPES.get(kind, kind)
+
+
+def _container(value: Schema, schema: Schema) -> str | None:
+    """Return the type of a list or a mapping whose items the schema describes."""
+    if "items" in value:
         return f"list of ({_type(value['items'], schema)})"
-    if kind == "array" and "prefixItems" in value:
-        return "list of " + ", ".join(_type(item, schema) for item in value["prefixItems"])
-    return _TYPES.get(kind, kind)
+    if "prefixItems" in value:
+        items = [f"({_type(item, schema)})" for item in value["prefixItems"]]
+        return f"list of {len(items)}: {', '.join(items)}"
+    values = [value.get("additionalProperties"), *value.get("patternProperties", {}).values()]
+    described = [item for item in values if isinstance(item, dict)]
+    return f"mapping of a name to ({_type(described[0], schema)})" if described else None
 
 
 def _limits(value: Schema) -> str:

@@ -39,6 +39,9 @@ def test_config_reference_has_the_keys_of_every_nested_section() -> None:
         ("channels_last", "- Default: `false`"),
         ("allocator", "- Examples: `expandable_segments:True`"),
         ("target", "- Default: not set"),
+        ("input", "- Type: [part section](#section-part)"),
+        ("sizes", "- Type: mapping of a name to (integer)"),
+        ("range", "- Type: list of 2: (integer or text), (integer or text) or null"),
     ],
 )
 def test_config_reference_gives_type_default_and_limits(key: str, line: str) -> None:
@@ -48,3 +51,4 @@ def test_config_reference_gives_type_default_and_limits(key: str, line: str) -> 
 def test_config_reference_links_lead_to_sections() -> None:
     assert "[optimizer section](#section-optimizer)" in section("optimizers")
     assert "## Section: optimizer" in PAGE
+    assert "- list of ([part section](#section-part))" in PAGE.split("## Section: part")[1].splitlines()
