@@ -86,7 +86,7 @@ def run_lightning(model_name: str, start: int) -> Found:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     trials: list[int] = []
 
-    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+    class Module(lightning.LightningModule):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.model = torchvision.models.get_model(model_name)
