@@ -25,8 +25,9 @@ from memprof.worker.fork_client import running_fork_servers, stop_fork_server
 # What the user has calibrated is no part of the tests: the catalog is the shipped one alone.
 os.environ["MEMPROF_CONFIG_DIR"] = os.path.join(os.path.dirname(__file__), "no-such-folder")
 
-# A test run in the background of a shell ignores Ctrl-C, and so would the commands that the tests interrupt.
+# A test run in the background of a shell, or under nohup, ignores signals, and so would the commands that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Worker servers are forked from one process that has imported torch, instead of each importing it: the same figures
 # (tests/worker/test_fork_server.py) in less time. The processes of pytest-xdist share the folder of its socket.

@@ -63,12 +63,12 @@ def measure_calibration(gpu: Device, real: RealGpu | None = None) -> Calibration
         DeviceError: the GPU cannot be read, or the two measurements differ.
     """
     first, second = (ask_gpu(gpu, "memprof.gpus.probe_context") for _ in range(2))
-    different = [name for name in PARTS if abs(first["card"][name] - second["card"][name]) > _TOLERANCE_BYTES]
+    different = [name for name in PARTS if abs(first["figures"][name] - second["figures"][name]) > _TOLERANCE_BYTES]
     if different:
         name = different[0]
-        values = " and ".join(format_bytes(one["card"][name]) for one in (first, second))
+        values = " and ".join(format_bytes(one["figures"][name]) for one in (first, second))
         raise DeviceError(f"two measurements of {name} gave {values}: let nothing else use {gpu.name}, and try again")
-    figures = dict(second["card"])
+    figures = dict(second["figures"])
     if real and real.name == figures["name"] and real.total_bytes >= figures["total_bytes"]:
         figures["nvml_total_bytes"] = real.total_bytes
     return Calibration(
