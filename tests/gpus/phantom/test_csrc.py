@@ -102,6 +102,7 @@ def test_csrc_graph_contains_known_includes_and_calls(needs: dict[str, set[str]]
         "refuse",
         "uuid",
         "values",
+        "writes_real",
     }
     assert needs["copies"] == {"arena", "values"}
     assert needs["context"] == {"device", "ledger"}
