@@ -28,7 +28,7 @@ try:
 except MemprofError as error:
     print(type(error).__name__, error)
 """
-LIBRARIES = {"libphantom.so", "libphantom_files.so", "libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1"}
+LIBRARIES = {"libphantom.so", "libphantom_files.so", "libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1", "manifest.json"}
 RECORDING_COMPILER = """#!/bin/sh
 echo "$@" >> {log}
 exec {compiler} "$@"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ WAYS = {
     "checkpoint.pth.tar": PAIR,
 }
 NEEDED = {"model.safetensors": "safetensors", "weights.bin": "safetensors"}
-SAVE = "open('best.pt', 'wb').write(b'zeros'); print(open('best.pt', 'rb').read().decode())"
+SCRATCH = "import os; print(os.environ.get('MEMPROF_WRITES'))"
+SAVE = f"open('best.pt', 'wb').write(b'zeros'); print(open('best.pt', 'rb').read().decode(), end=' '); {SCRATCH}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +50,29 @@ class Saved:
     before: Mapping[str, str]
     after: Mapping[str, str]
     folder: Path
+    kept: Path  # the scratch folder
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory, phantom_libraries: PhantomLibraries) -> Mapping[str, str]:
-    """A cache in which only these tests have runs; its libraries are those that are built already."""
-    folder = tmp_path_factory.mktemp("cache")
-    (folder / "phantom").symlink_to(phantom_libraries.folder.parent)
-    return {"MEMPROF_CACHE_DIR": str(folder)}
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory, cache: Mapping[str, str]) -> Saved:
+def saved(tmp_path_factory: pytest.TempPathFactory, phantom_libraries: PhantomLibraries) -> Iterator[Saved]:
+    assert phantom_libraries.files.is_file()
     folder = tmp_path_factory.mktemp("saving")
     names = [name for name in WAYS if name != "distributed"]
     write_older(folder / "out", [*names, "distributed/.metadata", "distributed/__0_0.distcp", "notes.txt"])
     before = hashes(folder)
-    finished = memprof_run(folder, "saving.py", **cache)
+    finished = memprof_run(folder, "saving.py")
     assert finished.returncode == 0, finished.stderr
-    printed = json.loads(finished.stdout)
-    return Saved(printed=printed, stderr=finished.stderr, before=before, after=hashes(folder), folder=folder)
+    kept = re.search(r"kept out of ./out: (.+)", finished.stderr)
+    assert kept is not None, finished.stderr
+    yield Saved(
+        printed=json.loads(finished.stdout),
+        stderr=finished.stderr,
+        before=before,
+        after=hashes(folder),
+        folder=folder,
+        kept=Path(kept[1]),
+    )
+    shutil.rmtree(kept[1])
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -87,11 +92,9 @@ def test_a_run_leaves_no_file_where_it_saved(saved: Saved) -> None:
 def test_the_last_lines_name_the_folder_with_figures(saved: Saved) -> None:
     first, *_ = saved.stderr.splitlines()
     assert first == "memprof: simulated Tesla T4: tensor values are zeros, checkpoints are kept apart from your files"
-    line = re.search(
-        r"memprof: (\d+) checkpoint files \(([\d.]+) MiB, [\d.]+ .iB on disk\) kept out of ./out: (.+)", saved.stderr
-    )
+    line = re.search(r"memprof: (\d+) checkpoint files \(([\d.]+) MiB, [\d.]+ .iB on disk\) kept", saved.stderr)
     assert line is not None, saved.stderr
-    top = Path(line[3]) / "files" / str(saved.folder / "out").lstrip("/")
+    top = saved.kept / "files" / str(saved.folder / "out").lstrip("/")
     kept = [path for path in top.rglob("*") if path.is_file()]
     assert len(kept) == int(line[1])
     assert sum(path.stat().st_size for path in kept) == pytest.approx(float(line[2]) * 2**20, rel=0.01)
@@ -100,32 +103,26 @@ def test_the_last_lines_name_the_folder_with_figures(saved: Saved) -> None:
 
 
 def test_what_a_run_keeps_is_readable_by_the_user_alone(saved: Saved) -> None:
-    line = re.search(r"kept out of ./out: (.+)", saved.stderr)
-    assert line is not None
-    assert Path(line[1]).stat().st_mode & 0o777 == 0o700
+    assert saved.kept.stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in saved.kept.iterdir()] == ["files"]
 
 
-def scratch_folders(cache: Mapping[str, str]) -> set[Path]:
-    return set(Path(cache["MEMPROF_CACHE_DIR"]).glob("writes/*"))
-
-
-def save(folder: Path, cache: Mapping[str, str], writes: str) -> subprocess.CompletedProcess[str]:
+def save(folder: Path, writes: str) -> subprocess.CompletedProcess[str]:
     write_older(folder, ["best.pt"])
-    finished = memprof_run(folder, "-c", SAVE, writes=writes, **cache)
-    assert finished.stdout == "zeros\n", finished.stderr
+    finished = memprof_run(folder, "-c", SAVE, writes=writes)
+    assert finished.stdout.startswith("zeros "), finished.stderr
     return finished
 
 
-def test_discard_removes_what_the_run_saved(tmp_path: Path, cache: Mapping[str, str]) -> None:
-    before = scratch_folders(cache)
-    finished = save(tmp_path, cache, "discard")
+def test_discard_removes_what_the_run_saved(tmp_path: Path) -> None:
+    finished = save(tmp_path, "discard")
     assert re.search(r"1 checkpoint file \([^)]+\) kept out of \.: removed\n", finished.stderr), finished.stderr
-    assert scratch_folders(cache) == before
+    assert not Path(finished.stdout.split()[1]).exists()
     assert (tmp_path / "best.pt").read_bytes().startswith(b"the older best.pt")
 
 
-def test_allow_writes_where_the_command_says(tmp_path: Path, cache: Mapping[str, str]) -> None:
-    finished = save(tmp_path, cache, "allow")
+def test_allow_writes_where_the_command_says(tmp_path: Path) -> None:
+    finished = save(tmp_path, "allow")
     assert finished.stderr.startswith(
         "memprof: simulated Tesla T4: tensor values are zeros, checkpoints replace your files\n"
     )
@@ -133,12 +130,11 @@ def test_allow_writes_where_the_command_says(tmp_path: Path, cache: Mapping[str,
     assert (tmp_path / "best.pt").read_bytes() == b"zeros"
 
 
-def test_a_run_that_saves_nothing_leaves_no_folder(tmp_path: Path, cache: Mapping[str, str]) -> None:
-    before = scratch_folders(cache)
-    finished = memprof_run(tmp_path, "-c", "open('log.txt', 'w').write('a line')", **cache)
+def test_a_run_that_saves_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    finished = memprof_run(tmp_path, "-c", f"open('log.txt', 'w').write('a line'); {SCRATCH}")
     assert "checkpoint file" not in finished.stderr
     assert (tmp_path / "log.txt").read_text() == "a line"
-    assert scratch_folders(cache) == before
+    assert not Path(finished.stdout.strip()).exists()
 
 
 def test_an_unknown_choice_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -164,14 +160,14 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize(("given", "seen"), [({}, "offline"), ({"WANDB_MODE": "disabled"}, "disabled")])
 def test_wandb_is_offline_unless_the_user_says_otherwise(
-    given: Mapping[str, str], seen: str, tmp_path: Path, cache: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    given: Mapping[str, str], seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    finished = memprof_run(tmp_path, "-c", "import os; print(os.environ['WANDB_MODE'])", **cache, **given)
+    finished = memprof_run(tmp_path, "-c", "import os; print(os.environ['WANDB_MODE'])", **given)
     assert finished.stdout == f"{seen}\n"
 
 
-def test_zeros_take_no_space_on_the_disk(tmp_path: Path, cache: Mapping[str, str]) -> None:
+def test_zeros_take_no_space_on_the_disk(tmp_path: Path) -> None:
     code = """
 parts = [b"PK" * 1000, bytes(2**28), b"the end"]
 with open("large.pt", "wb", buffering=0) as file:
@@ -179,18 +175,18 @@ with open("large.pt", "wb", buffering=0) as file:
 with open("large.pt", "rb") as file:
     print(file.read() == b"".join(parts))
 """
-    finished = memprof_run(tmp_path, "-c", code, writes="discard", **cache)
+    finished = memprof_run(tmp_path, "-c", code, writes="discard")
     assert finished.stdout == "True\n", finished.stderr
     figures = re.search(r"1 checkpoint file \(256.00 MiB, ([\d.]+) KiB on disk\)", finished.stderr)
     assert figures is not None, finished.stderr
     assert float(figures[1]) < 600
 
 
-def test_ranks_read_each_others_checkpoints(tmp_path: Path, cache: Mapping[str, str]) -> None:
+def test_ranks_read_each_others_checkpoints(tmp_path: Path) -> None:
     write_older(tmp_path, ["rank0.pt"])
     arguments = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     script = Path(__file__).with_name("workloads") / "two_ranks.py"
-    finished = memprof_run(tmp_path, *arguments, str(script), **cache)
+    finished = memprof_run(tmp_path, *arguments, str(script), writes="discard")
     assert finished.returncode == 0, finished.stderr
     assert sorted(finished.stdout.splitlines()) == [
         "0 has read 1 of ['rank0.pt', 'rank1.pt']",

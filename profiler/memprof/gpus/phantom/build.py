@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from types import MappingProxyType
 import platformdirs
 
 from memprof.errors import DeviceError
+from memprof.gpus.phantom.cache import BUILDING, is_intact, keep, open_cache, remove_left_over, without_separators
 from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_driver, rest_of_nvml
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
@@ -26,6 +28,7 @@ _SOURCES = Path(__file__).with_name("csrc")
 # With the beginning of the names of their C files; all other C files make up libphantom.so.
 _OTHER_LIBRARIES = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})
 _FILES = "writes_"  # the beginning of the names of the C files of libphantom_files.so
+_OTHER_FOLDER = "set MEMPROF_CACHE_DIR to another folder"
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
@@ -55,17 +58,14 @@ def build_phantom() -> PhantomLibraries:
         DeviceError: phantoms are unavailable on this machine; the message gives the reason and what to do.
     """
     install = _usable_torch()
-    folder = cache_folder() / _key(install)
-    if not (folder / "libphantom.so").is_file():
-        compiler = find_compiler()
-        try:
-            _build(install, compiler, folder)
-        except OSError as error:
-            raise DeviceError(
-                f"the phantom GPU cannot be built in {folder.parent}: {error.strerror}; "
-                "set MEMPROF_CACHE_DIR to another folder"
-            ) from error
-    return PhantomLibraries(folder=folder)
+    try:
+        folder = open_cache(cache_folder()) / _key(install)
+        if not is_intact(folder):
+            _build(install, find_compiler(), folder)
+        return PhantomLibraries(folder=without_separators(folder))
+    except OSError as error:
+        fix = "raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else _OTHER_FOLDER
+        raise DeviceError(f"the phantom GPU cannot be built in {cache_folder()}: {error.strerror}; {fix}") from error
 
 
 def cache_folder() -> Path:
@@ -78,9 +78,12 @@ def find_compiler() -> tuple[str, ...]:
     """Return the command of a C compiler: $CC, cc, gcc, clang, or the one in the package ziglang.
 
     Raises:
-        DeviceError: there is none.
+        DeviceError: there is none, or $CC is not a command.
     """
-    named = shlex.split(os.environ.get("CC", ""))
+    try:
+        named = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise DeviceError(f"CC={os.environ['CC']} is not a command: {error}; set it to a C compiler") from error
     if named and shutil.which(named[0]):
         return tuple(named)
     for name in ("cc", "gcc", "clang"):
@@ -158,8 +161,8 @@ def _generated(install: TorchInstall) -> Mapping[str, str]:
 
 
 def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as scratch:
+    remove_left_over(folder.parent)
+    with tempfile.TemporaryDirectory(prefix=BUILDING, dir=folder.parent, ignore_cleanup_errors=True) as scratch:
         built = Path(scratch)
         includes = ["-iquote", str(_SOURCES), *(f"-I{path}" for path in install.include_folders)]
         command = (*compiler, *_FLAGS, *includes)
@@ -175,23 +178,14 @@ def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> No
             sources = (*map(str, sorted(_SOURCES.glob(f"{stem}*.c"))), str(built / f"{stem}_rest.c"))
             _compile((*command, f"-Wl,-soname,{name}", *sources, *linked), built / name)
         (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
-        _keep(built, folder)
+        names = ("libphantom.so", "libphantom_files.so", *_OTHER_LIBRARIES, "libcuda.so")
+        keep(built, folder, names)
 
 
 def _compile(command: tuple[str, ...], output: Path) -> None:
-    run = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, check=False)
+    run = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, errors="replace", check=False)
     if run.returncode != 0:
         first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:300])
         raise DeviceError(f"the phantom GPU could not be compiled with {command[0]}: {first}")
-
-
-def _keep(built: Path, folder: Path) -> None:
-    finished = built.with_name(f"{built.name}-finished")
-    shutil.copytree(built, finished, symlinks=True, ignore=shutil.ignore_patterns("*.c"))
-    try:
-        finished.rename(folder)
-    except OSError:
-        shutil.rmtree(finished)
-        if not (folder / "libphantom.so").is_file():
-            raise
-        # another process was first, and what it built is the same
+    if not output.is_file() or output.read_bytes()[:4] != b"\x7fELF":
+        raise DeviceError(f"the phantom GPU could not be compiled with {command[0]}: it has written no library")
