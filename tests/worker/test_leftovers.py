@@ -19,6 +19,7 @@ from memprof.gpus.select import Device, phantom_device
 from memprof.records import Outcome, Status
 from memprof.worker.client import WorkerClient
 from memprof.worker.fork_client import running_fork_servers, stop_fork_server
+from memprof.worker.leftovers import mark_of
 from tests.worker.processes import children_of, is_alive, wait_for
 
 SGD = OptimizerConfig(name="sgd")
@@ -180,3 +181,12 @@ def test_processes_of_a_factory_that_crashes_end(tmp_path: Path, device: Device)
         worker.client.environment()
     (started,) = worker.started()
     assert not is_alive(started)
+
+
+def test_mark_of_a_server_that_prints_to_a_file_has_no_pipe(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    with (tmp_path / "printed").open("w") as printed:
+        assert mark_of({}, printed.fileno()).pipe is None
+        assert mark_of({}, write_end).pipe == os.readlink(f"/proc/self/fd/{read_end}")
+    os.close(read_end)
+    os.close(write_end)

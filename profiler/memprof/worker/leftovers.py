@@ -6,6 +6,7 @@ import os
 import secrets
 import select
 import signal
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,7 +24,7 @@ class ServerMark:
     """What a worker server and all processes that it or a model started have in common."""
 
     variable: bytes  # NAME=value, in the environment of each process that was started as a new program
-    pipe: str  # to which each process prints that was only forked, or that has its parent's output
+    pipe: str | None  # to which each process prints that was only forked, or that has its parent's output
     on_phantom: bool
 
 
@@ -35,9 +36,11 @@ def new_mark() -> dict[str, str]:
 def mark_of(environment: Mapping[str, str], output: int) -> ServerMark:
     """Return the mark of the worker server that has this environment and prints to the descriptor `output`."""
     marked = environment if MARK in environment else new_mark()  # which nobody has
+    status = os.fstat(output)
     return ServerMark(
         variable=f"{MARK}={marked[MARK]}".encode(),
-        pipe=f"pipe:[{os.fstat(output).st_ino}]",
+        # Only the number of a pipe is unique among pipes; a file may have the number of some other pipe.
+        pipe=f"pipe:[{status.st_ino}]" if stat.S_ISFIFO(status.st_mode) else None,
         on_phantom="MEMPROF_PHANTOM" in environment,
     )
 
@@ -81,7 +84,7 @@ def _has(pid: int, mark: ServerMark) -> bool:
     folder = Path(f"/proc/{pid}")
     if mark.variable in (folder / "environ").read_bytes().split(b"\0"):
         return True
-    return any(_target(folder / "fd" / number) == mark.pipe for number in "12")
+    return mark.pipe is not None and any(_target(folder / "fd" / number) == mark.pipe for number in "12")
 
 
 def _target(link: Path) -> str | None:
