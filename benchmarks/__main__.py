@@ -20,6 +20,7 @@ from benchmarks.results import FIGURE_HEADINGS, PEAK_HEADINGS, SEARCH_HEADINGS, 
 
 BENCHMARKS: Mapping[str, Callable[[int], Iterator[Figure]]] = {
     "mnist_mlp_sweep": commands.mnist_mlp_sweep,
+    "warm_sweep": commands.warm_sweep,
     "resnet50_sweep": commands.resnet50_sweep,
     "help": commands.help_text,
     "training_step": peers.training_step,

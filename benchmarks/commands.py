@@ -17,6 +17,15 @@ def mnist_mlp_sweep(repeats: int) -> Iterator[Figure]:
     yield _compare_with_imports("sweep of mnist_mlp, 15 points", _sweep("mnist_mlp"), 2.0, repeats)
 
 
+def warm_sweep(repeats: int) -> Iterator[Figure]:
+    """Compare the sweep of 15 points with importing PyTorch while `memprof serve` keeps PyTorch imported."""
+    run_python(["-m", "memprof", "serve", "--gpu", GPU])
+    try:
+        yield _compare_with_imports("the same after memprof serve", _sweep("mnist_mlp"), 0.25, repeats)
+    finally:
+        run_python(["-m", "memprof", "serve", "--stop"])
+
+
 def resnet50_sweep(repeats: int) -> Iterator[Figure]:
     """Compare a sweep of eight batch sizes with Adam with importing PyTorch."""
     sizes = [text for size in RESNET50_SIZES for text in ("--batch-size", str(size))]

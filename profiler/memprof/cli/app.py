@@ -46,6 +46,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "doctor": "Check the installation and suggest fixes.",
         "calibrate": "Measure how much memory CUDA itself uses on your GPU.",
         "verify": "Compare your GPU with its simulation, to the byte.",
+        "serve": "Keep PyTorch imported, so that later commands start sooner.",
         "schema": "Print the JSON Schema of config files.",
     },
 }

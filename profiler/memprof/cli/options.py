@@ -144,4 +144,12 @@ Once = Annotated[bool, typer.Option("--once", help="Take one sample and exit.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per sample, one per line.")]
 RecordFolder = Annotated[Path, typer.Option("--output", metavar="FOLDER", help="The folder for the record.")]
 RealGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="The GPU to measure: cuda:N.")]
+
+# serve
+IdleMinutes = Annotated[
+    float, typer.Option("--idle-minutes", metavar="N", help="End after this time without a command.")
+]
+ServerStatus = Annotated[bool, typer.Option("--status", help="Show what runs, and start nothing.")]
+StopServer = Annotated[bool, typer.Option("--stop", help="End what runs.")]
+
 Version = Annotated[bool, typer.Option("--version", help="Print the version.")]

@@ -29,7 +29,7 @@ def open_log(path: Path) -> Iterator[Write]:
         ResultError: the file cannot be written, now or later, or is not such a log.
     """
     with _as_result_error(path):
-        file = path.open("ab", buffering=0)  # each line is one write, so that no line is ever incomplete
+        file = path.open("ab", buffering=0)  # each sample is one write, so that none is ever incomplete
     with file:
         with _as_result_error(path):
             _begin(file, path)
@@ -38,8 +38,7 @@ def open_log(path: Path) -> Iterator[Write]:
 
 def _write(file: FileIO, path: Path, time: datetime, gpus: Sequence[GpuUse]) -> None:
     with _as_result_error(path):
-        for row in rows(time, gpus):
-            file.write(_line(row))
+        file.write(b"".join(map(_line, rows(time, gpus))))
 
 
 def rows(time: datetime, gpus: Sequence[GpuUse]) -> Iterator[tuple[str | int | None, ...]]:

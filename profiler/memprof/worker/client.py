@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
@@ -41,6 +40,7 @@ from memprof.worker.protocol import (
     SummarizeReply,
     SummarizeRequest,
 )
+from memprof.worker.variables import allocator_variables, server_variables
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
@@ -209,7 +209,7 @@ class WorkerClient:
         job = wanted if isinstance(wanted, Job) else Job(optimizer=wanted[0], batch_size=wanted[1])
         if job.config is None or job.config.allocator == self._loaded.config.allocator:
             return job
-        return replace(job, environment={**_allocator_variables(job.config), **job.environment})
+        return replace(job, environment={**allocator_variables(job.config.allocator), **job.environment})
 
     def _send(self, request: Request) -> int:
         """Send `request` under a new number, and return that."""
@@ -231,7 +231,7 @@ class WorkerClient:
         return self._process
 
     def _start(self) -> WorkerProcess:
-        process = WorkerProcess(self._variables())
+        process = WorkerProcess(server_variables(self._device, self._loaded.config.allocator))
         try:
             reply = self._set_up(process)
         except BaseException:
@@ -269,30 +269,7 @@ class WorkerClient:
             build_in_server=self._build_in_server,
         )
 
-    def _variables(self) -> dict[str, str]:
-        """Return the environment variables of the server."""
-        package_root = str(Path(__file__).parents[2])
-        paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([*paths, package_root]),
-            # PyTorch 2.14 warns of each allocation that fails, also of those that it then does without.
-            "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),
-            "OMP_NUM_THREADS": "1",  # threads of OpenMP would not survive the fork
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # is_available() without initializing CUDA's driver
-            **self._device.environment,
-        }
-        changes = _allocator_variables(self._loaded.config)
-        return {**environment, **{name: value for name, value in changes.items() if value is not None}}
-
 
 def _error(reply: RequestError) -> MemprofError:
     kinds = {"config": ConfigError, "workload": WorkloadError, "device": DeviceError}
     return kinds[reply.kind](reply.text)
-
-
-def _allocator_variables(config: SweepConfig) -> dict[str, str | None]:
-    """Return the config's allocator settings as variables; without any, those of this process, or ``None``."""
-    # PyTorch renamed the variable (2.9 reads only the old name); both are set so that neither of the user's own wins.
-    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
-    return {name: os.environ.get(name) if config.allocator is None else config.allocator for name in names}

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,19 +27,35 @@ from memprof.gpus.phantom.ledger import ledger_folder
 from memprof.worker.leftovers import MARK
 
 # Variables that neither PyTorch nor Python reads during the import. The phantom reads its own at the first CUDA call of
-# a process; the others are about terminals and shells, and the mark of a worker server.
+# a process; the others are about terminals, shells and sessions, and the mark of a worker server.
 _READ_LATER = frozenset(
     {
         *("MEMPROF_PHANTOM", "MEMPROF_PHANTOM_LEDGER", "MEMPROF_PHANTOM_ADDRESSES", "MEMPROF_CONFIG_DIR"),
         *("COLUMNS", "LINES", "TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"),
+        *("TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TERM_SESSION_ID", "WINDOWID", "VTE_VERSION", "LS_COLORS"),
+        *("TMUX", "TMUX_PANE", "STY", "WINDOW", "XDG_SESSION_ID", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "XAUTHORITY"),
+        *(
+            "SSH_CLIENT",
+            "SSH_CONNECTION",
+            "SSH_TTY",
+            "SSH_AUTH_SOCK",
+            "HISTFILE",
+            "HISTSIZE",
+            "PS1",
+            "MAIL",
+            "INVOCATION_ID",
+        ),
         *("PWD", "OLDPWD", "SHLVL", "_", "MEMPROF_TRACEBACK", "MEMPROF_FORK_SERVER", MARK),
         *("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID"),
     }
 )
 _LIMITS = (resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_CORE)
+_LONGEST_PATH = 100  # unix(7): 108 bytes; the server first binds a path with its process id instead of the suffix
 _STARTING_SECONDS = 60.0
+IDLE_SECONDS = 15 * 60.0
 
-STOP = "stop"  # the line that ends a fork server
+# Lines that are no `StartRequest`: they ask a fork server to end, and what it is doing.
+STOP, STATUS = "stop", "status"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +65,18 @@ class StartRequest:
     environment: dict[str, str]
     folder: str
     umask: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkServerStatus:
+    """What a fork server is doing."""
+
+    pid: int
+    torch: str  # the version that it has imported
+    served: int  # worker servers that it has started
+    running: int  # those that have not ended
+    idle_seconds: float  # since the last command ended
+    limit_seconds: float  # it ends after this idle time
 
 
 class JsonLines:
@@ -140,9 +169,13 @@ def _installed() -> list[tuple[str, int]]:
 
 
 def fork_server_socket(environment: Mapping[str, str]) -> Path | None:
-    """Return the socket of the fork server for this environment, whether or not one runs; ``None`` without a folder."""
+    """Return the socket of the fork server for this environment, whether or not one runs.
+
+    ``None`` if there is no private folder for it, or if its path is longer than a socket's may be.
+    """
     folder = ledger_folder()
-    return None if folder is None else folder / f"worker-{fingerprint(environment)}.sock"
+    path = folder / f"worker-{fingerprint(environment)}.sock" if folder else None
+    return path if path is not None and len(os.fsencode(path)) <= _LONGEST_PATH else None
 
 
 def start_forked(path: Path, environment: Mapping[str, str], descriptor: int, output: int = 2) -> ForkedProcess | None:
@@ -168,19 +201,29 @@ def start_forked(path: Path, environment: Mapping[str, str], descriptor: int, ou
         return None
 
 
-def start_fork_server(path: Path, environment: Mapping[str, str]) -> None:
-    """Start a fork server for `environment` in the background; return when it answers or could not be started."""
+def start_fork_server(path: Path, environment: Mapping[str, str], idle_seconds: float = IDLE_SECONDS) -> str | None:
+    """Start a fork server for `environment` in the background, and return when it answers at `path`.
+
+    Without one, the worker server of each command imports torch itself. Then the last line that it printed is returned.
+    """
     path.unlink(missing_ok=True)  # of a fork server that was killed
-    subprocess.run(
-        [sys.executable, "-P", "-m", "memprof.worker.fork_server", "--socket", str(path)],
-        env={name: value for name, value in environment.items() if name != MARK},  # it is no worker server
-        cwd="/",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        check=False,  # if it fails, the worker server imports torch itself
-    )
+    command = [sys.executable, "-P", "-m", "memprof.worker.fork_server"]
+    with tempfile.TemporaryFile() as printed:  # not a pipe: the fork server has it open as long as it runs
+        subprocess.run(
+            [*command, "--socket", str(path), "--idle-seconds", str(idle_seconds)],
+            env={name: value for name, value in environment.items() if name != MARK},  # it is no worker server
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=printed,
+            start_new_session=True,
+            check=False,
+        )
+        if path.exists():
+            return None
+        printed.seek(0)
+        lines = printed.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it ended")
 
 
 def running_fork_servers() -> list[Path]:
@@ -191,12 +234,22 @@ def running_fork_servers() -> list[Path]:
 
 def stop_fork_server(path: Path) -> bool:
     """Ask the fork server at `path` to end; return whether one answered. An unused socket is removed."""
+    return bool(_ask(path, STOP) == STOP)
+
+
+def fork_server_status(path: Path) -> ForkServerStatus | None:
+    """Return what the fork server at `path` is doing; ``None`` if none answers. An unused socket is removed."""
+    answer = _ask(path, STATUS)
+    return ForkServerStatus(**answer) if isinstance(answer, dict) else None
+
+
+def _ask(path: Path, line: str) -> Any:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.connect(str(path))
             control = JsonLines(connection)
-            control.send(STOP)
-            return bool(control.receive(_STARTING_SECONDS) == STOP)
+            control.send(line)
+            return control.receive(_STARTING_SECONDS)
         except (OSError, ValueError):
             path.unlink(missing_ok=True)
-            return False
+            return None

@@ -18,15 +18,24 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from memprof.worker.fork_client import STOP, JsonLines, StartRequest, fingerprint
+import torch
+
+from memprof.worker.fork_client import (
+    IDLE_SECONDS,
+    STATUS,
+    STOP,
+    ForkServerStatus,
+    JsonLines,
+    StartRequest,
+    fingerprint,
+)
 from memprof.worker.leftovers import ServerMark, end_leftovers, mark_of
 from memprof.worker.serve import serve_connection
 
-IDLE_SECONDS = 15 * 60
 _REQUEST_SECONDS = 5.0
 _LOOKING_SECONDS = 10.0  # between two looks at whether the socket is still there
 _ENDING_SECONDS = 2.0  # for a worker server whose command has ended, to end what it started; then it is killed
@@ -54,6 +63,7 @@ class ForkServer:
         self._deadlines: dict[int, float] = {}  # by process id, of the workers whose command has ended
         self._last_use = time.monotonic()
         self._stopped = False
+        self._served = 0
 
     def run(self) -> None:
         """Accept commands until the idle time is over or the installed versions have changed."""
@@ -87,12 +97,28 @@ class ForkServer:
         if isinstance(request, StartRequest) and fingerprint(os.environ) == self._fingerprint:
             self._start(connection, request, descriptors)
             self._last_use = time.monotonic()
-        else:  # asked to stop, or another PyTorch is installed now than was imported
-            self._stopped = request is not None
-            JsonLines(connection).send(request if request == STOP else None)
-            connection.close()
+        else:
+            self._answer(connection, request)
         for descriptor in descriptors:
             os.close(descriptor)
+
+    def _answer(self, connection: socket.socket, request: StartRequest | str | None) -> None:
+        """Answer what starts no worker server: a question, or a command while other versions are installed now."""
+        if request != STATUS:
+            self._stopped = request is not None
+        answers = {STOP: STOP, STATUS: asdict(self._status())}
+        JsonLines(connection).send(answers.get(request) if isinstance(request, str) else None)
+        connection.close()
+
+    def _status(self) -> ForkServerStatus:
+        return ForkServerStatus(
+            pid=os.getpid(),
+            torch=torch.__version__,
+            served=self._served,
+            running=len(self._workers),
+            idle_seconds=time.monotonic() - self._last_use,
+            limit_seconds=self._idle_seconds,
+        )
 
     def _start(self, connection: socket.socket, request: StartRequest, descriptors: list[int]) -> None:
         mark = mark_of(request.environment, output=descriptors[1])
@@ -103,6 +129,7 @@ class ForkServer:
         command = JsonLines(connection)
         worker = _Worker(pid=pid, mark=mark, ended=os.pidfd_open(pid), connection=connection, command=command)
         self._workers[pid] = worker
+        self._served += 1
         self._selector.register(worker.ended, selectors.EVENT_READ, worker)
         self._selector.register(connection, selectors.EVENT_READ, worker)
         worker.command.send({"pid": pid})
@@ -154,7 +181,7 @@ def _receive(connection: socket.socket) -> tuple[StartRequest | str | None, list
     try:
         data, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 2)
         message = JsonLines(connection, data).receive(_REQUEST_SECONDS)
-        request = STOP if message == STOP else StartRequest(**message)
+        request = message if message in (STOP, STATUS) else StartRequest(**message)
     except (OSError, ValueError, TypeError):
         return None, descriptors
     connection.settimeout(None)
