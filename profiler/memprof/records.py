@@ -293,5 +293,13 @@ class MaxBatch:
 
     @property
     def safe_batch_size(self) -> int:
-        """80 % of the largest, rounded down: headroom for fragmentation and longer samples."""
-        return self.largest_batch_size * 8 // 10
+        """80 % of the largest, rounded down to a multiple of `multiple_of`: headroom for fragmentation.
+
+        0 if there is no such batch.
+        """
+        return safe_batch_size(self.largest_batch_size, self.multiple_of)
+
+
+def safe_batch_size(largest: int, multiple_of: int) -> int:
+    """Return 80 % of the largest batch size, rounded down to a multiple of `multiple_of`."""
+    return largest * 8 // 10 // multiple_of * multiple_of

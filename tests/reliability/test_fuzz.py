@@ -77,7 +77,8 @@ sources = ["a data sheet"]
 COMMANDS = ("sweep", "compare", "max-batch", "fit", "explain", "plot", "report", "show", "diff", "check")
 OPTIONS = (
     *("--gpu", "--batch-size", "--set", "--output-dir", "--memory", "--json", "--depth", "-o", "--kind", "--vary"),
-    *("--max-increase", "--baseline", "--theme", "--force", "--timeout", "--start", "--optimizer", "--nope", "-x"),
+    *("--max-increase", "--baseline", "--theme", "--force", "--timeout", "--start", "--optimizer", "-x"),
+    *("--nope", "--require"),
 )
 
 

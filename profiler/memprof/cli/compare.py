@@ -10,6 +10,7 @@ from typing import Any
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
 from memprof.cli.overriding import overrides
+from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
 from memprof.config.overrides import Override
 from memprof.config.variants import Variant, plan_variants
@@ -19,7 +20,7 @@ from memprof.experiments.session import open_session
 from memprof.gpus.select import choose_device
 from memprof.records import SCHEMA_VERSION, Environment, RunRecord, Source, Status
 from memprof.report.terminal.compare import compare_table
-from memprof.results import Kind, Manifest, Result, VariantPlan, fingerprint, row
+from memprof.results import Kind, Manifest, Result, VariantPlan, check_output_folder, fingerprint, row
 from memprof.results.comparison import OptimizerState, VariantResult, against_base, optimizer_states, saved_variants
 from memprof.results.diff import FIGURES
 
@@ -31,11 +32,15 @@ memprof compare configs/vit_b_16.yaml --vary gpu=t4,a10 --vary batch_size=8,16 -
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions:
-    """The options of the command: what is varied and how, and whether each variant's largest batch is found too."""
+    """The options of the command: what is varied and how, and whether each variant's largest batch is found too.
+
+    `required` is the only source that the rows may have.
+    """
 
     vary: Sequence[str]
     grid: bool
     max_batch: bool
+    required: Source | None = None
 
 
 def command(
@@ -46,12 +51,13 @@ def command(
     gpu: options.GpuName = None,
     set_: options.Settings = None,
     max_batch: options.FindMaxBatch = False,
+    require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
     force: options.StartOver = False,
     json: options.Json = False,
 ) -> int:
     """Compare settings."""
-    wanted = CompareOptions(vary=vary or [], grid=grid, max_batch=max_batch)
+    wanted = CompareOptions(vary=vary or [], grid=grid, max_batch=max_batch, required=required_source(require))
     chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_)
     return run(config, chosen, wanted, Output(folder=output_dir, force=force, json=json))
 
@@ -60,7 +66,8 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     """Measure the base and its variants, or the rest of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
     base = variants[0].loaded
-    device = choose_device(base.config.gpu)
+    device = choose_device(base.config.gpu, wanted.required)
+    check_output_folder(output.folder)
     note(device.explanation, json=output.json)
     with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)

@@ -11,6 +11,7 @@ from memprof.breakdown.snapshot import check_writable, explain_snapshot
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
 from memprof.cli.overriding import overrides
+from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
 from memprof.config.load import load
 from memprof.config.overrides import Override
@@ -20,7 +21,7 @@ from memprof.experiments.session import open_session
 from memprof.gpus.select import Device, choose_device
 from memprof.records import SCHEMA_VERSION, Source, Status
 from memprof.report.terminal.explain import explain_report, peak_report
-from memprof.results import Kind, Result, load_document, save_document
+from memprof.results import Kind, Result, check_output_folder, load_document, save_document
 from memprof.results import load as load_result
 
 EXAMPLES = """\
@@ -41,6 +42,7 @@ class ExplainOptions:
     folder: Path
     json: bool
     address_orders: bool = False
+    required: Source | None = None
 
 
 def command(
@@ -53,13 +55,20 @@ def command(
     blocks: options.Blocks = 10,
     snapshot: options.SnapshotFile = None,
     address_orders: options.AddressOrders = False,
+    require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
     json: options.Json = False,
 ) -> int:
     """Explain the peak of one point, or of a snapshot."""
     chosen = overrides(gpu=gpu, batch_sizes=[batch_size], optimizers=[optimizer], settings=set_)
     wanted = ExplainOptions(
-        depth=depth, blocks=blocks, snapshot=snapshot, folder=output_dir, json=json, address_orders=address_orders
+        depth=depth,
+        blocks=blocks,
+        snapshot=snapshot,
+        folder=output_dir,
+        json=json,
+        address_orders=address_orders,
+        required=required_source(require),
     )
     explain = run_snapshot if config.suffix in _SNAPSHOTS else run
     return explain(config, chosen, wanted)
@@ -69,7 +78,8 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
     """Explain the config's first point, save and print the result; 6 if it failed for another reason than memory."""
     _check(wanted)
     loaded = load(config, chosen)
-    device = _gpu(loaded.config.gpu)
+    device = _gpu(loaded.config.gpu, wanted.required)
+    check_output_folder(wanted.folder)
     if wanted.address_orders and device.source is Source.MEASURED:
         raise ConfigError(
             "--address-orders needs a simulated GPU, for example --gpu t4: the driver of a real GPU has one order"
@@ -92,7 +102,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
 
 def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> ExitCode:
     """Explain a snapshot that PyTorch wrote: nothing is run, and nothing is saved."""
-    if chosen or wanted.snapshot is not None or wanted.address_orders:
+    if chosen or wanted.snapshot is not None or wanted.address_orders or wanted.required is not None:
         raise ConfigError(f"{file} is a snapshot: only --blocks and --json can be used with it, since nothing is run")
     _check(wanted)
     explanations = explain_snapshot(file)
@@ -132,8 +142,8 @@ def _json(explained: Explained) -> dict[str, object]:
     }
 
 
-def _gpu(name: str) -> Device:
-    device = choose_device(name)
+def _gpu(name: str, required: Source | None) -> Device:
+    device = choose_device(name, required)
     if device.source is Source.ANALYTIC:
         raise DeviceError(f"explain needs a GPU, real or simulated ({device.explanation}); memprof summary needs none")
     return device

@@ -11,6 +11,7 @@ from typing import Any
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
 from memprof.cli.overriding import overrides
+from memprof.cli.require import required_source
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode, SweepConfig
@@ -35,11 +36,12 @@ _BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the 
 
 @dataclass(frozen=True, kw_only=True)
 class FitOptions:
-    """What is to fit: a config file, the options laid over it, and the memory as it was typed."""
+    """What is to fit: a config file, the options laid over it, the memory as it was typed, and the required source."""
 
     path: Path
     overrides: Sequence[Override]
     memory: str | None
+    required: Source | None = None
 
     def loaded(self, settings: Sequence[Setting] = ()) -> LoadedConfig:
         """Return the config with `settings` applied, for its first optimizer and, by default, its largest batch."""
@@ -59,18 +61,20 @@ def command(
     batch_size: options.LargestBatchSize = None,
     gpu: options.GpuName = None,
     set_: options.Settings = None,
+    require: options.RequiredSource = None,
     json: options.Json = False,
 ) -> int:
     """Find settings that make a batch fit."""
     chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_)
-    return run(FitOptions(path=config, overrides=chosen, memory=memory), json)
+    wanted = FitOptions(path=config, overrides=chosen, memory=memory, required=required_source(require))
+    return run(wanted, json)
 
 
 def run(wanted: FitOptions, json: bool) -> ExitCode:
     """Try settings, print each step and the set that fits; return `ExitCode.DOES_NOT_FIT` if none does."""
     base = wanted.loaded()
     limit_bytes = _parsed(wanted.memory)
-    device = choose_device(base.config.gpu)
+    device = choose_device(base.config.gpu, wanted.required)
     note(device.explanation, json=json)
     with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)

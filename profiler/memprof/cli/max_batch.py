@@ -11,6 +11,7 @@ from memprof import results
 from memprof.cli import options
 from memprof.cli.console import ProgressBar, note, print_json, progress_bar, stderr, stdout
 from memprof.cli.overriding import overrides
+from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
@@ -46,6 +47,7 @@ class MaxBatchOptions:
     target_batch_size: int | None
     folder: Path
     json: bool
+    required: Source | None = None
 
 
 def command(
@@ -59,6 +61,7 @@ def command(
     target_batch: options.TargetBatch = None,
     optimizer: options.Optimizer = None,
     set_: options.Settings = None,
+    require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
     json: options.Json = False,
 ) -> int:
@@ -73,6 +76,7 @@ def command(
         target_batch_size=target_batch,
         folder=output_dir,
         json=json,
+        required=required_source(require),
     )
     return run(config, overrides(optimizers=[optimizer], settings=set_), wanted)
 
@@ -81,8 +85,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     """Search, save and print the result; return the exit status: 7 if not even the smallest batch fits."""
     limits = _limits(wanted)
     loaded = load(config, chosen)
-    devices = _devices(wanted.gpus or [loaded.config.gpu])
+    devices = _devices(wanted.gpus or [loaded.config.gpu], wanted.required)
     _check_memory(devices, limits)
+    results.check_output_folder(wanted.folder)
     if len(devices) == 1:
         note(devices[0].explanation, json=wanted.json)
     with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
@@ -145,9 +150,9 @@ def _memory(text: str) -> int:
     return limit
 
 
-def _devices(gpus: Sequence[str]) -> list[Device]:
+def _devices(gpus: Sequence[str], required: Source | None) -> list[Device]:
     names = [name for gpu in gpus for name in (_all_gpus() if gpu == "all" else [gpu])]
-    devices = [choose_device(name) for name in dict.fromkeys(names)]
+    devices = [choose_device(name, required) for name in dict.fromkeys(names)]
     if any(device.source is Source.ANALYTIC for device in devices):
         raise DeviceError(f"max-batch needs a GPU, real or simulated: {devices[0].explanation}")
     if len({device.source for device in devices}) > 1:

@@ -50,6 +50,10 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Set any config key; may be repeated."),
 ]
 
+RequiredSource = Annotated[
+    str | None, typer.Option("--require", metavar="SOURCE", help="Fail unless results are measured or emulated.")
+]
+
 # Output
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 OutputDir = Annotated[Path, typer.Option("--output-dir", metavar="FOLDER", help="The folder for results.")]

@@ -18,7 +18,7 @@ from memprof.units import format_bytes
 EXAMPLES = """\
 memprof run -- python train.py
 memprof run --gpu t4 -- python train.py --epochs 1
-memprof run --gpu h100-80gb:8 -- torchrun --nproc-per-node 8 train.py"""
+memprof run --gpu h100-80gb:8 -- python train_data_parallel.py"""
 CONTEXT_SETTINGS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 _SEVERAL = re.compile(r"(?P<name>.+):(?P<count>\d+)")
 _MOST = 16

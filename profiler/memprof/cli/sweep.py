@@ -8,6 +8,7 @@ from pathlib import Path
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
 from memprof.cli.overriding import overrides
+from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, print_place
 from memprof.config.load import load
 from memprof.config.overrides import Override
@@ -15,9 +16,9 @@ from memprof.errors import ExitCode
 from memprof.experiments.session import open_session
 from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import choose_device
-from memprof.records import Status
+from memprof.records import Source, Status
 from memprof.report.terminal.sweep import sweep_table
-from memprof.results import Kind, Result, to_json
+from memprof.results import Kind, Result, check_output_folder, to_json
 
 EXAMPLES = """\
 memprof sweep configs/mnist_mlp.yaml
@@ -32,18 +33,21 @@ def command(
     optimizer: options.Optimizers = None,
     set_: options.Settings = None,
     output_dir: options.OutputDir = Path("results"),
+    require: options.RequiredSource = None,
     force: options.StartOver = False,
     json: options.Json = False,
 ) -> int:
     """Measure each point, next to its analytic estimate."""
     chosen = overrides(gpu=gpu, batch_sizes=batch_size or (), optimizers=optimizer or (), settings=set_)
-    return run(config, chosen, Output(folder=output_dir, force=force, json=json))
+    output = Output(folder=output_dir, force=force, json=json)
+    return run(config, chosen, output, required_source(require))
 
 
-def run(config: Path, chosen: Sequence[Override], output: Output) -> ExitCode:
+def run(config: Path, chosen: Sequence[Override], output: Output, required: Source | None = None) -> ExitCode:
     """Run the sweep, or the rest of an interrupted one; return the exit status."""
     loaded = load(config, chosen)
-    device = choose_device(loaded.config.gpu)
+    device = choose_device(loaded.config.gpu, required)
+    check_output_folder(output.folder)
     note(device.explanation, json=output.json)
     points = len(loaded.config.points())
     with progress_bar("starting PyTorch", points) as progress, open_session(loaded, device) as session:

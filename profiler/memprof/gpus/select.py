@@ -30,15 +30,22 @@ class Device:
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def choose_device(gpu: str) -> Device:
+def choose_device(gpu: str, required: Source | None = None) -> Device:
     """Return the device for `gpu`: ``auto``, ``cuda``, ``cuda:N`` or a name of the catalog.
 
     ``auto`` chooses the first real GPU, else the phantom of the default GPU, else none: then there is only the analytic
-    estimate, and the explanation gives the reason.
+    estimate, and the explanation gives the reason. `required` is the only source that the results may have.
 
     Raises:
-        DeviceError: the named GPU is unavailable.
+        DeviceError: the named GPU is unavailable, or the results would have another source than `required`.
     """
+    device = _choose(gpu)
+    if required is not None and device.source is not required:
+        raise DeviceError(f"--require {required.value}: results would be {device.source.value} ({device.explanation})")
+    return device
+
+
+def _choose(gpu: str) -> Device:
     real = _REAL.fullmatch(gpu)
     if real:
         return _real_device(int(real[1] or 0))

@@ -5,6 +5,7 @@ while the points finish; `results.csv` is derived from it. The other kinds save 
 """
 
 from memprof.results.document import load_document, save_document
+from memprof.results.files import check_output_folder
 from memprof.results.folder import ResultFolder, find_unfinished
 from memprof.results.load import Result, load, load_pair
 from memprof.results.rows import (
@@ -31,6 +32,7 @@ __all__ = [
     "ResultFolder",
     "RowName",
     "VariantPlan",
+    "check_output_folder",
     "columns_of",
     "find_unfinished",
     "fingerprint",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,15 +22,35 @@ from memprof.results.serialize import Manifest
 _SYNC_SECONDS = 1.0
 
 
+def check_output_folder(root: Path) -> None:
+    """Check before a run that results can be written below `root`, and leave nothing there.
+
+    Raises:
+        ResultError: they cannot.
+    """
+    missing = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(tempfile.mkdtemp(prefix=".check-", dir=root)).rmdir()
+        finally:
+            with suppress(OSError):  # another run has already put its results there
+                for folder in missing:
+                    folder.rmdir()
+
+
 def make_run_folder(parent: Path, started: str) -> Path:
     """Create and return the folder of a run; runs that start in the same second get a number after the time."""
     started_at = re.sub(r"[-:Z]", "", started).replace("T", "-")
-    parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
         path = parent / (started_at if number == 1 else f"{started_at}-{number}")
+        parent.mkdir(parents=True, exist_ok=True)
         try:
             path.mkdir()
+        except FileNotFoundError:  # `check_output_folder` of another run has just removed the empty parent
+            if parent.is_symlink():
+                raise
         except FileExistsError:
             number += 1
         else:

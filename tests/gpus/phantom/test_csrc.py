@@ -19,8 +19,12 @@ SOURCES = Path(memprof.gpus.phantom.__file__).with_name("csrc")
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 COMMENT_OR_STRING = re.compile(r'/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 INCLUDE = re.compile(r'#include "(\w+)\.h"')
-CALL = re.compile(r"\b(phantom_\w+)\s*\(")
-DEFINITION = re.compile(r"^[\w][\w *]*?\b(phantom_\w+)\s*\([^;{}]*?\)\s*\{", re.MULTILINE)
+PHANTOM_CALL = re.compile(r"\b(phantom_\w+)\s*\(")
+# A call, or a function that is handed to others in a table. `REAL(open)` and `calls->open` are other functions.
+CALL = re.compile(r"(?<![\w.>])(\w+)\s*\(|\.\w+ = (\w+)")
+DEFINITION = re.compile(
+    r"^(?P<static>(?:[\w()]+ )*?static )?[\w][\w *]*?\b(?P<name>\w+)\s*\([^;{}]*?\)\s*\{", re.MULTILINE
+)
 STRICT = ("-std=gnu11", "-O2", "-fPIC", "-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null")
 
 
@@ -56,19 +60,25 @@ def test_the_generated_c_compiles_without_a_warning(compiler: str, install: Torc
 
 
 def dependencies(sources: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """The files that each file needs: those whose header it includes, and those whose phantom_* functions it calls.
+    """The files that each file needs: those whose header it includes, and those whose functions it calls.
 
+    Functions that have a name of the C library count too, since a call of `rename` reaches the wrapper `rename`.
     `sources` has the texts by stem: a C file and its header are one file.
     """
     texts = {stem: "\n".join(COMMENT_OR_STRING.sub(" ", text) for text in parts) for stem, parts in sources.items()}
-    defined_in = {name: stem for stem, text in texts.items() for name in DEFINITION.findall(text)}
+    found = {stem: [*DEFINITION.finditer(text)] for stem, text in texts.items()}
+    defined_in = {each["name"]: stem for stem, all_ in found.items() for each in all_ if not each["static"]}
+    local = {stem: {each["name"] for each in all_ if each["static"]} for stem, all_ in found.items()}
+    called = {
+        stem: {name for pair in CALL.findall(text) for name in pair} - local[stem] for stem, text in texts.items()
+    }
     return {
         stem: (
             {name for part in sources[stem] for name in INCLUDE.findall(part) if name in sources}
-            | {defined_in[name] for name in CALL.findall(text) if name in defined_in}
+            | {defined_in[name] for name in called[stem] if name in defined_in}
         )
         - {stem}
-        for stem, text in texts.items()
+        for stem in texts
     }
 
 
@@ -112,11 +122,11 @@ def test_csrc_includes_every_header_whose_functions_it_calls() -> None:
     for path in SOURCES.glob("*.c"):
         text = path.read_text()
         included = {path.stem, *INCLUDE.findall(text)}
-        called = set(CALL.findall(COMMENT_OR_STRING.sub(" ", text)))
+        called = set(PHANTOM_CALL.findall(COMMENT_OR_STRING.sub(" ", text)))
         declared = {
             name: header.stem
             for header in SOURCES.glob("*.h")
-            for name in CALL.findall(COMMENT_OR_STRING.sub(" ", header.read_text()))
+            for name in PHANTOM_CALL.findall(COMMENT_OR_STRING.sub(" ", header.read_text()))
         }
         assert {declared[name] for name in called if name in declared} <= included, path.name
 
@@ -135,13 +145,31 @@ def test_csrc_includes_every_header_whose_functions_it_calls() -> None:
         ),
         (
             {
+                "raw": ["bool call_wrapper(long n) {\n    return rename(a, b);\n}\nvoid raw_end(void) { s = 0; }"],
+                "rename": ['#include "raw.h"', "int rename(const char *a, const char *b) { return raw_end(); }"],
+            },
+            {"raw", "rename"},
+        ),
+        (
+            {
+                "start": ["void start(void) { hand_over(&(struct calls){.link = linkat}); }"],
+                "link": ["int linkat(int a,\n           int b) {\n    return start();\n}"],
+            },
+            {"start", "link"},
+        ),
+        (
+            {
                 "one": ['/* phantom_second() */ #include "two.h"'],
-                "two": ['void phantom_second(void) { f("phantom_first("); }'],
+                "two": ['void phantom_second(void) { f("phantom_first("); REAL(open)(a); calls->open(b); fail(1); }'],
+                "three": [
+                    '#include "two.h"',
+                    "static int fail(int e) { return 0; }\nint open(int a) { return fail(a); }",
+                ],
             },
             set(),
         ),
     ],
-    ids=["includes", "calls", "none"],
+    ids=["includes", "calls", "c_library_names", "tables", "none"],
 )
 def test_csrc_graph_with_a_cycle_reports_its_files(sources: Mapping[str, Sequence[str]], cycle: set[str]) -> None:
     assert set(cycle_in(dependencies(sources))) == cycle

@@ -58,6 +58,37 @@ def test_ordinary_files_are_written_as_usual(tmp_path: Path, protected: Run) -> 
     assert {**found[0], "deleted.txt": found[1]["deleted.txt"]} == found[1]
 
 
+# Each call with a path that is NULL, before and after the scratch folder has its first file.
+NULL_PATHS = """
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+here = os.open(".", os.O_RDONLY)
+WRITE, AT = os.O_WRONLY | os.O_CREAT, -100
+calls = {
+    "open": (None, os.O_RDONLY), "open64": (None, WRITE, 0o600), "openat": (here, None, WRITE, 0o600),
+    "creat": (None, 0o600), "rename": (None, b"x"), "renameat2": (AT, b"x", AT, None, 0), "link": (None, b"x"),
+    "symlink": (None, b"y"), "unlink": (None,), "unlinkat": (here, None, 0), "mkdir": (None, 0o700), "rmdir": (None,),
+    "truncate": (None, 0), "access": (None, 0), "chdir": (None,), "fopen": (None, b"w"),
+}
+for state in ("unused", "used"):
+    for name, arguments in calls.items():
+        ctypes.set_errno(0)
+        answer = getattr(libc, name)(*arguments)
+        print(state, name, answer, errno.errorcode.get(ctypes.get_errno()), flush=True)
+    with open("new.npy", "wb") as file:
+        file.write(b"\\x93NUMPY" + bytes(100))
+"""
+
+
+def test_a_path_that_is_null_is_efault(tmp_path: Path, protected: Run) -> None:
+    write_older(tmp_path, ["x"])
+    finished = protected(tmp_path, "-c", NULL_PATHS)
+    answers = {tuple(line.rsplit(" ", 1)) for line in finished.stdout.splitlines()}
+    assert finished.returncode == 0, finished.stdout
+    assert {error for _, error in answers} == {"EFAULT"}, finished.stdout
+    assert len(answers) == 32
+
+
 def write_tree(folder: Path, seed: int) -> None:
     """Some of the folders and files that `file_operations.py` names, others for each seed."""
     chosen = random.Random(seed)

@@ -52,6 +52,15 @@ def test_safe_batch_is_rounded_down(
     assert values(of_search(replace(max_batch, largest_batch_size=largest)))["Safe batch"] == safe
 
 
+def test_safe_batch_is_a_multiple_of_multiple_of(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
+    found = {
+        largest: replace(max_batch, largest_batch_size=largest, multiple_of=8) for largest in (8, 16, 24, 80, 96, 600)
+    }
+    assert [each.safe_batch_size for each in found.values()] == [0, 8, 16, 64, 72, 480]
+    assert values(of_search(found[96]))["Safe batch"] == "72"
+    assert of_search(found[8]).facts[1].detail == "80 % of 8 is less than 8, the smallest multiple"
+
+
 def test_safe_batch_below_one_sample_is_unknown(of_search: Callable[..., Verdict], max_batch: MaxBatch) -> None:
     verdict = of_search(replace(max_batch, largest_batch_size=1))
     assert verdict.fits is Fits.YES

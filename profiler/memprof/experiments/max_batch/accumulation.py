@@ -30,7 +30,7 @@ def find_accumulations(
     if any(target.config.mode is Mode.INFERENCE for target in targets):
         raise ConfigError("--target-batch: mode inference accumulates no gradients")
     found: list[Accumulation | None] = [None] * len(targets)
-    safe = [max(answer.safe_batch_size, min(answer.largest_batch_size, 1)) for answer in answers]
+    safe = [answer.safe_batch_size or min(answer.largest_batch_size, answer.multiple_of) for answer in answers]
     counts = [_step_counts(target_batch_size, size) for size in safe]
     while planned := [(index, steps) for index, left in enumerate(counts) if (steps := next(left, None)) is not None]:
         jobs = [_job(targets[index], answers[index], target_batch_size // steps, steps) for index, steps in planned]

@@ -23,7 +23,7 @@ from memprof.experiments.max_batch.trials import (
     ran_trial,
     without_limit,
 )
-from memprof.records import MaxBatch, MemoryFit, Outcome, Status, StopReason, Trial
+from memprof.records import MaxBatch, MemoryFit, Outcome, Status, StopReason, Trial, safe_batch_size
 from memprof.worker.protocol import Job
 
 _GUIDED_TRIALS = 8  # for the boundary: the lines of three phases take five, and two trials verify it
@@ -100,7 +100,7 @@ class TargetSearch:
         while (size := next_batch_size(self._figures_at_80_percent(), self._bounds_at_80_percent(largest))) is not None:
             yield self._trial(Purpose.AT_80_PERCENT, size)
         self._at_80_percent = find_boundary(self._figures_at_80_percent()).trains
-        if safe := largest * 8 // 10:
+        if safe := safe_batch_size(largest, self._limits.multiple_of):
             trial = self._trial(Purpose.CONFIRMATION, safe)
             yield replace(trial, job=replace(trial.job, evaluate=True))
 

@@ -91,7 +91,8 @@ def _of_search(answer: MaxBatch) -> Verdict:
 def _safe(answer: MaxBatch) -> Fact:
     safe = safe_batch(answer)
     if safe is None:
-        detail = f"80 % of {answer.largest_batch_size:,} is less than one sample"
+        least = "one sample" if answer.multiple_of == 1 else f"{answer.multiple_of:,}, the smallest multiple"
+        detail = f"80 % of {answer.largest_batch_size:,} is less than {least}"
         return Fact(name="Safe batch", value=UNKNOWN, detail=detail)
     ran = "two steps plus evaluation"
     endings = {None: "", Status.OK: f"; verified with {ran}"}

@@ -1,6 +1,6 @@
 /* Choosing where a file is opened for writing: at its real place, or in the scratch folder because it holds tensors. */
+#include "writes_choose.h"
 #include "writes_kind.h"
-#include "writes_open.h"
 #include "writes_upper.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Wrappers of the functions that give a file a further name, and of truncate. */
+#include "writes_choose.h"
 #include "writes_kind.h"
-#include "writes_open.h"
 #include "writes_upper.h"
 
 #include <errno.h>
@@ -57,9 +57,12 @@ static bool leads_into_scratch(const struct place *link, const char *text) {
     return !S_ISDIR(target.upper_mode) || !place_has_real_folder(&target);
 }
 
+/* `volatile`, since the headers say that no text is NULL, and the compiler would drop the comparison. */
+static bool is_null(const char *volatile text) { return !text; }
+
 int symlinkat(const char *text, int dirfd, const char *path) {
     struct place place;
-    if (!scratch_active) return REAL(symlinkat)(text, dirfd, path);
+    if (!scratch_active || is_null(text)) return REAL(symlinkat)(text, dirfd, path);
     if (place_find(&place, dirfd, path, false)) return place.unknown ? REAL(symlinkat)(text, dirfd, path) : -1;
     path = place_as_given(&place, path);
     if (scratch_leaves_alone(place.path)) return REAL(symlinkat)(text, dirfd, path);

@@ -1,5 +1,5 @@
 /* Wrappers of the functions that open files. */
-#include "writes_open.h"
+#include "writes_choose.h"
 #include "writes_raw.h"
 
 #include <errno.h>

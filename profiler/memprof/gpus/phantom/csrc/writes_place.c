@@ -71,6 +71,7 @@ static int begin_at(struct walk *walk, const char *folder) {
 /* Where a relative path begins: the current folder or that of a descriptor. */
 static int begin(struct walk *walk, int dirfd, const char *path) {
     char folder[PATH_MAX], descriptor[32];
+    if (!path) return fail(EFAULT); /* as the kernel answers */
     if (strlen(path) >= PATH_MAX) return fail(ENAMETOOLONG);
     if (*path == '/') {
         strcpy(walk->rest, outside_scratch(walk->place, path));

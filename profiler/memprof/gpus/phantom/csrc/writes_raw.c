@@ -23,6 +23,7 @@ struct range {
     size_t length;
 };
 
+static const struct raw_wrappers *wrappers;
 static __thread volatile char selector __attribute__((tls_model("initial-exec")));
 static struct sigaction former;
 
@@ -61,15 +62,17 @@ static bool call_wrapper(long number, const greg_t *registers, long *result) {
     const char *path = (const char *)first, *next_path = (const char *)second;
     const char *last_path = (const char *)registers[REG_R10];
     switch (number) {
-    case SYS_rename: *result = rename(path, next_path); break;
-    case SYS_renameat: *result = renameat((int)first, next_path, (int)third, last_path); break;
+    case SYS_rename: *result = wrappers->rename(AT_FDCWD, path, AT_FDCWD, next_path, 0); break;
+    case SYS_renameat: *result = wrappers->rename((int)first, next_path, (int)third, last_path, 0); break;
     case SYS_renameat2:
-        *result = renameat2((int)first, next_path, (int)third, last_path, (unsigned)registers[REG_R8]);
+        *result = wrappers->rename((int)first, next_path, (int)third, last_path, (unsigned)registers[REG_R8]);
         break;
-    case SYS_link: *result = link(path, next_path); break;
-    case SYS_linkat: *result = linkat((int)first, next_path, (int)third, last_path, (int)registers[REG_R8]); break;
-    case SYS_unlink: *result = unlink(path); break;
-    case SYS_unlinkat: *result = unlinkat((int)first, next_path, (int)third); break;
+    case SYS_link: *result = wrappers->link(AT_FDCWD, path, AT_FDCWD, next_path, 0); break;
+    case SYS_linkat:
+        *result = wrappers->link((int)first, next_path, (int)third, last_path, (int)registers[REG_R8]);
+        break;
+    case SYS_unlink: *result = wrappers->unlink(AT_FDCWD, path, 0); break;
+    case SYS_unlinkat: *result = wrappers->unlink((int)first, next_path, (int)third); break;
     default: return false;
     }
     if (*result < 0) *result = -errno;
@@ -120,11 +123,13 @@ static bool install(void) {
     return sigaction(SIGSYS, &action, NULL) == 0;
 }
 
+void raw_prepare(const struct raw_wrappers *given) { wrappers = given; }
+
 void raw_end(void) { selector = LET; }
 
 void raw_watch(void) {
     struct range libc = {.wanted = (uintptr_t)REAL(syscall)};
-    if (!dl_iterate_phdr(find_segment, &libc) || !install()) return;
+    if (!wrappers || !dl_iterate_phdr(find_segment, &libc) || !install()) return;
     selector = LET;
     if (prctl(DISPATCH, DISPATCH_ON, libc.start, libc.length, &selector) == 0) selector = STOP;
 }

@@ -176,6 +176,7 @@ static int move_merged(struct move *move, unsigned flags) {
 
 /* "." and ".." name no entry that could be renamed. */
 static bool is_dots(const char *path) {
+    if (!path) return false;
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     return !strcmp(name, ".") || !strcmp(name, "..");
 }
