@@ -20,6 +20,7 @@ from memprof.experiments.explain import explain_point, find_address_spread
 from memprof.experiments.session import open_session
 from memprof.gpus.select import Device, choose_device
 from memprof.records import SCHEMA_VERSION, Source, Status
+from memprof.report.documents import explain_document
 from memprof.report.terminal.explain import explain_report, peak_report
 from memprof.results import Kind, Result, check_output_folder, load_document, save_document
 from memprof.results import load as load_result
@@ -121,25 +122,11 @@ def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> 
     """Print a saved explanation."""
     explained = load_document(saved.path, Explained)
     if json:
-        print_json(_json(explained))
+        print_json(explain_document(explained))
         return
     console = stdout()
     console.print(explain_report(explained, depth, blocks, console.width))
     print_place(saved)
-
-
-def _json(explained: Explained) -> dict[str, object]:
-    """The explanation's own fields at the top level, where scripts look for figures."""
-    explanation = explained.explanation
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "source": explained.source.value,
-        **(asdict(explanation) if explanation else {}),
-        "memory_levels": [asdict(level) for level in explanation.memory_levels] if explanation else None,
-        "differences": [asdict(row) for row in explained.differences],
-        "address_spread": asdict(explained.address_spread) if explained.address_spread else None,
-        "record": asdict(explained.record),
-    }
 
 
 def _gpu(name: str, required: Source | None) -> Device:

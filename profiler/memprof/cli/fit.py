@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
@@ -18,13 +17,14 @@ from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import ConfigError, DeviceError, ExitCode
 from memprof.experiments.compare import VariantRuns
-from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of
 from memprof.experiments.memory_savers import list_memory_savers, merged_settings
 from memprof.experiments.session import open_session
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.real import list_real_gpus
 from memprof.gpus.select import choose_device
-from memprof.records import SCHEMA_VERSION, Source
+from memprof.records import Source
+from memprof.report.documents import fit_document
 from memprof.report.terminal.fit import fit_table
 from memprof.units import format_bytes, parse_bytes
 
@@ -88,7 +88,7 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     best = cheapest_of(steps)
     command = _command(wanted, best, base.config) if best else None
     if json:
-        print_json(_json(steps, limit_bytes, command))
+        print_json(fit_document(steps, limit_bytes, command))
     else:
         console = stdout()
         console.print(fit_table(steps, memory, console.width))
@@ -141,37 +141,3 @@ def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:
         settings = {key.replace("optimizer.", f"optimizers.{label}.", 1): value for key, value in settings.items()}
     words += ["--batch-size", size, *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))]
     return shlex.join(words)
-
-
-def _json(steps: Sequence[Step], limit_bytes: int | None, command: str | None) -> dict[str, Any]:
-    first = next(step.free for step in steps if step.free)
-    best, smallest = cheapest_of(steps), smallest_of(steps)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "environment": asdict(first.environment),
-        "memory_limit_bytes": limit_bytes,
-        "fits": best is not None,
-        "settings": {setting.key: setting.value for setting in merged_settings(best.savers)} if best else None,
-        "command": command,
-        "peak_allocated_bytes": peak_bytes(best.within) if best else None,
-        "peak_reserved_bytes": peak_bytes(best.within, "reserved") if best else None,
-        "smallest_peak_allocated_bytes": peak_bytes(smallest.free) if smallest else None,
-        "source": first.source.value,
-        "steps": [_step(step) for step in steps],
-    }
-
-
-def _step(step: Step) -> dict[str, Any]:
-    return {
-        "setting": step.added,
-        "left_out": step.left_out,
-        "kept": step.kept,
-        "fits": step.fits,
-        "cost": step.cost,
-        "settings": {setting.key: setting.value for setting in merged_settings(step.savers)},
-        "peak_allocated_bytes": peak_bytes(step.free),
-        "peak_reserved_bytes": peak_bytes(step.free, "reserved"),
-        "saved_bytes": step.saved_bytes,
-        "saved_reserved_bytes": step.saved_reserved_bytes,
-        "reason": step.reason,
-    }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from memprof import results
 from memprof.cli import options
@@ -22,7 +21,8 @@ from memprof.experiments.max_batch.search import Limits, Target, find_max_batche
 from memprof.experiments.session import open_session
 from memprof.gpus.catalog import load_catalog
 from memprof.gpus.select import Device, choose_device, runnable_gpus
-from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
+from memprof.records import MaxBatch, Source
+from memprof.report.documents import max_batch_document
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
 from memprof.results import Kind, Result, save_document
 from memprof.units import format_bytes, parse_bytes
@@ -104,7 +104,7 @@ def show(saved: Result, json: bool) -> None:
     fits = any(answer.largest_batch_size for answer in answers)
     console = stdout()
     if json:
-        print_json(_json(answers, saved.manifest.environment))
+        print_json(max_batch_document(answers, saved.manifest.environment))
     elif len(answers) > 1:
         console.print(max_batch_table(answers, console.width))
     elif fits:
@@ -198,26 +198,3 @@ def _search(
     progress.describe(f"accumulating {wanted.target_batch_size}")
     ways = find_accumulations(client, targets, answers, wanted.target_batch_size)
     return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
-
-
-def _json(answers: Sequence[MaxBatch], environment: Environment) -> dict[str, Any]:
-    header = {"schema_version": SCHEMA_VERSION}
-    if len(answers) == 1:
-        return {**header, **_answer_json(answers[0], environment)}
-    ranked = sorted(answers, key=lambda answer: -answer.largest_batch_size)
-    return {**header, "gpus": [_answer_json(answer, environment) for answer in ranked]}
-
-
-def _answer_json(answer: MaxBatch, environment: Environment) -> dict[str, Any]:
-    fields = asdict(answer)
-    fit = fields.pop("fit") or dict.fromkeys(("fixed_bytes", "bytes_per_sample", "residual_bytes"))
-    gpu = answer.gpu if answer.source is Source.EMULATED else environment.gpu
-    circumstances = replace(environment, gpu=gpu, gpu_total_bytes=answer.gpu_total_bytes)
-    return {
-        "largest_batch_size": fields.pop("largest_batch_size"),
-        "safe_batch_size": answer.safe_batch_size,
-        "batch_size_at_80_percent_memory": fields.pop("batch_size_at_80_percent_memory"),
-        **fields,
-        **{f"fit_{name}" if name == "residual_bytes" else name: value for name, value in fit.items()},
-        "environment": asdict(circumstances),
-    }

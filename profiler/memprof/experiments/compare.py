@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from memprof.config.schema import SweepConfig
+from memprof.config.variants import Variant
 from memprof.errors import ConfigError, WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
 from memprof.experiments.session import Session
@@ -139,3 +140,15 @@ class VariantRuns:
         if run.device != self.device:
             environment = replace(environment, gpu=run.device.name, gpu_total_bytes=run.device.total_bytes)
         return environment
+
+
+def variant_records(runs: VariantRuns, variants: Sequence[Variant], max_batch: bool) -> Iterator[RunRecord]:
+    """Yield the record of each variant; if its largest batch is found too, one variant at a time."""
+    if runs.device.source is Source.ANALYTIC or not max_batch:
+        records = runs.records([variant.loaded.config for variant in variants])
+        yield from (replace(record, variant=v.label) for v, record in zip(variants, records, strict=True))
+        return
+    for variant in variants:
+        (record,) = runs.records([variant.loaded.config])
+        largest = runs.largest_batch_size(variant.loaded.config)
+        yield replace(record, variant=variant.label, largest_batch_size=largest)

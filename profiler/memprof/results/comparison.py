@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
+from memprof.config.variants import Variant
 from memprof.errors import DATA_ERRORS, ResultError
 from memprof.records import Phase, RunRecord, Status
 from memprof.results import Result, name_of
 from memprof.results.diff import Pair
-from memprof.results.serialize import first_problem
+from memprof.results.serialize import VariantPlan, first_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,27 @@ def saved_variants(saved: Result) -> list[VariantResult]:
         VariantResult(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
         for plan, config, record in zip(plans, configs, saved.records, strict=False)
     ]
+
+
+def plan_row(variant: Variant, grid: bool) -> VariantPlan:
+    """Return the row of a variant before it has run; `grid` says whether all combinations are run."""
+    settings = {setting.key: setting.shown for setting in variant.settings}
+    group, name = _place(variant, settings, grid)
+    config = variant.loaded.config.model_dump(mode="json")
+    return VariantPlan(label=variant.label, group=group, name=name, settings=settings, config=config)
+
+
+def _place(variant: Variant, settings: dict[str, str], grid: bool) -> tuple[str, str]:
+    """Return the section and the name of a variant's row: the setting and its value, in a grid the last setting's."""
+    *before, last = (f"{key}={value}" for key, value in settings.items())
+    if len(settings) == 1:
+        ((key, value),) = settings.items()
+        return key, value if variant.changed else f"{value} (base)"
+    if grid:
+        return ", ".join(before), last if variant.changed else f"{last} (base)"
+    if not variant.changed:
+        return f"base: {', '.join(f'{key}={value}' for key, value in settings.items())}", "base"
+    return variant.changed[0].key, variant.changed[0].shown
 
 
 def against_base(variants: Sequence[VariantResult]) -> list[Pair]:

@@ -1,0 +1,113 @@
+"""The JSON of an answer: what a command prints with ``--json``, and what `to_dict` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from memprof.breakdown.explanation import Explained
+from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.memory_savers import merged_settings
+from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
+from memprof.results import row
+from memprof.results.comparison import VariantResult, against_base, optimizer_states
+from memprof.results.diff import FIGURES
+
+
+def max_batch_document(answers: Sequence[MaxBatch], environment: Environment) -> dict[str, Any]:
+    """Return the answer of one GPU, or those of several, the largest batch first."""
+    header = {"schema_version": SCHEMA_VERSION}
+    if len(answers) == 1:
+        return {**header, **_answer(answers[0], environment)}
+    ranked = sorted(answers, key=lambda answer: -answer.largest_batch_size)
+    return {**header, "gpus": [_answer(answer, environment) for answer in ranked]}
+
+
+def _answer(answer: MaxBatch, environment: Environment) -> dict[str, Any]:
+    fields = asdict(answer)
+    fit = fields.pop("fit") or dict.fromkeys(("fixed_bytes", "bytes_per_sample", "residual_bytes"))
+    gpu = answer.gpu if answer.source is Source.EMULATED else environment.gpu
+    circumstances = replace(environment, gpu=gpu, gpu_total_bytes=answer.gpu_total_bytes)
+    return {
+        "largest_batch_size": fields.pop("largest_batch_size"),
+        "safe_batch_size": answer.safe_batch_size,
+        "batch_size_at_80_percent_memory": fields.pop("batch_size_at_80_percent_memory"),
+        **fields,
+        **{f"fit_{name}" if name == "residual_bytes" else name: value for name, value in fit.items()},
+        "environment": asdict(circumstances),
+    }
+
+
+def explain_document(explained: Explained) -> dict[str, Any]:
+    """Return an explanation with its own fields at the top level, where scripts look for figures."""
+    explanation = explained.explanation
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "source": explained.source.value,
+        **(asdict(explanation) if explanation else {}),
+        "memory_levels": [asdict(level) for level in explanation.memory_levels] if explanation else None,
+        "differences": [asdict(row) for row in explained.differences],
+        "address_spread": asdict(explained.address_spread) if explained.address_spread else None,
+        "record": asdict(explained.record),
+    }
+
+
+def compare_document(
+    base: Mapping[str, Any], environment: Environment, answers: Sequence[VariantResult]
+) -> dict[str, Any]:
+    """Return the rows of a comparison, each with its change against the base; `base` is the base's config."""
+    rows = [
+        {
+            "variant": answer.record.variant,
+            "settings": dict(answer.settings),
+            **row(answer.record),
+            "change": {
+                figure: {"bytes": pair.change(figure).bytes, "percent": pair.change(figure).percent}
+                for figure in FIGURES
+            },
+        }
+        for answer, pair in zip(answers, against_base(answers), strict=True)
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": asdict(environment),
+        "base": dict(base),
+        "rows": rows,
+        "optimizer_states": [{**asdict(state), "factor": state.factor} for state in optimizer_states(answers)],
+    }
+
+
+def fit_document(steps: Sequence[Step], limit_bytes: int | None, command: str | None) -> dict[str, Any]:
+    """Return the steps of a fit and the settings with which the batch fits, if any."""
+    first = next(step.free for step in steps if step.free)
+    best, smallest = cheapest_of(steps), smallest_of(steps)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": asdict(first.environment),
+        "memory_limit_bytes": limit_bytes,
+        "fits": best is not None,
+        "settings": {setting.key: setting.value for setting in merged_settings(best.savers)} if best else None,
+        "command": command,
+        "peak_allocated_bytes": peak_bytes(best.within) if best else None,
+        "peak_reserved_bytes": peak_bytes(best.within, "reserved") if best else None,
+        "smallest_peak_allocated_bytes": peak_bytes(smallest.free) if smallest else None,
+        "source": first.source.value,
+        "steps": [_step(step) for step in steps],
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "setting": step.added,
+        "left_out": step.left_out,
+        "kept": step.kept,
+        "fits": step.fits,
+        "cost": step.cost,
+        "settings": {setting.key: setting.value for setting in merged_settings(step.savers)},
+        "peak_allocated_bytes": peak_bytes(step.free),
+        "peak_reserved_bytes": peak_bytes(step.free, "reserved"),
+        "saved_bytes": step.saved_bytes,
+        "saved_reserved_bytes": step.saved_reserved_bytes,
+        "reason": step.reason,
+    }
