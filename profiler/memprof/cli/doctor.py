@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from memprof.cli import options
 from memprof.cli.console import print_json, stdout
@@ -13,6 +14,7 @@ from memprof.errors import DeviceError, ExitCode
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
 from memprof.gpus.phantom.build import build_phantom, find_compiler
 from memprof.gpus.phantom.environment import worker_environment
+from memprof.gpus.phantom.loaded import problem_of_loaded
 from memprof.gpus.phantom.self_test import run_self_test
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from memprof.gpus.real import list_real_gpus
@@ -36,7 +38,8 @@ def run(json: bool) -> ExitCode:
     else:
         stdout().print(doctor_table(checks))
     states = {check.name: check.state for check in checks}
-    return ExitCode.OK if "ok" in (states["real GPU"], states["self-test"]) else ExitCode.DEVICE
+    phantom = "ok" if states["self-test"] == states.get("loaded code") == "ok" else "warn"
+    return ExitCode.OK if "ok" in (states["real GPU"], phantom) else ExitCode.DEVICE
 
 
 def _checks() -> Iterator[CheckRow]:
@@ -93,8 +96,23 @@ def _phantom_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
         return
     yield CheckRow(name="phantom", state="ok", detail=f"built in {libraries.folder}")
     spec = find_gpu(DEFAULT_GPU)
-    found = run_self_test(worker_environment(libraries, spec), spec, install)
+    environment = worker_environment(libraries, spec)
+    # Both libraries that are ever preloaded; without a scratch folder, the second one does nothing.
+    preloaded = {"LD_PRELOAD": f"{libraries.files}:{environment['LD_PRELOAD']}"}
+    found = run_self_test({**environment, **preloaded}, spec, install)
     yield CheckRow(name="self-test", state="ok" if found.passed else "warn", detail=found.detail)
+    if found.loaded:
+        yield _loaded_check(found.loaded, libraries.folder)
     if found.passed:
         known = "reported by cuDNN" if found.cudnn_answers else "not reported by this cuDNN"
         yield CheckRow(name="workspaces", state="ok" if found.cudnn_answers else "warn", detail=known)
+
+
+def _loaded_check(loaded: Sequence[str], folder: Path) -> CheckRow:
+    """Compare what a process on a phantom has loaded with what memprof has built."""
+    problem = problem_of_loaded(loaded, folder)
+    if problem is None:
+        detail = f"{len(loaded)} libraries, each with the SHA-256 of its build"
+        return CheckRow(name="loaded code", state="ok", detail=detail)
+    advice = f"check LD_PRELOAD and LD_LIBRARY_PATH; remove {folder} to build the libraries again"
+    return CheckRow(name="loaded code", state="warn", detail=problem, advice=advice)

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from memprof.errors import DeviceError
@@ -46,10 +46,21 @@ def open_cache(folder: Path) -> Path:
 def is_intact(folder: Path) -> bool:
     """Whether `folder` has all files of its manifest, unchanged, and nothing else."""
     try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-        return isinstance(manifest, dict) and manifest == dict(_describe_files(folder)) and not _foreign(folder)
+        return built_files(folder) == dict(_describe_files(folder)) and not _foreign(folder)
     except (OSError, ValueError, RecursionError):
         return False
+
+
+def built_files(folder: Path) -> Mapping[str, str]:
+    """Return the manifest of a build: the SHA-256 of each file by its name; ``link to NAME`` for a link.
+
+    Raises:
+        OSError, ValueError, RecursionError: it cannot be read, or is no manifest.
+    """
+    manifest = json.loads((folder / _MANIFEST).read_bytes())
+    if not isinstance(manifest, dict):
+        raise ValueError("a manifest is an object")
+    return manifest
 
 
 def keep(built: Path, folder: Path, names: Iterable[str]) -> None:

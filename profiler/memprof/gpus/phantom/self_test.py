@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 from memprof.gpus.catalog import GpuSpec
 from memprof.gpus.nvml import every_gpu
+from memprof.gpus.phantom.loaded import loaded_libraries
 from memprof.gpus.phantom.torch_install import TorchInstall
 from memprof.gpus.python_path import child_python_path
 
@@ -24,11 +25,15 @@ _ALLOCATED_BYTES = 1 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """The result of the self-test, in one line, and whether cuDNN reports workspaces for this GPU."""
+    """The result of the self-test, in one line, and whether cuDNN reports workspaces for this GPU.
+
+    `loaded` are the libraries of a phantom or a driver in the process that was tested.
+    """
 
     passed: bool
     detail: str
     cudnn_answers: bool
+    loaded: tuple[str, ...] = ()
 
 
 def run_self_test(environment: Mapping[str, str], spec: GpuSpec, install: TorchInstall | None) -> SelfTest:
@@ -45,7 +50,8 @@ def run_self_test(environment: Mapping[str, str], spec: GpuSpec, install: TorchI
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
         return SelfTest(passed=False, detail=f"failed: {reason}", cudnn_answers=False)
-    return SelfTest(**json.loads(child.stdout))
+    answer = json.loads(child.stdout)
+    return SelfTest(**{**answer, "loaded": tuple(answer["loaded"])})
 
 
 def _cudnn_library(install: TorchInstall | None) -> str:
@@ -62,7 +68,9 @@ def _on_the_phantom(total_bytes: int, cudnn: str) -> SelfTest:
         return SelfTest(passed=False, detail="failed: the CUDA runtime finds no device", cudnn_answers=False)
     problems = _problems(cuda, total_bytes)
     detail = "; ".join(problems) or "1 GiB allocated, too large a request refused, NVML and cudaMemGetInfo agree"
-    return SelfTest(passed=not problems, detail=detail, cudnn_answers=_cudnn_answers(cuda, cudnn))
+    ctypes.CDLL("libcuda.so.1")  # as Triton loads it
+    answers = _cudnn_answers(cuda, cudnn)
+    return SelfTest(passed=not problems, detail=detail, cudnn_answers=answers, loaded=loaded_libraries())
 
 
 def _problems(cuda: ctypes.CDLL, total_bytes: int) -> list[str]:
