@@ -37,8 +37,20 @@ FUZZ_SEED ?= $(shell date +%s)
 fuzz:
 	MEMPROF_FUZZ_CASES=10000 MEMPROF_FUZZ_SEED=$(FUZZ_SEED) $(PYTHON) -m pytest tests/reliability/test_fuzz.py
 
-wheel:
-	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
+# The wheel for Linux on x86-64, with the phantom compiled for each major version of CUDA: no compiler is needed to use it.
+# The headers come from NVIDIA's packages, about 1.5 GB to download once.
+HEADERS := build/headers
+HEADERS_12 := nvidia-cuda-runtime-cu12==12.8.90 nvidia-cuda-nvcc-cu12==12.8.93 nvidia-cudnn-cu12==9.10.2.21
+HEADERS_13 := nvidia-cuda-runtime==13.0.96 nvidia-cuda-crt==13.0.88 nvidia-cudnn-cu13==9.24.0.43
+
+wheel: $(HEADERS)/cuda12 $(HEADERS)/cuda13
+	MEMPROF_PREBUILT=$(HEADERS) $(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
+
+$(HEADERS)/cuda12:
+	$(PYTHON) -m pip install -q --no-deps --target $@ $(HEADERS_12)
+
+$(HEADERS)/cuda13:
+	$(PYTHON) -m pip install -q --no-deps --target $@ $(HEADERS_13)
 
 # The tests with an older torch, in an environment that is made once and kept: by default 2.9.1, the oldest supported, which
 # comes with CUDA 12.8 and cuDNN 9.10.2 (`make tests` has CUDA 13.0 and cuDNN 9.24). About 3 GB to download, half an hour to run.

@@ -15,6 +15,7 @@ from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
 from memprof.gpus.phantom.build import build_phantom, find_compiler
 from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.loaded import problem_of_loaded
+from memprof.gpus.phantom.prebuilt import find_prebuilt
 from memprof.gpus.phantom.self_test import run_self_test
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from memprof.gpus.real import list_real_gpus
@@ -47,7 +48,7 @@ def _checks() -> Iterator[CheckRow]:
     install = find_torch()
     yield from _torch_checks(install)
     yield from _real_gpu_checks()
-    yield _compiler_check()
+    yield _compiler_check(install)
     yield from _phantom_checks(install)
 
 
@@ -80,7 +81,9 @@ def _real_gpu_checks() -> Iterator[CheckRow]:
     yield CheckRow(name="real GPU", state="ok", detail=", ".join(gpu.name for gpu in gpus))
 
 
-def _compiler_check() -> CheckRow:
+def _compiler_check(install: TorchInstall | None) -> CheckRow:
+    if install is not None and find_prebuilt(install.cuda_number // 1000):
+        return CheckRow(name="compiler", state="ok", detail="not needed: the phantom was compiled before installation")
     try:
         return CheckRow(name="compiler", state="ok", detail=" ".join(find_compiler()))
     except DeviceError as error:

@@ -1,42 +1,37 @@
-"""Building the phantom's libraries in the user's cache folder, once for each set of sources and CUDA headers."""
+"""The phantom's libraries in the user's cache folder: prebuilt or compiled, once for each version of CUDA."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import importlib.util
 import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import platformdirs
 
 from memprof.errors import DeviceError
 from memprof.gpus.phantom.cache import BUILDING, is_intact, keep, open_cache, remove_left_over, without_separators
-from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_driver, rest_of_nvml
+from memprof.gpus.phantom.compiling import LIBRARIES, compile_libraries, digest_build, digest_sources
+from memprof.gpus.phantom.prebuilt import copy_prebuilt, find_prebuilt
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 
-_SOURCES = Path(__file__).with_name("csrc")
-# With the beginning of the names of their C files; all other C files make up libphantom.so.
-_OTHER_LIBRARIES = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})
-_FILES = "writes_"  # the beginning of the names of the C files of libphantom_files.so
 _OTHER_FOLDER = "set MEMPROF_CACHE_DIR to another folder"
-_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomLibraries:
-    """The folder with the built libraries, one of which is preloaded."""
+    """The folder with the libraries, one of which is preloaded, and the installed CUDA, as CUDART_VERSION counts."""
 
     folder: Path
+    cuda_version: int | None = None
 
     @property
     def preload(self) -> Path:
@@ -50,7 +45,7 @@ class PhantomLibraries:
 
 
 def build_phantom() -> PhantomLibraries:
-    """Return the phantom's libraries; the first use builds them.
+    """Return the phantom's libraries; the first use copies or builds them.
 
     Two processes may build at once: each builds in its own folder, and the first to finish keeps the name.
 
@@ -59,10 +54,8 @@ def build_phantom() -> PhantomLibraries:
     """
     install = _usable_torch()
     try:
-        folder = open_cache(cache_folder()) / _key(install)
-        if not is_intact(folder):
-            _build(install, find_compiler(), folder)
-        return PhantomLibraries(folder=without_separators(folder))
+        folder = _prebuilt(install) or _compiled(install)
+        return PhantomLibraries(folder=without_separators(folder), cuda_version=install.cuda_number)
     except OSError as error:
         fix = "raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else _OTHER_FOLDER
         raise DeviceError(f"the phantom GPU cannot be built in {cache_folder()}: {error.strerror}; {fix}") from error
@@ -119,7 +112,6 @@ def _usable_torch() -> TorchInstall:
             f"the phantom GPU needs a CUDA build of PyTorch, and torch {install.torch_version} is not one; "
             "install the CUDA wheel of torch"
         )
-    _require_headers(install)
     return install
 
 
@@ -135,57 +127,34 @@ def _require_headers(install: TorchInstall) -> None:
             raise DeviceError(f"the phantom GPU needs the header {header}; run: pip install {package}")
 
 
-def _key(install: TorchInstall) -> str:
-    """Return a name for what the build depends on: the sources with their headers, and CUDA's and cuDNN's versions."""
-    digest = hashlib.sha256()
-    for path in sorted(_SOURCES.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    for source in _generated(install).values():
-        digest.update(source.encode())
-    digest.update(" ".join((*_FLAGS, *_OTHER_LIBRARIES, _FILES)).encode())
-    return f"cuda{install.cudart_version}-cudnn{install.cudnn_version}-{digest.hexdigest()[:16]}"
+def _prebuilt(install: TorchInstall) -> Path | None:
+    """Return the cache folder with the libraries that the wheel brought, or ``None`` if it brought none that fit."""
+    major = install.cuda_number // 1000
+    prebuilt = find_prebuilt(major)
+    if prebuilt is None:
+        return None
+    folder = open_cache(cache_folder()) / f"cuda{major}-prebuilt-{digest_sources()[:16]}"
+    if not is_intact(folder):
+        with _scratch_beside(folder) as scratch:
+            copy_prebuilt(prebuilt, scratch)
+            keep(scratch, folder, LIBRARIES)
+    return folder
 
 
-def _generated(install: TorchInstall) -> Mapping[str, str]:
-    """Return the generated C, one file for each library."""
-    symbols = load_symbols()
-    by_library = {name: [s for s in symbols.values() if s.library == name] for name in ("driver", "nvml")}
-    preloaded = [s for s in symbols.values() if s.library not in by_library]
-    pynvml = importlib.util.find_spec("pynvml")
-    pynvml_source = Path(pynvml.origin).read_text(encoding="utf-8") if pynvml and pynvml.origin else ""
-    return {
-        "rest.c": generate_c(preloaded),
-        "driver_rest.c": generate_c(by_library["driver"] + rest_of_driver(install.read_header("cuda.h"), symbols)),
-        "nvml_rest.c": generate_c(by_library["nvml"] + rest_of_nvml(pynvml_source, symbols)),
-    }
+def _compiled(install: TorchInstall) -> Path:
+    _require_headers(install)
+    versions = f"cuda{install.cudart_version}-cudnn{install.cudnn_version}"
+    folder = open_cache(cache_folder()) / f"{versions}-{digest_build(install.include_folders)[:16]}"
+    if not is_intact(folder):
+        compiler = find_compiler()
+        with _scratch_beside(folder) as scratch:
+            compile_libraries(compiler, install.include_folders, scratch)
+            keep(scratch, folder, LIBRARIES)
+    return folder
 
 
-def _build(install: TorchInstall, compiler: tuple[str, ...], folder: Path) -> None:
+@contextmanager
+def _scratch_beside(folder: Path) -> Iterator[Path]:
     remove_left_over(folder.parent)
     with tempfile.TemporaryDirectory(prefix=BUILDING, dir=folder.parent, ignore_cleanup_errors=True) as scratch:
-        built = Path(scratch)
-        includes = ["-iquote", str(_SOURCES), *(f"-I{path}" for path in install.include_folders)]
-        command = (*compiler, *_FLAGS, *includes)
-        for name, source in _generated(install).items():
-            (built / name).write_text(source)
-        others = (*_OTHER_LIBRARIES.values(), _FILES)
-        runtime = [str(path) for path in sorted(_SOURCES.glob("*.c")) if not path.name.startswith(others)]
-        _compile((*command, *runtime, str(built / "rest.c"), "-lpthread", "-ldl"), built / "libphantom.so")
-        files = map(str, sorted(_SOURCES.glob(f"{_FILES}*.c")))
-        _compile((*command, *files, "-lpthread", "-ldl"), built / "libphantom_files.so")
-        linked = (f"-L{built}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
-        for name, stem in _OTHER_LIBRARIES.items():
-            sources = (*map(str, sorted(_SOURCES.glob(f"{stem}*.c"))), str(built / f"{stem}_rest.c"))
-            _compile((*command, f"-Wl,-soname,{name}", *sources, *linked), built / name)
-        (built / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
-        names = ("libphantom.so", "libphantom_files.so", *_OTHER_LIBRARIES, "libcuda.so")
-        keep(built, folder, names)
-
-
-def _compile(command: tuple[str, ...], output: Path) -> None:
-    run = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True, errors="replace", check=False)
-    if run.returncode != 0:
-        first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr.strip()[:300])
-        raise DeviceError(f"the phantom GPU could not be compiled with {command[0]}: {first}")
-    if not output.is_file() or output.read_bytes()[:4] != b"\x7fELF":
-        raise DeviceError(f"the phantom GPU could not be compiled with {command[0]}: it has written no library")
+        yield Path(scratch)

@@ -13,6 +13,7 @@ from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
 
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
+_CUDA = "MEMPROF_PHANTOM_CUDA"  # the version of the installed CUDA, which `cuda_version.c` reads
 _DESCRIBED = (
     "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "kernels_bytes", "cublas_bytes",
     "cudnn_bytes", "l2_cache_bytes",
@@ -36,6 +37,7 @@ def phantom_environment(
         "LD_PRELOAD": _in_front(str(libraries.preload), "LD_PRELOAD"),
         "LD_LIBRARY_PATH": _in_front(str(libraries.folder), "LD_LIBRARY_PATH"),
         "MEMPROF_PHANTOM": describe_gpu(spec, devices),
+        **({_CUDA: str(libraries.cuda_version)} if libraries.cuda_version else {}),
         "TRITON_LIBCUDA_PATH": str(libraries.folder),
         **(own_ledgers() if ledger is None else shared_ledger(ledger)),
     }

@@ -44,6 +44,14 @@ class TorchInstall:
         return next((lowest for first, lowest in _LOWEST.items() if cuda >= first), (0, 0))
 
     @property
+    def cuda_number(self) -> int:
+        """The version of CUDA, as CUDART_VERSION counts: 13000 for 13.0; 0 for a CPU build."""
+        if self.cudart_version is not None:
+            return int(self.cudart_version)
+        major, minor, *_ = (*map(int, (self.cuda_version or "0").split(".")), 0)
+        return 1000 * major + 10 * minor
+
+    @property
     def libraries(self) -> tuple[Path, ...]:
         """The shared libraries of torch and torchvision, whose CUDA imports the phantom must provide."""
         vision = self.folder.parent / "torchvision"

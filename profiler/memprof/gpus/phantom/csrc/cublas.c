@@ -10,6 +10,7 @@
 
 #include "capture_state.h"
 #include "context.h"
+#include "cuda_version.h"
 #include "cudart_stream.h"
 #include "device.h"
 #include "handle.h"
@@ -40,7 +41,7 @@ typedef struct {
 } cublasLtMatmulHeuristicResult_t;
 
 cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
-    if (phantom_too_old(CUDART_VERSION)) return CUBLAS_STATUS_ARCH_MISMATCH;
+    if (phantom_too_old(phantom_cuda_version())) return CUBLAS_STATUS_ARCH_MISMATCH;
     if (phantom_capture_forbids_unsafe_call()) return CUBLAS_STATUS_NOT_INITIALIZED; /* it would allocate */
     if (!phantom_load_code(phantom_current_device(), PHANTOM_CUBLAS)) return CUBLAS_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);

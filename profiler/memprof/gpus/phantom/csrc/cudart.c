@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "context.h"
+#include "cuda_version.h"
 #include "device.h"
 #include "uuid.h"
 
@@ -56,12 +57,12 @@ cudaError_t cudaSetDevice(int device) {
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
-    *version = CUDART_VERSION;
+    *version = phantom_cuda_version();
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version) {
-    *version = CUDART_VERSION;
+    *version = phantom_cuda_version();
     return cudaSuccess;
 }
 
@@ -194,6 +195,6 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function
 #if CUDART_VERSION < 13000
 cudaError_t cudaGetDriverEntryPoint(const char *symbol, void **function, unsigned long long flags,
                                     enum cudaDriverEntryPointQueryResult *status) {
-    return cudaGetDriverEntryPointByVersion(symbol, function, CUDART_VERSION, flags, status);
+    return cudaGetDriverEntryPointByVersion(symbol, function, phantom_cuda_version(), flags, status);
 }
 #endif

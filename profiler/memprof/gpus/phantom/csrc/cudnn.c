@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "context.h"
+#include "cuda_version.h"
 #include "cudart_stream.h"
 #include "cudnn_library.h"
 #include "device.h"
@@ -39,7 +40,7 @@ struct cudnnContext {
 /* ---- handles ---- */
 
 cudnnStatus_t cudnnCreate(cudnnHandle_t *handle) {
-    if (phantom_too_old(CUDART_VERSION)) return CUDNN_STATUS_ARCH_MISMATCH;
+    if (phantom_too_old(phantom_cuda_version())) return CUDNN_STATUS_ARCH_MISMATCH;
     if (!phantom_load_code(phantom_current_device(), PHANTOM_CUDNN)) return CUDNN_STATUS_ALLOC_FAILED;
     *handle = calloc(1, sizeof **handle);
     return *handle ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_ALLOC_FAILED;
@@ -73,7 +74,8 @@ static int device_json(char *text, size_t capacity) {
                     "\"reservedSharedMemoryPerBlock\": %d, \"maxRegistersPerSM\": %d, \"pciDeviceId\": 0, "
                     "\"maxCtasPerSM\": %d, \"maxThreadsPerBlock\": 1024, \"maxThreadsPerSM\": %d, \"isTccDriver\": 0, "
                     "\"supportCoopLaunch\": 1, \"smCountOrigin\": 0, \"deviceName\": \"%s\"}",
-                    100 * gpu->capability_major + 10 * gpu->capability_minor, CUDART_VERSION, gpu->registers_per_block,
+                    100 * gpu->capability_major + 10 * gpu->capability_minor, phantom_cuda_version(),
+                    gpu->registers_per_block,
                     gpu->multiprocessors, gpu->clock_khz, gpu->memory_clock_khz, gpu->memory_bus_bits,
                     gpu->total_bytes, gpu->l2_cache_bytes, gpu->shared_memory_per_block_bytes,
                     gpu->shared_memory_per_block_optin_bytes, gpu->reserved_shared_memory_per_block_bytes,

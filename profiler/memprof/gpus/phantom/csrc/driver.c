@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "context.h"
+#include "cuda_version.h"
 #include "cudart_stream.h"
 #include "device.h"
 #include "refuse.h"
@@ -38,7 +39,7 @@ CUresult cuGetProcAddress_v2(const char *symbol, void **function, int version, c
 /* ---- devices and contexts ---- */
 
 CUresult cuDriverGetVersion(int *version) {
-    *version = CUDA_VERSION;
+    *version = phantom_cuda_version();
     return CUDA_SUCCESS;
 }
 
