@@ -6,12 +6,12 @@ is fast and does not import torch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from memprof._version import __version__
 
+TYPE_CHECKING = False  # as in typing, whose import would be most of the time until the command handles signals
 if TYPE_CHECKING:
+    from typing import Any
+
     from memprof.api import (
         ExplainResult,
         MaxBatchResult,
@@ -83,6 +83,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     home = next((module for module, names in _HOMES.items() if name in names), "memprof.api")
     return getattr(import_module(home), name)
 

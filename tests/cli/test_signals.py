@@ -122,6 +122,12 @@ def test_interrupt_during_the_first_half_second_has_no_traceback(milliseconds: i
         assert (process.returncode, printed) == (ExitCode.INTERRUPTED, "memprof: interrupted; nothing was saved\n")
 
 
+def test_little_is_imported_before_signals_are_handled() -> None:
+    script = "import sys; sys.path.insert(0, 'profiler'); import memprof.cli; print('re' in sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-P", "-c", script], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout == b"False\n"
+
+
 def test_ignored_signals_stay_ignored() -> None:
     """As `nohup` and a shell without job control leave them to their commands."""
     script = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); " + _AT_IMPORT.format(

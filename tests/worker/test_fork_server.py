@@ -103,6 +103,16 @@ def test_fork_server_is_shared_by_two_commands(folder: Path) -> None:
         process.close()
 
 
+def test_fork_server_that_runs_is_not_used_with_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_fork_server(fork_server_socket(child_environment()) or folder, child_environment())
+    assert running_fork_servers()
+    for choice, uses_it in (("off", False), ("", True)):
+        monkeypatch.setenv("MEMPROF_FORK_SERVER", choice)
+        process = WorkerProcess(child_environment())
+        assert (parent_of(process.pid) != os.getpid()) is uses_it
+        process.close()
+
+
 def test_fingerprint_of_another_environment_differs() -> None:
     same = fingerprint(child_environment(COLUMNS="80", MEMPROF_PHANTOM="t4"))
     assert same == fingerprint(child_environment())

@@ -15,7 +15,8 @@ from tests.worker.processes import is_alive, wait_for
 PARENT = """
 import os, sys, time
 from memprof.worker.process import WorkerProcess
-print(WorkerProcess(dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))).pid, flush=True)
+process = WorkerProcess(dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+print(process.pid, flush=True)
 time.sleep(60)
 """
 

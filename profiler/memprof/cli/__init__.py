@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from memprof.cli.signals import NOTHING_SAVED, Interrupted, Interruptions
 
+TYPE_CHECKING = False  # as in typing, whose import would be most of the time until the command handles signals
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from memprof.errors import ExitCode
 
 

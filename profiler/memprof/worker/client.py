@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import deque
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
@@ -231,7 +232,11 @@ class WorkerClient:
         return self._process
 
     def _start(self) -> WorkerProcess:
-        process = WorkerProcess(server_variables(self._device, self._loaded.config.allocator))
+        try:
+            process = WorkerProcess(server_variables(self._device, self._loaded.config.allocator))
+        except OSError as error:
+            fix = "raise the limit of open files (ulimit -n)" if error.errno == errno.EMFILE else "end other processes"
+            raise DeviceError(f"no worker process can be started: {error.strerror}; {fix}") from error
         try:
             reply = self._set_up(process)
         except BaseException:

@@ -107,12 +107,16 @@ def _start(environment: Mapping[str, str], descriptor: int, output: int) -> subp
 
 
 def _start_warm(environment: Mapping[str, str], descriptor: int, output: int) -> ForkedProcess | None:
-    """Start a worker server from this user's fork server, if one runs with the same versions and environment."""
-    path = fork_server_socket(environment)
+    """Start a worker server from this user's fork server, if one runs with the same versions and environment.
+
+    MEMPROF_FORK_SERVER=off leaves one that runs alone, and MEMPROF_FORK_SERVER=start starts a missing one.
+    """
+    choice = os.environ.get("MEMPROF_FORK_SERVER")
+    path = None if choice == "off" else fork_server_socket(environment)
     if path is None:
         return None
     forked = start_forked(path, environment, descriptor, output) if path.exists() else None
-    if forked is None and os.environ.get("MEMPROF_FORK_SERVER") == "start":
+    if forked is None and choice == "start":
         start_fork_server(path, environment)
         forked = start_forked(path, environment, descriptor, output)
     return forked

@@ -125,27 +125,45 @@ class Server:
         config = _config_of(request)
         with suppress(Exception):  # the child fails in the same way, and reports it
             self._models.prepare(config)
-        parent, (pipe, childs_pipe) = os.getpid(), os.pipe()
         sys.stdout.flush()  # otherwise each child would print again what the model's factory printed
         try:
-            pid = os.fork()
+            pid, ended, pipe = self._fork(request, config)
         except OSError as error:
-            os.close(pipe)
-            os.close(childs_pipe)
             text = f"no process could be started: {error.strerror}"
             self._connection.send(encode(ChildExited(number=request.number, status=Status.ERROR, text=text)))
             return
-        if pid == 0:
-            run_child(request, self._setup, self._models.source(config), childs_pipe, parent)
-        with suppress(OSError):  # the child does the same: whichever is first
-            os.setpgid(pid, pid)
-        os.close(childs_pipe)
-        os.set_blocking(pipe, False)
         limit = (config or self._setup.config).timeout_seconds
-        child = _Running(number=request.number, pid=pid, ended=os.pidfd_open(pid), pipe=pipe, limit_seconds=limit)
+        child = _Running(number=request.number, pid=pid, ended=ended, pipe=pipe, limit_seconds=limit)
         self._running[pid] = child
         self._selector.register(child.pipe, selectors.EVENT_READ, child)
         self._selector.register(child.ended, selectors.EVENT_READ, child)
+
+    def _fork(self, request: Request, config: SweepConfig | None) -> tuple[int, int, int]:
+        """Start a child for `request`; return its process id, its pidfd and the pipe with its reply.
+
+        Raises:
+            OSError: there are too many processes or open files; no child is left then.
+        """
+        parent, (pipe, childs_pipe) = os.getpid(), os.pipe()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                run_child(request, self._setup, self._models.source(config), childs_pipe, parent)
+            try:
+                ended = os.pidfd_open(pid)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                raise
+        except OSError:
+            os.close(pipe)
+            raise
+        finally:
+            os.close(childs_pipe)
+        with suppress(OSError):  # the child does the same: whichever is first
+            os.setpgid(pid, pid)
+        os.set_blocking(pipe, False)
+        return pid, ended, pipe
 
     def _read(self, child: _Running) -> None:
         with suppress(BlockingIOError):
