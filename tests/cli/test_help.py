@@ -71,7 +71,19 @@ def test_commands_have_one_stem_everywhere() -> None:
     shared = {"address_spread", "columns", "header", "layout", "render"}
     terminal = {module.name for module in pkgutil.iter_modules(report.terminal.__path__)}
     assert terminal - stems == shared
-    helpers = {"app", "console", "help_pages", "options", "overriding", "require", "saving", "signals", "streams"}
+    helpers = {
+        "app",
+        "console",
+        "help_pages",
+        "inferred",
+        "model_options",
+        "options",
+        "overriding",
+        "require",
+        "saving",
+        "signals",
+        "streams",
+    }
     assert {module.name for module in pkgutil.iter_modules(cli.__path__)} == stems | helpers
 
 

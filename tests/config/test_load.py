@@ -205,12 +205,13 @@ def test_load_problem_is_one_line_with_position(write: Write, text: str, problem
     [
         (
             "model: own.py:build",
-            "x.yaml:1: input: missing; your own model needs it, for example input: {shape: [3, 224, 224]}",
+            "x.yaml:1: input: missing; memprof does not know that of this model: write input: {shape: [3, 224, 224]}, "
+            "or --input 3x224x224",
         ),
         (
             "model: own.py:build\ninput: {shape: [4]}",
             "x.yaml:1: target: missing; loss cross_entropy needs it, for example {shape: [], dtype: int64, "
-            "range: [0, 10]}; or write loss: sum",
+            "range: [0, 10]}, or --classes 10; or write loss: sum",
         ),
         ("model: onw.py:build", "x.yaml:1: model: no file onw.py in .; did you mean own.py?"),
     ],

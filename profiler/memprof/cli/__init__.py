@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # as in typing, whose import would be most of the time un
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from memprof.errors import ExitCode
+    from memprof.errors import ExitCode, MemprofError
 
 
 def main() -> NoReturn:
@@ -48,7 +48,8 @@ def _run(arguments: list[str], interruptions: Interruptions | None = None) -> in
 
         return int(app(arguments, prog_name="memprof", standalone_mode=False) or ExitCode.OK)
     except MemprofError as error:
-        return _say(_with_notes(str(error), error), error.exit_code)
+        found = _completed(error)
+        return _say(_with_notes(str(found), error), found.exit_code)
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
         return _say_interrupted(error, interruptions)
     except Exception as error:
@@ -60,6 +61,17 @@ def _run(arguments: list[str], interruptions: Interruptions | None = None) -> in
             raise
         text = f"internal error: {type(error).__name__}: {error}; set MEMPROF_TRACEBACK=1 to see where"
         return _say(_with_notes(text, error), ExitCode.INTERNAL_ERROR)
+
+
+def _completed(error: MemprofError) -> MemprofError:
+    """Return the error, with a proposal if the config lacks what the model could tell."""
+    from memprof.config.load import IncompleteConfigError
+
+    if not isinstance(error, IncompleteConfigError):
+        return error
+    from memprof.worker.proposal import with_proposal
+
+    return with_proposal(error)
 
 
 def _usage(error: Any) -> str:

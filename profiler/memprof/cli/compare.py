@@ -8,9 +8,12 @@ from pathlib import Path
 
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.inferred import note_inferred
+from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
+from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.config.variants import Variant, plan_variants
 from memprof.errors import ExitCode
@@ -24,7 +27,7 @@ from memprof.results import Kind, Manifest, Result, check_output_folder, fingerp
 from memprof.results.comparison import optimizer_states, plan_row, saved_variants
 
 EXAMPLES = """\
-memprof compare configs/mnist_mlp.yaml --vary optimizer=sgd,adam
+memprof compare torchvision:resnet18 --vary optimizer=sgd,adam
 memprof compare configs/resnet50.yaml --vary precision=fp32,amp-bf16 --max-batch
 memprof compare configs/vit_b_16.yaml --vary gpu=t4,a10 --vary batch_size=8,16 --grid"""
 
@@ -42,6 +45,7 @@ class CompareOptions:
     required: Source | None = None
 
 
+@takes_model
 def command(
     config: options.ConfigFile,
     vary: options.Vary = None,
@@ -54,10 +58,11 @@ def command(
     output_dir: options.OutputDir = Path("results"),
     force: options.StartOver = False,
     json: options.Json = False,
+    model: ModelOptions = (),
 ) -> int:
     """Compare settings."""
     wanted = CompareOptions(vary=vary or [], grid=grid, max_batch=max_batch, required=required_source(require))
-    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_)
+    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_, model=model)
     return run(config, chosen, wanted, Output(folder=output_dir, force=force, json=json))
 
 
@@ -68,6 +73,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     device = choose_device(base.config.gpu, wanted.required)
     check_output_folder(output.folder)
     note(device.explanation, json=output.json)
+    note_inferred(load(config, chosen), base.config.points(), json=output.json)
     with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         manifest = _manifest(variants, session.environment, wanted)

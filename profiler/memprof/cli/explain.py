@@ -10,6 +10,8 @@ from memprof.breakdown.explanation import Explained
 from memprof.breakdown.snapshot import check_writable, explain_snapshot
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.inferred import note_inferred
+from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
@@ -26,7 +28,7 @@ from memprof.results import Kind, Result, check_output_folder, load_document, sa
 from memprof.results import load as load_result
 
 EXAMPLES = """\
-memprof explain configs/resnet50.yaml --batch-size 32
+memprof explain torchvision:resnet50 --batch-size 32
 memprof explain configs/vit_b_16.yaml --gpu t4 --depth 3 --snapshot peak.pickle
 memprof explain snapshot.pickle"""
 
@@ -46,6 +48,7 @@ class ExplainOptions:
     required: Source | None = None
 
 
+@takes_model
 def command(
     config: options.ConfigOrSnapshot,
     gpu: options.GpuName = None,
@@ -59,9 +62,10 @@ def command(
     require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
     json: options.Json = False,
+    model: ModelOptions = (),
 ) -> int:
     """Explain the peak of one point, or of a snapshot."""
-    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], optimizers=[optimizer], settings=set_)
+    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], optimizers=[optimizer], settings=set_, model=model)
     wanted = ExplainOptions(
         depth=depth,
         blocks=blocks,
@@ -86,6 +90,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
             "--address-orders needs a simulated GPU, for example --gpu t4: the driver of a real GPU has one order"
         )
     note(device.explanation, json=wanted.json)
+    note_inferred(loaded, loaded.config.points()[:1], json=wanted.json)
     with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device) as session:
         progress.describe("running with the allocator's history recorded")
         point = loaded.config.points()[0]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.inferred import note_inferred
+from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.config.load import LoadedConfig, load
@@ -29,6 +31,7 @@ from memprof.report.terminal.fit import fit_table
 from memprof.units import format_bytes, parse_bytes
 
 EXAMPLES = """\
+memprof fit torchvision:vit_b_16 --gpu t4 --batch-size 128
 memprof fit configs/vit_b_16.yaml --gpu t4 --memory 8GiB
 memprof fit configs/resnet50.yaml --gpu rtx-4090 --batch-size 512"""
 _BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the first to multiply in bfloat16
@@ -55,6 +58,7 @@ class FitOptions:
         return self.loaded(settings).config
 
 
+@takes_model
 def command(
     config: options.ConfigFile,
     memory: options.FitMemory = None,
@@ -63,9 +67,10 @@ def command(
     set_: options.Settings = None,
     require: options.RequiredSource = None,
     json: options.Json = False,
+    model: ModelOptions = (),
 ) -> int:
     """Find settings that make a batch fit."""
-    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_)
+    chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_, model=model)
     wanted = FitOptions(path=config, overrides=chosen, memory=memory, required=required_source(require))
     return run(wanted, json)
 
@@ -76,6 +81,7 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     limit_bytes = _parsed(wanted.memory)
     device = choose_device(base.config.gpu, wanted.required)
     note(device.explanation, json=json)
+    note_inferred(load(wanted.path, wanted.overrides), base.config.points(), json=json)
     with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
@@ -130,7 +136,7 @@ def _multiplies_bf16(runs: VariantRuns) -> bool:
 
 def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:
     """Return the command that runs the set that fits."""
-    typed = [item for item in wanted.overrides if item.flag in (Flag.SET, Flag.GPU)]
+    typed = [item for item in wanted.overrides if item.flag not in (Flag.BATCH_SIZE, Flag.OPTIMIZER)]
     kept = [item for item in typed if not item.text.startswith(("batch_size=", "batch_sizes="))]
     settings = {setting.key: setting.value for setting in merged_settings(best.savers)}
     size = settings.pop("batch_size", str(config.list_batch_sizes()[0]))

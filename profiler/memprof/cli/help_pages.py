@@ -6,13 +6,14 @@ examples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand
 
 Rows = Sequence[tuple[str, str]]
 _REPEATABLE = "…"
+_OTHERS = "Options"
 # In place of what typer says of its own options.
 _MEANINGS = {
     "--help": "Show this help.",
@@ -22,7 +23,7 @@ _MEANINGS = {
 
 
 class CommandPage(TyperCommand):
-    """A command whose help has usage, arguments, options and the examples of its epilog."""
+    """A command whose help has usage, arguments, options in groups and the examples of its epilog."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
@@ -30,7 +31,8 @@ class CommandPage(TyperCommand):
         write_usage(ctx, formatter, *(name for name, _ in arguments))
         write_paragraph(formatter, self.help)
         write_rows(formatter, "Arguments", arguments)
-        write_rows(formatter, "Options", option_rows(self, ctx))
+        for heading, rows in option_groups(self, ctx).items():
+            write_rows(formatter, heading, rows)
         write_lines(formatter, "Examples", self.epilog)
 
 
@@ -41,8 +43,19 @@ def argument_rows(command: Any) -> Rows:
 
 def option_rows(command: Any, ctx: Any) -> Rows:
     """Return the options of a command, each with its meaning and its default."""
-    options = [item for item in command.get_params(ctx) if item.param_type_name == "option" and not item.hidden]
-    return [(_option(item), _meaning(item, ctx)) for item in options]
+    return [(_option(item), _meaning(item, ctx)) for item in _options(command, ctx)]
+
+
+def _options(command: Any, ctx: Any) -> Sequence[Any]:
+    return [item for item in command.get_params(ctx) if item.param_type_name == "option" and not item.hidden]
+
+
+def option_groups(command: Any, ctx: Any) -> Mapping[str, Rows]:
+    """Return the rows of the options under the heading that each names; those without one come last."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for item, row in zip(_options(command, ctx), option_rows(command, ctx), strict=True):
+        groups.setdefault(getattr(item, "rich_help_panel", None) or _OTHERS, []).append(row)
+    return {heading: groups[heading] for heading in sorted(groups, key=lambda heading: heading == _OTHERS)}
 
 
 def write_usage(ctx: Any, formatter: Any, *arguments: str) -> None:

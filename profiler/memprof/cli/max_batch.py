@@ -9,6 +9,8 @@ from pathlib import Path
 from memprof import results
 from memprof.cli import options
 from memprof.cli.console import ProgressBar, note, print_json, progress_bar, stderr, stdout
+from memprof.cli.inferred import note_inferred
+from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
@@ -29,7 +31,8 @@ from memprof.units import format_bytes, parse_bytes
 from memprof.worker.client import WorkerClient
 
 EXAMPLES = """\
-memprof max-batch configs/resnet50.yaml --gpu t4
+memprof max-batch torchvision:resnet50 --gpu t4
+memprof max-batch net.py:build --input 3x64x64 --classes 10 --gpu t4
 memprof max-batch configs/resnet50.yaml --gpu t4 --gpu rtx-4090 --optimizer adamw
 memprof max-batch configs/vit_b_16.yaml --gpu all --target-batch 4096"""
 
@@ -50,6 +53,7 @@ class MaxBatchOptions:
     required: Source | None = None
 
 
+@takes_model
 def command(
     config: options.ConfigFile,
     gpu: options.GpuNames = None,
@@ -64,6 +68,7 @@ def command(
     require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
     json: options.Json = False,
+    model: ModelOptions = (),
 ) -> int:
     """Find the largest batch."""
     wanted = MaxBatchOptions(
@@ -78,7 +83,7 @@ def command(
         json=json,
         required=required_source(require),
     )
-    return run(config, overrides(optimizers=[optimizer], settings=set_), wanted)
+    return run(config, overrides(optimizers=[optimizer], settings=set_, model=model), wanted)
 
 
 def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> ExitCode:
@@ -90,6 +95,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     results.check_output_folder(wanted.folder)
     if len(devices) == 1:
         note(devices[0].explanation, json=wanted.json)
+    note_inferred(loaded, loaded.config.optimizers[:1], json=wanted.json)
     with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
         answers = _search(session.client, _targets(loaded, devices), limits, wanted, progress)
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))

@@ -12,10 +12,10 @@ import typer
 
 # What is measured, and what was saved
 ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML config file, for example configs/mnist_mlp.yaml.")
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file, or a model: torchvision:NAME, timm:NAME, FILE.py:NAME.")
 ]
 ConfigOrSnapshot = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML config file, or a PyTorch memory snapshot (.pickle).")
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file, a model, or a PyTorch memory snapshot (.pickle).")
 ]
 SavedResult = Annotated[
     str, typer.Argument(metavar="RESULT", help="A results folder, a file in it, or the name of a config.")

@@ -13,12 +13,16 @@ def overrides(
     batch_sizes: Sequence[str | int | None] = (),
     optimizers: Sequence[str | None] = (),
     settings: Sequence[str] | None = None,
+    model: Sequence[Override] = (),
 ) -> list[Override]:
-    """Return the options of the command line as overrides; those that were not given are ``None``."""
+    """Return the options of the command line as overrides; those that were not given are ``None``.
+
+    `model` are those of `memprof.cli.model_options`.
+    """
     pairs = [
         *((Flag.SET, text) for text in settings or ()),
         (Flag.GPU, gpu),
         *((Flag.BATCH_SIZE, size) for size in batch_sizes),
         *((Flag.OPTIMIZER, name) for name in optimizers),
     ]
-    return [Override(flag=flag, text=str(text)) for flag, text in pairs if text is not None]
+    return [*model, *(Override(flag=flag, text=str(text)) for flag, text in pairs if text is not None)]

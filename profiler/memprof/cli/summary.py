@@ -10,6 +10,8 @@ from typing import Any
 from memprof.breakdown.module_summary import KnownParts, ModuleSummary
 from memprof.cli import options
 from memprof.cli.console import print_json, progress_bar, stdout
+from memprof.cli.inferred import note_inferred
+from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.config.load import load
 from memprof.config.overrides import Override
@@ -20,11 +22,12 @@ from memprof.records import SCHEMA_VERSION, Environment
 from memprof.report.terminal.summary import DEPTH, down_to, summary_tree
 
 EXAMPLES = """\
-memprof summary configs/resnet18.yaml
+memprof summary torchvision:resnet18
 memprof summary configs/vit_b_16.yaml --depth 2 --batch-size 8 --json"""
 _CIRCUMSTANCES = ("model", "optimizer", "precision", "mode", "batch_size", "source")
 
 
+@takes_model
 def command(
     config: options.ConfigFile,
     batch_size: options.BatchSize = None,
@@ -32,9 +35,10 @@ def command(
     depth: options.SummaryDepth = None,
     set_: options.Settings = None,
     json: options.Json = False,
+    model: ModelOptions = (),
 ) -> int:
     """Show the modules of a model."""
-    chosen = overrides(batch_sizes=[batch_size], optimizers=[optimizer], settings=set_)
+    chosen = overrides(batch_sizes=[batch_size], optimizers=[optimizer], settings=set_, model=model)
     return run(config, chosen, depth, json)
 
 
@@ -47,6 +51,7 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
     loaded = load(config, chosen)
     point = loaded.config.points()[0][0], loaded.config.list_batch_sizes()[0]
+    note_inferred(loaded, [point], json=json)
     with progress_bar("starting PyTorch", None), open_session(loaded, analytic_device("not needed")) as session:
         summary = session.client.module_summary(point)
     if json:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.inferred import note_inferred
+from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, print_place
@@ -21,11 +23,13 @@ from memprof.report.terminal.sweep import sweep_table
 from memprof.results import Kind, Result, check_output_folder, to_json
 
 EXAMPLES = """\
+memprof sweep timm:vit_small_patch16_224 --gpu l4 --batch-size 64
 memprof sweep configs/mnist_mlp.yaml
 memprof sweep configs/resnet50.yaml --gpu t4 --batch-size 32 --batch-size 64
 memprof sweep configs/resnet50.yaml --optimizer adamw --set precision=amp-bf16"""
 
 
+@takes_model
 def command(
     config: options.ConfigFile,
     gpu: options.GpuName = None,
@@ -36,9 +40,10 @@ def command(
     require: options.RequiredSource = None,
     force: options.StartOver = False,
     json: options.Json = False,
+    model: ModelOptions = (),
 ) -> int:
     """Measure each point, next to its analytic estimate."""
-    chosen = overrides(gpu=gpu, batch_sizes=batch_size or (), optimizers=optimizer or (), settings=set_)
+    chosen = overrides(gpu=gpu, batch_sizes=batch_size or (), optimizers=optimizer or (), settings=set_, model=model)
     output = Output(folder=output_dir, force=force, json=json)
     return run(config, chosen, output, required_source(require))
 
@@ -49,6 +54,7 @@ def run(config: Path, chosen: Sequence[Override], output: Output, required: Sour
     device = choose_device(loaded.config.gpu, required)
     check_output_folder(output.folder)
     note(device.explanation, json=output.json)
+    note_inferred(loaded, loaded.config.points(), json=output.json)
     points = len(loaded.config.points())
     with progress_bar("starting PyTorch", points) as progress, open_session(loaded, device) as session:
         manifest = make_manifest(Kind.SWEEP, loaded, session.environment, points)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from memprof.config.names import Defaults, KeywordDefaults, defaults_of
+from memprof.config.model_source import hint_of_model, is_model_name, model_settings, source_name
+from memprof.config.names import TIMM, Defaults, KeywordDefaults, defaults_of
 from memprof.config.overrides import Flag, Override, Settings, apply
 from memprof.config.problems import Problem, named_problems, validation_problems, without_followers, written_path
 from memprof.config.schema import LOSSES_WITHOUT_TARGET, Mode, ModelConfig, SweepConfig, named
-from memprof.config.sections import MAX_NAME_LENGTH
 from memprof.config.tensors import is_part
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
 from memprof.errors import DATA_ERRORS, ConfigError, did_you_mean, one_line
@@ -26,20 +25,39 @@ _LONGEST_MESSAGE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedConfig:
-    """A config, its file, and its folder, which paths in the config are relative to."""
+    """A config, its file or the model that was named instead, and the folder that paths in it are relative to.
+
+    `inferred` are the keys that neither the file nor an option gave.
+    """
 
     config: SweepConfig
     folder: Path
     path: Path
+    inferred: frozenset[str] = frozenset()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether there is a config file."""
+        return not is_model_name(self.path)
+
+
+class IncompleteConfigError(ConfigError):
+    """The input or the target is missing; the model could tell what would fit. `settings` is what is there."""
+
+    def __init__(self, text: str, settings: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(text)
+        self.settings = settings
+        self.folder = folder
 
 
 def load(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
-    """Return the config in the YAML file at `path`, with `overrides` applied.
+    """Return the config in the YAML file at `path`, or of the model that `path` names, with `overrides` applied.
 
-    `name` defaults to the file's name; `input`, `target` and `loss` default to those of a built-in or torchvision
-    model.
+    `name` defaults to the name of the file or of the model; `input`, `target` and `loss` default to those of a model
+    that memprof knows.
 
     Raises:
+        IncompleteConfigError: the input or the target is missing, and nothing else is wrong.
         ConfigError: the file cannot be read, or it or an override is wrong. The text names the first
             problem with its position (file and line, or option) and the number of other problems.
     """
@@ -59,19 +77,28 @@ def _as_config_errors(path: Path) -> Iterator[None]:
 
 
 def _load(path: Path, overrides: Sequence[Override]) -> LoadedConfig:
-    settings = apply(_read(path), overrides)
+    named_model = is_model_name(path)
+    folder = Path() if named_model else path.parent
+    settings = apply(model_settings(path) if named_model else _read(path), overrides)
+    filled = _filled_in(settings, folder)
     config, problems = None, []
     try:
-        config = SweepConfig.model_validate({"name": _name_of(path), **_filled_in(settings, path.parent)})
+        config = SweepConfig.model_validate({"name": source_name(path), **filled})
     except ValidationError as error:
         problems = validation_problems(error, settings.value)
-    problems = without_followers(named_problems(settings.value, config, path.parent) + problems)
+    problems = without_followers(named_problems(settings.value, config, folder) + problems)
     if problems or config is None:
-        raise ConfigError(_one_line(problems, settings))
+        text = _one_line(problems, settings)
+        if all(problem.is_missing_tensor for problem in problems):
+            raise IncompleteConfigError(text, settings.value, folder.absolute())
+        raise ConfigError(text)
     for override in overrides:
         if override.flag is Flag.OPTIMIZER and config.mode is Mode.INFERENCE:
             raise ConfigError(f"{override}: mode inference has no optimizer; set mode=train or leave it out")
-    return LoadedConfig(config=config, folder=path.parent.absolute(), path=path)
+        if override.flag is Flag.SEQ_LEN and not any("seq_len" in tensor.names() for _, tensor in config.tensors()):
+            raise ConfigError(f"{override}: no input of this model has the size seq_len; set its shape with --input")
+    inferred = frozenset(SweepConfig.model_fields.keys() - settings.value.keys())
+    return LoadedConfig(config=config, folder=folder.absolute(), path=path, inferred=inferred)
 
 
 def json_schema() -> dict[str, Any]:
@@ -86,11 +113,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _read(path: Path) -> Settings:
+    if path.suffix == ".py":
+        raise ConfigError(f"{path}: is a Python file{hint_of_model(path)}")
     try:
         document = parse(_content(path).decode("utf-8-sig"))
     except FileNotFoundError as error:
         near = did_you_mean(str(path), [str(file) for file in path.parent.glob("*.yaml")])
-        raise ConfigError(f"{path}: no such file{near}") from error
+        raise ConfigError(f"{path}: no such file{near or hint_of_model(path)}") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path}: is a folder; name one config file in it{_example(path)}") from error
     except OSError as error:
@@ -122,10 +151,6 @@ def _example(folder: Path) -> str:
     return f", for example {first}" if first is not None else ""
 
 
-def _name_of(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).lstrip("._-")[:MAX_NAME_LENGTH] or "config"
-
-
 def _filled_in(settings: Settings, folder: Path) -> dict[str, Any]:
     """Return the settings, with the model's own input, target and loss if they have none.
 
@@ -154,6 +179,8 @@ def _model_defaults(value: Mapping[str, Any], folder: Path) -> Defaults | Keywor
         model = ModelConfig.model_validate(named(value.get("model")))
     except ValidationError:
         return None
+    if model.name.startswith(TIMM) and {"input", "target", "loss"} <= value.keys():
+        return None  # timm's metadata are in another process
     return defaults_of(model, folder, training=value.get("mode") != Mode.INFERENCE)
 
 

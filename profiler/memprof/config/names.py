@@ -7,12 +7,14 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
+from memprof.config.timm_inputs import timm_input
+from memprof.config.torchvision_inputs import VisionInput, torchvision_input
 
 TORCHVISION = "torchvision:"
 TIMM = "timm:"
@@ -100,16 +102,43 @@ def defaults_of(
 ) -> Defaults | KeywordDefaults | None:
     """Return the defaults of `model`, or ``None`` for the user's own model and an unknown name.
 
-    Models of torchvision and timm default to ImageNet classification: 224x224 pixels and 1000 classes, or the values
-    of the keyword arguments `image_size`, `img_size` and `num_classes`. Models of transformers default to the input
-    of their task, with labels in training, so that the loss is the model's own, as the Trainer takes it.
+    Models of torchvision and timm default to what their metadata say, or to the values of the keyword arguments
+    `image_size`, `img_size`, `in_chans` and `num_classes`. Models of transformers default to the input of their task,
+    with labels in training, so that the loss is the model's own, as the Trainer takes it.
     """
     if model.name.startswith(TRANSFORMERS):
         return transformers_defaults(transformers_class(model, folder), model.kwargs, training=training)
     if not model.name.startswith((TORCHVISION, TIMM)):
         return BUILT_IN.get(model.name)
-    size = _count(model.kwargs.get("image_size", model.kwargs.get("img_size")), 224)
-    return _images(3, size, size, classes=_count(model.kwargs.get("num_classes"), 1000))
+    found = _vision_input(model)
+    return None if found is None else _vision_defaults(found, model.kwargs)
+
+
+def _vision_input(model: ModelConfig) -> VisionInput | None:
+    side = _count(model.kwargs.get("image_size", model.kwargs.get("img_size")), None)
+    if model.name.startswith(TORCHVISION):
+        return torchvision_input(model.name.removeprefix(TORCHVISION), side)
+    found = timm_input(model.name.removeprefix(TIMM)) or torchvision_input("", side)
+    if found is None or side is None:
+        return found
+    return replace(found, shape=(found.shape[0], side, side))
+
+
+def _vision_defaults(found: VisionInput, kwargs: Mapping[str, Any]) -> Defaults:
+    shape = (_count(kwargs.get("in_chans"), found.shape[0]), *found.shape[1:])
+    classes = _count(kwargs.get("num_classes"), found.classes)
+    if classes is None:  # the model gives features
+        return _images(*shape, classes=None, loss="sum")
+    target = TensorConfig(shape=shape[1:] if found.per_pixel else (), dtype="int64", range=(0, classes))
+    return Defaults(input=TensorConfig(shape=shape), target=target, loss=LossConfig(name="cross_entropy"))
+
+
+def origin_of(name: str) -> str:
+    """Return where the defaults of a model come from, in words."""
+    for library in (TORCHVISION, TIMM):
+        if name.startswith(library):
+            return f"{library.removesuffix(':')}'s metadata"
+    return "the model's task" if name.startswith(TRANSFORMERS) else "the model"
 
 
 # The shape of the labels of one sample, by the task at the end of a class's name. Source: the parameter `labels` in
@@ -175,6 +204,10 @@ def find_config_json(source: str, folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def _count(value: Any, default: int) -> int:
+@overload
+def _count(value: Any, default: int) -> int: ...
+@overload
+def _count(value: Any, default: int | None) -> int | None: ...
+def _count(value: Any, default: int | None) -> int | None:
     # If a keyword argument is not a count, the model's factory reports it.
     return value if type(value) is int and value > 0 else default

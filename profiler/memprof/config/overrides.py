@@ -8,20 +8,35 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from memprof.config.input_option import parse_inputs
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
 from memprof.errors import ConfigError, one_line
 
+# The options that are short for one key. What `--classes` sets depends on the model.
+_KEYS: Mapping[str, str] = MappingProxyType(
+    {"--gpu": "gpu", "--precision": "precision", "--loss": "loss", "--seq-len": "sizes.seq_len"}
+)
+# The keyword argument with the number of classes, by the beginning of the model's name.
+_CLASSES: Mapping[str, str] = MappingProxyType(
+    {"torchvision:": "num_classes", "timm:": "num_classes", "transformers:": "num_labels"}
+)
 # The singular of a list's key, for one item: --set batch_size=64, --vary optimizer=sgd,adam.
 _ONE_OF: Mapping[str, str] = MappingProxyType({"batch_size": "batch_sizes", "optimizer": "optimizers"})
 
 
 class Flag(StrEnum):
-    """The options that override a config file."""
+    """The options that override a config file, or describe a model that is named instead of one."""
 
     SET = "--set"
     GPU = "--gpu"
     BATCH_SIZE = "--batch-size"
     OPTIMIZER = "--optimizer"
+    INPUT = "--input"
+    TARGET = "--target"
+    CLASSES = "--classes"
+    SEQ_LEN = "--seq-len"
+    PRECISION = "--precision"
+    LOSS = "--loss"
     SAVER = ""  # a setting that `memprof fit` tries, applied as --vary is; no option was typed
     VARY = "--vary"  # one value of a varied setting, applied after all other options
 
@@ -48,6 +63,8 @@ class Settings:
 def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
     """Return `settings` with `overrides` applied: each `--set` in order, then the others, `--vary` last.
 
+    `--input`, `--target`, `--classes`, `--seq-len`, `--precision` and `--loss` replace the configured values.
+
     `--batch-size` and `--optimizer` replace the configured lists. An optimizer is selected by its label or name
     from the configured ones, with their keyword arguments; any other name is used as it is. `batch_size` and
     `optimizer` are also keys of `--set` and `--vary`, for a list with one item.
@@ -59,9 +76,11 @@ def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
     for override in (o for o in overrides if o.flag is Flag.SET):
         keys, new = _assignment(override)
         settings = _put(settings, keys, new, override)
-    for override in (o for o in overrides if o.flag is Flag.GPU):
-        settings = _put(settings, ["gpu"], override.text, override)
-    sizes = [(o, _batch_size(o)) for o in overrides if o.flag is Flag.BATCH_SIZE]
+    for override in (o for o in overrides if o.flag in _KEYS):
+        value = _whole_number(override) if override.flag is Flag.SEQ_LEN else override.text
+        settings = _put(settings, _KEYS[override.flag].split("."), value, override)
+    settings = _apply_tensors(settings, overrides)
+    sizes = [(o, _whole_number(o)) for o in overrides if o.flag is Flag.BATCH_SIZE]
     settings = _replace_list(settings, "batch_sizes", sizes)
     configured = settings.value.get("optimizers")
     chosen = [(o, _configured(configured, o.text)) for o in overrides if o.flag is Flag.OPTIMIZER]
@@ -93,7 +112,25 @@ def _assignment(override: Override) -> tuple[list[str], Any]:
         raise ConfigError(f"{override}: {error.problem}") from error
 
 
-def _batch_size(override: Override) -> int:
+def _apply_tensors(settings: Settings, overrides: Sequence[Override]) -> Settings:
+    """Apply `--input`, `--target` and `--classes`; values of the config that they replace are dropped as a whole."""
+    for flag, key in ((Flag.INPUT, "input"), (Flag.TARGET, "target")):
+        if given := [o for o in overrides if o.flag is flag]:
+            settings = _put(settings, [key], parse_inputs([o.text for o in given], flag.value), given[0])
+    for override in (o for o in overrides if o.flag is Flag.CLASSES):
+        count = _whole_number(override)
+        name = str(_label(settings.value.get("model")))
+        argument = next((argument for prefix, argument in _CLASSES.items() if name.startswith(prefix)), None)
+        if argument is not None:
+            settings = _put(settings, ["model", "kwargs", argument], count, override)
+        elif any(o.flag is Flag.TARGET for o in overrides):
+            raise ConfigError(f"{override}: --target describes the classes already; leave one of the two out")
+        else:
+            settings = _put(settings, ["target"], {"shape": [], "dtype": "int64", "range": [0, count]}, override)
+    return settings
+
+
+def _whole_number(override: Override) -> int:
     try:
         return int(override.text)
     except ValueError as error:

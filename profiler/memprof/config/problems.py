@@ -30,6 +30,7 @@ from memprof.errors import did_you_mean, nearest, one_line
 _LONGEST_SHOWN = 40
 _LONGEST_PATH = 100
 _MAX_DETAILED = 100  # problems that are described; more of them would take long, and only the first is shown
+_MISSING = "missing"
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -42,7 +43,7 @@ _KINDS = {
 }
 _NEEDED: Mapping[KeyPath, str] = {
     ("model",): "; for example model: mnist_mlp",
-    ("input",): "; your own model needs it, for example input: {shape: [3, 224, 224]}",
+    ("input",): "; memprof does not know that of this model: write input: {shape: [3, 224, 224]}, or --input 3x224x224",
 }
 # By pydantic's type of error; the names in braces are values that it reports.
 _TEXTS = {
@@ -69,6 +70,11 @@ class Problem:
     path: KeyPath
     text: str
     meant: KeyPath | None = None
+
+    @property
+    def is_missing_tensor(self) -> bool:
+        """Whether the whole input or the whole target is missing."""
+        return self.path in (("input",), ("target",)) and self.text.startswith(_MISSING)
 
 
 def written_path(path: KeyPath) -> str:
@@ -161,8 +167,8 @@ def _target_problems(config: SweepConfig) -> Iterator[Problem]:
     if config.mode is Mode.TRAIN and config.target is None and config.loss.needs_target:
         yield Problem(
             path=("target",),
-            text=f"missing; loss {config.loss.name} needs it, for example {{shape: [], dtype: int64, "
-            "range: [0, 10]}; or write loss: sum",
+            text=f"{_MISSING}; loss {config.loss.name} needs it, for example {{shape: [], dtype: int64, "
+            "range: [0, 10]}, or --classes 10; or write loss: sum",
         )
 
 
@@ -177,7 +183,7 @@ def _problem(details: ErrorDetails, value: Mapping[str, Any]) -> Problem:
         return Problem(path=path, text=f"unknown key{hint}", meant=meant)
     if details["type"] == "missing":
         path = (*_written(location[:-1], value), location[-1])
-        return Problem(path=path, text=f"missing{_NEEDED.get(path, '')}")
+        return Problem(path=path, text=f"{_MISSING}{_NEEDED.get(path, '')}")
     return Problem(path=_written(location, value), text=_text(details, context))
 
 
