@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from memprof.units import format_bytes, format_percent, parse_bytes, round_up
+from memprof.units import GIB, MIB, format_bytes, format_percent, format_share, parse_bytes, round_up
 
 UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
@@ -76,3 +76,16 @@ def test_round_up_gives_the_nearest_multiple_not_below(value_bytes: int, multipl
     rounded = round_up(value_bytes, multiple_bytes)
     assert rounded % multiple_bytes == 0
     assert value_bytes <= rounded < value_bytes + multiple_bytes
+
+
+@pytest.mark.parametrize(
+    ("part_bytes", "whole_bytes", "text"),
+    [
+        (14 * GIB, 16 * GIB, "14.00 of 16.00 GiB (88 %)"),
+        (16 * GIB, 16 * GIB, "16.00 of 16.00 GiB (100 %)"),
+        (100 * MIB, 16 * GIB, "100.00 MiB of 16.00 GiB (< 1 %)"),
+        (3 * MIB, 8 * MIB, "3.00 of 8.00 MiB (38 %)"),
+    ],
+)
+def test_format_share_has_one_unit_and_a_percentage(part_bytes: int, whole_bytes: int, text: str) -> None:
+    assert format_share(part_bytes, whole_bytes) == text

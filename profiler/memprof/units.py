@@ -28,6 +28,18 @@ def format_bytes(value_bytes: int | None, *, signed: bool = False) -> str:
     return f"{sign}{size / unit_bytes:,.2f} {unit}"
 
 
+def format_share(part_bytes: int, whole_bytes: int) -> str:
+    """Return a part of something in one unit and in per cent: ``14.40 of 15.56 GiB (93 %)``.
+
+    Below one per cent, each size has its own unit, so that the part is not shown as 0.00.
+    """
+    share = part_bytes / whole_bytes
+    if share < 0.01:
+        return f"{format_bytes(part_bytes)} of {format_bytes(whole_bytes)} (< 1 %)"
+    unit, unit_bytes = unit_of(whole_bytes)
+    return f"{part_bytes / unit_bytes:,.2f} of {whole_bytes / unit_bytes:,.2f} {unit} ({share:.0%})".replace("%", " %")
+
+
 def unit_of(size_bytes: int) -> tuple[str, int]:
     """Return the binary unit that keeps `size_bytes` below 1000, and the bytes in it: ``("MiB", 1048576)``."""
     # From 999.995 on, two decimals would show 1,000.00.

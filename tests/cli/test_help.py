@@ -77,6 +77,7 @@ def test_commands_have_one_stem_everywhere() -> None:
         "help_pages",
         "inferred",
         "model_options",
+        "next_command",
         "options",
         "overriding",
         "require",

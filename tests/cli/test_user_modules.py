@@ -71,7 +71,7 @@ def test_run_and_track_in_a_project_with_equal_names_work(memprof: Memprof, proj
     done = memprof("run", "--gpu", "t4", "--", sys.executable, "train.py", cwd=project)
     assert done.returncode == ExitCode.OK, done.stderr
     assert "Linear · SGD · Tesla T4 (phantom) · emulated" in done.stdout
-    assert "emulated peak of GPU memory" in done.stderr
+    assert "memprof: fits: " in done.stderr
 
 
 def test_memprof_as_a_module_ignores_the_projects_modules(memprof: Memprof, project: Path) -> None:

@@ -134,9 +134,23 @@ CompareUnlike = Annotated[bool, typer.Option("--force", help="Compare different 
 MaxIncrease = Annotated[str, typer.Option("--max-increase", metavar="LIMIT", help="Allowed growth: percent or bytes.")]
 
 # run, monitor, verify, calibrate
-SimulatedGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="A `memprof gpus` name; NAME:8 means 8.")]
+SimulatedGpu = Annotated[
+    str | None, typer.Option("--gpu", metavar="NAME", help="Its name, or NAME:8 for eight GPUs. Default: h100-80gb.")
+]
+FitsGpus = Annotated[
+    list[str] | None,
+    typer.Option("--fits", metavar="NAMES", help="Run on each of these GPUs, for example t4,l4,a10g."),
+]
+MostMemory = Annotated[
+    str | None, typer.Option("--max", metavar="BYTES", help="Exit with 8 if a GPU's peak is above, e.g. 8GiB.")
+]
+RunJson = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")]
+RunSnapshot = Annotated[
+    Path | None,
+    typer.Option("--snapshot", metavar="FILE", help="Record the memory history, for `memprof explain`."),
+]
 CheckpointWrites = Annotated[
-    str, typer.Option("--writes", metavar="HOW", help="Checkpoints: keep or discard apart, or allow.")
+    str, typer.Option("--writes", metavar="HOW", help="Saved checkpoints: keep, discard or allow.")
 ]
 WatchedGpus = Annotated[
     list[str] | None,

@@ -9,6 +9,7 @@ from typing import Any
 from memprof.breakdown.explanation import Explained
 from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
 from memprof.experiments.memory_savers import merged_settings
+from memprof.experiments.run import SimulatedRun
 from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
 from memprof.results import row
 from memprof.results.comparison import VariantResult, against_base, optimizer_states
@@ -94,6 +95,40 @@ def fit_document(steps: Sequence[Step], limit_bytes: int | None, command: str | 
         "smallest_peak_allocated_bytes": peak_bytes(smallest.free) if smallest else None,
         "source": first.source.value,
         "steps": [_step(step) for step in steps],
+    }
+
+
+def run_document(runs: Sequence[SimulatedRun]) -> dict[str, Any]:
+    """Return a command's peaks on one GPU, or those on several."""
+    header = {"schema_version": SCHEMA_VERSION, "source": Source.EMULATED.value}
+    if len(runs) == 1:
+        return {**header, **_run(runs[0])}
+    return {**header, "command": list(runs[0].asked.command), "gpus": [_run(run) for run in runs]}
+
+
+def _run(run: SimulatedRun) -> dict[str, Any]:
+    spec, code = run.asked.spec, run.ended.returncode
+    largest = [run.largest_process(gpu) for gpu in range(run.asked.devices)]
+    known = [found for found in largest if found is not None]
+    return {
+        "command": list(run.asked.command),
+        "gpu": spec.key,
+        "gpu_total_bytes": spec.total_bytes,
+        "devices": run.asked.devices,
+        "status": run.status.value,
+        "exit_status": code if code >= 0 else None,
+        "signal": -code if code < 0 else None,
+        "peak_allocated_bytes": max((found.peak_allocated_bytes for found in known), default=None),
+        "peak_reserved_bytes": max((found.peak_reserved_bytes for found in known), default=None),
+        "peak_device_bytes": run.peak_bytes,
+        "peak_device_bytes_of_each_gpu": list(run.device_peaks_bytes),
+        "needed_bytes": run.needed_bytes,
+        "refused_requests": run.refusals,
+        "context_bytes": spec.context_bytes,
+        "context_is_assumed": "context_bytes" in spec.assumed,
+        "unknown_workspaces": run.unknown_workspaces,
+        "processes": [asdict(found) for found in run.ended.counters],
+        "uncounted_processes": run.ended.uncounted,
     }
 
 

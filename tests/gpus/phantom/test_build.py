@@ -28,7 +28,8 @@ try:
 except MemprofError as error:
     print(type(error).__name__, error)
 """
-LIBRARIES = {"libphantom.so", "libphantom_files.so", "libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1", "manifest.json"}
+PRELOADED = {"libphantom.so", "libphantom_files.so", "libphantom_torch.so"}
+LIBRARIES = {*PRELOADED, "libcuda.so.1", "libcuda.so", "libnvidia-ml.so.1", "manifest.json"}
 RECORDING_COMPILER = """#!/bin/sh
 echo "$@" >> {log}
 exec {compiler} "$@"

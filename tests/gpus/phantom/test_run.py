@@ -16,12 +16,12 @@ import pytest
 
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries
-from memprof.gpus.phantom.run import run_command
-from memprof.units import GIB, MIB, format_bytes
+from memprof.gpus.phantom.run import RunRequest, run_command
+from memprof.units import GIB, MIB, format_bytes, format_share
 from tests.paths import WORKLOADS
 
 BANNER = "memprof: simulated Tesla T4: tensor values are zeros, checkpoints are kept apart from your files\n"
-NO_MEMORY = "memprof: Tesla T4 (t4, phantom): no GPU memory was used\n"
+NO_MEMORY = "memprof: no GPU memory was used on t4 (phantom)\n"
 
 pytestmark = pytest.mark.usefixtures("phantom_libraries")
 
@@ -144,15 +144,18 @@ def test_run_with_impossible_number_of_gpus_is_refused(count: int) -> None:
 def test_run_prints_the_peak_with_the_context_on_stderr() -> None:
     gpu = find_gpu("rtx-4060")
     finished = memprof_run("rtx-4060", sys.executable, str(WORKLOADS / "share.py"), given=f"{GIB}\n")
-    peak = format_bytes(GIB + gpu.context_bytes)
+    used = format_share(GIB + gpu.context_bytes, gpu.total_bytes)
     assert finished.returncode == 0
     assert json.loads(finished.stdout)["used"] == GIB + gpu.context_bytes
+    lines = finished.stderr.splitlines()
+    assert lines[0].startswith("memprof: simulated NVIDIA GeForce RTX 4060: tensor values are zeros, ")
+    assert lines[1] == f"memprof: fits: {used} on rtx-4060 (phantom)"
+    assert lines[2] == f"memprof: GPU 0: device memory {format_bytes(GIB + gpu.context_bytes)} (emulated)"
     assert re.fullmatch(
-        r"memprof: simulated NVIDIA GeForce RTX 4060: tensor values are zeros, .*\n"
-        rf"memprof: NVIDIA GeForce RTX 4060 \(rtx-4060, phantom\): emulated peak of GPU memory {peak}, "
-        rf"including {format_bytes(gpu.context_bytes)}( \(assumed\))? for the CUDA context\n",
-        finished.stderr,
+        rf"memprof: modelled: {format_bytes(gpu.context_bytes)}( \(assumed\))? for the CUDA context of each process",
+        lines[3],
     )
+    assert lines[4].startswith("memprof: next: memprof run --gpu rtx-4060 --snapshot peak.pickle -- ")
 
 
 def test_several_gpus_have_their_own_memory() -> None:
@@ -163,14 +166,18 @@ def test_several_gpus_have_their_own_memory() -> None:
     assert found["held"] == [3 * GIB, GIB]
     small_segment = 2 * MIB  # of the tensors that went from one to the other
     assert found["used"] == [held + context + small_segment for held in found["held"]]
-    assert ", ".join(format_bytes(used) for used in found["used"]) in finished.stderr
+    for gpu, used in enumerate(found["used"]):
+        line = (
+            rf"memprof: GPU {gpu}: device memory {format_bytes(used)} \(emulated\); process \d+: allocated .*, reserved"
+        )
+        assert re.search(line, finished.stderr)
 
 
 def test_workspaces_that_are_modelled_are_counted_at_the_end() -> None:
     code = "import torch; torch.nn.LSTM(8, 8).cuda()(torch.zeros(1, 1, 8, device='cuda'))"
     finished = memprof_run("t4", sys.executable, "-c", code)
     assert finished.returncode == 0, finished.stderr
-    assert re.search(r"; \d+ cuDNN workspaces are modelled or unknown\n$", finished.stderr)
+    assert re.search(r"; \d+ cuDNN workspaces are modelled or unknown\n", finished.stderr)
 
 
 def test_a_program_that_ends_right_after_backward_ends_well() -> None:
@@ -189,5 +196,5 @@ def test_nvitop_shows_the_phantom() -> None:
 
 def test_run_command_returns_the_exit_status_and_the_ledger(phantom_libraries: PhantomLibraries) -> None:
     assert phantom_libraries.preload.is_file()
-    ended = run_command(find_gpu("t4"), ["sh", "-c", "exit 3"])
-    assert (ended.returncode, ended.ledger) == (3, None)
+    ended = run_command(RunRequest(spec=find_gpu("t4"), command=["sh", "-c", "exit 3"]))
+    assert (ended.returncode, ended.ledger, ended.counters) == (3, None, ())

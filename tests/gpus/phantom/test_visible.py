@@ -15,7 +15,7 @@ import pytest
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.environment import describe_gpu
-from memprof.gpus.phantom.run import run_command
+from memprof.gpus.phantom.run import RunRequest, run_command
 from memprof.gpus.probe import ask_gpu
 from memprof.gpus.select import Device
 from memprof.units import MIB
@@ -92,8 +92,10 @@ def test_memprof_run_charges_the_visible_gpu(
     assert phantom_libraries.preload.is_file()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     program = f"import torch; torch.empty({HELD_BYTES}, dtype=torch.uint8, device='cuda')"
-    ledger = run_command(SPEC, [sys.executable, "-c", program], devices=2).ledger
+    ended = run_command(RunRequest(spec=SPEC, command=[sys.executable, "-c", program], devices=2))
+    ledger = ended.ledger
     assert ledger is not None
+    assert [(found.gpu, found.peak_allocated_bytes) for found in ended.counters] == [(1, HELD_BYTES)]
     assert ledger.devices == 2
     assert ledger.peak_bytes[:2] == (0, SPEC.context_bytes + HELD_BYTES)
 

@@ -43,6 +43,11 @@ class PhantomLibraries:
         """The library that keeps checkpoints apart from the user's files; `memprof run` preloads it too."""
         return self.folder / "libphantom_files.so"
 
+    @property
+    def torch(self) -> Path:
+        """The library that notes what PyTorch's allocator counts; `memprof run` preloads it too."""
+        return self.folder / "libphantom_torch.so"
+
 
 def build_phantom() -> PhantomLibraries:
     """Return the phantom's libraries; the first use copies or builds them.

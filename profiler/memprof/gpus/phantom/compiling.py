@@ -12,10 +12,14 @@ from types import MappingProxyType
 from memprof.errors import DeviceError
 from memprof.gpus.phantom.symbols import generate_c, load_symbols, rest_of_driver, rest_of_nvml
 
-LIBRARIES = ("libphantom.so", "libphantom_files.so", "libcuda.so.1", "libnvidia-ml.so.1", "libcuda.so")
+LIBRARIES = (
+    "libphantom.so", "libphantom_files.so", "libphantom_torch.so", "libcuda.so.1", "libnvidia-ml.so.1", "libcuda.so",
+)  # fmt: skip
 _SOURCES = Path(__file__).with_name("csrc")
 # With the beginning of the names of their C files; all other C files make up libphantom.so.
-_LINKED = MappingProxyType({"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml"})  # against libphantom.so
+_LINKED = MappingProxyType(  # against libphantom.so
+    {"libcuda.so.1": "driver", "libnvidia-ml.so.1": "nvml", "libphantom_torch.so": "counters"}
+)
 _ALONE = MappingProxyType({"libphantom_files.so": "writes_"})
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-shared")
 
@@ -35,8 +39,8 @@ def compile_libraries(compiler: Sequence[str], include_folders: Sequence[Path], 
         _compile((*command, *_sources_of(prefix), "-lpthread", "-ldl"), folder / name)
     linked = (f"-L{folder}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")
     for name, prefix in _LINKED.items():
-        sources = (*_sources_of(prefix), str(folder / f"{prefix}_rest.c"))
-        _compile((*command, f"-Wl,-soname,{name}", *sources, *linked), folder / name)
+        rest = [str(path) for path in folder.glob(f"{prefix}_rest.c")]
+        _compile((*command, f"-Wl,-soname,{name}", *_sources_of(prefix), *rest, *linked, "-ldl"), folder / name)
     (folder / "libcuda.so").symlink_to("libcuda.so.1")  # what Triton links against, up to that of torch 2.9
 
 

@@ -8,16 +8,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from memprof.errors import ConfigError
 from memprof.gpus.catalog import GpuSpec
-from memprof.gpus.phantom.build import PhantomLibraries, build_phantom
+from memprof.gpus.phantom.build import build_phantom
+from memprof.gpus.phantom.counters import (
+    TorchCounters,
+    count_uncounted,
+    counters_environment,
+    new_counters,
+    read_counters,
+)
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.ledger import Ledger, new_ledger, read_ledger
+from memprof.gpus.phantom.snapshots import keep_snapshot, snapshot_environment, snapshot_folder
 from memprof.gpus.phantom.writes import Writes, WritesSummary, finish_scratch, scratch_folder, writes_environment
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -29,17 +37,25 @@ class CommandRun:
 
     returncode: int  # negative: the number of the signal that ended it
     ledger: Ledger | None
+    counters: tuple[TorchCounters, ...] = ()  # of each process that used PyTorch on a GPU
+    uncounted: int = 0  # further such processes
     writes: WritesSummary | None = None  # what was kept apart from the user's files; ``None`` if nothing is
+    snapshot_pid: int | None = None  # the process whose history was written; ``None`` if none was
 
 
-def run_command(
-    spec: GpuSpec,
-    command: Sequence[str],
-    devices: int = 1,
-    writes: Writes = Writes.KEEP,
-    announce: Callable[[], None] = lambda: None,
-) -> CommandRun:
-    """Run `command` with `devices` phantoms of `spec` as its only GPUs, and wait for it.
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A command to run with `devices` phantoms of `spec` as its only GPUs."""
+
+    spec: GpuSpec
+    command: Sequence[str]
+    devices: int = 1
+    writes: Writes = Writes.KEEP
+    snapshot: Path | None = None  # where the allocator's history of the largest process goes
+
+
+def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) -> CommandRun:
+    """Run the command and wait for it.
 
     `announce` is called when everything is there, right before the command starts.
 
@@ -48,29 +64,39 @@ def run_command(
     Raises:
         ConfigError: there is no such command.
         DeviceError: phantoms are unavailable on this machine.
+        ResultError: the snapshot cannot be written.
     """
-    if shutil.which(command[0]) is None:
-        raise ConfigError(f"run: there is no command {command[0]!r}")
+    if shutil.which(asked.command[0]) is None:
+        raise ConfigError(f"run: there is no command {asked.command[0]!r}")
     libraries = build_phantom()
-    with new_ledger() as ledger, _scratch(writes) as scratch:
-        added = phantom_environment(libraries, spec, devices=devices, ledger=ledger)
+    with ExitStack() as stack:
+        ledger, counters = stack.enter_context(new_ledger()), stack.enter_context(new_counters())
+        history = stack.enter_context(snapshot_folder()) if asked.snapshot else None
+        scratch = stack.enter_context(_scratch(asked.writes, history))
+        added = {**phantom_environment(libraries, asked.spec, devices=asked.devices, ledger=ledger)}
+        added |= counters_environment(libraries, counters, added["LD_PRELOAD"])
+        added |= writes_environment(libraries, scratch, added["LD_PRELOAD"]) if scratch else {}
+        added |= snapshot_environment(history) if history else {}
         announce()
-        returncode = _wait(_start(command, {**added, **_protection(libraries, scratch, added)}))
-        summary = finish_scratch(scratch, writes) if scratch else None
-        return CommandRun(returncode=returncode, ledger=read_ledger(ledger), writes=summary)
+        returncode = _wait(_start(asked.command, added))
+        counted = read_counters(counters)
+        return CommandRun(
+            returncode=returncode,
+            ledger=read_ledger(ledger),
+            counters=counted,
+            uncounted=count_uncounted(counters),
+            writes=finish_scratch(scratch, asked.writes) if scratch else None,
+            snapshot_pid=keep_snapshot(history, counted, asked.snapshot) if history and asked.snapshot else None,
+        )
 
 
 @contextmanager
-def _scratch(writes: Writes) -> Iterator[Path | None]:
+def _scratch(writes: Writes, history: Path | None) -> Iterator[Path | None]:
     if writes is Writes.ALLOW:
         yield None
         return
-    with scratch_folder() as folder:
+    with scratch_folder([history] if history else []) as folder:
         yield folder
-
-
-def _protection(libraries: PhantomLibraries, scratch: Path | None, added: Mapping[str, str]) -> Mapping[str, str]:
-    return writes_environment(libraries, scratch, added["LD_PRELOAD"]) if scratch else {}
 
 
 def _start(command: Sequence[str], added: Mapping[str, str]) -> subprocess.Popen[bytes]:

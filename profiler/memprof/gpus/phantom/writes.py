@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -64,8 +64,10 @@ def choose_writes(text: str) -> Writes:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(left_alone: Sequence[Path] = ()) -> Iterator[Path]:
     """Make a scratch folder for one run; it is removed if it holds no file at the end, or on an error.
+
+    What the run writes into the folders `left_alone` is no checkpoint.
 
     Raises:
         ConfigError: no folder can be made.
@@ -74,7 +76,7 @@ def scratch_folder() -> Iterator[Path]:
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="run-", dir=parent)))
-        _lay_out(folder)
+        _lay_out(folder, left_alone)
     except OSError as error:
         raise ConfigError(
             f"run: no folder for checkpoints can be made in {parent}: {error.strerror}; "
@@ -112,13 +114,13 @@ def finish_scratch(folder: Path, choice: Writes) -> WritesSummary:
     return summary
 
 
-def _lay_out(folder: Path) -> None:
+def _lay_out(folder: Path, left_alone: Sequence[Path]) -> None:
     (folder / "files").mkdir()
     (folder / "saved").mkdir()
     (folder / "flag").write_bytes(bytes(_PAGE_BYTES))
     # By the clock of the file system, which may lag some milliseconds after time.time().
     began = (folder / "flag").stat().st_ctime_ns
-    settings = [str(began), os.path.realpath("."), *_left_alone()]
+    settings = [str(began), os.path.realpath("."), *_left_alone(), *map(str, left_alone)]
     (folder / "settings").write_bytes(b"".join(os.fsencode(text) + b"\0" for text in settings))
 
 
