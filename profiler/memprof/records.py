@@ -33,6 +33,7 @@ class Status(StrEnum):
 class Phase(StrEnum):
     """The parts of a training step, in order."""
 
+    LOAD = "load"  # of the step's batch; missing if one batch stays on the device
     ZERO_GRAD = "zero_grad"
     FORWARD = "forward"
     LOSS = "loss"

@@ -88,7 +88,7 @@ def test_phases_of_a_step_follow_without_a_gap(records: list[RunRecord]) -> None
     reading = records[-1].reading
     assert reading is not None
     phases = [phase for step in reading.steps for phase in step.phases]
-    assert [phase.phase for phase in phases] == list(Phase) * 3
+    assert [phase.phase for phase in phases] == list(Phase) * 5
     for before, after in pairwise(phases):
         assert before.allocated_after_bytes == after.allocated_before_bytes
     assert reading.peak_allocated_bytes == max(phase.peak_allocated_bytes for phase in phases)

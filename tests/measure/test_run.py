@@ -30,8 +30,8 @@ from pathlib import Path
 
 BASE = dict(name="x", model="mnist_mlp", input=dict(shape=[1, 28, 28]),
             target=dict(shape=[], dtype="int64", range=[0, 10]))
-CASES = [dict(), dict(precision="fp64"), dict(precision="amp-fp16"), dict(mode="inference"), dict(steps=5),
-         dict(model="fills")]
+CASES = [dict(), dict(precision="fp64"), dict(precision="amp-fp16"), dict(mode="inference"), dict(steps=7),
+         dict(model="fills"), dict(batch="replaced"), dict(batch="resident"), dict(gradient_accumulation=2)]
 ADAM = OptimizerConfig(name="adam")
 
 class FillsInItsSecondStep(torch.nn.Module):
@@ -72,7 +72,7 @@ def outcomes(phantom_device_h100: Device) -> Mapping[str, Outcome]:
         check=True,
         timeout=300,
     )
-    names = ("plain", "fp64", "amp-fp16", "inference", "five steps", "fills")
+    names = ("plain", "fp64", "amp-fp16", "inference", "seven steps", "fills", "replaced", "resident", "accumulating")
     decode = reply_decoder()
     return dict(zip(names, (decode(line).outcome for line in finished.stdout.splitlines()), strict=True))
 
@@ -87,11 +87,33 @@ def phase_of(outcome: Outcome, step: int, phase: Phase) -> PhaseReading:
     return next(reading for reading in phases if reading.phase is phase)
 
 
-def test_measure_starts_with_parameters_and_batch(
-    outcomes: Mapping[str, Outcome],
-) -> None:
-    first = phase_of(outcomes["plain"], 1, Phase.ZERO_GRAD)
-    assert first.allocated_before_bytes == PARAMETERS_BYTES + BATCH_BYTES
+def test_measure_starts_with_parameters(outcomes: Mapping[str, Outcome]) -> None:
+    first = phase_of(outcomes["plain"], 1, Phase.LOAD)
+    assert first.allocated_before_bytes == PARAMETERS_BYTES
+    assert first.allocated_after_bytes == PARAMETERS_BYTES + BATCH_BYTES
+
+
+def test_measure_new_batch_is_next_to_previous(outcomes: Mapping[str, Outcome]) -> None:
+    load = phase_of(outcomes["plain"], 2, Phase.LOAD)
+    assert load.peak_allocated_bytes == load.allocated_before_bytes + BATCH_BYTES
+    assert load.allocated_after_bytes == load.allocated_before_bytes
+
+
+def test_measure_replaced_batch_is_freed_first(outcomes: Mapping[str, Outcome]) -> None:
+    load = phase_of(outcomes["replaced"], 2, Phase.LOAD)
+    assert load.peak_allocated_bytes == load.allocated_after_bytes == load.allocated_before_bytes
+
+
+def test_measure_resident_batch_has_no_load_phase(outcomes: Mapping[str, Outcome]) -> None:
+    phases = reading_of(outcomes["resident"]).steps[0].phases
+    assert [reading.phase for reading in phases] == [phase for phase in Phase if phase is not Phase.LOAD]
+    assert phases[0].allocated_before_bytes == PARAMETERS_BYTES + BATCH_BYTES
+
+
+def test_measure_each_accumulated_pass_loads_a_batch(outcomes: Mapping[str, Outcome]) -> None:
+    phases = [reading.phase for reading in reading_of(outcomes["accumulating"]).steps[0].phases]
+    passes = [Phase.FORWARD, Phase.LOSS, Phase.BACKWARD]
+    assert phases == [Phase.LOAD, Phase.ZERO_GRAD, *passes, Phase.LOAD, *passes, Phase.OPTIMIZER]
 
 
 def test_measure_zero_grad_frees_gradients(outcomes: Mapping[str, Outcome]) -> None:
@@ -117,9 +139,9 @@ def test_measure_fp64_doubles_weights(outcomes: Mapping[str, Outcome]) -> None:
     assert first.allocated_before_bytes == weights + 2 * (BATCH_BYTES - BATCH_SIZE * 8) + BATCH_SIZE * 8
 
 
-def test_measure_inference_has_only_forward(outcomes: Mapping[str, Outcome]) -> None:
+def test_measure_inference_has_load_and_forward(outcomes: Mapping[str, Outcome]) -> None:
     steps = reading_of(outcomes["inference"]).steps
-    assert [[reading.phase for reading in step.phases] for step in steps] == [[Phase.FORWARD]] * 3
+    assert [[reading.phase for reading in step.phases] for step in steps] == [[Phase.LOAD, Phase.FORWARD]] * 5
     assert steps[0].peak_allocated_bytes < reading_of(outcomes["plain"]).peak_allocated_bytes
 
 
@@ -135,8 +157,8 @@ def test_measure_amp_fp16_runs_all_phases(outcomes: Mapping[str, Outcome]) -> No
 
 
 def test_measure_more_steps_have_equal_peaks(outcomes: Mapping[str, Outcome]) -> None:
-    reading = reading_of(outcomes["five steps"])
-    assert len(reading.steps) == 5
+    reading = reading_of(outcomes["seven steps"])
+    assert len(reading.steps) == 7
     assert len({step.peak_allocated_bytes for step in reading.steps[1:]}) == 1
     assert reading.peak_allocated_bytes == reading_of(outcomes["plain"]).peak_allocated_bytes
 
@@ -147,13 +169,13 @@ def test_measure_oom_in_second_step_keeps_first(outcomes: Mapping[str, Outcome])
     assert str(outcome.error).startswith("forward of step 2: CUDA out of memory. Tried to allocate 1024.00 GiB.")
     first, second = reading_of(outcome).steps
     assert [reading.phase for reading in first.phases] == list(Phase)
-    assert [reading.phase for reading in second.phases] == [Phase.ZERO_GRAD, Phase.FORWARD]
+    assert [reading.phase for reading in second.phases] == [Phase.LOAD, Phase.ZERO_GRAD, Phase.FORWARD]
     assert first.seconds is not None
     assert second.seconds is None
 
 
 def test_measure_peaks_are_highest_of_phases(outcomes: Mapping[str, Outcome]) -> None:
-    for name in ("plain", "fp64", "amp-fp16", "inference", "five steps"):
+    for name in ("plain", "fp64", "amp-fp16", "inference", "seven steps"):
         reading = reading_of(outcomes[name])
         phases = [phase for step in reading.steps for phase in step.phases]
         assert reading.peak_reserved_bytes == max(phase.peak_reserved_bytes for phase in phases)

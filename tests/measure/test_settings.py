@@ -101,7 +101,8 @@ def test_settings_phases_are_in_order_and_contiguous(
     once = [Phase.FORWARD, Phase.LOSS, Phase.BACKWARD]
     passes = {"three passes": 3, "accumulated with a scaler": 2}
     for name, outcome in outcomes.items():
-        expected = [Phase.ZERO_GRAD, *once * passes.get(name, 1), Phase.OPTIMIZER]
+        more = [Phase.LOAD, *once] * (passes.get(name, 1) - 1)
+        expected = [Phase.LOAD, Phase.ZERO_GRAD, *once, *more, Phase.OPTIMIZER]
         for step in reading_of(outcome).steps:
             assert [reading.phase for reading in step.phases] == expected
             for before, after in pairwise(step.phases):

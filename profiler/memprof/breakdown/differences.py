@@ -45,6 +45,12 @@ def _plain(explanation: Explanation, analytic: int) -> str:
     return "the estimate counts the model's tensors; the GPU had more or fewer"
 
 
+def _input(explanation: Explanation, analytic: int) -> str:
+    if explanation.peak.phase is Phase.LOAD and explanation.allocated_parts.get(Category.INPUT.value, 0) > analytic:
+        return "a new batch is loaded while the previous one still exists"
+    return _plain(explanation, analytic)
+
+
 def _gradients(explanation: Explanation, analytic: int) -> str:
     at_peak, highest = (parts.get(Category.GRADIENTS.value, 0) for parts in _both(explanation))
     if at_peak >= analytic:
@@ -134,6 +140,7 @@ def _when(explanation: Explanation) -> str:
 
 
 _REASONS: dict[Category, _Reason] = {
+    Category.INPUT: _input,
     Category.GRADIENTS: _gradients,
     Category.OPTIMIZER_STATE: _optimizer_state,
     Category.ACTIVATIONS: _activations,

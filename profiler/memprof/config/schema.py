@@ -46,6 +46,7 @@ __all__ = [
     "LOSSES_WITHOUT_TARGET",
     "SHORT_OPTIMIZERS",
     "Attention",
+    "BatchMode",
     "BatchRange",
     "CudnnConfig",
     "Kwargs",
@@ -85,6 +86,14 @@ class Mode(StrEnum):
 
     TRAIN = "train"
     INFERENCE = "inference"
+
+
+class BatchMode(StrEnum):
+    """When the batch of a step is loaded, and what becomes of the previous one."""
+
+    NEW = "new"
+    REPLACED = "replaced"
+    RESIDENT = "resident"
 
 
 # A keyword argument of the model's forward.
@@ -176,12 +185,22 @@ class SweepConfig(Section):
         default=BatchRange(start=16, stop=1024),
         description="The batch sizes: a list, or start, stop and factor.",
     )
+    batch: BatchMode = Field(
+        default=BatchMode.NEW,
+        description="How a step gets its batch. new: it is loaded while the previous batch still exists, as in "
+        "images = batch[0].to(device). replaced: the previous batch is freed first, as in for data, target in loader: "
+        "data = data.to(device). resident: one batch stays on the device.",
+    )
     precision: Precision = Field(
         default=Precision.FP32, description="The dtype of the weights, or amp-* for autocast with float32 weights."
     )
     mode: Mode = Field(default=Mode.TRAIN, description="train, or inference (eval() under no_grad()).")
     steps: Annotated[int, Field(strict=True)] = Field(
-        default=3, ge=3, le=10_000, description="Steps per point; before the first there is no optimizer state."
+        default=5,
+        ge=3,
+        le=10_000,
+        description="Steps per point. Before the first there is no optimizer state; after a few, each step reuses the "
+        "blocks of the one before.",
     )
     seed: Annotated[int, Field(strict=True)] = Field(
         default=0, ge=0, le=LARGEST_INT64, description="The seed of the weights and the batches."

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from memprof.config.schema import Mode, SweepConfig
-from memprof.workload import Batch, autocast, build_loss
+from memprof.workload import Batch, BatchLoader, autocast, build_loss
 
 
-def compile_model(model: nn.Module, config: SweepConfig, batch: Batch) -> nn.Module:
-    """Return `model` compiled for `batch`; both are on the device already.
+def compile_model(model: nn.Module, config: SweepConfig, loader: BatchLoader) -> nn.Module:
+    """Return `model`, which is on the device already, compiled for the batches of `loader`.
 
     A separate pass generates the code and selects its kernels. The device's memory statistics are reset afterwards,
     because Inductor allocates buffers for benchmarking kernels, but only until its cache on disk has the selection.
@@ -23,12 +23,12 @@ def compile_model(model: nn.Module, config: SweepConfig, batch: Batch) -> nn.Mod
     compiled = cast(nn.Module, torch.compile(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hints about speed
-        _run_once(compiled, config, batch)
+        _run_once(compiled, config, loader.current if loader.is_resident else loader.make())
     model.zero_grad(set_to_none=True)
     gc.collect()
     torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(batch.device)
+    torch.cuda.reset_peak_memory_stats(loader.device)
     return compiled
 
 

@@ -87,7 +87,8 @@ class _Tracking(Listener):
         else:
             self.tracker.wrap_modules()
         self.tracker.label_model()
-        self.tracker.label(Category.INPUT, _inputs_of(step.batch))
+        if step.loader.is_resident:
+            self.batch_loaded(step.loader.current)
         self.tracker.watch_optimizers(step.optimizer.parts if step.optimizer is not None else ())
         self.is_ready = True
 
@@ -105,6 +106,9 @@ class _Tracking(Listener):
 
     def device_peak_read(self) -> None:
         self.tracker.record_device_usage()
+
+    def batch_loaded(self, batch: Batch) -> None:
+        self.tracker.label(Category.INPUT, _inputs_of(batch))
 
     def outputs_kept(self, name: str, tensors: Any) -> None:
         self.tracker.label(Category.OUTPUT, {name: (tensors, None)})

@@ -31,6 +31,9 @@ class Listener:
     def device_peak_read(self) -> None:
         """Handle a new maximum of NVML's figure, which was read just now."""
 
+    def batch_loaded(self, batch: Any) -> None:
+        """Handle a new batch on the device, within its phase."""
+
     def outputs_kept(self, name: str, tensors: Any) -> None:
         """Handle tensors that the loop keeps until the next step replaces them."""
 

@@ -1,7 +1,7 @@
 """A training or inference step, divided into the phases that are measured separately.
 
-The loop is that of PyTorch's tutorials: the variables `output` and `loss` live until the next step replaces their
-values, so the previous output still exists while the next forward pass runs.
+The loop is that of PyTorch's tutorials: each pass loads its batch, and the variables of the batch, `output` and `loss`
+live until the next pass replaces their values. So the previous output still exists while the next forward pass runs.
 """
 
 from __future__ import annotations
@@ -15,42 +15,45 @@ from memprof.measure.compile import compile_model
 from memprof.measure.optimizer_step import Optimizer, make_optimizer
 from memprof.measure.recorder import Recorder
 from memprof.records import Phase
-from memprof.workload import Batch, autocast, build_loss, make_batch
+from memprof.workload import Batch, BatchLoader, autocast, build_loss
 from memprof.workload.meta import move_to_device
 
 
 class TrainingStep:
-    """zero_grad; forward, loss and backward for each accumulated pass; then the optimizer.
+    """load and zero_grad; forward, loss and backward for each accumulated pass; then the optimizer.
 
     A GradScaler scales the loss for AMP in fp16.
     """
 
-    def __init__(self, model: torch.nn.Module, config: SweepConfig, optimizer: Optimizer, batch: Batch) -> None:
+    def __init__(self, model: torch.nn.Module, config: SweepConfig, optimizer: Optimizer, loader: BatchLoader) -> None:
         self._model, self._config = model, config
-        self.optimizer, self.batch = optimizer, batch
+        self.optimizer, self.loader = optimizer, loader
         self._loss_function = build_loss(config)
-        self._device_type = batch.device.type
+        self._device_type = loader.device.type
         self._scaler = torch.amp.GradScaler(self._device_type, enabled=config.precision is Precision.AMP_FP16)
         self._output: Any = None
         self._loss: torch.Tensor | None = None
 
     def __call__(self, recorder: Recorder) -> None:
         """Run one step; with gradient accumulation, the phases of each pass follow one another."""
+        load(self.loader, recorder)
         with recorder.phase(Phase.ZERO_GRAD):
             self.optimizer.zero_grad(set_to_none=self._config.set_to_none)
-        for _ in range(self._config.gradient_accumulation):
-            self._accumulate(recorder)
+        for number in range(self._config.gradient_accumulation):
+            if number:
+                load(self.loader, recorder)
+            self._accumulate(recorder, self.loader.current)
         with recorder.phase(Phase.OPTIMIZER):
             self.optimizer.step(self._scaler)
 
-    def _accumulate(self, recorder: Recorder) -> None:
+    def _accumulate(self, recorder: Recorder, batch: Batch) -> None:
         # Forward and loss share one autocast context, which caches the cast weights.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
-                self._output = self.batch.run(self._model)
+                self._output = batch.run(self._model)
                 recorder.listener.outputs_kept("output of the model", self._output)
             with recorder.phase(Phase.LOSS):
-                self._loss = self._loss_function(self._output, self.batch.target)
+                self._loss = self._loss_function(self._output, batch.target)
                 if self._config.gradient_accumulation > 1:
                     self._loss = self._loss / self._config.gradient_accumulation
                 recorder.listener.outputs_kept("loss", self._loss)
@@ -61,30 +64,39 @@ class TrainingStep:
         """Run one forward pass in eval mode without autograd, next to everything that training keeps; ends training."""
         self._model.eval()
         with torch.no_grad(), autocast(self._config, self._device_type):
-            self.batch.run(self._model)
+            self.loader.current.run(self._model)
 
 
 class InferenceStep:
-    """Only the forward pass, without autograd."""
+    """Load the batch and run the forward pass, without autograd."""
 
-    def __init__(self, model: torch.nn.Module, config: SweepConfig, batch: Batch) -> None:
-        self._model, self._config, self.batch, self.optimizer = model, config, batch, None
-        self._device_type = batch.device.type
+    def __init__(self, model: torch.nn.Module, config: SweepConfig, loader: BatchLoader) -> None:
+        self._model, self._config, self.loader, self.optimizer = model, config, loader, None
+        self._device_type = loader.device.type
         self._output: Any = None
 
     def __call__(self, recorder: Recorder) -> None:
         """Run one forward pass under `torch.no_grad()`."""
+        load(self.loader, recorder)
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
-            self._output = self.batch.run(self._model)
+            self._output = self.loader.current.run(self._model)
             recorder.listener.outputs_kept("output of the model", self._output)
 
     def evaluate(self) -> None:
         """Run one more forward pass: inference is already an evaluation."""
         with torch.no_grad(), autocast(self._config, self._device_type):
-            self.batch.run(self._model)
+            self.loader.current.run(self._model)
 
 
 Step = TrainingStep | InferenceStep
+
+
+def load(loader: BatchLoader, recorder: Recorder) -> None:
+    """Load the next batch as a phase of its own; a resident batch has no such phase."""
+    if loader.is_resident:
+        return
+    with recorder.phase(Phase.LOAD):
+        recorder.listener.batch_loaded(loader.load())
 
 
 def build_step(
@@ -94,12 +106,12 @@ def build_step(
     batch_size: int,
     device: torch.device,
 ) -> Step:
-    """Move `model` to `device`, create the batch there, and then the optimizer, in the order that PyTorch requires."""
+    """Move `model` to `device`, then a batch that stays there, and then create the optimizer, as PyTorch requires."""
     move_to_device(model.train(config.mode is Mode.TRAIN), device)
-    batch = make_batch(config, batch_size, device)
-    module = compile_model(model, config, batch) if config.compile else model
+    loader = BatchLoader(config, batch_size, device)
+    module = compile_model(model, config, loader) if config.compile else model
     if config.mode is Mode.INFERENCE:
-        return InferenceStep(module, config, batch)
+        return InferenceStep(module, config, loader)
     if optimizer is None:
         raise ValueError("a training step needs an optimizer")
-    return TrainingStep(module, config, make_optimizer(model, config, optimizer), batch)
+    return TrainingStep(module, config, make_optimizer(model, config, optimizer), loader)

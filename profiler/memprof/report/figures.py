@@ -47,6 +47,7 @@ ACTIVATIONS = Figure(key="activations_bytes", heading="activations", counts="wha
 ESTIMATE = Figure(
     key="analytic_total_bytes", heading="estimate", counts="the sum of the six analytic categories before it"
 )
+LOAD_PEAK = Figure(key="load_peak_bytes", heading="load", counts="highest allocated while the batch is loaded")
 FORWARD_PEAK = Figure(key="forward_peak_bytes", heading="forward", counts="highest allocated in forward and loss")
 BACKWARD_PEAK = Figure(key="backward_peak_bytes", heading="backward", counts="highest allocated in backward")
 OPTIMIZER_PEAK = Figure(key="optimizer_peak_bytes", heading="optimizer", counts="highest allocated in optimizer.step")
@@ -69,7 +70,7 @@ LARGEST_BATCH = Figure(
 
 CATEGORIES = (PARAMETERS, BUFFERS, GRADIENTS, OPTIMIZER_STATE, INPUT, ACTIVATIONS)  # they sum to ESTIMATE
 COMPARED_CATEGORIES = (PARAMETERS, GRADIENTS, OPTIMIZER_STATE, ACTIVATIONS)  # those that a setting changes
-PHASE_PEAKS = (FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK)
+PHASE_PEAKS = (LOAD_PEAK, FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK)
 READINGS = (PEAK, RESERVED, NVML_USED)
 FIGURES: Mapping[str, Figure] = {
     figure.key: figure

@@ -15,8 +15,8 @@ COLUMNS = (
     *("parameters_bytes", "buffers_bytes", "gradients_bytes", "optimizer_state_bytes", "input_bytes"),
     *("activations_bytes", "analytic_total_bytes", "peak_requested_bytes", "peak_allocated_bytes"),
     *("first_step_peak_allocated_bytes", "peak_reserved_bytes", "nvml_used_bytes", "context_bytes"),
-    *("difference_bytes", "difference_percent", "forward_peak_bytes", "backward_peak_bytes"),
-    *("optimizer_peak_bytes", "workspace_known", "seconds_per_step"),
+    *("difference_bytes", "difference_percent", "load_peak_bytes", "forward_peak_bytes"),
+    *("backward_peak_bytes", "optimizer_peak_bytes", "workspace_known", "seconds_per_step"),
     *("torch_version", "cuda_version", "cudnn_version", "error"),
 )
 
@@ -85,6 +85,7 @@ def _counters(record: RunRecord) -> dict[str, Cell]:
     reading = record.reading
     cells: dict[str, Cell] = {name: getattr(reading, name, None) for name in names}
     phases = {
+        "load_peak_bytes": (Phase.LOAD,),
         "forward_peak_bytes": (Phase.FORWARD, Phase.LOSS),
         "backward_peak_bytes": (Phase.BACKWARD,),
         "optimizer_peak_bytes": (Phase.OPTIMIZER,),

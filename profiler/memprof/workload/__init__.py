@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memprof.workload.batches import Batch, make_batch
+    from memprof.workload.loading import BatchLoader
     from memprof.workload.losses import Loss, build_loss
     from memprof.workload.models import build_model
     from memprof.workload.optimizers import build_optimizer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "BatchLoader",
     "Loss",
     "autocast",
     "autocast_dtype",
@@ -30,6 +32,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     homes = {
         "Batch": "batches",
+        "BatchLoader": "loading",
         "make_batch": "batches",
         "Loss": "losses",
         "build_loss": "losses",

@@ -13,6 +13,7 @@ import pytest
 
 from memprof import cli
 from memprof.config.load import LoadedConfig, load
+from memprof.config.overrides import Flag, Override
 from memprof.config.schema import SweepConfig
 from memprof.errors import ExitCode, WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
@@ -354,7 +355,9 @@ def test_answer_is_the_same_alone_and_with_other_targets(client: WorkerClient) -
     ],
 )
 def test_changing_plans_need_at_most_five_trials(client: WorkerClient, config: str, gpu: str, stop: StopReason) -> None:
-    loaded_config = load(CONFIGS / f"{config}.yaml", []).config
+    # A second batch would fill the H200 before 32-bit indices end.
+    settings = [Override(flag=Flag.SET, text="batch=resident")]
+    loaded_config = load(CONFIGS / f"{config}.yaml", settings if stop is StopReason.INDEXING else []).config
     wanted = Target(
         config=loaded_config, optimizer=loaded_config.optimizers[0], device=phantom_device(find_gpu(gpu)), extras=False
     )

@@ -71,8 +71,8 @@ def test_safe_batch_below_one_sample_is_unknown(of_search: Callable[..., Verdict
 @pytest.mark.parametrize(
     ("confirmed", "detail"),
     [
-        (Status.OK, "80 % of the largest; verified with two steps plus evaluation"),
-        (Status.OOM, "80 % of the largest; two steps plus evaluation ended with oom"),
+        (Status.OK, "80 % of the largest; verified with five steps plus evaluation"),
+        (Status.OOM, "80 % of the largest; five steps plus evaluation ended with oom"),
         (None, "80 % of the largest"),
     ],
 )

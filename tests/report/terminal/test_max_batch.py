@@ -65,7 +65,7 @@ def test_max_batch_panel_is_whole_at_every_width(answer: MaxBatch, show: Show, w
     for text in (
         "torchvision:resnet50 · adam · rtx-4090 (phantom) · emulated",
         "282 trains, 283 does not",
-        "safe batch 225 (80 %; verified with two steps plus evaluation)",
+        "safe batch 225 (80 %; verified with five steps plus evaluation)",
         "at 80 % of memory 186",
         "headroom 40.00 MiB",
         "≈ 300.00 MiB + 80.00 MiB × batch (±9.00 MiB)",
@@ -115,7 +115,7 @@ def test_max_batch_table_is_whole_at_every_width(answer: MaxBatch, show: Show, w
     for text in ("at 80 %", "186", "225", "for 4,096", "128 × 32", "40.00 MiB", "300.00 MiB", "80.00 MiB"):
         assert text in flat
     assert "stopped by the time limit of the search" in flat
-    assert "verified with two steps plus evaluation" in flat
+    assert "verified with five steps plus evaluation" in flat
     rows = [line.split() for line in shown.splitlines() if line.split()[:1] == ["t4"]]
     assert "-" in rows[0]  # not found is not a number
 
@@ -132,7 +132,7 @@ def test_max_batch_table_notes_runs_that_failed(answer: MaxBatch, show: Show) ->
     way = replace(WAY, status=Status.OOM)
     failed = replace(answer, confirmed=Status.OOM, target_batch=way)
     shown = show(max_batch_table([failed, answer], 160), 160)
-    assert "safe batch: two steps plus evaluation ended with oom; target batch 4,096 = micro-batch 128" in shown
+    assert "safe batch: five steps plus evaluation ended with oom; target batch 4,096 = micro-batch 128" in shown
 
 
 def test_does_not_fit_names_the_need_and_the_memory(answer: MaxBatch) -> None:

@@ -116,7 +116,11 @@ class _Classifier:
         if _is_freed_by(allocation, self._timeline.phase_ends[index]):
             return _with_default_name(Category.TEMPORARY, site)
         backward = self._timeline.backward_starts[index]
-        if marker.phase is Phase.ZERO_GRAD and backward is not None and not _is_freed_by(allocation, backward):
+        if (
+            marker.phase in (Phase.LOAD, Phase.ZERO_GRAD)
+            and backward is not None
+            and not _is_freed_by(allocation, backward)
+        ):
             return _with_default_name(Category.INPUT, site)  # made between two steps, for the following one
         if marker.phase is not None and _is_freed_by(allocation, self._timeline.step_ends[index]):
             return _with_default_name(Category.TEMPORARY, site)

@@ -194,12 +194,14 @@ class Attribution:
         index = self._replay.requests[position - 1] if position else -1
         info = self._infos[index] if index >= 0 else None
         marker = self._phase_timeline[self._phase_timeline.index_at(position - 1)]
+        phase = _phase(info) if info else marker.phase
         return PeakContext(
             allocated_bytes=self._replay.instant(position).allocated_bytes,
             step=marker.step,
-            phase=_phase(info) if info else marker.phase,
+            phase=phase,
             module=marker.module,
-            operator=(info.site.operator or info.site.node) if info else None,
+            # The operator that loads a batch says nothing: it is a copy, or what stands for one.
+            operator=None if info is None or phase is Phase.LOAD else info.site.operator or info.site.node,
             parts=parts,
         )
 
@@ -234,7 +236,7 @@ def _highest(group: Sequence[Interval]) -> Interval:
 
 def _is_step(group: Sequence[Interval]) -> bool:
     """Return whether anything ran: after the last optimizer step a loop only frees memory."""
-    return any(interval.marker.phase not in (None, Phase.ZERO_GRAD) for interval in group)
+    return any(interval.marker.phase not in (None, Phase.LOAD, Phase.ZERO_GRAD) for interval in group)
 
 
 def _phase(info: AllocationInfo) -> Phase | None:

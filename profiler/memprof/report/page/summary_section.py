@@ -94,7 +94,7 @@ def _safe(answer: MaxBatch) -> Fact:
         least = "one sample" if answer.multiple_of == 1 else f"{answer.multiple_of:,}, the smallest multiple"
         detail = f"80 % of {answer.largest_batch_size:,} is less than {least}"
         return Fact(name="Safe batch", value=UNKNOWN, detail=detail)
-    ran = "two steps plus evaluation"
+    ran = "five steps plus evaluation"
     endings = {None: "", Status.OK: f"; verified with {ran}"}
     ending = endings.get(answer.confirmed, f"; {ran} ended with {answer.confirmed}")
     return Fact(name="Safe batch", value=f"{safe:,}", detail=f"80 % of the largest{ending}")

@@ -16,7 +16,7 @@ from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
 _UNDER_80 = "largest batch under 80 % of GPU memory"
-_VERIFIED = "two steps plus evaluation"
+_VERIFIED = "five steps plus evaluation"
 
 
 def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
