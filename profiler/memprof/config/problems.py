@@ -117,7 +117,7 @@ def named_problems(value: Mapping[str, Any], config: SweepConfig | None, folder:
     name = model.get("name") if isinstance(model, dict) else model
     problems = list(_model_problems(name, folder)) if isinstance(name, str) and name else []
     if config is not None:
-        problems += [*_optimizer_problems(config, value), *_target_problems(config)]
+        problems += [*_optimizer_problems(config, value), *_target_problems(config), *_package_problems(config)]
     return problems
 
 
@@ -161,6 +161,13 @@ def _is_installed(package: str) -> bool:
         return package != "__main__" and importlib.util.find_spec(package) is not None
     except ValueError:  # a module that was made without a spec
         return False
+
+
+def _package_problems(config: SweepConfig) -> Iterator[Problem]:
+    needed = {"adapter": ("peft", config.adapter)}
+    for key, (package, setting) in needed.items():
+        if setting is not None and not _is_installed(package):
+            yield Problem(path=(key,), text=f"needs {package}, which is not installed; run: pip install {package}")
 
 
 def _target_problems(config: SweepConfig) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from memprof.config.finetuning import AdapterMethod, FreezePatterns
 from memprof.config.sections import (
     LARGEST_INT64,
     LOSSES_WITHOUT_TARGET,
@@ -239,6 +240,23 @@ class SweepConfig(Section):
         "(torch.utils.checkpoint). Blocks are the modules in the model's Sequential, ModuleList and ModuleDict parts.",
         examples=[1, 2],
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="Call the model's own method for it: gradient_checkpointing_enable() of transformers and peft, "
+        "enable_gradient_checkpointing() of diffusers, set_grad_checkpointing() of timm.",
+    )
+    adapter: AdapterMethod | None = Field(
+        default=None,
+        description="One method of peft with the keyword arguments of its configuration class: only the adapter is "
+        "trained. peft's argument autocast_adapter_dtype may stand among them.",
+        examples=[{"lora": {"r": 16, "target_modules": ["q_proj", "v_proj"]}}],
+    )
+    freeze: FreezePatterns = Field(
+        default=(),
+        description="Patterns over the names of the parameters; those that match are not trained. After ! they are "
+        "trained again; the last pattern that matches a parameter decides.",
+        examples=[["features.*"], ["*", "!fc.*"]],
+    )
     set_to_none: bool = Field(
         default=True,
         description="zero_grad(set_to_none=...): false keeps the gradients through forward, as zeros. Does not change "
@@ -307,6 +325,15 @@ class SweepConfig(Section):
         reason = next((text for text, applies in conflicts.items() if applies), None)
         if self.optimizer_in_backward and reason is not None:
             raise _misfit(("optimizer_in_backward",), f"{reason}, or set optimizer_in_backward to false")
+        return self
+
+    @model_validator(mode="after")
+    def _one_kind_of_checkpointing(self) -> Self:
+        if self.gradient_checkpointing and self.activation_checkpointing is not None:
+            raise _misfit(
+                ("gradient_checkpointing",),
+                f"activation_checkpointing: {self.activation_checkpointing} recomputes blocks too; set one of the two",
+            )
         return self
 
     def tensors(self) -> Iterator[tuple[tuple[str | int, ...], TensorConfig]]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.workload import build_optimizer
+from memprof.workload.frozen import trained_parameters
 
 
 class Optimizer(Protocol):
@@ -38,7 +39,7 @@ class AfterBackward:
     """The usual order: one optimizer, which steps once after backward."""
 
     def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
-        self._optimizer = build_optimizer(spec, model.parameters())
+        self._optimizer = build_optimizer(spec, trained_parameters(model))
         self.parts = (self._optimizer,)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
@@ -58,7 +59,7 @@ class InBackward:
     """
 
     def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trained = trained_parameters(model)
         self._optimizers = {parameter: build_optimizer(spec, [parameter]) for parameter in trained}
         self.parts = tuple(self._optimizers.values())
         for parameter in trained:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,6 +51,9 @@ class Tracker:
         self._saved_addresses: list[int] = []
         self._wrapped: list[tuple[nn.Module, Any]] = []  # with the `forward` attribute that it had before
         self.hooks: list[Any] = []
+        self._other_leaves: list[
+            tuple[weakref.ref[Tensor], str | None]
+        ] = []  # not parameters; with the module that uses them
         self.owners: dict[Tensor, _Owner] = {
             parameter: _Owner(name, name.rpartition(".")[0]) for name, parameter in model.named_parameters()
         }
@@ -109,6 +113,9 @@ class Tracker:
             for parameter, owner in self.owners.items()
             if parameter.grad is not None
         }
+        for number, (leaf, module) in enumerate(self._other_leaves):
+            if (tensor := leaf()) is not None and tensor.grad is not None:
+                gradients[f"gradient of leaf tensor {number}"] = (tensor.grad, module)
         self.label(Category.GRADIENTS, gradients)
 
     def label(self, category: Category, tensors: Mapping[str, tuple[Any, str | None]]) -> None:
@@ -205,6 +212,7 @@ class Tracker:
 
     def _hook_nodes(self, outputs: Iterable[Tensor]) -> None:
         """Hook each node of the backward pass that has no hook yet, to record when it starts."""
+        self._other_leaves = [(leaf, module) for leaf, module in self._other_leaves if leaf() is not None]
         starts = [number for number, _ in self._sequence]
         waiting: list[Any] = [tensor.grad_fn for tensor in outputs]
         while waiting:
@@ -214,6 +222,8 @@ class Tracker:
             node.metadata[_WATCHED_BY] = self
             if not hasattr(node, "variable"):  # an AccumulateGrad node allocates nothing
                 node.register_prehook(functools.partial(self._node_started, self._module_of(node, starts)))
+            elif node.variable not in self.owners:  # the graph, which the loss keeps, keeps its gradient too
+                self._other_leaves.append((weakref.ref(node.variable), self._module_of(node, starts)))
             waiting.extend(next_node for next_node, _ in node.next_functions)
         del self._sequence[:-1]
 

@@ -25,6 +25,7 @@ from memprof.worker.child import run_child
 from memprof.worker.connection import Connection
 from memprof.worker.death_signal import outlive_parent
 from memprof.worker.exit_status import explain_exit
+from memprof.worker.finetuning_imports import import_for_finetuning
 from memprof.worker.model_cache import Models
 from memprof.worker.protocol import (
     SETUP,
@@ -96,6 +97,7 @@ class Server:
     def _prepare(self) -> Reply:
         # Threads do not survive a fork, so none may be started here: no intra-op pool.
         torch.set_num_threads(1)
+        import_for_finetuning(self._setup.config)
         try:
             if self._setup.build_in_server:
                 self._models.build()
@@ -123,6 +125,7 @@ class Server:
 
     def _start(self, request: Request) -> None:
         config = _config_of(request)
+        import_for_finetuning(config or self._setup.config)
         with suppress(Exception):  # the child fails in the same way, and reports it
             self._models.prepare(config)
         sys.stdout.flush()  # otherwise each child would print again what the model's factory printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,8 +10,17 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from memprof.errors import WorkloadError
+from memprof.workload.reason import reason
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+# The methods of transformers (its older name second, which peft has too), diffusers and timm.
+_OWN_METHODS = (
+    "activation_checkpointing_enable",
+    "gradient_checkpointing_enable",
+    "enable_gradient_checkpointing",
+    "set_grad_checkpointing",
+)
+_OWN_FUNCTION = "_gradient_checkpointing_func"  # of a module of transformers and diffusers, once it is enabled
 
 
 class CheckpointedForward:
@@ -38,6 +48,34 @@ def checkpoint_blocks(model: nn.Module, every: int, name: str) -> None:
         )
     for block in blocks[::every]:
         block.forward = CheckpointedForward(block.forward)
+
+
+def enable_own_checkpointing(model: nn.Module, name: str) -> None:
+    """Call the model's own method that makes it recompute its blocks.
+
+    Raises:
+        WorkloadError: the model has no such method, or refuses; `name` is its name in the config.
+    """
+    method = next((found for own in _OWN_METHODS if (found := getattr(model, own, None)) is not None), None)
+    instead = "write activation_checkpointing: 1 instead"
+    if method is None:
+        raise WorkloadError(f"model {name!r} has no gradient checkpointing of its own; {instead}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            method()
+            settings: Any = getattr(model, "config", None)
+            if getattr(settings, "use_cache", None):
+                settings.use_cache = False  # as the Trainer does: a cache cannot be kept for recomputed blocks
+    except Exception as error:
+        raise WorkloadError(f"model {name!r}: gradient_checkpointing: {reason(error)}; {instead}") from error
+
+
+def modules_with_own_checkpointing(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """Yield each module that checkpoints through a function that it keeps, and the name of that attribute."""
+    for module in model.modules():
+        if callable(vars(module).get(_OWN_FUNCTION)):
+            yield module, _OWN_FUNCTION
 
 
 def checkpointed(model: nn.Module) -> Iterator[CheckpointedForward]:

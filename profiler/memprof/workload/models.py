@@ -13,9 +13,11 @@ from torch.nn.parameter import is_lazy
 from memprof.config.names import DIFFUSERS, TIMM, TORCHVISION, TRANSFORMERS, user_model
 from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig
 from memprof.errors import WorkloadError, did_you_mean
+from memprof.workload.adapters import add_adapter
 from memprof.workload.batches import make_batch
 from memprof.workload.builtin_models import FACTORIES
-from memprof.workload.checkpointing import checkpoint_blocks
+from memprof.workload.checkpointing import checkpoint_blocks, enable_own_checkpointing
+from memprof.workload.frozen import freeze
 from memprof.workload.hub_models import build_diffusers, build_timm, build_transformers
 from memprof.workload.meta import LARGEST_ON_HOST_BYTES, host_bytes, is_on_meta
 from memprof.workload.precision import weights_dtype
@@ -26,8 +28,8 @@ from memprof.workload.user_models import build_user_model
 def build_model(config: SweepConfig, folder: Path) -> nn.Module:
     """Return the config's model: seeded, in the dtype of its precision, in train or eval mode.
 
-    It is on the CPU, or on the meta device if it comes from a hub and takes more than `LARGEST_ON_HOST_BYTES`. Its
-    blocks are checkpointed if the config says so.
+    It is on the CPU, or on the meta device if it comes from a hub and takes more than `LARGEST_ON_HOST_BYTES`. It has
+    the config's adapter, frozen parameters and checkpointed blocks.
 
     Args:
         config: The config of the sweep.
@@ -44,8 +46,22 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
         model = model.to(memory_format=torch.channels_last)
     _materialize(model, config)
     _check(model, config)
+    return prepare_for_training(model, config)
+
+
+def prepare_for_training(model: nn.Module, config: SweepConfig) -> nn.Module:
+    """Return `model` with the config's adapter, frozen parameters and checkpointed blocks.
+
+    Raises:
+        WorkloadError: one of them does not fit the model.
+    """
+    if config.adapter is not None:
+        model = add_adapter(model, config)
+    freeze(model, config.freeze)
     if config.activation_checkpointing is not None:
         checkpoint_blocks(model, config.activation_checkpointing, config.model.name)
+    if config.gradient_checkpointing:
+        enable_own_checkpointing(model, config.model.name)
     return model
 
 

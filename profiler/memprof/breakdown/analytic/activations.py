@@ -21,7 +21,7 @@ from memprof.breakdown.analytic.kernels import cuda_autocast, cuda_kernels
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.batches import Batch, make_batch
-from memprof.workload.checkpointing import checkpointed
+from memprof.workload.checkpointing import checkpointed, modules_with_own_checkpointing
 from memprof.workload.losses import Loss
 from memprof.workload.precision import autocast_dtype
 from memprof.workload.reason import reason
@@ -106,13 +106,29 @@ class Saved:
 def _blocks_watched(module: nn.Module, recomputed: list[Saved], place: Place) -> Iterator[None]:
     """Add to `recomputed` what each run of a checkpointed block saves, before checkpoint's own hooks receive it."""
     blocks = {forward: forward.run for forward in checkpointed(module)}
+    own = [(part, name, getattr(part, name)) for part, name in modules_with_own_checkpointing(module)]
     for forward, run in blocks.items():
         forward.run = partial(_run_watched, run, recomputed, place)
+    for part, name, function in own:
+        setattr(part, name, partial(_checkpoint_watched, function, recomputed, place))
     try:
         yield
     finally:
         for forward, run in blocks.items():
             forward.run = run
+        for part, name, function in own:
+            setattr(part, name, function)
+
+
+def _checkpoint_watched(
+    function: Callable[..., Any],
+    recomputed: list[Saved],
+    place: Place,
+    run: Callable[..., Any],
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    return function(partial(_run_watched, run, recomputed, place), *args, **kwargs)
 
 
 def _run_watched(run: Callable[..., Any], recomputed: list[Saved], place: Place, *args: Any, **kwargs: Any) -> Any:

@@ -21,6 +21,7 @@ from memprof.breakdown.analytic.fake_cuda import (
 from memprof.config.names import installed_optimizer
 from memprof.config.schema import OptimizerConfig
 from memprof.errors import WorkloadError
+from memprof.workload.frozen import trained_parameters
 from memprof.workload.optimizers import build_optimizer, find_optimizer
 
 aten = torch.ops.aten
@@ -58,7 +59,7 @@ def optimizer_state_by_parameter(model: FakeCudaModel, spec: OptimizerConfig) ->
 
 
 def _state_of_fakes(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
-    parameters = list(model.module.parameters())
+    parameters = trained_parameters(model.module)
     with model.active():
         try:
             optimizer = build_optimizer(spec, parameters)
@@ -78,9 +79,10 @@ def _state_of_fakes(model: FakeCudaModel, spec: OptimizerConfig) -> State | None
 
 def _state_on_cpu(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
     with model.real_values() as module:
-        optimizer = build_optimizer(spec, module.parameters())
-        for parameter in module.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        parameters = trained_parameters(module)
+        optimizer = build_optimizer(spec, parameters)
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
         try:
             optimizer.step()
         except Exception:  # noqa: BLE001  any optimizer: no kernels for the CPU

@@ -1,0 +1,64 @@
+"""The keys of fine-tuning: their short forms, and what is refused before PyTorch is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from memprof.config.load import load
+from memprof.config.schema import SweepConfig
+from memprof.errors import ConfigError
+from tests.samples import sample_config
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("lora", {"lora": {}}),
+        ({"lora": None}, {"lora": {}}),
+        ({"LoraConfig": {"r": 8}}, {"LoraConfig": {"r": 8}}),
+        (None, None),
+    ],
+)
+def test_adapter_short_forms_equal_the_long_one(given: Any, expected: Any) -> None:
+    config = sample_config(adapter=given)
+    assert config.adapter == expected
+    assert SweepConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_freeze_one_pattern_equals_a_list() -> None:
+    assert sample_config(freeze="conv*").freeze == sample_config(freeze=["conv*"]).freeze == ("conv*",)
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ({"adapter": {}}, "adapter: empty; give at least one"),
+        ({"adapter": {"lora": {}, "ia3": {}}}, "adapter: names 2 methods; write one of them"),
+        ({"adapter": 3}, "adapter: 3 is not a mapping"),
+        ({"freeze": [""]}, "freeze[0]: empty"),
+        (
+            {"gradient_checkpointing": True, "activation_checkpointing": 2},
+            "gradient_checkpointing: activation_checkpointing: 2 recomputes blocks too; set one of the two",
+        ),
+    ],
+)
+def test_load_refuses_finetuning_keys_in_one_line(tmp_path: Path, keys: dict[str, Any], text: str) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(yaml.safe_dump({"model": "mnist_mlp", **keys}))
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert text in str(caught.value)
+
+
+def test_load_missing_package_says_how_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    file = tmp_path / "x.yaml"
+    file.write_text("model: mnist_mlp\nadapter: lora\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value) == f"{file}:2: adapter: needs peft, which is not installed; run: pip install peft"
