@@ -13,5 +13,6 @@ def gpu_table() -> str:
     for spec in load_catalog().values():
         assumed = "*" if "context_bytes" in spec.assumed else ""
         sizes = (format_bytes(spec.total_bytes), f"{format_bytes(spec.context_bytes)}{assumed}")
-        rows.append((code(spec.key), spec.name, spec.compute_capability, str(spec.multiprocessors), *sizes))
-    return table(("--gpu", "name", "compute capability", "SMs", "memory", "CUDA context"), rows)
+        of = (spec.kind or "-", str(spec.year or "-"))
+        rows.append((code(spec.key), spec.name, *of, spec.compute_capability, str(spec.multiprocessors), *sizes))
+    return table(("--gpu", "name", "class", "year", "compute capability", "SMs", "memory", "CUDA context"), rows)

@@ -61,13 +61,19 @@ def test_parse_bytes_reads_whole_numbers_exactly(number: int, unit: str, space: 
     assert parse_bytes(f"{number}{space}{unit}") == number * UNITS[unit]
 
 
+def test_parse_bytes_distinguishes_decimal_units() -> None:
+    assert parse_bytes("4GB") == 4 * 10**9
+    assert parse_bytes("4gib") == parse_bytes("4 GIB") == 4 * 1024**3
+    assert [parse_bytes(f"1{unit}") for unit in ("kB", "MB", "TB")] == [10**3, 10**6, 10**12]
+
+
 def test_parse_bytes_of_a_bare_number_is_bytes() -> None:
     assert parse_bytes(" 1048576 ") == 1024**2
 
 
-@pytest.mark.parametrize("text", ["", "16GB", "-1MiB", "1e9", "GiB", "1.5.2KiB"])
+@pytest.mark.parametrize("text", ["", "16Gib/s", "16G", "-1MiB", "1e9", "GiB", "1.5.2KiB"])
 def test_parse_bytes_refuses_other_text_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a size; write for example 16GiB, 512MiB or 1048576"):
+    with pytest.raises(ValueError, match="is not a size; write for example 16GiB, 16GB or 1048576"):
         parse_bytes(text)
 
 

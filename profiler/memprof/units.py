@@ -10,7 +10,9 @@ GIB = 1024**3
 
 UNKNOWN = "-"
 _NAMES = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024**4}
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]iB|B)?")
+_DECIMAL = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {name.lower(): size for name, size in (_NAMES | _DECIMAL).items()}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]i?B|B)?", re.IGNORECASE)
 
 
 def format_bytes(value_bytes: int | None, *, signed: bool = False) -> str:
@@ -55,15 +57,17 @@ def format_percent(value: float | None, *, signed: bool = True) -> str:
 
 
 def parse_bytes(text: str) -> int:
-    """Return the bytes in a size such as ``16GiB``, ``512 MiB`` or ``1048576``.
+    """Return the bytes in a size such as ``16GiB``, ``16GB`` (10**9 bytes each), ``512 MiB`` or ``1048576``.
+
+    Upper and lower case make no difference.
 
     Raises:
-        ValueError: `text` is not a number with an optional B, KiB, MiB, GiB or TiB after it, or has more than 63 bits.
+        ValueError: `text` is not a number with an optional unit from B to TiB or TB, or has more than 63 bits.
     """
     match = _SIZE.fullmatch(text.strip())
-    size = float(match["number"]) * _NAMES[match["unit"] or "B"] if match else float("inf")
+    size = float(match["number"]) * _UNITS[(match["unit"] or "B").lower()] if match else float("inf")
     if size >= 2**63:
-        raise ValueError(f"{text!r:.60} is not a size; write for example 16GiB, 512MiB or 1048576")
+        raise ValueError(f"{text!r:.60} is not a size; write for example 16GiB, 16GB or 1048576")
     return round(size)
 
 

@@ -187,7 +187,7 @@ def test_check_within_the_limit_passes(call: Memprof, tmp_path: Path) -> None:
         ),
         (
             ("fit", "configs/mnist_mlp.yaml", "--memory", "8 gigs"),
-            "memprof: --memory 8 gigs: '8 gigs' is not a size; write for example 16GiB, 512MiB or 1048576\n",
+            "memprof: --memory 8 gigs: '8 gigs' is not a size; write for example 16GiB, 16GB or 1048576\n",
         ),
         (
             ("fit", "configs/mnist_mlp.yaml", "--memory", "0"),

@@ -74,6 +74,7 @@ def test_commands_have_one_stem_everywhere() -> None:
     helpers = {
         "app",
         "console",
+        "generic",
         "help_pages",
         "inferred",
         "model_options",

@@ -17,6 +17,7 @@ from memprof.errors import ConfigError, DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu, load_catalog, own_catalog
 from memprof.units import GIB, KIB, MIB
 
+KINDS = ("GeForce", "workstation", "data center")
 # Marketing size, SMs and GB/s of the data sheets, written down independently of the catalog.
 DATA_SHEETS = {
     "gtx-1080-ti": (11 * GIB, 28, 484),
@@ -381,3 +382,12 @@ def test_a_file_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> No
 def test_the_catalog_cannot_be_changed_by_who_reads_it() -> None:
     with pytest.raises(TypeError):
         load_catalog()["t4"] = SPECS["h200"]  # type: ignore[index]
+
+
+def test_catalog_names_kind_and_year_of_every_gpu() -> None:
+    catalog = load_catalog()
+    assert {spec.kind for spec in catalog.values()} == set(KINDS)
+    assert all(spec.kind == "GeForce" for spec in catalog.values() if "GeForce" in spec.name)
+    known = {"v100-16gb": 2017, "t4": 2018, "a100-40gb": 2020, "h100-80gb": 2022, "rtx-4090": 2022, "rtx-5090": 2025}
+    assert {key: catalog[key].year for key in known} == known
+    assert all(2016 <= (spec.year or 0) <= 2026 for spec in catalog.values())

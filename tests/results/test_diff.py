@@ -121,7 +121,9 @@ def test_compare_results_lists_config_changes() -> None:
         ("2%", Limit(percent=2.0), "2 %"),
         (" 0.5 % ", Limit(percent=0.5), "0.5 %"),
         ("16MiB", Limit(bytes=16 * 1024**2), "16.00 MiB"),
-        ("0", Limit(bytes=0), "0 B"),
+        ("16MB", Limit(bytes=16 * 10**6), "15.26 MiB"),
+        ("5", Limit(percent=5.0), "5 %"),
+        ("0", Limit(percent=0.0), "0 %"),
     ],
 )
 def test_parse_limit_accepts_percentage_or_size(text: str, limit: Limit, shown: str) -> None:
@@ -129,7 +131,7 @@ def test_parse_limit_accepts_percentage_or_size(text: str, limit: Limit, shown: 
     assert str(parse_limit(text)) == shown
 
 
-@pytest.mark.parametrize("text", ["2", "-1%", "nan%", "inf%", "two", "", "%", "-3MiB"])
+@pytest.mark.parametrize("text", ["2 of 3", "-1%", "nan%", "inf%", "two", "", "%", "-3MiB"])
 def test_parse_limit_ambiguous_text_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_limit(text)

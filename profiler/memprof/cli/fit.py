@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.cli import options
 from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -72,7 +73,7 @@ def command(
     """Find settings that make a batch fit."""
     chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_, model=model)
     wanted = FitOptions(path=config, overrides=chosen, memory=memory, required=required_source(require))
-    return run(wanted, json)
+    return run(_with_gpu(wanted), json)
 
 
 def run(wanted: FitOptions, json: bool) -> ExitCode:
@@ -101,6 +102,15 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
         if command:
             console.print(command, soft_wrap=True)
     return ExitCode.OK if best else ExitCode.DOES_NOT_FIT
+
+
+def _with_gpu(wanted: FitOptions) -> FitOptions:
+    """Return the options with the generic GPU that `--memory` stands for if no GPU is named."""
+    _parsed(wanted.memory)
+    generic = gpu_of_size(wanted.memory, [load(wanted.path, wanted.overrides).config.gpu])
+    if generic is None:
+        return wanted
+    return replace(wanted, memory=None, overrides=(*wanted.overrides, Override(flag=Flag.GPU, text=generic)))
 
 
 def _parsed(memory: str | None) -> int | None:

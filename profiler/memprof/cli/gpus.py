@@ -58,6 +58,8 @@ def _phantom_row(spec: GpuSpec, runnable: bool) -> GpuRow:
     return GpuRow(
         name=spec.name,
         key=spec.key,
+        kind=spec.kind or "",
+        year=spec.year,
         capability=spec.compute_capability,
         memory_bytes=spec.total_bytes,
         multiprocessors=spec.multiprocessors,

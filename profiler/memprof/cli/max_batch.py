@@ -9,9 +9,10 @@ from pathlib import Path
 from memprof import results
 from memprof.cli import options
 from memprof.cli.console import ProgressBar, note, print_json, progress_bar, stderr, stdout
+from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
-from memprof.cli.overriding import overrides
+from memprof.cli.overriding import overrides, separated
 from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
 from memprof.config.load import LoadedConfig, load
@@ -72,7 +73,7 @@ def command(
 ) -> int:
     """Find the largest batch."""
     wanted = MaxBatchOptions(
-        gpus=gpu or [],
+        gpus=separated(gpu or ()),
         memory=memory,
         start=start,
         most=max_,
@@ -90,7 +91,10 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     """Search, save and print the result; return the exit status: 7 if not even the smallest batch fits."""
     limits = _limits(wanted)
     loaded = load(config, chosen)
-    devices = _devices(wanted.gpus or [loaded.config.gpu], wanted.required)
+    gpus = wanted.gpus or [loaded.config.gpu]
+    if (generic := gpu_of_size(wanted.memory, gpus)) is not None:
+        gpus, limits = [generic], replace(limits, memory_limit_bytes=None)
+    devices = _devices(gpus, wanted.required)
     _check_memory(devices, limits)
     results.check_output_folder(wanted.folder)
     if len(devices) == 1:

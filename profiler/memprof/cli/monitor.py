@@ -13,6 +13,7 @@ from typing import Any
 
 from memprof.cli import options
 from memprof.cli.console import live_view, print_json, print_json_line, stdout
+from memprof.cli.overriding import separated
 from memprof.cli.signals import Interrupted
 from memprof.cli.streams import stdout_error
 from memprof.errors import ConfigError, DeviceError, ExitCode
@@ -66,7 +67,7 @@ def command(
     json: options.JsonLines = False,
 ) -> int:
     """Watch GPUs until Ctrl-C."""
-    return run(MonitorOptions(gpus=gpu or [], interval_seconds=interval, log=log, once=once, json=json))
+    return run(MonitorOptions(gpus=separated(gpu or ()), interval_seconds=interval, log=log, once=once, json=json))
 
 
 def run(wanted: MonitorOptions) -> ExitCode:

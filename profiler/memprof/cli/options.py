@@ -29,7 +29,7 @@ GpuName = Annotated[
     str | None, typer.Option("--gpu", metavar="NAME", help="auto, cuda:N, or a name that `memprof gpus` lists.")
 ]
 BatchSizes = Annotated[
-    list[str] | None, typer.Option("--batch-size", metavar="N", help="Override the config; may be repeated.")
+    list[str] | None, typer.Option("--batch-size", metavar="N", help="Instead of the config's: 16,32,64.")
 ]
 BatchSize = Annotated[
     int | None,
@@ -40,7 +40,7 @@ LargestBatchSize = Annotated[
 ]
 Optimizers = Annotated[
     list[str] | None,
-    typer.Option("--optimizer", metavar="NAME", help="Of the config, or any other; may be repeated."),
+    typer.Option("--optimizer", metavar="NAME", help="Of the config, or any other: sgd,adamw."),
 ]
 Optimizer = Annotated[
     str | None, typer.Option("--optimizer", metavar="NAME", help="Optimizer. Default: the first of the config.")
@@ -84,17 +84,17 @@ Grid = Annotated[bool, typer.Option("--grid", help="Every combination instead of
 FindMaxBatch = Annotated[bool, typer.Option("--max-batch", help="Also find the largest batch of each variant.")]
 FitMemory = Annotated[
     str | None,
-    typer.Option("--memory", metavar="BYTES", help="Memory limit, for example 8GiB. Default: all of the GPU."),
+    typer.Option("--memory", metavar="BYTES", help="8GiB or 8GB: the limit; without --gpu, the GPU's size."),
 ]
 
 # max-batch
 GpuNames = Annotated[
     list[str] | None,
-    typer.Option("--gpu", metavar="NAME", help="cuda:N, a catalog name, or all; may be repeated."),
+    typer.Option("--gpu", metavar="NAME", help="cuda:N, names of the catalog (t4,rtx-4090), or all."),
 ]
 MemoryLimit = Annotated[
     str | None,
-    typer.Option("--memory", metavar="BYTES", help="Limit PyTorch to this much memory, for example 16GiB."),
+    typer.Option("--memory", metavar="BYTES", help="Limit PyTorch to 16GiB; without --gpu: the GPU's size."),
 ]
 StartBatch = Annotated[
     int | None, typer.Option("--start", metavar="N", help="First batch size to try. Default: one sure to fit.")
@@ -131,7 +131,9 @@ Markdown = Annotated[bool, typer.Option("--markdown", help="Write Markdown for a
 
 # diff, check
 CompareUnlike = Annotated[bool, typer.Option("--force", help="Compare different GPUs or versions too.")]
-MaxIncrease = Annotated[str, typer.Option("--max-increase", metavar="LIMIT", help="Allowed growth: percent or bytes.")]
+MaxIncrease = Annotated[
+    str, typer.Option("--max-increase", metavar="LIMIT", help="Allowed growth: 5 (percent) or 16MiB.")
+]
 
 # run, monitor, verify, calibrate
 SimulatedGpu = Annotated[
@@ -154,7 +156,7 @@ CheckpointWrites = Annotated[
 ]
 WatchedGpus = Annotated[
     list[str] | None,
-    typer.Option("--gpu", metavar="NAME", help="cuda:N or a catalog name; may be repeated. Default: all."),
+    typer.Option("--gpu", metavar="NAME", help="cuda:N or names of the catalog. Default: all."),
 ]
 Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Time between samples.")]
 LogFile = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Also append each sample to a CSV file.")]

@@ -22,7 +22,13 @@ def overrides(
     pairs = [
         *((Flag.SET, text) for text in settings or ()),
         (Flag.GPU, gpu),
-        *((Flag.BATCH_SIZE, size) for size in batch_sizes),
-        *((Flag.OPTIMIZER, name) for name in optimizers),
+        *((Flag.BATCH_SIZE, size) for size in separated(batch_sizes)),
+        *((Flag.OPTIMIZER, name) for name in separated(optimizers)),
     ]
     return [*model, *(Override(flag=flag, text=str(text)) for flag, text in pairs if text is not None)]
+
+
+def separated(values: Sequence[str | int | None]) -> list[str]:
+    """Return the values of an option that may be repeated, or list several with commas: ``16,32,64``."""
+    texts = [str(value) for value in values if value is not None]
+    return [part.strip() for text in texts for part in text.split(",")]

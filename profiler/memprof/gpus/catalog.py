@@ -15,6 +15,7 @@ from typing import Any
 import platformdirs
 
 from memprof.errors import DATA_ERRORS, ConfigError, DeviceError, one_line
+from memprof.gpus.generic import generic_gpu, generic_size
 
 DEFAULT_GPU = "h100-80gb"
 
@@ -22,11 +23,11 @@ _SHIPPED = Path(__file__).with_name("gpus.toml")
 _KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _SEPARATORS = re.compile(r"[\s_-]+")
 _TOP_LEVEL = ("architecture_sources", "architectures", "gpus")
-_TEXTS = ("name", "compute_capability")
+_TEXTS = ("name", "compute_capability", "kind")
 _LISTS = ("sources", "assumed", "calibrated")
 _LOADED = ("kernels_bytes", "cublas_bytes", "cudnn_bytes")
 _MAY_BE_ZERO = ("reserved_shared_memory_per_block_bytes", *_LOADED)
-_OPTIONAL = ("nvml_total_bytes", *_LOADED, "calibrated")
+_OPTIONAL = ("nvml_total_bytes", *_LOADED, "calibrated", "kind", "year")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class GpuSpec(ArchitectureLimits):
 
     key: str  # the catalog's name
     name: str  # as the driver reports it
+    kind: str | None = None  # GeForce, workstation or data center; None in a user's own file
+    year: int | None = None  # in which it was announced
     compute_capability: str  # "8.0"
     multiprocessors: int
     total_bytes: int
@@ -125,11 +128,15 @@ def own_catalog() -> Path:
 def find_gpu(name: str, extra: Path | None = None) -> GpuSpec:
     """Return the GPU whose catalog name or driver name is `name`; case, spaces, `-` and `_` do not matter.
 
+    A size such as ``24GiB`` is a GPU with that much memory, which is otherwise the default one.
+
     Raises:
         DeviceError: there is no such GPU; the message suggests the nearest names.
         ConfigError: a catalog file has an error.
     """
     catalog = load_catalog(extra)
+    if (size_bytes := generic_size(name)) is not None:
+        return generic_gpu(catalog[DEFAULT_GPU], name, size_bytes)
     wanted = _canonical(name)
     for spec in catalog.values():
         if wanted in (_canonical(spec.key), _canonical(spec.name)):

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu, load_catalog
+from memprof.gpus.generic import described
 from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.torch_install import find_torch
@@ -73,7 +74,7 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
         index=0,
         total_bytes=spec.total_bytes,
         environment=worker_environment(libraries, spec),
-        explanation=f"{why}emulating {spec.name} ({spec.key}) on a phantom GPU",
+        explanation=f"{why}emulating {described(spec, DEFAULT_GPU)} on a phantom GPU",
     )
 
 

@@ -30,20 +30,18 @@ class Limit:
 
 
 def parse_limit(text: str) -> Limit:
-    """Return the limit in ``2%``, ``0.5 %`` or a size such as ``16MiB``.
+    """Return the limit in ``2%``, ``0.5`` (percent too) or a size such as ``16MiB``.
 
     Raises:
         ConfigError: it is neither.
     """
     wrong = ConfigError(f"--max-increase {one_line(text, 60)}: write a percentage or a size, for example 2% or 16MiB")
     try:
-        if text.strip().endswith("%"):
+        if not text.strip().lower().endswith("b"):  # every size with a unit ends so
             limit = Limit(percent=float(text.strip().removesuffix("%")))
             if not 0 <= (limit.percent or 0.0) < float("inf"):
                 raise wrong
             return limit
-        if text.strip().replace(".", "").isdigit() and text.strip() != "0":
-            raise wrong  # a number alone could mean either
         return Limit(bytes=parse_bytes(text))
     except ValueError:
         raise wrong from None

@@ -24,6 +24,8 @@ def test_gpus_table_looks_as_agreed(show: Show, snapshot: SnapshotAssertion) -> 
     b200 = GpuRow(
         name="NVIDIA B200",
         key="b200",
+        kind="data center",
+        year=2024,
         capability="10.0",
         memory_bytes=191_496 * 1024**2,
         multiprocessors=148,
@@ -32,7 +34,7 @@ def test_gpus_table_looks_as_agreed(show: Show, snapshot: SnapshotAssertion) -> 
         calibrated=frozenset({"context_bytes"}),
         not_shown=("clock_khz",),
     )
-    p100 = replace(h100, name="Tesla P100-SXM2-16GB", key="p100", capability="6.0", runnable=False)
+    p100 = replace(h100, kind="data center", name="Tesla P100-SXM2-16GB", key="p100", capability="6.0", runnable=False)
     shown = show(gpus_table([], [h100, b200, p100]), 80)
     assert "*187.01 GiB" in shown
     assert "+509.00 MiB" in shown

@@ -11,12 +11,13 @@ from rich.text import Text
 
 from memprof.units import UNKNOWN, format_bytes
 
-_VENDOR = "NVIDIA "  # in nearly every name; without it, most names fit on one line of 80 cells
+_BRANDS = ("NVIDIA ", "GeForce ", "Tesla ")  # before the name; without them, names fit on one line of 80 cells
+_WIDEST_NAME = 17
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuRow:
-    """A GPU that can be asked for by `key`.
+    """A GPU that can be asked for by `key`. `kind` is its heading, `year` that of its announcement.
 
     `assumed` and `calibrated` name the fields whose figure nobody published, or was measured on the user's own GPU;
     `not_shown` are the assumed figures that have no column, in words.
@@ -27,6 +28,8 @@ class GpuRow:
     capability: str
     memory_bytes: int | None
     multiprocessors: int | None
+    kind: str = ""
+    year: int | None = None
     context_bytes: int | None = None
     assumed: frozenset[str] = frozenset()
     calibrated: frozenset[str] = frozenset()
@@ -35,23 +38,33 @@ class GpuRow:
 
 
 def gpus_table(real: Sequence[GpuRow], catalog: Sequence[GpuRow]) -> RenderableType:
-    """Return the GPUs of this machine and those of the catalog, with their memory and compute capability."""
+    """Return the GPUs of this machine and those of the catalog by kind, one line each."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("--gpu", no_wrap=True)  # what is typed is never cut
-    table.add_column("name", overflow="fold")
-    for heading in ("capability", "SMs", "memory", "context"):
+    table.add_column("name", no_wrap=True, overflow="ellipsis", max_width=_WIDEST_NAME)
+    for heading in ("year", "arch", "SMs", "memory", "context"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for section, rows in (("real", real), ("phantom (simulated)", catalog)):
+    for section, rows in (("of this machine", real), *_by_kind(catalog).items()):
         table.add_row(Text(section, "bold"))
         for gpu in rows:
             table.add_row(*_cells(gpu))
         if not rows:
-            table.add_row("", Text("none found", "dim"))
+            table.add_row(Text("none found", "dim"))
     notes = [Text(note, "dim") for note in _notes((*real, *catalog))]
     return Group(table, *([Text(), *notes] if notes else []))
 
 
+def _by_kind(catalog: Sequence[GpuRow]) -> dict[str, list[GpuRow]]:
+    groups: dict[str, list[GpuRow]] = {}
+    for gpu in catalog:
+        groups.setdefault(gpu.kind or "other", []).append(gpu)
+    return groups
+
+
 def _notes(rows: Sequence[GpuRow]) -> Iterator[str]:
+    kinds = ", ".join(dict.fromkeys(gpu.kind for gpu in rows if gpu.kind))
+    if kinds:
+        yield f"{kinds}: simulated (phantom); --gpu 24GiB simulates another size of memory"
     if any(gpu.assumed for gpu in rows):
         yield "* assumed: nobody has published this figure"
     if any(gpu.calibrated for gpu in rows):
@@ -66,15 +79,22 @@ def _notes(rows: Sequence[GpuRow]) -> Iterator[str]:
 
 def _cells(gpu: GpuRow) -> list[Text]:
     cells = {
-        "key": f"  {gpu.key}",
-        "name": gpu.name.removeprefix(_VENDOR),
-        "capability": gpu.capability,
+        "key": gpu.key,
+        "name": _short(gpu.name),
+        "year": UNKNOWN if gpu.year is None else str(gpu.year),
+        "capability": f"sm_{gpu.capability.replace('.', '')}",
         "multiprocessors": UNKNOWN if gpu.multiprocessors is None else str(gpu.multiprocessors),
         "memory_bytes": format_bytes(gpu.memory_bytes),
         "context_bytes": format_bytes(gpu.context_bytes),
     }
     style = "" if gpu.runnable else "dim"
     return [Text(f"{_mark(gpu, name)}{cell}", style) for name, cell in cells.items()]
+
+
+def _short(name: str) -> str:
+    for brand in _BRANDS:
+        name = name.removeprefix(brand)
+    return name
 
 
 def _mark(gpu: GpuRow, name: str) -> str:
