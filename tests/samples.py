@@ -43,6 +43,9 @@ from memprof.results import Manifest, Result
 from memprof.units import GIB, MIB, round_up
 
 
+TRAINING_PHASES = tuple(phase for phase in Phase if phase is not Phase.EVALUATION)  # of a step
+
+
 def sample_environment(**changes: Any) -> Environment:
     """Return the environment of a sweep on a phantom H100, with `changes`."""
     environment = Environment(

@@ -39,6 +39,7 @@ class Phase(StrEnum):
     LOSS = "loss"
     BACKWARD = "backward"
     OPTIMIZER = "optimizer"
+    EVALUATION = "evaluation"  # after the last step of an epoch
 
 
 @dataclass(frozen=True, kw_only=True)

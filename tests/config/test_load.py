@@ -94,6 +94,14 @@ def test_load_ignores_byte_order_mark(tmp_path: Path) -> None:
         ("model: mnist_mlp\nbatch_sizes: [1.5]", "x.yaml:2: batch_sizes[0]: 1.5 is not a whole number"),
         ("model: mnist_mlp\nbatch_sizes: many", "x.yaml:2: batch_sizes: 'many' is not a list"),
         ("model: mnist_mlp\nbatch_sizes: []", "x.yaml:2: batch_sizes: empty; give at least one"),
+        (
+            "model: mnist_mlp\nmode: inference\nevaluation: {batch_size: 1000}",
+            "x.yaml:3: evaluation: mode inference is an evaluation already; remove evaluation, or set mode to train",
+        ),
+        (
+            "model: mnist_mlp\nevaluation: {batch_size: 0}",
+            "x.yaml:2: evaluation.batch_size: 0 is too small; the minimum is 1",
+        ),
         ("model: mnist_mlp\nbatch_sizes: [4, 8, 4]", "x.yaml:2: batch_sizes[2]: 4 is listed twice"),
         (
             "model: mnist_mlp\nbatch_sizes: {start: 8, stop: 4}",

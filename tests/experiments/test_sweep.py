@@ -15,7 +15,7 @@ from memprof.experiments.session import Session, open_session
 from memprof.experiments.sweep import default_jobs, point_name, sweep_records
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Phase, RunRecord, Source, Status
-from tests.samples import sample_config, sample_loaded
+from tests.samples import TRAINING_PHASES, sample_config, sample_loaded
 
 NO_GPU = Device(source=Source.ANALYTIC, name="none", index=0, environment={}, total_bytes=None, explanation="no GPU")
 
@@ -88,7 +88,7 @@ def test_phases_of_a_step_follow_without_a_gap(records: list[RunRecord]) -> None
     reading = records[-1].reading
     assert reading is not None
     phases = [phase for step in reading.steps for phase in step.phases]
-    assert [phase.phase for phase in phases] == list(Phase) * 5
+    assert [phase.phase for phase in phases] == list(TRAINING_PHASES) * 5
     for before, after in pairwise(phases):
         assert before.allocated_after_bytes == after.allocated_before_bytes
     assert reading.peak_allocated_bytes == max(phase.peak_allocated_bytes for phase in phases)

@@ -9,7 +9,7 @@ import pytest
 from memprof.config.schema import SweepConfig
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
-from memprof.records import Outcome, Reading, Status
+from memprof.records import Outcome, Phase, Reading, Status
 from memprof.units import MIB
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
@@ -104,8 +104,10 @@ def test_job_may_have_fewer_steps_than_a_config_allows(client: WorkerClient) -> 
 
 def test_evaluation_pass_runs_after_the_steps(client: WorkerClient) -> None:
     plain, evaluated = run(client, job(steps=2), job(steps=2, evaluate=True))
-    assert read(evaluated).steps == read(plain).steps
-    assert read(evaluated).peak_allocated_bytes >= read(plain).peak_allocated_bytes
+    assert read(evaluated).steps[0] == read(plain).steps[0]
+    assert read(evaluated).steps[1].phases[:-1] == read(plain).steps[1].phases
+    assert read(evaluated).steps[1].phases[-1].phase is Phase.EVALUATION
+    assert read(plain).phase_peak_bytes(Phase.EVALUATION) is None
 
 
 def test_breakdowns_are_those_of_the_given_config(client: WorkerClient) -> None:

@@ -46,8 +46,11 @@ def _plain(explanation: Explanation, analytic: int) -> str:
 
 
 def _input(explanation: Explanation, analytic: int) -> str:
-    if explanation.peak.phase is Phase.LOAD and explanation.allocated_parts.get(Category.INPUT.value, 0) > analytic:
-        return "a new batch is loaded while the previous one still exists"
+    if explanation.allocated_parts.get(Category.INPUT.value, 0) > analytic:
+        if explanation.peak.phase is Phase.LOAD:
+            return "a new batch is loaded while the previous one still exists"
+        if explanation.peak.phase is Phase.EVALUATION:
+            return "the batch of the evaluation, next to the last one of training"
     return _plain(explanation, analytic)
 
 

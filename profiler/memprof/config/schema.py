@@ -32,6 +32,7 @@ from memprof.config.sections import (
     BatchRange,
     Count,
     CudnnConfig,
+    EvaluationConfig,
     Kwargs,
     LossConfig,
     ModelConfig,
@@ -50,6 +51,7 @@ __all__ = [
     "BatchMode",
     "BatchRange",
     "CudnnConfig",
+    "EvaluationConfig",
     "Kwargs",
     "LossConfig",
     "Mode",
@@ -192,6 +194,12 @@ class SweepConfig(Section):
         "images = batch[0].to(device). replaced: the previous batch is freed first, as in for data, target in loader: "
         "data = data.to(device). resident: one batch stays on the device.",
     )
+    evaluation: EvaluationConfig | None = Field(
+        default=None,
+        description="Evaluate once after the steps, as between two epochs, and then train two more steps; {} evaluates "
+        "batches of the training size.",
+        examples=[{"batch_size": 1000}],
+    )
     precision: Precision = Field(
         default=Precision.FP32, description="The dtype of the weights, or amp-* for autocast with float32 weights."
     )
@@ -333,6 +341,14 @@ class SweepConfig(Section):
             raise _misfit(
                 ("gradient_checkpointing",),
                 f"activation_checkpointing: {self.activation_checkpointing} recomputes blocks too; set one of the two",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _evaluation_follows_training(self) -> Self:
+        if self.evaluation is not None and self.mode is Mode.INFERENCE:
+            raise _misfit(
+                ("evaluation",), "mode inference is an evaluation already; remove evaluation, or set mode to train"
             )
         return self
 

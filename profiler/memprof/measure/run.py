@@ -8,9 +8,10 @@ import torch
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.gpus.nvml import open_nvml
+from memprof.measure.evaluation import STEPS_AFTER, EvaluationPass
 from memprof.measure.failures import classify
 from memprof.measure.recorder import Listener, Recorder
-from memprof.measure.step import Step, build_step
+from memprof.measure.step import build_step
 from memprof.records import Outcome, Status
 
 
@@ -35,24 +36,6 @@ def measure(
     return _record(steps, config, device, listener)
 
 
-def measure_with_evaluation(
-    model: torch.nn.Module,
-    config: SweepConfig,
-    optimizer: OptimizerConfig | None,
-    batch_size: int,
-    device: torch.device,
-) -> Outcome:
-    """Measure as `measure` does, with a pass in eval mode after the steps, next to everything that training keeps."""
-
-    def steps_and_pass(recorder: Recorder) -> None:
-        step = _run_steps(recorder, model, config, (optimizer, batch_size))
-        recorder.stage = "the evaluation pass"
-        with recorder.setup():
-            step.evaluate()
-
-    return _record(steps_and_pass, config, device)
-
-
 def _record(
     run: Callable[[Recorder], None], config: SweepConfig, device: torch.device, listener: Listener | None = None
 ) -> Outcome:
@@ -74,15 +57,17 @@ def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Statu
 
 def _run_steps(
     recorder: Recorder, model: torch.nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int]
-) -> Step:
+) -> None:
     with recorder.setup():
         recorder.listener.setup_started()
         step = build_step(model, config, *point, recorder.device)
     recorder.listener.setup_finished(step)
-    for _ in range(config.steps):
+    evaluation = EvaluationPass(step.model, config, point[1], recorder.device) if config.evaluation else None
+    for number in range(1, config.steps + (STEPS_AFTER if evaluation else 0) + 1):
         with recorder.step():
             step(recorder)
-    return step
+            if evaluation and number == config.steps:
+                evaluation(recorder)
 
 
 def _apply_settings(config: SweepConfig) -> None:

@@ -26,7 +26,7 @@ class TrainingStep:
     """
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, optimizer: Optimizer, loader: BatchLoader) -> None:
-        self._model, self._config = model, config
+        self.model, self._config = model, config
         self.optimizer, self.loader = optimizer, loader
         self._loss_function = build_loss(config)
         self._device_type = loader.device.type
@@ -50,7 +50,7 @@ class TrainingStep:
         # Forward and loss share one autocast context, which caches the cast weights.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
-                self._output = batch.run(self._model)
+                self._output = batch.run(self.model)
                 recorder.listener.outputs_kept("output of the model", self._output)
             with recorder.phase(Phase.LOSS):
                 self._loss = self._loss_function(self._output, batch.target)
@@ -60,18 +60,12 @@ class TrainingStep:
         with recorder.phase(Phase.BACKWARD):
             self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call]
 
-    def evaluate(self) -> None:
-        """Run one forward pass in eval mode without autograd, next to everything that training keeps; ends training."""
-        self._model.eval()
-        with torch.no_grad(), autocast(self._config, self._device_type):
-            self.loader.current.run(self._model)
-
 
 class InferenceStep:
     """Load the batch and run the forward pass, without autograd."""
 
     def __init__(self, model: torch.nn.Module, config: SweepConfig, loader: BatchLoader) -> None:
-        self._model, self._config, self.loader, self.optimizer = model, config, loader, None
+        self.model, self._config, self.loader, self.optimizer = model, config, loader, None
         self._device_type = loader.device.type
         self._output: Any = None
 
@@ -79,13 +73,8 @@ class InferenceStep:
         """Run one forward pass under `torch.no_grad()`."""
         load(self.loader, recorder)
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
-            self._output = self.loader.current.run(self._model)
+            self._output = self.loader.current.run(self.model)
             recorder.listener.outputs_kept("output of the model", self._output)
-
-    def evaluate(self) -> None:
-        """Run one more forward pass: inference is already an evaluation."""
-        with torch.no_grad(), autocast(self._config, self._device_type):
-            self.loader.current.run(self._model)
 
 
 Step = TrainingStep | InferenceStep

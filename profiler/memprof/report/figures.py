@@ -51,6 +51,9 @@ LOAD_PEAK = Figure(key="load_peak_bytes", heading="load", counts="highest alloca
 FORWARD_PEAK = Figure(key="forward_peak_bytes", heading="forward", counts="highest allocated in forward and loss")
 BACKWARD_PEAK = Figure(key="backward_peak_bytes", heading="backward", counts="highest allocated in backward")
 OPTIMIZER_PEAK = Figure(key="optimizer_peak_bytes", heading="optimizer", counts="highest allocated in optimizer.step")
+EVALUATION_PEAK = Figure(
+    key="evaluation_peak_bytes", heading="evaluation", counts="highest allocated in the evaluation between two epochs"
+)
 PEAK = Figure(
     key="peak_allocated_bytes", heading="peak", counts="torch.cuda.max_memory_allocated: bytes in tensors' blocks"
 )
@@ -70,7 +73,7 @@ LARGEST_BATCH = Figure(
 
 CATEGORIES = (PARAMETERS, BUFFERS, GRADIENTS, OPTIMIZER_STATE, INPUT, ACTIVATIONS)  # they sum to ESTIMATE
 COMPARED_CATEGORIES = (PARAMETERS, GRADIENTS, OPTIMIZER_STATE, ACTIVATIONS)  # those that a setting changes
-PHASE_PEAKS = (LOAD_PEAK, FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK)
+PHASE_PEAKS = (LOAD_PEAK, FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK, EVALUATION_PEAK)
 READINGS = (PEAK, RESERVED, NVML_USED)
 FIGURES: Mapping[str, Figure] = {
     figure.key: figure

@@ -16,7 +16,7 @@ COLUMNS = (
     *("activations_bytes", "analytic_total_bytes", "peak_requested_bytes", "peak_allocated_bytes"),
     *("first_step_peak_allocated_bytes", "peak_reserved_bytes", "nvml_used_bytes", "context_bytes"),
     *("difference_bytes", "difference_percent", "load_peak_bytes", "forward_peak_bytes"),
-    *("backward_peak_bytes", "optimizer_peak_bytes", "workspace_known", "seconds_per_step"),
+    *("backward_peak_bytes", "optimizer_peak_bytes", "evaluation_peak_bytes", "workspace_known", "seconds_per_step"),
     *("torch_version", "cuda_version", "cudnn_version", "error"),
 )
 
@@ -89,6 +89,7 @@ def _counters(record: RunRecord) -> dict[str, Cell]:
         "forward_peak_bytes": (Phase.FORWARD, Phase.LOSS),
         "backward_peak_bytes": (Phase.BACKWARD,),
         "optimizer_peak_bytes": (Phase.OPTIMIZER,),
+        "evaluation_peak_bytes": (Phase.EVALUATION,),
     }
     peaks = {name: reading.phase_peak_bytes(*of) if reading else None for name, of in phases.items()}
     return {**cells, **peaks}

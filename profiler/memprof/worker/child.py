@@ -15,13 +15,13 @@ from typing import NoReturn
 import torch
 
 from memprof.breakdown.analytic import break_down, summarize_modules
-from memprof.config.schema import SweepConfig
+from memprof.config.schema import EvaluationConfig, Mode, SweepConfig
 from memprof.errors import WorkloadError
 from memprof.gpus.phantom.runtime import unknown_workspaces
 from memprof.measure.explaining import measure_and_explain
 from memprof.measure.failures import describe
 from memprof.measure.request_log import RequestLog
-from memprof.measure.run import measure, measure_with_evaluation
+from memprof.measure.run import measure
 from memprof.records import Outcome, Reading, Source, Status
 from memprof.worker.death_signal import die_with
 from memprof.worker.environment import ALLOCATOR_VARIABLES, describe_environment
@@ -87,8 +87,6 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
 def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
     config, device = _prepare(job, setup)
     point = (model(), config, job.optimizer, job.batch_size, device)
-    if job.evaluate:
-        return _marked(measure_with_evaluation(*point))
     if not job.record_requests:
         return _marked(measure(*point))
     log = RequestLog(device)
@@ -115,6 +113,8 @@ def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
     config = job.config or setup.config
     if job.steps is not None:
         config = config.model_copy(update={"steps": job.steps})
+    if job.evaluate and config.evaluation is None and config.mode is Mode.TRAIN:
+        config = config.model_copy(update={"evaluation": EvaluationConfig()})
     if job.memory_limit_bytes is not None:
         _limit_memory(job.memory_limit_bytes, device)
     return config, device

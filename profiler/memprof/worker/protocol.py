@@ -42,7 +42,7 @@ class Job:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     memory_limit_bytes: int | None = None
     steps: int | None = None  # may be fewer than a config allows
-    evaluate: bool = False  # one pass in eval mode after the steps
+    evaluate: bool = False  # as with the config's `evaluation`, after the steps
     record_requests: bool = False  # as `Outcome.allocator_requests`
 
 

@@ -33,6 +33,7 @@ from memprof.report.page.elements import (
     text_cell,
 )
 from memprof.report.page.names import failures, run_name, status_text
+from memprof.report.loop_notes import loop_notes
 from memprof.report.plots.batch import batch_plot
 from memprof.report.terminal.columns import blank_percents
 
@@ -141,6 +142,7 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     notes = list(failures(records, [run_name(record) for record in records]))
     if any(record.status is not Status.OK and record.reading for record in records):
         notes.append("A run that did not finish needs at least what it reached (>, ≥).")
+    notes += loop_notes(records)
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")

@@ -22,6 +22,7 @@ from memprof.breakdown.explanation import (
 )
 from memprof.records import Source, Status
 from memprof.report.labels import level_meaning, ordinal, part_name, source_note
+from memprof.report.loop_notes import loop_notes
 from memprof.report.terminal.address_spread import TITLE, address_spread_lines
 from memprof.report.terminal.columns import STATUS_STYLES
 from memprof.report.terminal.header import title_lines
@@ -54,6 +55,7 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         head.append(Text(reason, STATUS_STYLES[record.status.value]))
     if explanation is None:
         return Group(*head)
+    head += [Text(note) for note in loop_notes([record])]
     parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
     if explained.address_spread is not None:
         bar = [Text(TITLE, "bold"), *address_spread_lines(explained.address_spread, width), Text()]

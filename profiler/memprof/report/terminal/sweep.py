@@ -13,6 +13,7 @@ from rich.text import Text
 from memprof.records import RunRecord, Source, Status
 from memprof.report.figures import LEAST_ESTIMATE_BYTES
 from memprof.report.labels import ANALYTIC_ESTIMATE
+from memprof.report.loop_notes import loop_notes
 from memprof.report.terminal import columns
 from memprof.report.terminal.header import source_lines, title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, note_width
@@ -105,6 +106,7 @@ def _footer(records: Sequence[RunRecord]) -> list[Text]:
     footer = [] if records[0].source is Source.ANALYTIC else [Text(ANALYTIC_ESTIMATE, "dim")]
     if columns.blank_percents(records):
         footer.append(Text(_TINY, "dim"))
+    footer += [Text(note) for note in loop_notes(records)]
     footer += source_lines(records)
     if retried:
         footer.append(

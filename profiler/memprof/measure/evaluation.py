@@ -1,0 +1,45 @@
+"""The evaluation between two epochs: batches of its own size in eval mode, without autograd."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from memprof.config.schema import BatchMode, SweepConfig
+from memprof.measure.recorder import Recorder
+from memprof.records import Phase
+from memprof.workload import BatchLoader, Loss, autocast, build_loss
+
+BATCHES = 2  # the second is loaded next to the output of the first
+STEPS_AFTER = 2  # training steps after the evaluation, which find the blocks that it left
+
+
+class EvaluationPass:
+    """Runs after the last step of an epoch, next to all that training keeps: gradients, batch, output, loss."""
+
+    def __init__(self, model: nn.Module, config: SweepConfig, batch_size: int, device: torch.device) -> None:
+        """Prepare the pass; nothing is allocated. `batch_size` counts unless the config has one for evaluation."""
+        own = config.evaluation.batch_size if config.evaluation else None
+        # A batch that stays on the device is only for training.
+        mode = BatchMode.NEW if config.batch is BatchMode.RESIDENT else config.batch
+        self._model, self._config = model, config.model_copy(update={"batch": mode})
+        self._batch_size, self._device = own or batch_size, device
+        self._loss_function: Loss = build_loss(config)
+
+    def __call__(self, recorder: Recorder) -> None:
+        """Evaluate as one phase, free what it used, and set the model back to train mode."""
+        self._model.eval()
+        with recorder.phase(Phase.EVALUATION):
+            self._run(recorder)
+        self._model.train()
+
+    def _run(self, recorder: Recorder) -> None:
+        loader = BatchLoader(self._config, self._batch_size, self._device)
+        listener = recorder.listener
+        for _ in range(BATCHES):
+            listener.batch_loaded(loader.load())
+            with torch.no_grad(), autocast(self._config, self._device.type):
+                output = loader.current.run(self._model)
+                listener.outputs_kept("output of the evaluation", output)
+                loss = self._loss_function(output, loader.current.target)
+                listener.outputs_kept("loss of the evaluation", loss)

@@ -1,0 +1,44 @@
+"""Sentences about the parts of a loop besides its steps."""
+
+from __future__ import annotations
+
+from memprof.records import Phase, PhaseReading, RunRecord, StepReading
+from memprof.report.loop_notes import loop_notes
+from memprof.units import MIB
+from tests.samples import sample_reading, sample_record
+
+
+def reading(phase: Phase, allocated: int, reserved: int) -> PhaseReading:
+    return PhaseReading(
+        phase=phase,
+        allocated_before_bytes=0,
+        peak_allocated_bytes=allocated * MIB,
+        allocated_after_bytes=0,
+        peak_requested_bytes=allocated * MIB,
+        peak_reserved_bytes=reserved * MIB,
+    )
+
+
+def record(evaluation: tuple[int, int] | None, batch_size: int = 64) -> RunRecord:
+    training = reading(Phase.BACKWARD, 100, 120)
+    last = (training,) if evaluation is None else (training, reading(Phase.EVALUATION, *evaluation))
+    steps = tuple(StepReading(phases=phases, seconds=None) for phases in ((training,), last, (training,)))
+    return sample_record(batch_size=batch_size, reading=sample_reading(steps=steps))
+
+
+def test_loop_notes_without_evaluation_are_empty() -> None:
+    assert loop_notes([record(None)]) == []
+
+
+def test_loop_notes_say_that_the_evaluation_fits_below() -> None:
+    assert loop_notes([record((90, 120)), record((100, 110))]) == ["The evaluation does not raise the peak."]
+
+
+def test_loop_notes_of_one_run_say_by_how_much() -> None:
+    expected = "The evaluation raises the peak by 30.00 MiB allocated and 0 B reserved."
+    assert loop_notes([record((130, 110))]) == [expected]
+
+
+def test_loop_notes_of_several_runs_name_those_affected() -> None:
+    records = [record((130, 130), 16), record((90, 121), 32), record((90, 120), 64), record(None, 128)]
+    assert loop_notes(records) == ["The evaluation raises the peak in 2 of 3 rows: adam 16, adam 32."]
