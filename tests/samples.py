@@ -42,7 +42,6 @@ from memprof.records import (
 from memprof.results import Manifest, Result
 from memprof.units import GIB, MIB, round_up
 
-
 TRAINING_PHASES = tuple(phase for phase in Phase if phase is not Phase.EVALUATION)  # of a step
 
 

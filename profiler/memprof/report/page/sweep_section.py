@@ -15,6 +15,7 @@ from memprof.report.figures import (
     difference_percent,
 )
 from memprof.report.labels import ANALYTIC_ESTIMATE
+from memprof.report.loop_notes import loop_notes
 from memprof.report.page.chart_data import batch_chart
 from memprof.report.page.elements import (
     Bar,
@@ -33,7 +34,6 @@ from memprof.report.page.elements import (
     text_cell,
 )
 from memprof.report.page.names import failures, run_name, status_text
-from memprof.report.loop_notes import loop_notes
 from memprof.report.plots.batch import batch_plot
 from memprof.report.terminal.columns import blank_percents
 
