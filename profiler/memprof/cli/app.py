@@ -47,6 +47,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "calibrate": "Measure how much memory CUDA itself uses on your GPU.",
         "verify": "Compare your GPU with its simulation, to the byte.",
         "serve": "Keep PyTorch imported, so that later commands start sooner.",
+        "init": "Print a complete config for a model, with comments.",
         "schema": "Print the JSON Schema of config files.",
     },
 }
@@ -56,8 +57,8 @@ _ABOUT = (
     "Without a GPU, memprof simulates one (a phantom GPU): allocations are tracked, kernels do not run."
 )
 _EXAMPLES = """\
-memprof max-batch configs/resnet50.yaml --gpu t4
-memprof sweep configs/mnist_mlp.yaml
+memprof max-batch torchvision:resnet50 --gpu t4
+memprof explain net.py:build --input 3x64x64 --classes 10
 memprof run --gpu t4 -- python train.py"""
 
 

@@ -17,6 +17,9 @@ ConfigFile = Annotated[
 ConfigOrSnapshot = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="A YAML file, a model, or a PyTorch memory snapshot (.pickle).")
 ]
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="torchvision:NAME, timm:NAME, transformers:CLASS, FILE.py:NAME.")
+]
 SavedResult = Annotated[
     str, typer.Argument(metavar="RESULT", help="A results folder, a file in it, or the name of a config.")
 ]

@@ -107,6 +107,7 @@ def json_schema() -> dict[str, Any]:
     schema["required"] = ["model"]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:memprof:config",
         **schema,
         "title": "memprof sweep config",
     }
