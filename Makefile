@@ -35,7 +35,7 @@ tests:
 FUZZ_SEED ?= $(shell date +%s)
 
 fuzz:
-	MEMPROF_FUZZ_CASES=10000 MEMPROF_FUZZ_SEED=$(FUZZ_SEED) $(PYTHON) -m pytest tests/reliability/test_fuzz.py
+	MEMPROF_FUZZ_KEEP=1 MEMPROF_FUZZ_CASES=10000 MEMPROF_FUZZ_SEED=$(FUZZ_SEED) $(PYTHON) -m pytest tests/reliability/test_fuzz.py
 
 # The wheel for Linux on x86-64, with the phantom compiled for each major version of CUDA: no compiler is needed to use it.
 # The headers come from NVIDIA's packages, about 1.5 GB to download once.
