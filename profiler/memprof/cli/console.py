@@ -12,15 +12,23 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+_MOST_COLUMNS = 1_000  # COLUMNS can name a million, and a plot of that width would take minutes
+
 
 def stdout() -> Console:
     """The console for results; 80 columns wide unless stdout is a terminal."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return _limited(Console(highlight=False, markup=False, emoji=False))
 
 
 def stderr() -> Console:
     """The console for progress and notes."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _limited(Console(stderr=True, highlight=False, markup=False, emoji=False))
+
+
+def _limited(console: Console) -> Console:
+    if console.width > _MOST_COLUMNS:
+        console.width = _MOST_COLUMNS
+    return console
 
 
 def note(text: str, *, json: bool) -> None:

@@ -17,6 +17,7 @@ from memprof.report.plots.build import kinds_with, plot_of
 from memprof.report.plots.colors import ThemeName
 from memprof.report.plots.elements import BatchPlot, CategoriesPlot, Format, Plot, PlotKind
 from memprof.results import Result, load
+from memprof.results.files import replace_file
 
 E = TypeVar("E", bound=StrEnum)
 EXAMPLES = """\
@@ -139,9 +140,7 @@ def _write(plot: Plot, theme: ThemeName, paths: dict[Format, Path]) -> None:
         drawn = draw(plot, theme, format_)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.new")
-            temporary.write_bytes(drawn)
-            temporary.replace(path)
+            replace_file(path, drawn)
         except OSError as error:
             name = error.filename or path
             raise ResultError(f"cannot write {name}: {error.strerror}; choose another place with --output") from None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from memprof.cli import options
 from memprof.cli.console import print_text, stderr, stdout
 from memprof.errors import ExitCode, ResultError
 from memprof.report.page import ReportInputs, collect, to_html, to_markdown
+from memprof.results.files import replace_file
 
 EXAMPLES = """\
 memprof report resnet50 -o report.html
@@ -49,13 +49,10 @@ def _print_skipped(inputs: ReportInputs) -> None:
 
 def _write(path: Path, text: str) -> None:
     """Replace the page in one step, so that a reader finds the old one or the new one."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if not path.is_file() and path.exists():  # a pipe or a device, which cannot be replaced
             path.write_text(text, "utf-8", "replace")
-            return
-        new.write_text(text, "utf-8", "replace")
-        new.replace(path)
+        else:
+            replace_file(path, text)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise ResultError(f"cannot write {path}: {error.strerror}; choose another file with --output") from None

@@ -67,6 +67,8 @@ def keep_rows(
             folder = folder or ResultFolder.create(output.folder, manifest)
             folder.append(record)
             progress.advance(_name(record))
+        folder = folder or ResultFolder.create(output.folder, manifest)
+        folder.finish()
     except BaseException as error:
         if folder and folder.records:
             error.add_note(_saved(folder, manifest))
@@ -74,8 +76,6 @@ def keep_rows(
     finally:
         if folder:
             folder.close()
-    folder = folder or ResultFolder.create(output.folder, manifest)
-    folder.finish()
     return folder
 
 

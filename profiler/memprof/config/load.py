@@ -70,6 +70,8 @@ def _as_config_errors(path: Path) -> Iterator[None]:
     """Turn every error that the content or the path of a config can cause into a `ConfigError`."""
     try:
         yield
+    except ConfigError as error:  # a name in it may be the user's, with any characters
+        raise ConfigError(one_line(str(error), _LONGEST_MESSAGE)) from error
     except OSError as error:
         raise ConfigError(one_line(f"{path}: {error.filename or 'it'} cannot be read: {error.strerror}")) from error
     except DATA_ERRORS as error:
@@ -211,7 +213,7 @@ def _one_line(problems: Sequence[Problem], settings: Settings) -> str:
     first = min(range(len(lines)), key=lambda i: (problems[i].meant is None, lines[i][0]))
     more = len(lines) - 1
     rest = f" (and {more} more problem{'s' * (more > 1)})" if more else ""
-    return one_line(lines[first][1], _LONGEST_MESSAGE) + rest
+    return one_line(lines[first][1], _LONGEST_MESSAGE - len(rest)) + rest
 
 
 def _located(problem: Problem, settings: Settings, ranks: Mapping[KeyPath, int]) -> tuple[int, str]:

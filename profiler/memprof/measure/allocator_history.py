@@ -12,6 +12,7 @@ import torch
 
 from memprof.allocator import Trace
 from memprof.errors import WorkloadError
+from memprof.results.files import replacing
 
 # A snapshot has a dictionary per event, so that the history of a long run is read in pieces of so many requests.
 _REQUESTS_PER_PIECE = 200_000
@@ -98,7 +99,5 @@ def write_snapshot(snapshot: dict[str, Any], index: int, names: Iterable[str], p
     allocations = (entry for entry in snapshot["device_traces"][index] if entry["action"] == "alloc")
     for entry, name in zip(allocations, names, strict=True):
         entry["user_metadata"] = name
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         pickle.dump(snapshot, file)
-    temporary.replace(path)

@@ -5,9 +5,9 @@ while the points finish; `results.csv` is derived from it. The other kinds save 
 """
 
 from memprof.results.document import load_document, save_document
-from memprof.results.files import check_output_folder
 from memprof.results.folder import ResultFolder, find_unfinished
 from memprof.results.load import Result, load, load_pair
+from memprof.results.new_folder import check_output_folder
 from memprof.results.rows import (
     COLUMNS,
     VARIANT_COLUMNS,

@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from memprof.errors import ResultError
 from memprof.records import SCHEMA_VERSION
-from memprof.results.files import make_run_folder, replace_file, write_manifest, writing
+from memprof.results.files import replace_file, write_manifest, writing
 from memprof.results.load import DOCUMENT_FILE
+from memprof.results.new_folder import new_run_folder
 from memprof.results.reading import read_text
 from memprof.results.serialize import Manifest, parse, utc_now
 
@@ -35,8 +36,7 @@ def save_document(root: Path, manifest: Manifest, result: object) -> Path:
     """
     document = {"schema_version": SCHEMA_VERSION, "result": result}
     text = json.dumps(document, default=_fields, indent=2, ensure_ascii=False)
-    with writing(root):
-        path = make_run_folder(root / manifest.name, manifest.started)
+    with writing(root), new_run_folder(root, manifest.name, manifest.started) as path:
         replace_file(path / DOCUMENT_FILE, text + "\n")
         write_manifest(path, replace(manifest, complete=True, finished=utc_now()))
     return path

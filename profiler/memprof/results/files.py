@@ -1,11 +1,9 @@
-"""Write files of results: a new folder per run, whole files in one step, and lines that are whole or absent."""
+"""Write files of results: whole files in one step, and lines that are whole or absent."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,56 +20,50 @@ from memprof.results.serialize import Manifest
 _SYNC_SECONDS = 1.0
 
 
-def check_output_folder(root: Path) -> None:
-    """Check before a run that results can be written below `root`, and leave nothing there.
-
-    Raises:
-        ResultError: they cannot.
-    """
-    missing = [folder for folder in (root, *root.parents) if not os.path.lexists(folder)]
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
-        try:
-            Path(tempfile.mkdtemp(prefix=".check-", dir=root)).rmdir()
-        finally:
-            with suppress(OSError):  # another run has already put its results there
-                for folder in missing:
-                    folder.rmdir()
-
-
-def make_run_folder(parent: Path, started: str) -> Path:
-    """Create and return the folder of a run; runs that start in the same second get a number after the time."""
-    started_at = re.sub(r"[-:Z]", "", started).replace("T", "-")
-    number = 1
-    while True:
-        path = parent / (started_at if number == 1 else f"{started_at}-{number}")
-        parent.mkdir(parents=True, exist_ok=True)
-        try:
-            path.mkdir()
-        except FileNotFoundError:  # `check_output_folder` of another run has just removed the empty parent
-            if parent.is_symlink():
-                raise
-        except FileExistsError:
-            number += 1
-        else:
-            return path
-
-
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write the manifest to the folder `path`, which counts as a result from then on."""
     text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False)
     replace_file(path / MANIFEST_FILE, text + "\n")
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Replace the file in one step: a reader, or a crash, finds either the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(text.encode("utf-8", "replace"))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Replace the file in one step: a reader, or a crash, finds either the old content or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old file is there unchanged, and no other is left.
+    """
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path for a new file, which replaces `path` after the block; an error in the block removes it.
+
+    Raises:
+        OSError: `path` cannot be replaced; the old file is there unchanged, and no other is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     _sync_folder(path.parent)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove the new files of processes that were killed before they could replace the old ones.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for path in folder.glob(".*.new"):
+        path.unlink(missing_ok=True)
 
 
 class LineFile:
@@ -127,11 +119,15 @@ class LineFile:
 def _sync_folder(path: Path) -> None:
     """Make the names in a folder survive a power failure; not every system and file system can."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from memprof.errors import ResultError
 from memprof.records import RunRecord
-from memprof.results.files import LineFile, make_run_folder, replace_file, write_manifest, writing
+from memprof.results.files import LineFile, remove_left_over, replace_file, write_manifest, writing
 from memprof.results.load import CSV_FILE, RECORDS_FILE, Result, find_runs, read_manifest, read_records
+from memprof.results.new_folder import new_run_folder
 from memprof.results.rows import COLUMNS, VARIANT_COLUMNS, to_csv, to_csv_lines
 from memprof.results.serialize import Kind, Manifest, to_line, utc_now
 
@@ -39,11 +40,14 @@ class ResultFolder:
         Raises:
             ResultError: the folder cannot be created or written.
         """
-        with writing(root):
-            path = make_run_folder(root / manifest.name, manifest.started)
+        with writing(root), new_run_folder(root, manifest.name, manifest.started) as path:
             folder = cls(path, manifest, (), _lock(path))
-            write_manifest(path, manifest)
-            folder.rewrite_csv()
+            try:
+                folder.rewrite_csv()
+                write_manifest(path, manifest)  # last: from then on the folder counts as a result
+            except BaseException:
+                folder.close()
+                raise
         return folder
 
     @property
@@ -125,6 +129,7 @@ def _resume(path: Path) -> ResultFolder | None:
         try:
             folder = ResultFolder(path, read_manifest(path), read_records(path), lock)
             if not folder.manifest.complete:  # otherwise the other run finished before this one had the lock
+                remove_left_over(path)
                 # A crash may have left half a line at the end.
                 replace_file(path / RECORDS_FILE, "".join(to_line(record) + "\n" for record in folder.records))
                 folder.rewrite_csv()
