@@ -122,3 +122,7 @@ def test_all_damaged_refuses_newest(saved: Path) -> None:
     newest = max(saved.rglob("manifest.json"))
     with pytest.raises(ResultError, match=re.escape(str(newest))):
         collect("sample", saved)
+
+
+def test_results_at_an_absolute_path_are_found_once(saved: Path) -> None:
+    assert collect((saved / "sample").absolute(), saved).older == 0

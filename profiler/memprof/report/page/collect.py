@@ -85,7 +85,8 @@ def collect(place: str | Path, root: Path = Path("results")) -> ReportInputs:
     Raises:
         ResultError: there is no result, or it cannot be read.
     """
-    runs = [*find_runs(Path(place)), *find_runs(root / place)]
+    # For an absolute path, both are the same folder.
+    runs = list(dict.fromkeys((*find_runs(Path(place)), *find_runs(root / place))))
     if runs:
         return _collect_runs(runs)
     result = load(place, root, tuple(Kind))  # raises if there is none, and proposes the nearest name
