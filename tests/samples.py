@@ -73,6 +73,8 @@ def sample_breakdown(**changes: Any) -> Breakdown:
         optimizer_state_bytes=2_000,
         input_bytes=500,
         activations_bytes=1_500,
+        workspace_bytes=0,
+        textbook_total_bytes=5_900,
     )
     return replace(breakdown, **changes)
 

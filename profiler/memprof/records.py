@@ -6,6 +6,7 @@ that is needed to interpret its numbers. Nothing here computes more than a sum o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,12 +43,29 @@ class Phase(StrEnum):
     EVALUATION = "evaluation"  # after the last step of an epoch
 
 
+def sum_of_known(parts: Iterable[int | None]) -> int | None:
+    """Return the sum of `parts`, or ``None`` if one of them is unknown."""
+    total = 0
+    for part in parts:
+        if part is None:
+            return None
+        total += part
+    return total
+
+
 @dataclass(frozen=True, kw_only=True)
 class Breakdown:
     """The analytic estimate of a training step: the bytes that follow from shapes and dtypes.
 
     `activations_bytes` is what autograd saves for backward, each storage once, without parameters and inputs;
-    it is ``None`` if the model cannot run without real values.
+    it is ``None`` if the model cannot run without real values. `workspace_bytes` is that of cuBLAS, and ``None`` in
+    results of versions that did not estimate it.
+
+    `textbook_total_bytes` is the sum that lessons on GPU memory teach: parameters, gradients, optimizer state, the
+    data without targets, and what the model itself saves for backward, without the loss.
+
+    `peak_bytes` is the highest sum of blocks that exist at the same time, in the order of the step's operations;
+    ``None`` if the step cannot run without real values.
     """
 
     parameters_bytes: int
@@ -56,20 +74,29 @@ class Breakdown:
     optimizer_state_bytes: int | None
     input_bytes: int
     activations_bytes: int | None
+    workspace_bytes: int | None = None
+    textbook_total_bytes: int | None = None
+    peak_bytes: int | None = None
 
     @property
     def total_bytes(self) -> int | None:
-        """The sum of the six parts, or ``None`` if one of them is unknown."""
-        parts = (
-            self.parameters_bytes,
-            self.buffers_bytes,
-            self.gradients_bytes,
-            self.optimizer_state_bytes,
-            self.input_bytes,
-            self.activations_bytes,
+        """The sum of the seven parts, or ``None`` if one of them is unknown."""
+        return sum_of_known(
+            (
+                self.parameters_bytes,
+                self.buffers_bytes,
+                self.gradients_bytes,
+                self.optimizer_state_bytes,
+                self.input_bytes,
+                self.activations_bytes,
+                self.workspace_bytes,
+            )
         )
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None
+
+    @property
+    def estimate_bytes(self) -> int | None:
+        """The best estimate of the peak: `peak_bytes`, or the sum of the parts if that is unknown."""
+        return self.total_bytes if self.peak_bytes is None else self.peak_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,17 +231,17 @@ class RunRecord:
 
     @property
     def difference_bytes(self) -> int | None:
-        """Peak allocated minus the analytic total: positive if the run took more than the estimate."""
-        total = self.breakdown.total_bytes if self.breakdown else None
+        """Peak allocated minus the estimate: positive if the run took more than the estimate."""
+        total = self.breakdown.estimate_bytes if self.breakdown else None
         if self.reading is None or total is None or self.status is not Status.OK:
             return None
         return self.reading.peak_allocated_bytes - total
 
     @property
     def difference_percent(self) -> float | None:
-        """`difference_bytes` in percent of the analytic total."""
+        """`difference_bytes` in percent of the estimate."""
         difference = self.difference_bytes
-        total = self.breakdown.total_bytes if self.breakdown else None
+        total = self.breakdown.estimate_bytes if self.breakdown else None
         return 100.0 * difference / total if difference is not None and total else None
 
 

@@ -57,6 +57,7 @@ def _record(environment: Environment, batch_size: int, peak: int) -> RunRecord:
         optimizer_state_bytes=0,
         input_bytes=10,
         activations_bytes=10,
+        workspace_bytes=0,
     )
     return RunRecord(
         model="mnist_mlp",

@@ -17,7 +17,15 @@ from memprof.gpus.select import Device, choose_device
 from memprof.records import Phase, RunRecord, Source, Status
 from tests.samples import TRAINING_PHASES, sample_config, sample_loaded
 
-NO_GPU = Device(source=Source.ANALYTIC, name="none", index=0, environment={}, total_bytes=None, explanation="no GPU")
+NO_GPU = Device(
+    source=Source.ANALYTIC,
+    name="none",
+    index=0,
+    environment={},
+    total_bytes=None,
+    compute_capability="9.0",
+    explanation="no GPU",
+)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from memprof.report.figures import (
     FIGURES,
     LEAST_ESTIMATE_BYTES,
     PEAK,
+    SUM,
     bound_text,
     bytes_of,
     difference_percent,
@@ -36,9 +37,17 @@ def test_figures_are_columns_with_distinct_headings() -> None:
     assert all(len(figure.short_heading) <= 15 for figure in FIGURES.values())
 
 
-def test_categories_sum_to_the_estimate(record: RunRecord) -> None:
+def test_categories_add_up_to_the_sum(record: RunRecord) -> None:
     sizes = [bytes_of(record, figure) for figure in CATEGORIES]
-    assert sum(size for size in sizes if size is not None) == bytes_of(record, ESTIMATE)
+    assert sum(size for size in sizes if size is not None) == bytes_of(record, SUM)
+
+
+def test_estimate_is_the_peak_and_else_the_sum(record: RunRecord) -> None:
+    assert record.breakdown is not None
+    assert bytes_of(record, ESTIMATE) == bytes_of(record, SUM)
+    peak = replace(record, breakdown=replace(record.breakdown, peak_bytes=7))
+    assert bytes_of(peak, ESTIMATE) == 7
+    assert bytes_of(peak, SUM) == bytes_of(record, SUM)
 
 
 def test_bytes_of_unknown_is_none(record: RunRecord) -> None:

@@ -11,7 +11,8 @@ from memprof.results import COLUMNS, VARIANT_COLUMNS, row, to_csv, to_json
 from tests.samples import sample_breakdown, sample_environment, sample_reading, sample_record
 
 DOCUMENTED = """model, optimizer, precision, mode, batch_size, gpu, source, status, parameters_bytes,
-buffers_bytes, gradients_bytes, optimizer_state_bytes, input_bytes, activations_bytes, analytic_total_bytes,
+buffers_bytes, gradients_bytes, optimizer_state_bytes, input_bytes, activations_bytes, workspace_bytes,
+analytic_total_bytes, textbook_total_bytes, analytic_peak_bytes,
 peak_requested_bytes, peak_allocated_bytes, first_step_peak_allocated_bytes, peak_reserved_bytes,
 nvml_used_bytes, context_bytes, difference_bytes, difference_percent, load_peak_bytes, forward_peak_bytes,
 backward_peak_bytes, optimizer_peak_bytes, evaluation_peak_bytes, workspace_known, seconds_per_step,
@@ -26,6 +27,7 @@ breakdowns = st.builds(
     optimizer_state_bytes=st.none() | sizes,
     input_bytes=sizes,
     activations_bytes=st.none() | sizes,
+    workspace_bytes=st.none() | sizes,
 )
 phases = st.lists(st.builds(PhaseReading), min_size=1, max_size=2).map(tuple)
 steps = st.builds(StepReading, phases=phases, seconds=st.none() | st.floats(0, 1e6))
@@ -100,7 +102,7 @@ def test_row_tiny_difference_has_no_sign() -> None:
 @given(records)
 def test_row_categories_add_up_to_analytic_total(record: RunRecord) -> None:
     cells = row(record)
-    parts = [cells[name] for name in COLUMNS[8:14]]
+    parts = [cells[name] for name in COLUMNS[8:15]]
     total = cells["analytic_total_bytes"]
     if any(part is None for part in parts):
         assert total is None

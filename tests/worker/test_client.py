@@ -276,7 +276,15 @@ def test_unknown_allocator_settings_are_a_config_error(load: Load, phantom_devic
 
 def test_missing_gpu_is_a_device_error_of_one_line(load: Load) -> None:
     nothing = {"CUDA_VISIBLE_DEVICES": ""}
-    device = Device(source=Source.MEASURED, name="none", index=0, environment=nothing, total_bytes=None, explanation="")
+    device = Device(
+        source=Source.MEASURED,
+        name="none",
+        index=0,
+        environment=nothing,
+        total_bytes=None,
+        compute_capability="9.0",
+        explanation="",
+    )
     with WorkerClient(load("build"), device) as client, pytest.raises(DeviceError) as refusal:
         client.environment()
     assert str(refusal.value).startswith("the GPU cannot be used: ")

@@ -102,6 +102,7 @@ class StubParent:
             gpu=self._device.name,
             index=0,
             gpu_total_bytes=None,
+            compute_capability="9.0",
             build_in_server=True,
         )
 

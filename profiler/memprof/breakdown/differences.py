@@ -15,8 +15,9 @@ _ANALYTIC = (
     Category.OPTIMIZER_STATE,
     Category.INPUT,
     Category.ACTIVATIONS,
+    Category.WORKSPACE,
 )
-_NOT_ESTIMATED = (Category.OUTPUT, Category.WORKSPACE, Category.TEMPORARY, Category.UNKNOWN)
+_NOT_ESTIMATED = (Category.OUTPUT, Category.TEMPORARY, Category.UNKNOWN)
 
 
 def find_differences(explanation: Explanation, breakdown: Breakdown | None) -> tuple[Difference, ...]:
@@ -92,7 +93,9 @@ def _output(explanation: Explanation, analytic: int) -> str:
 
 
 def _workspace(explanation: Explanation, analytic: int) -> str:
-    del analytic
+    at_peak = explanation.allocated_parts.get(Category.WORKSPACE.value, 0)
+    if at_peak < analytic:
+        return f"not all alive at the peak ({_when(explanation)}): {_largest(explanation, Category.WORKSPACE)}"
     return _largest(explanation, Category.WORKSPACE)
 
 

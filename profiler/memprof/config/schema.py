@@ -240,7 +240,7 @@ class SweepConfig(Section):
     gradient_accumulation: Count = Field(
         default=1,
         description="Forward and backward passes per step, each of batch_size samples, before one optimizer step; "
-        "the analytic estimate is that of one pass.",
+        "the analytic sum of activations is that of one pass.",
     )
     activation_checkpointing: Count | None = Field(
         default=None,
@@ -268,12 +268,12 @@ class SweepConfig(Section):
     set_to_none: bool = Field(
         default=True,
         description="zero_grad(set_to_none=...): false keeps the gradients through forward, as zeros. Does not change "
-        "the analytic estimate.",
+        "the analytic sum.",
     )
     optimizer_in_backward: bool = Field(
         default=False,
         description="Step each parameter's own optimizer as soon as its gradient is computed, and free that gradient "
-        "(register_post_accumulate_grad_hook); the analytic estimate then has only the largest gradient.",
+        "(register_post_accumulate_grad_hook); the analytic sum then has only the largest gradient.",
     )
     compile: bool = Field(
         default=False,

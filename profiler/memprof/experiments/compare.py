@@ -92,7 +92,7 @@ class VariantRuns:
         if not with_breakdown:
             return _Run(config=config, device=device, breakdown=None, reason=None)
         try:
-            breakdown = self._client.breakdowns(config.points()[:1], config)[0]
+            breakdown = self._client.breakdowns(config.points()[:1], config, device)[0]
         except WorkloadError as error:
             return _Run(config=config, device=device, breakdown=None, reason=str(error))
         return _Run(config=config, device=device, breakdown=breakdown, reason=None)

@@ -27,6 +27,7 @@ class Device:
     name: str  # as the driver gives it; the catalog's name for a phantom
     index: int  # torch's device index
     total_bytes: int | None
+    compute_capability: str  # as "9.0"; without a GPU, that of the default GPU
     explanation: str  # one line: what was chosen, and why
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -73,6 +74,7 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
         name=spec.key,
         index=0,
         total_bytes=spec.total_bytes,
+        compute_capability=spec.compute_capability,
         environment=worker_environment(libraries, spec),
         explanation=f"{why}emulating {described(spec, DEFAULT_GPU)} on a phantom GPU",
     )
@@ -101,6 +103,7 @@ def analytic_device(reason: str) -> Device:
         name="none",
         index=0,
         total_bytes=None,
+        compute_capability=find_gpu(DEFAULT_GPU).compute_capability,
         explanation=f"no real GPU and no phantom, so only the analytic estimate: {reason}",
     )
 
@@ -115,6 +118,7 @@ def _real_device(index: int) -> Device:
         name=found.name,
         index=index,
         total_bytes=found.total_bytes,
+        compute_capability=found.compute_capability,
         explanation=f"measuring on {found.name} (cuda:{index})",
     )
 

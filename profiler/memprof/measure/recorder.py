@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import torch
 
@@ -36,6 +36,15 @@ class Listener:
 
     def outputs_kept(self, name: str, tensors: Any) -> None:
         """Handle tensors that the loop keeps until the next step replaces them."""
+
+
+class Phases(Protocol):
+    """What a step tells about itself while it runs."""
+
+    listener: Listener
+
+    def phase(self, phase: Phase) -> AbstractContextManager[None]:
+        """Enclose one phase of the step."""
 
 
 class Recorder:

@@ -13,7 +13,7 @@ import torch
 from memprof.config.schema import Mode, OptimizerConfig, Precision, SweepConfig
 from memprof.measure.compile import compile_model
 from memprof.measure.optimizer_step import Optimizer, make_optimizer
-from memprof.measure.recorder import Recorder
+from memprof.measure.recorder import Phases
 from memprof.records import Phase
 from memprof.workload import Batch, BatchLoader, autocast, build_loss
 from memprof.workload.meta import move_to_device
@@ -34,7 +34,7 @@ class TrainingStep:
         self._output: Any = None
         self._loss: torch.Tensor | None = None
 
-    def __call__(self, recorder: Recorder) -> None:
+    def __call__(self, recorder: Phases) -> None:
         """Run one step; with gradient accumulation, the phases of each pass follow one another."""
         load(self.loader, recorder)
         with recorder.phase(Phase.ZERO_GRAD):
@@ -46,7 +46,7 @@ class TrainingStep:
         with recorder.phase(Phase.OPTIMIZER):
             self.optimizer.step(self._scaler)
 
-    def _accumulate(self, recorder: Recorder, batch: Batch) -> None:
+    def _accumulate(self, recorder: Phases, batch: Batch) -> None:
         # Forward and loss share one autocast context, which caches the cast weights.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
@@ -69,7 +69,7 @@ class InferenceStep:
         self._device_type = loader.device.type
         self._output: Any = None
 
-    def __call__(self, recorder: Recorder) -> None:
+    def __call__(self, recorder: Phases) -> None:
         """Run one forward pass under `torch.no_grad()`."""
         load(self.loader, recorder)
         with torch.no_grad(), autocast(self._config, self._device_type), recorder.phase(Phase.FORWARD):
@@ -80,7 +80,7 @@ class InferenceStep:
 Step = TrainingStep | InferenceStep
 
 
-def load(loader: BatchLoader, recorder: Recorder) -> None:
+def load(loader: BatchLoader, recorder: Phases) -> None:
     """Load the next batch as a phase of its own; a resident batch has no such phase."""
     if loader.is_resident:
         return
@@ -99,6 +99,17 @@ def build_step(
     move_to_device(model.train(config.mode is Mode.TRAIN), device)
     loader = BatchLoader(config, batch_size, device)
     module = compile_model(model, config, loader) if config.compile else model
+    return make_step(model, module, config, optimizer, loader)
+
+
+def make_step(
+    model: torch.nn.Module,
+    module: torch.nn.Module,
+    config: SweepConfig,
+    optimizer: OptimizerConfig | None,
+    loader: BatchLoader,
+) -> Step:
+    """Return the step that runs `module`, which is `model` or its compiled form, on the batches of `loader`."""
     if config.mode is Mode.INFERENCE:
         return InferenceStep(module, config, loader)
     if optimizer is None:

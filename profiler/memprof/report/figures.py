@@ -12,10 +12,10 @@ from memprof.records import RunRecord, Source, Status
 from memprof.results import row
 from memprof.units import MIB, format_bytes
 
-# An estimate below one cuBLAS workspace of a Hopper GPU (32 MiB: `getChosenWorkspaceSize` in PyTorch's
-# aten/src/ATen/cuda/CublasHandlePool.cpp) is that of a tiny model: the workspaces alone are several times as much, and
-# a percentage of it, +7,684.8 %, would say nothing about the model.
-LEAST_ESTIMATE_BYTES = 32 * MIB
+# An estimate below one cuBLAS workspace (8,519,680 B: `parseChosenWorkspaceSize` in PyTorch's
+# aten/src/ATen/cuda/CublasHandlePool.cpp) is that of a tiny model without matrix products. The workspaces of cuDNN,
+# which no estimate has, can be several times as much, and a percentage would say nothing about the model.
+LEAST_ESTIMATE_BYTES = 8 * MIB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,15 @@ OPTIMIZER_STATE = Figure(
 )
 INPUT = Figure(key="input_bytes", heading="input", counts="the batch: inputs and targets")
 ACTIVATIONS = Figure(key="activations_bytes", heading="activations", counts="what autograd saves for backward")
+WORKSPACE = Figure(key="workspace_bytes", heading="workspace", counts="the workspaces of cuBLAS")
+SUM = Figure(key="analytic_total_bytes", heading="sum", counts="the sum of the seven analytic categories before it")
+TEXTBOOK = Figure(
+    key="textbook_total_bytes",
+    heading="textbook",
+    counts="parameters, gradients, optimizer state, data and the model's own activations",
+)
 ESTIMATE = Figure(
-    key="analytic_total_bytes", heading="estimate", counts="the sum of the six analytic categories before it"
+    key="analytic_peak_bytes", heading="estimate", counts="the highest sum of blocks that exist at the same time"
 )
 LOAD_PEAK = Figure(key="load_peak_bytes", heading="load", counts="highest allocated while the batch is loaded")
 FORWARD_PEAK = Figure(key="forward_peak_bytes", heading="forward", counts="highest allocated in forward and loss")
@@ -64,20 +71,20 @@ RESERVED = Figure(
 )
 NVML_USED = Figure(key="nvml_used_bytes", heading="NVML", counts="what nvidia-smi shows: reserved and the CUDA context")
 DIFFERENCE = Figure(
-    key="difference_bytes", heading="peak − estimate", counts="workspaces, temporaries and rounding; what was freed"
+    key="difference_bytes", heading="peak − estimate", counts="workspaces of cuDNN and buffers within kernels"
 )
 SECONDS = Figure(key="seconds_per_step", heading="s/step", counts="median seconds of a step after the first")
 LARGEST_BATCH = Figure(
     key="largest_batch_size", heading="largest batch", counts="the largest batch size that trains", short="batch"
 )
 
-CATEGORIES = (PARAMETERS, BUFFERS, GRADIENTS, OPTIMIZER_STATE, INPUT, ACTIVATIONS)  # they sum to ESTIMATE
+CATEGORIES = (PARAMETERS, BUFFERS, GRADIENTS, OPTIMIZER_STATE, INPUT, ACTIVATIONS, WORKSPACE)  # they add up to SUM
 COMPARED_CATEGORIES = (PARAMETERS, GRADIENTS, OPTIMIZER_STATE, ACTIVATIONS)  # those that a setting changes
 PHASE_PEAKS = (LOAD_PEAK, FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK, EVALUATION_PEAK)
 READINGS = (PEAK, RESERVED, NVML_USED)
 FIGURES: Mapping[str, Figure] = {
     figure.key: figure
-    for figure in (*CATEGORIES, ESTIMATE, *PHASE_PEAKS, *READINGS, DIFFERENCE, SECONDS, LARGEST_BATCH)
+    for figure in (*CATEGORIES, SUM, TEXTBOOK, ESTIMATE, *PHASE_PEAKS, *READINGS, DIFFERENCE, SECONDS, LARGEST_BATCH)
 }
 
 
@@ -107,5 +114,5 @@ def difference_percent(record: RunRecord) -> float | None:
 
 def has_tiny_estimate(record: RunRecord) -> bool:
     """Say whether the estimate is too small for a percentage of it to mean anything."""
-    total = record.breakdown.total_bytes if record.breakdown else None
+    total = record.breakdown.estimate_bytes if record.breakdown else None
     return total is not None and total < LEAST_ESTIMATE_BYTES

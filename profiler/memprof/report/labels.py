@@ -17,8 +17,9 @@ MONITOR_MEANINGS: Mapping[Source, str] = {
     Source.EMULATED: "the phantom's own count; the peak is exact, also between samples",
 }
 ANALYTIC_ESTIMATE = (
-    "The analytic estimate sums shapes and dtypes. A peak also holds library workspaces (cuBLAS, cuDNN), temporaries "
-    "and rounding to 512 bytes, and need not hold every category at once."
+    "The analytic estimate runs the step on shapes alone, and adds up the blocks that exist at the same time. It has "
+    "no workspaces of cuDNN and no buffers within kernels. The textbook sum is parameters, gradients, optimizer state, "
+    "data and the model's own activations."
 )
 LEVEL_MEANINGS: Mapping[str, str] = {
     "requested": "bytes requested by tensors",

@@ -13,7 +13,8 @@ from memprof.records import SCHEMA_VERSION, Environment, Phase, RunRecord
 COLUMNS = (
     *("model", "optimizer", "precision", "mode", "batch_size", "gpu", "source", "status"),
     *("parameters_bytes", "buffers_bytes", "gradients_bytes", "optimizer_state_bytes", "input_bytes"),
-    *("activations_bytes", "analytic_total_bytes", "peak_requested_bytes", "peak_allocated_bytes"),
+    *("activations_bytes", "workspace_bytes", "analytic_total_bytes", "textbook_total_bytes", "analytic_peak_bytes"),
+    *("peak_requested_bytes", "peak_allocated_bytes"),
     *("first_step_peak_allocated_bytes", "peak_reserved_bytes", "nvml_used_bytes", "context_bytes"),
     *("difference_bytes", "difference_percent", "load_peak_bytes", "forward_peak_bytes"),
     *("backward_peak_bytes", "optimizer_peak_bytes", "evaluation_peak_bytes", "workspace_known", "seconds_per_step"),
@@ -71,10 +72,14 @@ def _point(record: RunRecord) -> dict[str, Cell]:
 
 
 def _analytic(record: RunRecord) -> dict[str, Cell]:
-    names = ("parameters", "buffers", "gradients", "optimizer_state", "input", "activations")
+    names = (
+        *("parameters", "buffers", "gradients", "optimizer_state", "input", "activations", "workspace"),
+        "textbook_total",
+    )
     breakdown = record.breakdown
     cells: dict[str, Cell] = {f"{name}_bytes": getattr(breakdown, f"{name}_bytes", None) for name in names}
-    return {**cells, "analytic_total_bytes": breakdown.total_bytes if breakdown else None}
+    sums = {"analytic_total_bytes": "total_bytes", "analytic_peak_bytes": "estimate_bytes"}
+    return {**cells, **{name: getattr(breakdown, attribute, None) for name, attribute in sums.items()}}
 
 
 def _counters(record: RunRecord) -> dict[str, Cell]:

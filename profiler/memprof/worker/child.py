@@ -18,11 +18,12 @@ from memprof.breakdown.analytic import break_down, summarize_modules
 from memprof.config.schema import EvaluationConfig, Mode, SweepConfig
 from memprof.errors import WorkloadError
 from memprof.gpus.phantom.runtime import unknown_workspaces
+from memprof.measure.estimate import estimate
 from memprof.measure.explaining import measure_and_explain
 from memprof.measure.failures import describe
 from memprof.measure.request_log import RequestLog
 from memprof.measure.run import measure
-from memprof.records import Outcome, Reading, Source, Status
+from memprof.records import Breakdown, Outcome, Reading, Source, Status
 from memprof.worker.death_signal import die_with
 from memprof.worker.environment import ALLOCATOR_VARIABLES, describe_environment
 from memprof.worker.model_cache import ModelSource
@@ -72,8 +73,7 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
             case DescribeRequest():
                 return DescribeReply(number=number, environment=describe_environment(setup))
             case BreakdownRequest():
-                found = break_down(model(), request.config or setup.config, request.points)
-                return BreakdownReply(number=number, breakdowns=tuple(found))
+                return BreakdownReply(number=number, breakdowns=tuple(_estimate(request, setup, model)))
             case SummarizeRequest():
                 return SummarizeReply(number=number, summary=summarize_modules(model(), setup.config, *request.point))
             case MeasureRequest():
@@ -82,6 +82,12 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
                 return _explain(request, setup, model)
     except BaseException as error:  # noqa: BLE001  SystemExit from the user's code too
         return _failed(request, setup, describe(error))
+
+
+def _estimate(request: BreakdownRequest, setup: Setup, model: ModelSource) -> list[Breakdown]:
+    capability = request.compute_capability or setup.compute_capability
+    how = estimate if request.with_peaks else break_down
+    return how(model(), request.config or setup.config, request.points, capability)
 
 
 def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:

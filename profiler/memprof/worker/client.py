@@ -96,13 +96,26 @@ class WorkerClient:
             self._environment = self.request(DescribeRequest(), DescribeReply).environment
         return self._environment
 
-    def breakdowns(self, points: Sequence[Point], config: SweepConfig | None = None) -> tuple[Breakdown, ...]:
-        """Return the analytic breakdown of each of `points`, in their order; `config` is by default the client's.
+    def breakdowns(
+        self,
+        points: Sequence[Point],
+        config: SweepConfig | None = None,
+        device: Device | None = None,
+        *,
+        with_peaks: bool = True,
+    ) -> tuple[Breakdown, ...]:
+        """Return the analytic breakdown of each of `points`, in their order.
+
+        `config` and `device` are by default the client's. Without peaks it takes a third of the time.
 
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        return self.request(BreakdownRequest(points=tuple(points), config=config), BreakdownReply).breakdowns
+        capability = None if device is None else device.compute_capability
+        request = BreakdownRequest(
+            points=tuple(points), config=config, compute_capability=capability, with_peaks=with_peaks
+        )
+        return self.request(request, BreakdownReply).breakdowns
 
     def module_summary(self, point: Point) -> ModuleSummary:
         """Return the memory of each module of the config's model at `point`, from shapes alone.
@@ -271,6 +284,7 @@ class WorkerClient:
             gpu=self._device.name,
             index=self._device.index,
             gpu_total_bytes=self._device.total_bytes,
+            compute_capability=self._device.compute_capability,
             build_in_server=self._build_in_server,
         )
 

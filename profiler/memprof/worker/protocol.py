@@ -56,6 +56,7 @@ class Setup:
     gpu: str
     index: int
     gpu_total_bytes: int | None
+    compute_capability: str  # of the GPU; without a GPU, of the one that the estimate is for
     build_in_server: bool  # one model for all children; False if building it initializes CUDA
 
 
@@ -75,6 +76,8 @@ class BreakdownRequest:
     number: int = SETUP
     points: tuple[Point, ...]
     config: SweepConfig | None = None  # the server's own
+    compute_capability: str | None = None  # of the server's GPU
+    with_peaks: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,11 @@ class Batch:
         return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
 
     @property
+    def targets(self) -> tuple[Tensor, ...]:
+        """The tensors that the loss compares the output with."""
+        return tuple(leaf for leaf in tree_leaves(self.target) if isinstance(leaf, Tensor))
+
+    @property
     def device(self) -> torch.device:
         """The device of the batch."""
         return self.tensors[0].device

@@ -40,6 +40,6 @@ def breakdowns(tmp_path: Path) -> Callable[..., list[Breakdown]]:
         config = make_sweep(model, **keys)
         specs = config.optimizers if config.mode == "train" else [None]
         points = [(spec, size) for spec in specs for size in sizes]
-        return break_down(build_model(config, tmp_path), config, points)
+        return break_down(build_model(config, tmp_path), config, points, "8.6")
 
     return run

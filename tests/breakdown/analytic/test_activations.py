@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import memprof.units
-from memprof.breakdown.analytic.activations import activations_bytes
+from memprof.breakdown.analytic.activations import run_forward
 from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.config.schema import SweepConfig
-from memprof.workload import autocast, build_loss, build_model, make_batch
+from memprof.workload import Batch, autocast, build_loss, build_model, make_batch
+from memprof.workload.losses import Loss
 from tests.conftest import torch_is_at_least
 
 Sweep = Callable[..., SweepConfig]
@@ -23,7 +24,12 @@ IMAGENET: dict[str, Any] = {"input": [{"shape": [3, 224, 224]}]}
 
 def analytic(config: SweepConfig, batch_size: int) -> int | None:
     model = FakeCudaModel(build_model(config, Path()))
-    return activations_bytes(model, config, make_batch(config, batch_size, META), build_loss(config))
+    return saved_by_forward(model, config, make_batch(config, batch_size, META), build_loss(config))
+
+
+def saved_by_forward(model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
+    found = run_forward(model, config, batch, loss, lambda: None)
+    return None if found is None else found.saved_bytes
 
 
 def saved(config: SweepConfig, batch_size: int, device: torch.device) -> int:
@@ -83,7 +89,8 @@ import torch
 from pathlib import Path
 from torch import Tensor
 from memprof.config.schema import SweepConfig
-from memprof.workload import autocast, build_loss, build_model, make_batch
+from memprof.workload import Batch, autocast, build_loss, build_model, make_batch
+from memprof.workload.losses import Loss
 {saved}
 for text, batch_size in {cases}:
     print(saved(SweepConfig.model_validate_json(text), batch_size, torch.device("cuda")))
@@ -145,7 +152,7 @@ def test_activations_of_recurrent_layers_include_gates(sweep: Sweep) -> None:
     loss, found = build_loss(config), []
     for size in (2, 4):
         batch = make_batch(config, size, META)
-        found.append(activations_bytes(FakeCudaModel(Last()), config, batch, loss))
+        found.append(saved_by_forward(FakeCudaModel(Last()), config, batch, loss))
     assert None not in found
     four_gates = 2 * 10 * 4 * 16 * 4
     assert found[1] - found[0] > four_gates  # type: ignore[operator]
@@ -190,5 +197,5 @@ def test_activations_of_checkpointed_blocks(tmp_path: Path, sweep: Sweep, every:
     keys = {"input": [{"shape": [16]}], "loss": "sum", "activation_checkpointing": every}
     config = sweep("own.py:build", **keys)
     batch = make_batch(config, 4, META)
-    found = activations_bytes(FakeCudaModel(build_model(config, tmp_path)), config, batch, build_loss(config))
+    found = saved_by_forward(FakeCudaModel(build_model(config, tmp_path)), config, batch, build_loss(config))
     assert found == kept * 4 * 16 * 4

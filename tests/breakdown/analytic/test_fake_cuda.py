@@ -18,7 +18,7 @@ config = SweepConfig.model_validate({
     "name": "x", "model": "mnist_cnn", "input": [{"shape": [1, 28, 28]}], "loss": "sum",
     "precision": "amp-bf16", "optimizers": ["sgd", {"name": "adam", "kwargs": {"fused": True}}],
 })
-row, _ = break_down(FACTORIES["mnist_cnn"](), config, [(spec, 2) for spec in config.optimizers])
+row, _ = break_down(FACTORIES["mnist_cnn"](), config, [(spec, 2) for spec in config.optimizers], "8.6")
 print(row.activations_bytes is not None, torch.cuda.is_initialized())
 """
 

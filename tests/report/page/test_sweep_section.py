@@ -51,7 +51,7 @@ def test_percent_of_tiny_estimates_is_left_out(records: list[RunRecord]) -> None
     large = replace(records[0], breakdown=replace(breakdown, activations_bytes=GIB))
     mixed = readings_table([large, *records[1:2]])
     assert column(mixed, "percent") == ["-93.6 %", "-"]
-    assert mixed.notes == ("No percentage for an estimate below 32 MiB: one library workspace would exceed it.",)
+    assert mixed.notes == ("No percentage for an estimate below 8 MiB: one library workspace would exceed it.",)
 
 
 @pytest.mark.parametrize(

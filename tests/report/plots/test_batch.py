@@ -28,12 +28,12 @@ def test_curve_unfinished_run_has_no_peak(sweep: list[RunRecord]) -> None:
     assert adam.unfinished() == [(64, Status.KILLED), (4096, Status.OOM)]
 
 
-def test_layers_sum_to_estimate(sweep: list[RunRecord]) -> None:
+def test_layers_add_up_to_sum_of_categories(sweep: list[RunRecord]) -> None:
     for curve in batch_plot(sweep).curves:
         sums = [
             sum(filter(None, values)) for values in zip(*(layer.values_bytes for layer in curve.layers), strict=True)
         ]
-        assert tuple(sums) == curve.totals_bytes
+        assert tuple(sums) == curve.estimates_bytes
     sgd, adam = batch_plot(sweep).curves
     assert [layer.part for layer in sgd.layers] == ["parameters", "gradients", "input", "activations"]
     assert "optimizer_state" in [layer.part for layer in adam.layers]
@@ -47,7 +47,7 @@ def test_unknown_activations_leave_no_stack(make_record: MakeRecord) -> None:
     assert all(layer.values_bytes[0] is None and layer.values_bytes[1] is not None for layer in curve.layers)
     (alone,) = batch_plot([unknown]).curves
     assert alone.layers == ()
-    assert alone.totals_bytes == (None,)
+    assert alone.estimates_bytes == (None,)
 
 
 def test_batch_plot_near_limit_is_on_data_axis(sweep: list[RunRecord]) -> None:
@@ -84,7 +84,7 @@ def test_heading_names_source_gpu_and_model(sweep: list[RunRecord]) -> None:
     assert heading.title.startswith("plain_cnn: ")
     assert heading.circumstances.startswith("v100-16gb (phantom) · 16.00 GiB · emulated · fp32 · train")
     assert heading.note.startswith("emulated: ")
-    assert "The stack is the analytic estimate; it has no workspaces" in heading.note
+    assert "The stack is the sum of the analytic categories" in heading.note
     measured = [replace(record, source=Source.MEASURED) for record in sweep]
     measured_heading = batch_plot(measured).heading
     assert "phantom" not in measured_heading.circumstances + measured_heading.note

@@ -61,7 +61,7 @@ def test_explanation_bars_sum_to_figures(explained: Explained) -> None:
     plot = categories_of_explanation(explained)
     explanation = explained.explanation
     assert explanation is not None
-    assert [bar.name for bar in plot.bars] == ["estimate", "allocated", "reserved", "device (NVML)"]
+    assert [bar.name for bar in plot.bars] == ["sum", "allocated", "reserved", "device (NVML)"]
     for bar in plot.bars:
         assert bar.parts is not None
         assert sum(bar.parts.values()) == bar.total_bytes

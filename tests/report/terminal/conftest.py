@@ -58,6 +58,7 @@ def make_record(environment: Environment) -> Callable[..., RunRecord]:
             optimizer_state_bytes=states * 407_080,
             input_bytes=batch_size * 3_144,
             activations_bytes=batch_size * 512,
+            workspace_bytes=0,
         )
         total = breakdown.total_bytes
         assert total is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,39 +30,45 @@ from memprof.workload.reason import reason
 Place = Callable[[], str | None]
 
 
-def activations_bytes(model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss) -> int | None:
+@dataclass(frozen=True, kw_only=True)
+class ForwardPass:
+    """What autograd saves in a forward pass with its loss: `saved` has the bytes by place."""
+
+    saved: Mapping[str | None, int]
+    saved_by_loss_bytes: int
+    uses_cublas: bool
+
+    @property
+    def saved_bytes(self) -> int:
+        """The sum of `saved`."""
+        return sum(self.saved.values())
+
+
+def run_forward(
+    model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
+) -> ForwardPass | None:
     """Return the bytes of the storages that autograd saves, each once, minus parameters, buffers and batch.
 
     Source: the tensors that `torch.autograd.graph.saved_tensors_hooks` receives. For checkpointed blocks these are
     the inputs, plus what the largest block saves when backward recomputes it. ``None`` if the model needs real values
-    to run.
+    to run. The bytes are grouped by what `place` returns when autograd first saves a storage.
 
     Raises:
         WorkloadError: the model or the loss does not accept the batch's shapes or dtypes.
-    """
-    by_place = activations_by_place(model, config, batch, loss, lambda: None)
-    return None if by_place is None else sum(by_place.values())
-
-
-def activations_by_place(
-    model: FakeCudaModel, config: SweepConfig, batch: Batch, loss: Loss, place: Place
-) -> Mapping[str | None, int] | None:
-    """Return the bytes of `activations_bytes`, grouped by what `place` returns when autograd first saves a storage.
-
-    Raises:
-        WorkloadError: as `activations_bytes`.
     """
     saved, recomputed = Saved(place), list[Saved]()
     fakes, dtype = model.batch(batch), autocast_dtype(config.precision)
     try:
         with (
             model.active(),
-            cuda_kernels(model.module),
+            cuda_kernels(model.module) as rules,
             cuda_autocast(dtype),
             saved.watched(),
             _blocks_watched(model.module, recomputed, place),
         ):
-            loss(fakes.run(model.module), fakes.target)
+            output = fakes.run(model.module)
+            models_own = dict(saved.storages)
+            loss(output, fakes.target)
     except (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException):
         return None
     except Exception as error:  # noqa: BLE001  the user's model may raise anything
@@ -69,7 +76,9 @@ def activations_by_place(
         return None
     known = device_storages((*model.module.parameters(), *model.module.buffers(), *fakes.tensors))
     blocks = [block.bytes_except({**known, **saved.storages}) for block in recomputed]
-    return saved.bytes_except(known) + max(blocks, key=Counter.total, default=Counter())
+    found = saved.bytes_except(known) + max(blocks, key=Counter.total, default=Counter())
+    by_loss = saved.bytes_except({**known, **models_own})
+    return ForwardPass(saved=found, saved_by_loss_bytes=by_loss.total(), uses_cublas=rules.uses_cublas)
 
 
 class Saved:

@@ -2,48 +2,79 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from memprof.breakdown.analytic.activations import activations_bytes
+from memprof.breakdown.analytic.activations import run_forward
 from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.breakdown.analytic.optimizer_state import optimizer_state_bytes
+from memprof.breakdown.analytic.workspaces import keeps_workspaces, workspaces_bytes
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
-from memprof.records import Breakdown
+from memprof.records import Breakdown, sum_of_known
 from memprof.workload.batches import make_batch
 from memprof.workload.losses import build_loss
 
 Point = tuple[OptimizerConfig | None, int]
 
 
-def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point]) -> list[Breakdown]:
+def break_down(
+    model: nn.Module, config: SweepConfig, points: Sequence[Point], compute_capability: str
+) -> list[Breakdown]:
     """Return the breakdown of each (optimizer, batch size), in the order of `points`.
 
     Parameters, buffers, gradients and inputs are the number of elements times the bytes per element. `model` loses
     its values. In inference there are no gradients and no optimizer state, and autograd saves nothing. If the
-    optimizer steps in backward, one gradient exists at a time: the largest counts.
+    optimizer steps in backward, one gradient exists at a time: the largest counts. Workspaces are those of cuBLAS on
+    a GPU of `compute_capability`, for example ``9.0``.
 
     Raises:
         WorkloadError: an optimizer or the loss cannot be built, or the model does not accept the config's input.
     """
     fake_model = FakeCudaModel(model)
     states = {_key(spec): _state_bytes(fake_model, spec) for spec in _distinct(points)}
-    batches = {size: _batch_bytes(fake_model, config, size) for size in dict.fromkeys(size for _, size in points)}
+    batches = {size: _for_batch(fake_model, config, size) for size in dict.fromkeys(size for _, size in points)}
+    workspace_bytes = workspaces_bytes(compute_capability, os.environ)
     gradients_bytes = _gradients_bytes(model, config)
     return [
-        Breakdown(
-            parameters_bytes=bytes_of(model.parameters()),
-            buffers_bytes=bytes_of(model.buffers()),
-            gradients_bytes=gradients_bytes,
-            optimizer_state_bytes=states[_key(spec)],
-            input_bytes=batches[size][0],
-            activations_bytes=batches[size][1],
-        )
-        for spec, size in points
+        _breakdown(model, gradients_bytes, states[_key(spec)], batches[size], workspace_bytes) for spec, size in points
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ForBatch:
+    """What depends on the batch. Activations are ``None`` if the model needs values."""
+
+    input_bytes: int  # with the target
+    target_bytes: int
+    activations_bytes: int | None
+    saved_by_loss_bytes: int
+    threads: int  # whose workspaces of cuBLAS exist at the same time
+
+
+def _breakdown(
+    model: nn.Module, gradients_bytes: int, state_bytes: int | None, batch: _ForBatch, workspace_bytes: int
+) -> Breakdown:
+    parameters_bytes = bytes_of(model.parameters())
+    textbook = (
+        *(parameters_bytes, gradients_bytes, state_bytes, batch.input_bytes - batch.target_bytes),
+        None if batch.activations_bytes is None else batch.activations_bytes - batch.saved_by_loss_bytes,
+    )
+    return Breakdown(
+        parameters_bytes=parameters_bytes,
+        buffers_bytes=bytes_of(model.buffers()),
+        gradients_bytes=gradients_bytes,
+        optimizer_state_bytes=state_bytes,
+        input_bytes=batch.input_bytes,
+        activations_bytes=batch.activations_bytes,
+        workspace_bytes=batch.threads * workspace_bytes,
+        textbook_total_bytes=sum_of_known(textbook),
+    )
 
 
 def _gradients_bytes(model: nn.Module, config: SweepConfig) -> int:
@@ -58,14 +89,20 @@ def _state_bytes(model: FakeCudaModel, spec: OptimizerConfig | None) -> int | No
     return 0 if spec is None else optimizer_state_bytes(model, spec)
 
 
-def _batch_bytes(model: FakeCudaModel, config: SweepConfig, batch_size: int) -> tuple[int, int | None]:
-    """Return the bytes of the batch, including the target, and of its activations."""
+def _for_batch(model: FakeCudaModel, config: SweepConfig, batch_size: int) -> _ForBatch:
     batch = make_batch(config, batch_size, torch.device("meta"))
-    if config.mode is Mode.INFERENCE:
-        with torch.no_grad():  # so that the model reports a wrong input
-            activations_bytes(model, config, batch, no_loss)
-        return bytes_of(batch.tensors), 0
-    return bytes_of(batch.tensors), activations_bytes(model, config, batch, build_loss(config))
+    training = config.mode is Mode.TRAIN
+    with nullcontext() if training else torch.no_grad():  # also in inference, so that the model reports a wrong input
+        forward = run_forward(model, config, batch, build_loss(config) if training else no_loss, lambda: None)
+    return _ForBatch(
+        input_bytes=bytes_of(batch.tensors),
+        target_bytes=bytes_of(batch.targets),
+        activations_bytes=(None if forward is None else forward.saved_bytes) if training else 0,
+        saved_by_loss_bytes=forward.saved_by_loss_bytes if forward and training else 0,
+        threads=(2 if training and keeps_workspaces(os.environ) else 1)
+        if forward is None or forward.uses_cublas
+        else 0,
+    )
 
 
 def no_loss(output: Any, target: Tensor | None) -> Tensor:

@@ -12,12 +12,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memprof.breakdown.analytic.fake_cuda import quick_empty_like, quick_result
+from memprof.breakdown.analytic.workspaces import WITH_CUBLAS
 
 aten = torch.ops.aten
 
 
 @contextmanager
-def cuda_kernels(module: nn.Module) -> Iterator[None]:
+def cuda_kernels(module: nn.Module) -> Iterator[QuickRules]:
     """Select kernels for `module` as on a GPU of compute capability 8.0 or more, without a GPU.
 
     Attention: see `attention`; torch itself would read the GPU's properties. Recurrent layers run without cuDNN, since
@@ -25,9 +26,9 @@ def cuda_kernels(module: nn.Module) -> Iterator[None]:
     """
     recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
     cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
-    with torch.library._scoped_library("aten", "IMPL") as library, cudnn, QuickRules():  # type: ignore[no-untyped-call]
+    with torch.library._scoped_library("aten", "IMPL") as library, cudnn, QuickRules() as rules:
         library.impl("scaled_dot_product_attention", attention, "AutogradCUDA")
-        yield
+        yield rules
 
 
 @contextmanager
@@ -52,6 +53,10 @@ def cuda_autocast(dtype: torch.dtype | None) -> Iterator[None]:
 class QuickRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Computes the most common operators without the mode's own dispatch, which is 5 to 30 times slower."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.uses_cublas = False
+
     def __torch_dispatch__(
         self,
         func: Any,
@@ -64,6 +69,7 @@ class QuickRules(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return (*_batch_norm(args[0], args[3]), torch.empty(0, dtype=torch.uint8, device=args[0].device))
         if func is aten.native_batch_norm.default and args[5]:
             return _batch_norm(args[0], args[3])
+        self.uses_cublas |= func in WITH_CUBLAS
         result = None if kwargs else quick_result(func, args)
         return func(*args, **(kwargs or {})) if result is None else result
 

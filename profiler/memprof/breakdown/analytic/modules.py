@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from memprof.breakdown.analytic.activations import activations_by_place
+from memprof.breakdown.analytic.activations import run_forward
 from memprof.breakdown.analytic.breakdown import bytes_of, no_loss
 from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.breakdown.analytic.optimizer_state import optimizer_state_by_parameter
@@ -147,10 +147,12 @@ def _activations(model: FakeCudaModel, config: SweepConfig, batch: Batch, runnin
     training = config.mode is Mode.TRAIN
     with running.watched(), nullcontext() if training else torch.no_grad():
         loss = build_loss(config) if training else no_loss
-        found = activations_by_place(model, config, batch, loss, running.innermost)
+        found = run_forward(model, config, batch, loss, running.innermost)
     if found is None:
         running.calls.clear()  # the model ran in part, or on two samples to find out why it failed
-    return found if training else {}
+    if not training:
+        return {}
+    return None if found is None else found.saved
 
 
 def _parameters(module: nn.Module) -> dict[str, int]:

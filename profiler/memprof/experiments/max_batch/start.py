@@ -28,7 +28,8 @@ def start_sizes(client: WorkerClient, targets: Sequence[Target], limits: Limits)
         key = id(target.config), id(target.optimizer)
         if key not in estimates:
             points = [(target.optimizer, units * limits.multiple_of) for units in (1, 2)]
-            estimates[key] = tuple(one.total_bytes for one in client.breakdowns(points, target.config))
+            found = client.breakdowns(points, target.config, target.device, with_peaks=False)
+            estimates[key] = tuple(one.total_bytes for one in found)
         starts.append(_start_size(target.device.total_bytes, estimates[key], limits))
     return starts
 

@@ -49,7 +49,7 @@ def _not_drawn(memory: Mapping[str, int], apart: bool) -> tuple[str, ...]:
 
 
 def _beyond(plot: BatchPlot) -> tuple[str, ...]:
-    totals = [total for curve in plot.curves for total in curve.totals_bytes if total is not None]
+    totals = [total for curve in plot.curves for total in curve.estimates_bytes if total is not None]
     return ("Estimates above the axis are in the table.",) if max(totals, default=0) > plot.axis.top_bytes else ()
 
 
@@ -57,7 +57,7 @@ def _curve_lines(curve: Curve, color: str, sizes: Sequence[int], source: Source)
     index = {size: place for place, size in enumerate(curve.batch_sizes)}
     peaks, totals = (
         tuple(values[index[size]] if size in index else None for size in sizes)
-        for values in (curve.peaks_bytes, curve.totals_bytes)
+        for values in (curve.peaks_bytes, curve.estimates_bytes)
     )
     name = f"{curve.name}, {ESTIMATE.heading}"
     if source is Source.ANALYTIC:

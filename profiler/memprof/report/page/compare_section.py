@@ -12,6 +12,7 @@ from memprof.report.figures import (
     LARGEST_BATCH,
     PEAK,
     RESERVED,
+    SUM,
     Figure,
     bound_text,
     bytes_of,
@@ -95,7 +96,7 @@ def _variant_bar(variant: _Variant) -> Bar:
     return Bar(
         name=variant.name,
         segments=category_segments(record),
-        total=bytes_of(record, ESTIMATE),
+        total=bytes_of(record, SUM),
         note=note,
         mark=size if figure is PEAK and finished else None,
     )

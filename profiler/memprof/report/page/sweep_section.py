@@ -9,8 +9,11 @@ from memprof.report.figures import (
     CATEGORIES,
     DIFFERENCE,
     ESTIMATE,
+    LEAST_ESTIMATE_BYTES,
     PEAK,
     READINGS,
+    SUM,
+    TEXTBOOK,
     bytes_of,
     difference_percent,
 )
@@ -36,6 +39,7 @@ from memprof.report.page.elements import (
 from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.plots.batch import batch_plot
 from memprof.report.terminal.columns import blank_percents
+from memprof.units import MIB
 
 _NAMES = (Heading(text="optimizer", numeric=False), Heading(text="batch"))
 
@@ -85,13 +89,14 @@ def _reading_row(record: RunRecord, percents: bool) -> tuple[Cell, ...]:
 
 
 def estimate_table(records: Sequence[RunRecord]) -> Table:
-    """Return the categories of the analytic estimate and their sum."""
-    figures = (*CATEGORIES, ESTIMATE)
+    """Return the analytic categories, their sum, that of a textbook, and the estimated peak."""
+    sums = (SUM, TEXTBOOK)
+    figures = (*CATEGORIES, *sums, ESTIMATE)
     headings = (*_NAMES, *(figure_heading(figure, Source.ANALYTIC.value) for figure in figures))
     rows = tuple(
         (
             *_name_cells(record),
-            *(bytes_cell(bytes_of(record, figure)) for figure in CATEGORIES),
+            *(bytes_cell(bytes_of(record, figure)) for figure in (*CATEGORIES, *sums)),
             bytes_cell(bytes_of(record, ESTIMATE), style="strong"),
         )
         for record in records
@@ -117,7 +122,7 @@ def _estimate_bar(record: RunRecord) -> Bar:
     return Bar(
         name=record.optimizer or record.mode,
         segments=category_segments(record),
-        total=bytes_of(record, ESTIMATE),
+        total=bytes_of(record, SUM),
         note=f"batch {record.batch_size:,}{ended}",
         mark=bytes_of(record, PEAK) if finished else None,  # what a failed run reached is not its peak
     )
@@ -147,5 +152,6 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")
     if blank_percents(records):
-        notes.append("No percentage for an estimate below 32 MiB: one library workspace would exceed it.")
+        least = LEAST_ESTIMATE_BYTES // MIB
+        notes.append(f"No percentage for an estimate below {least} MiB: one library workspace would exceed it.")
     return tuple(notes)

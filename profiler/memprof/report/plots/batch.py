@@ -51,7 +51,7 @@ def _curve(name: str, records: Sequence[RunRecord]) -> Curve:
         batch_sizes=tuple(record.batch_size for record in records),
         peaks_bytes=tuple(readings.peak(record) for record in records),
         reserved_bytes=tuple(readings.reserved(record) for record in records),
-        totals_bytes=tuple(readings.total(record) for record in records),
+        estimates_bytes=tuple(readings.estimate(record) for record in records),
         layers=tuple(layer for layer in layers if any(layer.values_bytes)),
         ends=tuple(record.status for record in records),
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from memprof.breakdown.explanation import Explained, Parts
 from memprof.errors import ResultError
 from memprof.records import RunRecord, Source, Status
-from memprof.report.figures import ESTIMATE
+from memprof.report.figures import SUM
 from memprof.report.plots import readings
 from memprof.report.plots.axes import byte_axis
 from memprof.report.plots.batch import variants_of
@@ -54,7 +54,7 @@ def _categories(records: Sequence[RunRecord], bars: Sequence[Bar], more: str = "
         bars=tuple(bars),
         axis=byte_axis(max(highest_bytes, limit.total_bytes if limit else 0)),
         limit=limit,
-        total_name=ESTIMATE.heading,
+        total_name=SUM.heading,
         peak_name=f"{records[0].source.value} peak" if peaks else "",
     )
 
@@ -83,10 +83,10 @@ def categories_of_explanation(explained: Explained) -> CategoriesPlot:
     levels += [("reserved", explanation.reserved_parts, explanation.peak_reserved_bytes)]
     if explanation.device_parts is not None and explanation.nvml_used_bytes is not None:
         levels += [("device (NVML)", explanation.device_parts, explanation.nvml_used_bytes)]
-    whole = replace(_bar(Source.ANALYTIC.value, ESTIMATE.heading, record), peak_bytes=None)
+    whole = replace(_bar(Source.ANALYTIC.value, SUM.heading, record), peak_bytes=None)
     analytic = [whole] if record.breakdown else []
     bars = [_level_bar(f"{record.source.value}, at the peak of", *level) for level in levels]
-    more = "The analytic estimate has no workspaces, temporaries or rounding." if analytic else ""
+    more = "The analytic categories need not all exist at the peak." if analytic else ""
     return CategoriesPlot(
         heading=readings.heading("memory at the peak", [record], stack=False, more=more),
         bars=(*analytic, *bars),

@@ -61,16 +61,17 @@ class Limit:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One variant over its batch sizes. `layers` are analytic and sum to `totals_bytes`; the peaks are of runs.
+    """One variant over its batch sizes. `layers` are the analytic categories.
 
-    A peak is ``None`` if the run did not finish; `ends` says how it ended.
+    `estimates_bytes` are analytic too; the peaks are of runs. A peak is ``None`` if the run did not finish; `ends` says
+    how it ended.
     """
 
     name: str
     batch_sizes: tuple[int, ...]
     peaks_bytes: tuple[int | None, ...]
     reserved_bytes: tuple[int | None, ...]
-    totals_bytes: tuple[int | None, ...]
+    estimates_bytes: tuple[int | None, ...]
     layers: tuple[Layer, ...]
     ends: tuple[Status, ...]
 
@@ -115,7 +116,7 @@ class CategoriesPlot:
     bars: tuple[Bar, ...]
     axis: ByteAxis
     limit: Limit | None
-    total_name: str  # the heading of the bars' sums: "estimate"
+    total_name: str  # the heading of the bars' sums: "sum"
     peak_name: str  # the heading of the peaks; "" if there are none
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 ANALYTIC_PARTS = tuple(figure.key.removesuffix("_bytes") for figure in CATEGORIES)
 LIMIT_NEAR = 2.5  # a limit above this multiple of the highest value would squash the data below it
-_STACK_NOTE = "The stack is the analytic estimate; it has no workspaces, temporaries or rounding."
+_STACK_NOTE = "The stack is the sum of the analytic categories, which need not all exist at the peak."
 
 
 def heading(about: str, records: Sequence[RunRecord], *, stack: bool = True, more: str = "") -> Heading:
@@ -84,13 +84,18 @@ def reserved(record: RunRecord) -> int | None:
     return record.reading.peak_reserved_bytes if record.reading and record.status is Status.OK else None
 
 
+def estimate(record: RunRecord) -> int | None:
+    """Return the analytic estimate of the peak."""
+    return record.breakdown.estimate_bytes if record.breakdown else None
+
+
 def total(record: RunRecord) -> int | None:
-    """Return the analytic estimate, if all of its parts are known."""
+    """Return the sum of the analytic categories, if all are known."""
     return record.breakdown.total_bytes if record.breakdown else None
 
 
 def analytic_parts(breakdown: Breakdown | None) -> dict[str, int] | None:
-    """Return the six parts by name; ``None`` if one is unknown, because a stack without it would be too low."""
+    """Return the seven parts by name; ``None`` if one is unknown, because a stack without it would be too low."""
     if breakdown is None or breakdown.total_bytes is None:
         return None
     return {part: getattr(breakdown, f"{part}_bytes") for part in ANALYTIC_PARTS}

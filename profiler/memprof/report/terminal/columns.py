@@ -14,6 +14,8 @@ from memprof.report.figures import (
     PEAK,
     PHASE_PEAKS,
     RESERVED,
+    SUM,
+    TEXTBOOK,
     Figure,
     bytes_of,
     difference_percent,
@@ -52,7 +54,7 @@ def finished_column(
 def categories(records: Sequence[RunRecord]) -> list[Column]:
     """Return the analytic columns, the estimate last; buffers only if there are any."""
     buffered = any(record.breakdown and record.breakdown.buffers_bytes for record in records)
-    shown = [figure for figure in (*CATEGORIES, ESTIMATE) if figure is not BUFFERS or buffered]
+    shown = [figure for figure in (*CATEGORIES, SUM, TEXTBOOK, ESTIMATE) if figure is not BUFFERS or buffered]
     return [figure_column(records, figure, "analytic") for figure in shown]
 
 

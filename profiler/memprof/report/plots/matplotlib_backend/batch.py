@@ -212,7 +212,7 @@ def _ends(data: Axes, limit_axes: Axes, plot: BatchPlot, curve: Curve, theme: Th
 
 
 def _needed(curve: Curve, size: int) -> str:
-    total_bytes = curve.totals_bytes[curve.batch_sizes.index(size)]
+    total_bytes = curve.estimates_bytes[curve.batch_sizes.index(size)]
     return f" (estimate: {format_bytes(total_bytes)})" if total_bytes is not None else ""
 
 
