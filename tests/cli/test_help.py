@@ -73,6 +73,7 @@ def test_commands_have_one_stem_everywhere() -> None:
     assert terminal - stems == shared
     helpers = {
         "app",
+        "completion",
         "console",
         "generic",
         "help_pages",

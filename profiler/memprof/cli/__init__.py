@@ -25,6 +25,8 @@ def main() -> NoReturn:
     from memprof.errors import ExitCode
 
     guard_streams()
+    if "_MEMPROF_COMPLETE" in os.environ:  # the shell asks for completions
+        _prepare_completion()
     try:
         with interruptions.raising():
             status = _run(sys.argv[1:], interruptions)
@@ -33,6 +35,14 @@ def main() -> NoReturn:
     if (lost := describe_failure(stdout_error())) is not None:
         status = _say(lost, status or ExitCode.RESULT)
     sys.exit(status)
+
+
+def _prepare_completion() -> None:
+    """Undo how bash splits words, and keep errors about the incomplete command off the terminal."""
+    from memprof.cli.completion import join_words
+
+    join_words(os.environ)
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  until the process ends
 
 
 def _run(arguments: list[str], interruptions: Interruptions | None = None) -> int:

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from memprof.cli.help_pages import (
     CommandPage,
@@ -65,17 +65,29 @@ memprof run --gpu t4 -- python train.py"""
 class CommandIndex(TyperGroup):
     """The commands of `GROUPS`; the module of one is imported when that command is called."""
 
+    _names_alone = False  # for the shell's completion
+
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  click's signature
         """Return the names in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  click's signature
         """Return the command of that name, or ``None``."""
+        if self._names_alone:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
         return load_command(cmd_name) if cmd_name in COMMANDS else None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the names that begin with `incomplete`, without importing the commands."""
+        self._names_alone = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._names_alone = False
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that `args` begin with; a misspelled one is refused with the nearest name."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             raise ConfigError(f"no such command {args[0]!r}{did_you_mean(args[0], COMMANDS)} (see memprof --help)")
         return super().resolve_command(ctx, args)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from memprof.cli import completion
 from memprof.config.overrides import Flag, Override
 
 ModelOptions = tuple[Override, ...]
@@ -20,8 +21,8 @@ ModelOptions = tuple[Override, ...]
 _PANEL = "Model"
 
 
-def _option(flag: Flag, metavar: str, text: str) -> Any:
-    return typer.Option(flag.value, metavar=metavar, help=text, rich_help_panel=_PANEL)
+def _option(flag: Flag, metavar: str, text: str, complete: Any = None) -> Any:
+    return typer.Option(flag.value, metavar=metavar, help=text, rich_help_panel=_PANEL, autocompletion=complete)
 
 
 _OPTIONS: Mapping[Flag, Any] = MappingProxyType(
@@ -33,7 +34,9 @@ _OPTIONS: Mapping[Flag, Any] = MappingProxyType(
         Flag.CLASSES: Annotated[str | None, _option(Flag.CLASSES, "N", "Number of classes.")],
         Flag.SEQ_LEN: Annotated[str | None, _option(Flag.SEQ_LEN, "N", "Tokens per sample of a language model.")],
         Flag.LOSS: Annotated[str | None, _option(Flag.LOSS, "NAME", "cross_entropy, mse_loss, sum, output or others.")],
-        Flag.PRECISION: Annotated[str | None, _option(Flag.PRECISION, "NAME", "fp32, bf16, amp-bf16 or others.")],
+        Flag.PRECISION: Annotated[
+            str | None, _option(Flag.PRECISION, "NAME", "fp32, bf16, amp-bf16 or others.", completion.precisions)
+        ],
     }
 )
 

@@ -10,26 +10,67 @@ from typing import Annotated
 
 import typer
 
+from memprof.cli import completion
+
 # What is measured, and what was saved
 ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML file, or a model: torchvision:NAME, timm:NAME, FILE.py:NAME.")
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, or a model: torchvision:NAME, timm:NAME, FILE.py:NAME.",
+        autocompletion=completion.configs,
+    ),
 ]
 ConfigOrSnapshot = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="A YAML file, a model, or a PyTorch memory snapshot (.pickle).")
+    Path,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A YAML file, a model, or a PyTorch memory snapshot (.pickle).",
+        autocompletion=completion.configs,
+    ),
 ]
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="torchvision:NAME, timm:NAME, transformers:CLASS, FILE.py:NAME.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="torchvision:NAME, timm:NAME, transformers:CLASS, FILE.py:NAME.",
+        autocompletion=completion.configs,
+    ),
 ]
 SavedResult = Annotated[
-    str, typer.Argument(metavar="RESULT", help="A results folder, a file in it, or the name of a config.")
+    str,
+    typer.Argument(
+        metavar="RESULT",
+        help="A results folder, a file in it, or the name of a config.",
+        autocompletion=completion.saved_results,
+    ),
 ]
-OtherResult = Annotated[str, typer.Argument(metavar="RESULT", help="Another result, compared with the first.")]
-Baseline = Annotated[str, typer.Option("--baseline", metavar="RESULT", help="Baseline result.")]
+OtherResult = Annotated[
+    str,
+    typer.Argument(
+        metavar="RESULT", help="Another result, compared with the first.", autocompletion=completion.saved_results
+    ),
+]
+Baseline = Annotated[
+    str,
+    typer.Option(
+        "--baseline",
+        metavar="RESULT",
+        help="Baseline result.",
+        autocompletion=completion.saved_results,
+    ),
+]
 Command = Annotated[list[str], typer.Argument(metavar="COMMAND", help="The command to run, after `--`.")]
 
 # Overriding the config
 GpuName = Annotated[
-    str | None, typer.Option("--gpu", metavar="NAME", help="auto, cuda:N, or a name that `memprof gpus` lists.")
+    str | None,
+    typer.Option(
+        "--gpu",
+        metavar="NAME",
+        help="auto, cuda:N, or a name that `memprof gpus` lists.",
+        autocompletion=completion.gpus,
+    ),
 ]
 BatchSizes = Annotated[
     list[str] | None, typer.Option("--batch-size", metavar="N", help="Instead of the config's: 16,32,64.")
@@ -43,18 +84,37 @@ LargestBatchSize = Annotated[
 ]
 Optimizers = Annotated[
     list[str] | None,
-    typer.Option("--optimizer", metavar="NAME", help="Of the config, or any other: sgd,adamw."),
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help="Of the config, or any other: sgd,adamw.",
+        autocompletion=completion.optimizers,
+    ),
 ]
 Optimizer = Annotated[
-    str | None, typer.Option("--optimizer", metavar="NAME", help="Optimizer. Default: the first of the config.")
+    str | None,
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help="Optimizer. Default: the first of the config.",
+        autocompletion=completion.optimizers,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set any config key; may be repeated."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set any config key; may be repeated.", autocompletion=completion.settings
+    ),
 ]
 
 RequiredSource = Annotated[
-    str | None, typer.Option("--require", metavar="SOURCE", help="Fail unless results are measured or emulated.")
+    str | None,
+    typer.Option(
+        "--require",
+        metavar="SOURCE",
+        help="Fail unless results are measured or emulated.",
+        autocompletion=completion.one_of("measured", "emulated"),
+    ),
 ]
 
 # Output
@@ -81,7 +141,12 @@ AddressOrders = Annotated[
 # compare, fit
 Vary = Annotated[
     list[str] | None,
-    typer.Option("--vary", metavar="KEY=A,B", help="A config key and its values; may be repeated."),
+    typer.Option(
+        "--vary",
+        metavar="KEY=A,B",
+        help="A config key and its values; may be repeated.",
+        autocompletion=completion.settings,
+    ),
 ]
 Grid = Annotated[bool, typer.Option("--grid", help="Every combination instead of one setting at a time.")]
 FindMaxBatch = Annotated[bool, typer.Option("--max-batch", help="Also find the largest batch of each variant.")]
@@ -93,7 +158,12 @@ FitMemory = Annotated[
 # max-batch
 GpuNames = Annotated[
     list[str] | None,
-    typer.Option("--gpu", metavar="NAME", help="cuda:N, names of the catalog (t4,rtx-4090), or all."),
+    typer.Option(
+        "--gpu",
+        metavar="NAME",
+        help="cuda:N, names of the catalog (t4,rtx-4090), or all.",
+        autocompletion=completion.gpu_lists,
+    ),
 ]
 MemoryLimit = Annotated[
     str | None,
@@ -116,14 +186,35 @@ TargetBatch = Annotated[
 # plot, report
 PlotKind = Annotated[
     str | None,
-    typer.Option("--kind", metavar="KIND", help="batch, categories, timeline. Default: first available."),
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help="batch, categories, timeline. Default: first available.",
+        autocompletion=completion.one_of("batch", "categories", "timeline"),
+    ),
 ]
 PlotOutput = Annotated[
     str | None,
     typer.Option("--output", "-o", metavar="FILE", help="PNG or SVG file, or folder. Default: the result's."),
 ]
-PlotFormat = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help="png, svg or both. Default: png.")]
-PlotTheme = Annotated[str, typer.Option("--theme", metavar="THEME", help="light or dark.")]
+PlotFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="png, svg or both. Default: png.",
+        autocompletion=completion.one_of("png", "svg", "both"),
+    ),
+]
+PlotTheme = Annotated[
+    str,
+    typer.Option(
+        "--theme",
+        metavar="THEME",
+        help="light or dark.",
+        autocompletion=completion.one_of("light", "dark"),
+    ),
+]
 InTerminal = Annotated[bool, typer.Option("--terminal", help="Draw in the terminal and write no file.")]
 PlotJson = Annotated[bool, typer.Option("--json", help="Print the plotted figures as JSON.")]
 ReportOutput = Annotated[
@@ -140,7 +231,13 @@ MaxIncrease = Annotated[
 
 # run, monitor, verify, calibrate
 SimulatedGpu = Annotated[
-    str | None, typer.Option("--gpu", metavar="NAME", help="Its name, or NAME:8 for eight GPUs. Default: h100-80gb.")
+    str | None,
+    typer.Option(
+        "--gpu",
+        metavar="NAME",
+        help="Its name, or NAME:8 for eight GPUs. Default: h100-80gb.",
+        autocompletion=completion.gpus,
+    ),
 ]
 FitsGpus = Annotated[
     list[str] | None,
@@ -159,7 +256,9 @@ CheckpointWrites = Annotated[
 ]
 WatchedGpus = Annotated[
     list[str] | None,
-    typer.Option("--gpu", metavar="NAME", help="cuda:N or names of the catalog. Default: all."),
+    typer.Option(
+        "--gpu", metavar="NAME", help="cuda:N or names of the catalog. Default: all.", autocompletion=completion.gpus
+    ),
 ]
 Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="Time between samples.")]
 LogFile = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Also append each sample to a CSV file.")]
