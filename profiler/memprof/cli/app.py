@@ -38,6 +38,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "plot": "Draw a saved result as PNG or SVG, or in the terminal.",
         "report": "Write one HTML or Markdown page about a config's results.",
         "diff": "Compare two saved results row by row.",
+        "export": "Write rows for other tools: CSV, Parquet, W&B, MLflow.",
         "check": "Exit with status 8 if peaks grew over a baseline (for CI).",
     },
     "GPUs and setup": {

@@ -264,6 +264,11 @@ Interval = Annotated[float, typer.Option("--interval", metavar="SECONDS", help="
 LogFile = Annotated[Path | None, typer.Option("--log", metavar="FILE", help="Also append each sample to a CSV file.")]
 Once = Annotated[bool, typer.Option("--once", help="Take one sample and exit.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per sample, one per line.")]
+ExportTo = Annotated[str, typer.Option("--to", metavar="TOOL", help="csv, parquet, tensorboard, wandb or mlflow.")]
+ExportPlace = Annotated[
+    str | None,
+    typer.Option("--output", "-o", metavar="PLACE", help="File, folder (tensorboard) or project (wandb, mlflow)."),
+]
 RecordFolder = Annotated[Path, typer.Option("--output", metavar="FOLDER", help="The folder for the record.")]
 RealGpu = Annotated[str, typer.Option("--gpu", metavar="NAME", help="The GPU to measure: cuda:N.")]
 
