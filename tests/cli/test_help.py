@@ -78,6 +78,7 @@ def test_commands_have_one_stem_everywhere() -> None:
         "generic",
         "help_pages",
         "inferred",
+        "mcp_tools",
         "model_options",
         "next_command",
         "options",

@@ -48,6 +48,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "calibrate": "Measure how much memory CUDA itself uses on your GPU.",
         "verify": "Compare your GPU with its simulation, to the byte.",
         "serve": "Keep PyTorch imported, so that later commands start sooner.",
+        "mcp": "Answer coding assistants (Model Context Protocol).",
         "init": "Print a complete config for a model, with comments.",
         "schema": "Print the JSON Schema of config files.",
     },
