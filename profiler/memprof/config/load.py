@@ -71,7 +71,8 @@ def _as_config_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:  # a name in it may be the user's, with any characters
-        raise ConfigError(one_line(str(error), _LONGEST_MESSAGE)) from error
+        error.args = (one_line(str(error), _LONGEST_MESSAGE),)
+        raise
     except OSError as error:
         raise ConfigError(one_line(f"{path}: {error.filename or 'it'} cannot be read: {error.strerror}")) from error
     except DATA_ERRORS as error:
