@@ -34,6 +34,7 @@ class Status(StrEnum):
 class Phase(StrEnum):
     """The parts of a training step, in order."""
 
+    RESUME = "resume"  # before the first step: loading a checkpoint
     LOAD = "load"  # of the step's batch; missing if one batch stays on the device
     ZERO_GRAD = "zero_grad"
     FORWARD = "forward"
@@ -143,6 +144,7 @@ class Reading:
     inactive_split_bytes: int
     allocation_retries: int
     workspace_known: bool  # False if cuDNN did not report the workspace of a plan
+    resume: PhaseReading | None = None  # loading the checkpoint; None if the run did not resume
 
     @property
     def first_step_peak_allocated_bytes(self) -> int | None:

@@ -15,9 +15,10 @@ from tests.config.conftest import refusal
 from tests.paths import CONFIGS
 
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
+LOOPS = sorted((CONFIGS / "loops").glob("*.yaml"))  # of training loops with data, checkpoints or evaluation
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*SHIPPED, *LOOPS], ids=lambda path: path.stem)
 def test_shipped_config_matches_schema_and_loads(path: Path) -> None:
     jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
     loaded = load(path)

@@ -26,6 +26,28 @@ def record(evaluation: tuple[int, int] | None, batch_size: int = 64) -> RunRecor
     return sample_record(batch_size=batch_size, reading=sample_reading(steps=steps))
 
 
+def resumed(loading: int, first: int = 100, **changes: object) -> RunRecord:
+    steps = tuple(StepReading(phases=(reading(Phase.BACKWARD, peak, 120),), seconds=None) for peak in (first, 100, 100))
+    of_run = sample_reading(steps=steps, resume=reading(Phase.RESUME, loading, 120))
+    return sample_record(batch_size=64, reading=of_run, **changes)
+
+
+def test_loop_notes_of_resumed_run_have_the_loading_peak() -> None:
+    assert loop_notes([resumed(30)]) == [
+        "Loading the checkpoint peaks at 30.00 MiB, below the 100.00 MiB of the steps. The first step has the peak of "
+        "the last: optimizer state exists from the start."
+    ]
+
+
+def test_loop_notes_of_resumed_variants_name_each() -> None:
+    notes = loop_notes([resumed(30, variant="base"), resumed(130, 90, variant="resume.map_location=cuda")])
+    assert notes[0].startswith("Loading the checkpoint (base) peaks at 30.00 MiB, below")
+    assert notes[1] == (
+        "Loading the checkpoint (resume.map_location=cuda) peaks at 130.00 MiB, above the 100.00 MiB of the steps. "
+        "The first step peaks -10.00 MiB from the last."
+    )
+
+
 def test_loop_notes_without_evaluation_are_empty() -> None:
     assert loop_notes([record(None)]) == []
 

@@ -14,8 +14,8 @@ DOCUMENTED = """model, optimizer, precision, mode, batch_size, gpu, source, stat
 buffers_bytes, gradients_bytes, optimizer_state_bytes, input_bytes, activations_bytes, workspace_bytes,
 analytic_total_bytes, textbook_total_bytes, analytic_peak_bytes,
 peak_requested_bytes, peak_allocated_bytes, first_step_peak_allocated_bytes, peak_reserved_bytes,
-nvml_used_bytes, context_bytes, difference_bytes, difference_percent, load_peak_bytes, forward_peak_bytes,
-backward_peak_bytes, optimizer_peak_bytes, evaluation_peak_bytes, workspace_known, seconds_per_step,
+nvml_used_bytes, context_bytes, difference_bytes, difference_percent, resume_peak_bytes, load_peak_bytes,
+forward_peak_bytes, backward_peak_bytes, optimizer_peak_bytes, evaluation_peak_bytes, workspace_known, seconds_per_step,
 torch_version, cuda_version, cudnn_version, error"""
 
 sizes = st.integers(0, 2**62)

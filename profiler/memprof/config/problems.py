@@ -13,6 +13,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from memprof.config.loop_files import missing_files
 from memprof.config.names import (
     BUILT_IN,
     DIFFUSERS,
@@ -118,6 +119,7 @@ def named_problems(value: Mapping[str, Any], config: SweepConfig | None, folder:
     problems = list(_model_problems(name, folder)) if isinstance(name, str) and name else []
     if config is not None:
         problems += [*_optimizer_problems(config, value), *_target_problems(config), *_package_problems(config)]
+        problems += [Problem(path=_written(key, value), text=text) for key, text in missing_files(config, folder)]
     return problems
 
 

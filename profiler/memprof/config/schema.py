@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from memprof.config.finetuning import AdapterMethod, FreezePatterns
+from memprof.config.loop import EvaluationConfig, Resume, ResumeConfig
 from memprof.config.sections import (
     LARGEST_INT64,
     LOSSES_WITHOUT_TARGET,
@@ -32,7 +33,6 @@ from memprof.config.sections import (
     BatchRange,
     Count,
     CudnnConfig,
-    EvaluationConfig,
     Kwargs,
     LossConfig,
     ModelConfig,
@@ -58,6 +58,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "Precision",
+    "ResumeConfig",
     "SweepConfig",
     "TensorConfig",
     "named",
@@ -199,6 +200,12 @@ class SweepConfig(Section):
         description="Evaluate once after the steps, as between two epochs, and then train two more steps; {} evaluates "
         "batches of the training size.",
         examples=[{"batch_size": 1000}],
+    )
+    resume: Resume = Field(
+        default=None,
+        description="Continue from a checkpoint of model and optimizer: true saves one first and loads it, a file name "
+        "loads that file. Its loading is a phase before the first step.",
+        examples=[True, "checkpoint.pt", {"map_location": "cuda"}],
     )
     precision: Precision = Field(
         default=Precision.FP32, description="The dtype of the weights, or amp-* for autocast with float32 weights."

@@ -141,14 +141,6 @@ class BatchRange(Section):
         return tuple(sizes)
 
 
-class EvaluationConfig(Section):
-    """The evaluation between two epochs, in eval mode and without autograd."""
-
-    batch_size: Count | None = Field(
-        default=None, description="Samples in one batch of the evaluation; by default as many as in training."
-    )
-
-
 class CudnnConfig(Section):
     """The settings of `torch.backends.cudnn`."""
 

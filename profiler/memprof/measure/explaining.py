@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ def measure_and_explain(
     batch_size: int,
     device: torch.device,
     snapshot_file: Path | None = None,
+    folder: Path = Path(),
 ) -> tuple[Outcome, Explanation | None]:
     """Run the steps as `measure` does, and explain their peak; ``None`` if nothing was read.
 
@@ -39,7 +41,7 @@ def measure_and_explain(
     """
     history = History(device, whole=snapshot_file is not None)
     listener = _Tracking(model, config, history)
-    outcome = measure(model, config, optimizer, batch_size, device, listener)
+    outcome = measure(model, config, optimizer, batch_size, device, listener, folder)
     if outcome.reading is None or not listener.is_ready:
         return outcome, None
     gc.disable()  # the run has ended; the rest creates many objects and no cycles
@@ -75,6 +77,7 @@ class _Tracking(Listener):
         self.is_ready = False
         self._config, self._history = config, history
         self._saving = ExitStack()
+        self._optimizers: Sequence[torch.optim.Optimizer] = ()
 
     def setup_started(self) -> None:
         # Compiling runs the model once, and its peak does not count: then the history starts after it.
@@ -89,16 +92,17 @@ class _Tracking(Listener):
         self.tracker.label_model()
         if step.loader.is_resident:
             self.batch_loaded(step.loader.current)
-        self.tracker.watch_optimizers(step.optimizer.parts if step.optimizer is not None else ())
+        self._optimizers = step.optimizer.parts if step.optimizer is not None else ()
+        self.tracker.watch_optimizers(self._optimizers)
         self.is_ready = True
 
-    def phase_started(self, step: int, phase: Phase) -> None:
+    def phase_started(self, step: int | None, phase: Phase) -> None:
         self.tracker.enter_phase(step, phase)
         trains = self._config.mode is Mode.TRAIN
         if trains and phase in (Phase.FORWARD, Phase.LOSS) and not self._config.compile:
             self._saving.enter_context(self.tracker.saving())
 
-    def phase_finished(self, step: int, phase: Phase) -> None:
+    def phase_finished(self, step: int | None, phase: Phase) -> None:
         del step
         self._saving.close()
         if phase is Phase.BACKWARD:
@@ -109,6 +113,10 @@ class _Tracking(Listener):
 
     def batch_loaded(self, batch: Batch) -> None:
         self.tracker.label(Category.INPUT, _inputs_of(batch))
+
+    def checkpoint_loaded(self) -> None:
+        for optimizer in self._optimizers:
+            self.tracker.label_state(optimizer)
 
     def outputs_kept(self, name: str, tensors: Any) -> None:
         self.tracker.label(Category.OUTPUT, {name: (tensors, None)})

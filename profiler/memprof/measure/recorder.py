@@ -22,10 +22,10 @@ class Listener:
     def setup_finished(self, step: Any) -> None:
         """Handle the end of the setup: everything that a step needs is on the device."""
 
-    def phase_started(self, step: int, phase: Phase) -> None:
-        """Handle the start of a phase, after the counters were read."""
+    def phase_started(self, step: int | None, phase: Phase) -> None:
+        """Handle the start of a phase, after the counters were read; before the first step, `step` is ``None``."""
 
-    def phase_finished(self, step: int, phase: Phase) -> None:
+    def phase_finished(self, step: int | None, phase: Phase) -> None:
         """Handle the end of a phase, also after an error; the counters are read next."""
 
     def device_peak_read(self) -> None:
@@ -33,6 +33,9 @@ class Listener:
 
     def batch_loaded(self, batch: Any) -> None:
         """Handle a new batch on the device, within its phase."""
+
+    def checkpoint_loaded(self) -> None:
+        """Handle the state that the optimizer got from a checkpoint, within that phase."""
 
     def outputs_kept(self, name: str, tensors: Any) -> None:
         """Handle tensors that the loop keeps until the next step replaces them."""
@@ -57,6 +60,7 @@ class Recorder:
         self._nvml = nvml
         self._steps: list[StepReading] = []
         self._phases: list[PhaseReading] = []
+        self._resume: list[PhaseReading] = []
         self._peaks = {"allocated_bytes": 0, "requested_bytes": 0, "reserved_bytes": 0}
         self._used_bytes: int | None = None
         self._context_bytes: int | None = None
@@ -81,10 +85,22 @@ class Recorder:
             self._read_nvml()
 
     @contextmanager
+    def resume(self) -> Iterator[None]:
+        """Read the counters before and after a checkpoint is loaded."""
+        self.stage = "loading the checkpoint"
+        with self._read_phase(Phase.RESUME, None, self._resume):
+            yield
+
+    @contextmanager
     def phase(self, phase: Phase) -> Iterator[None]:
         """Read the counters before and after one phase, and wait for the device at its end."""
         step = len(self._steps) + 1
         self.stage = f"{phase} of step {step}"
+        with self._read_phase(phase, step, self._phases):
+            yield
+
+    @contextmanager
+    def _read_phase(self, phase: Phase, step: int | None, readings: list[PhaseReading]) -> Iterator[None]:
         before = _stats(self.device)["allocated_bytes"]["all"]["current"]
         self.listener.phase_started(step, phase)
         try:
@@ -93,7 +109,7 @@ class Recorder:
         finally:
             self.listener.phase_finished(step, phase)
             stats = _stats(self.device)
-            self._phases.append(
+            readings.append(
                 PhaseReading(
                     phase=phase,
                     allocated_before_bytes=before,
@@ -117,6 +133,7 @@ class Recorder:
             inactive_split_bytes=stats["inactive_split_bytes"]["all"]["current"],
             allocation_retries=stats["num_alloc_retries"],
             workspace_known=True,
+            resume=self._resume[0] if self._resume else None,
         )
 
     @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 
@@ -11,6 +13,7 @@ from memprof.gpus.nvml import open_nvml
 from memprof.measure.evaluation import STEPS_AFTER, EvaluationPass
 from memprof.measure.failures import classify
 from memprof.measure.recorder import Listener, Recorder
+from memprof.measure.resume import checkpoint_for, load_checkpoint
 from memprof.measure.step import build_step
 from memprof.records import Outcome, Status
 
@@ -22,16 +25,22 @@ def measure(
     batch_size: int,
     device: torch.device,
     listener: Listener | None = None,
+    folder: Path = Path(),
 ) -> Outcome:
     """Run `config.steps` steps of `model` at `batch_size` on a CUDA `device` and read its counters.
 
     The model is moved to the device and changed. Running out of memory is the outcome ``oom``, any other
     exception of the workload is ``error``; both keep what was read until then. The process must be a new one,
     because the counters and NVML's figures are those of the whole process. `listener` receives the events of the run.
+    Paths in the config are relative to `folder`.
     """
 
     def steps(recorder: Recorder) -> None:
-        _run_steps(recorder, model, config, (optimizer, batch_size))
+        with ExitStack() as opened:
+            checkpoint = None
+            if config.resume is not None:
+                checkpoint = opened.enter_context(checkpoint_for(model, config, optimizer, device, folder))
+            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint)
 
     return _record(steps, config, device, listener)
 
@@ -56,12 +65,21 @@ def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Statu
 
 
 def _run_steps(
-    recorder: Recorder, model: torch.nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int]
+    recorder: Recorder,
+    model: torch.nn.Module,
+    config: SweepConfig,
+    point: tuple[OptimizerConfig | None, int],
+    checkpoint: Path | None,
 ) -> None:
     with recorder.setup():
         recorder.listener.setup_started()
         step = build_step(model, config, *point, recorder.device)
     recorder.listener.setup_finished(step)
+    if config.resume is not None and checkpoint is not None:
+        with recorder.resume():
+            optimizers = step.optimizer.parts if step.optimizer is not None else ()
+            load_checkpoint(checkpoint, config.resume, model, optimizers, recorder.device)
+            recorder.listener.checkpoint_loaded()
     evaluation = EvaluationPass(step.model, config, point[1], recorder.device) if config.evaluation else None
     for number in range(1, config.steps + (STEPS_AFTER if evaluation else 0) + 1):
         with recorder.step():

@@ -54,6 +54,9 @@ TEXTBOOK = Figure(
 ESTIMATE = Figure(
     key="analytic_peak_bytes", heading="estimate", counts="the highest sum of blocks that exist at the same time"
 )
+RESUME_PEAK = Figure(
+    key="resume_peak_bytes", heading="resume", counts="highest allocated while the checkpoint is loaded"
+)
 LOAD_PEAK = Figure(key="load_peak_bytes", heading="load", counts="highest allocated while the batch is loaded")
 FORWARD_PEAK = Figure(key="forward_peak_bytes", heading="forward", counts="highest allocated in forward and loss")
 BACKWARD_PEAK = Figure(key="backward_peak_bytes", heading="backward", counts="highest allocated in backward")
@@ -80,7 +83,7 @@ LARGEST_BATCH = Figure(
 
 CATEGORIES = (PARAMETERS, BUFFERS, GRADIENTS, OPTIMIZER_STATE, INPUT, ACTIVATIONS, WORKSPACE)  # they add up to SUM
 COMPARED_CATEGORIES = (PARAMETERS, GRADIENTS, OPTIMIZER_STATE, ACTIVATIONS)  # those that a setting changes
-PHASE_PEAKS = (LOAD_PEAK, FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK, EVALUATION_PEAK)
+PHASE_PEAKS = (RESUME_PEAK, LOAD_PEAK, FORWARD_PEAK, BACKWARD_PEAK, OPTIMIZER_PEAK, EVALUATION_PEAK)
 READINGS = (PEAK, RESERVED, NVML_USED)
 FIGURES: Mapping[str, Figure] = {
     figure.key: figure

@@ -10,7 +10,46 @@ from memprof.units import format_bytes
 
 def loop_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return a sentence for each part that the runs had; of several records, it names those with an effect."""
-    return _evaluation_notes(records)
+    return [*_resume_notes(records), *_evaluation_notes(records)]
+
+
+def _resume_notes(records: Sequence[RunRecord]) -> list[str]:
+    """Say for each optimizer or variant what loading the checkpoint needs, and what the first step then needs.
+
+    Loading does not depend on the batch size, so the largest batch stands for the others.
+    """
+    largest = {(r.variant, r.optimizer): r for r in sorted(records, key=lambda r: r.batch_size) if _resumed(r)}
+    return [_resume_note(record, several=len(records) > 1) for record in largest.values()]
+
+
+def _resumed(record: RunRecord) -> bool:
+    return record.reading is not None and record.reading.resume is not None and bool(record.reading.steps)
+
+
+def _resume_note(record: RunRecord, *, several: bool) -> str:
+    reading = record.reading
+    if reading is None or reading.resume is None:
+        return ""
+    loading = reading.resume.peak_allocated_bytes
+    steps = max((phase.peak_allocated_bytes for phase in _phases(reading)), default=0)
+    relation = "above" if loading > steps else "below"
+    name = f" ({name_of(record)})" if several else ""
+    peaks = f"peaks at {format_bytes(loading)}, {relation} the {format_bytes(steps)} of the steps"
+    return f"Loading the checkpoint{name} {peaks}. {_first_step(reading)}"
+
+
+def _first_step(reading: Reading) -> str:
+    first, steady = reading.first_step_peak_allocated_bytes, reading.steady_peak_allocated_bytes
+    if first is None or steady is None:
+        return "No second step ran."
+    if first == steady:
+        return "The first step has the peak of the last: optimizer state exists from the start."
+    requested = [
+        max(phase.peak_requested_bytes for phase in step.phases) for step in (reading.steps[0], reading.steps[-1])
+    ]
+    if requested[0] == requested[1]:
+        return "The first step requests as much as the last: optimizer state exists from the start."
+    return f"The first step peaks {format_bytes(first - steady, signed=True)} from the last."
 
 
 def _evaluation_notes(records: Sequence[RunRecord]) -> list[str]:
@@ -45,8 +84,8 @@ def raised_by_evaluation(record: RunRecord) -> tuple[int, int] | None:
 
 
 def name_of(record: RunRecord) -> str:
-    """Return the name of a row: its optimizer and its batch size."""
-    return f"{record.optimizer or record.mode} {record.batch_size:,}"
+    """Return the name of a row: its variant, or its optimizer and its batch size."""
+    return record.variant or f"{record.optimizer or record.mode} {record.batch_size:,}"
 
 
 def _phases(reading: Reading) -> list[PhaseReading]:

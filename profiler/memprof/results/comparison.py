@@ -129,9 +129,13 @@ def expected_factor(spec: OptimizerConfig) -> int | None:
 def observed_state_bytes(record: RunRecord) -> int | None:
     """Return how much the first optimizer step left allocated, from the device's counters: state, in whole blocks.
 
-    ``None`` if there was no such step, or it also freed memory that it did not allocate (gradients).
+    In a resumed run it is what loading the checkpoint left. ``None`` if there was no such step, or it
+    also freed memory that it did not allocate (gradients).
     """
     steps = record.reading.steps if record.reading and record.status is Status.OK else ()
+    if steps and record.reading and record.reading.resume is not None:
+        loading = record.reading.resume
+        return loading.allocated_after_bytes - loading.allocated_before_bytes
     phases = [reading for reading in steps[0].phases if reading.phase is Phase.OPTIMIZER] if steps else []
     left = sum(reading.allocated_after_bytes - reading.allocated_before_bytes for reading in phases)
     return left if phases and left >= 0 else None

@@ -16,8 +16,9 @@ COLUMNS = (
     *("activations_bytes", "workspace_bytes", "analytic_total_bytes", "textbook_total_bytes", "analytic_peak_bytes"),
     *("peak_requested_bytes", "peak_allocated_bytes"),
     *("first_step_peak_allocated_bytes", "peak_reserved_bytes", "nvml_used_bytes", "context_bytes"),
-    *("difference_bytes", "difference_percent", "load_peak_bytes", "forward_peak_bytes"),
-    *("backward_peak_bytes", "optimizer_peak_bytes", "evaluation_peak_bytes", "workspace_known", "seconds_per_step"),
+    *("difference_bytes", "difference_percent", "resume_peak_bytes", "load_peak_bytes"),
+    *("forward_peak_bytes", "backward_peak_bytes", "optimizer_peak_bytes", "evaluation_peak_bytes"),
+    *("workspace_known", "seconds_per_step"),
     *("torch_version", "cuda_version", "cudnn_version", "error"),
 )
 
@@ -97,7 +98,8 @@ def _counters(record: RunRecord) -> dict[str, Cell]:
         "evaluation_peak_bytes": (Phase.EVALUATION,),
     }
     peaks = {name: reading.phase_peak_bytes(*of) if reading else None for name, of in phases.items()}
-    return {**cells, **peaks}
+    resumed = reading.resume.peak_allocated_bytes if reading and reading.resume else None
+    return {**cells, "resume_peak_bytes": resumed, **peaks}
 
 
 def _versions(environment: Environment) -> dict[str, Cell]:

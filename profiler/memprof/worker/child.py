@@ -92,11 +92,11 @@ def _estimate(request: BreakdownRequest, setup: Setup, model: ModelSource) -> li
 
 def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
     config, device = _prepare(job, setup)
-    point = (model(), config, job.optimizer, job.batch_size, device)
+    point, folder = (model(), config, job.optimizer, job.batch_size, device), Path(setup.folder)
     if not job.record_requests:
-        return _marked(measure(*point))
+        return _marked(measure(*point, folder=folder))
     log = RequestLog(device)
-    outcome = _marked(measure(*point, log))
+    outcome = _marked(measure(*point, log, folder))
     recorded = log.read(out_of_memory=outcome.status is Status.OOM)
     if recorded is None or outcome.status not in (Status.OK, Status.OOM):
         return outcome
@@ -108,7 +108,8 @@ def _explain(request: ExplainRequest, setup: Setup, model: ModelSource) -> Expla
     job = request.job
     config, device = _prepare(job, setup)
     file = Path(request.snapshot_file) if request.snapshot_file else None
-    outcome, explanation = measure_and_explain(model(), config, job.optimizer, job.batch_size, device, file)
+    point = (model(), config, job.optimizer, job.batch_size, device)
+    outcome, explanation = measure_and_explain(*point, file, Path(setup.folder))
     return ExplainReply(number=request.number, outcome=_marked(outcome), explanation=explanation)
 
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from memprof.records import RunRecord, Source, Status
 from memprof.report.figures import COMPARED_CATEGORIES, LARGEST_BATCH, RESERVED, SECONDS, main_figure
+from memprof.report.loop_notes import loop_notes
 from memprof.report.terminal import columns
 from memprof.report.terminal.diff import change_columns
 from memprof.report.terminal.header import source_lines, title_lines
@@ -38,7 +39,8 @@ def compare_table(
         parts += lay_out(_grid(answers, below, width, notes=False), width)
     if states:
         parts += [Text(), *lay_out(_states_grid(states, records[0]), width)]
-    return Group(*parts, Text(), *source_lines(records))
+    notes = [Text(note) for note in loop_notes(records)]
+    return Group(*parts, Text(), *notes, *source_lines(records))
 
 
 def _grid(answers: Sequence[VariantResult], shown: Sequence[Column], width: int, notes: bool = True) -> Grid:
