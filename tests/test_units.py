@@ -89,6 +89,7 @@ def test_round_up_gives_the_nearest_multiple_not_below(value_bytes: int, multipl
     [
         (14 * GIB, 16 * GIB, "14.00 of 16.00 GiB (88 %)"),
         (16 * GIB, 16 * GIB, "16.00 of 16.00 GiB (100 %)"),
+        (16 * GIB - 1, 16 * GIB, "16.00 of 16.00 GiB (99 %)"),
         (100 * MIB, 16 * GIB, "100.00 MiB of 16.00 GiB (< 1 %)"),
         (3 * MIB, 8 * MIB, "3.00 of 8.00 MiB (38 %)"),
     ],

@@ -39,7 +39,8 @@ def format_share(part_bytes: int, whole_bytes: int) -> str:
     if share < 0.01:
         return f"{format_bytes(part_bytes)} of {format_bytes(whole_bytes)} (< 1 %)"
     unit, unit_bytes = unit_of(whole_bytes)
-    return f"{part_bytes / unit_bytes:,.2f} of {whole_bytes / unit_bytes:,.2f} {unit} ({share:.0%})".replace("%", " %")
+    percent = round(100 * share) if share >= 1 else min(round(100 * share), 99)  # 100 % is all of it
+    return f"{part_bytes / unit_bytes:,.2f} of {whole_bytes / unit_bytes:,.2f} {unit} ({percent:,} %)"
 
 
 def unit_of(size_bytes: int) -> tuple[str, int]:

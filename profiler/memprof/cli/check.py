@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from memprof.cli import options
-from memprof.cli.console import print_json, stdout
+from memprof.cli.console import print_json, print_next, stdout
 from memprof.cli.require import check_source, required_source
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION, Source
@@ -55,6 +56,8 @@ def run(result: str, baseline: str, wanted: CheckOptions) -> ExitCode:
         print_json(_json(found))
     else:
         stdout().print(check_report(found), soft_wrap=True)
+        if not found.passed:
+            print_next(shlex.join(["memprof", "diff", baseline, result]))
     return ExitCode.OK if found.passed else ExitCode.REGRESSION
 
 

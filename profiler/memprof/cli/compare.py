@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from memprof.cli import options
-from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli import next_command, options
+from memprof.cli.console import note, print_json, print_next, print_verdict, progress_bar, stdout
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -23,6 +23,7 @@ from memprof.gpus.select import choose_device
 from memprof.records import Environment, Source, Status
 from memprof.report.documents import compare_document
 from memprof.report.terminal.compare import compare_table
+from memprof.report.verdicts import compare_verdict
 from memprof.results import Kind, Manifest, Result, check_output_folder, fingerprint
 from memprof.results.comparison import optimizer_states, plan_row, saved_variants
 
@@ -72,8 +73,8 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     base = variants[0].loaded
     device = choose_device(base.config.gpu, wanted.required)
     check_output_folder(output.folder)
-    note(device.explanation, json=output.json)
-    note_inferred(load(config, chosen), base.config.points(), json=output.json)
+    note(device.explanation)
+    note_inferred(load(config, chosen), base.config.points())
     with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         manifest = _manifest(variants, session.environment, wanted)
@@ -92,8 +93,11 @@ def show(saved: Result, json: bool) -> None:
         print_json(compare_document(saved.manifest.config, saved.manifest.environment, answers))
         return
     console = stdout()
+    if answers:
+        print_verdict(compare_verdict(answers))
     console.print(compare_table(answers, optimizer_states(answers), console.width))
     print_place(saved)
+    print_next(next_command.after_compare(saved, answers))
 
 
 def _manifest(variants: Sequence[Variant], environment: Environment, wanted: CompareOptions) -> Manifest:

@@ -31,9 +31,25 @@ def _limited(console: Console) -> Console:
     return console
 
 
-def note(text: str, *, json: bool) -> None:
-    """Print one line about the run: to stderr if stdout has the JSON object."""
-    (stderr() if json else stdout()).print(text, soft_wrap=True)
+def note(text: str) -> None:
+    """Print one line about the run to stderr: stdout begins with the answer."""
+    stderr().print(text, soft_wrap=True)
+
+
+def print_line(text: str) -> None:
+    """Print one line to stdout, however long it is."""
+    stdout().print(text, soft_wrap=True)
+
+
+def print_verdict(text: str) -> None:
+    """Print the answer in one line, before everything else."""
+    stdout().print(Text(text, "bold"), soft_wrap=True)
+
+
+def print_next(command: str | None) -> None:
+    """Print the command that is likely to be wanted next, if there is one."""
+    if command:
+        print_line(f"next: {command}")
 
 
 def print_text(text: str) -> None:

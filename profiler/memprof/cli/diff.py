@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from memprof.cli import options
-from memprof.cli.console import print_json, stdout
+from memprof.cli.console import print_json, print_next, print_verdict, stdout
 from memprof.errors import ExitCode
 from memprof.records import SCHEMA_VERSION
 from memprof.report.terminal.diff import diff_table
+from memprof.report.verdicts import diff_verdict
 from memprof.results import load_pair
 from memprof.results.diff import FIGURES, Comparison, Pair, compare_results
 
@@ -37,7 +39,9 @@ def run(before: str, after: str, root: Path, force: bool, json: bool) -> ExitCod
         print_json(_json(comparison))
         return ExitCode.OK
     console = stdout()
+    print_verdict(diff_verdict(comparison))
     console.print(diff_table(comparison, console.width), soft_wrap=False)
+    print_next(shlex.join(["memprof", "check", after, "--baseline", before]))
     return ExitCode.OK
 
 

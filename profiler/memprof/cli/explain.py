@@ -8,8 +8,8 @@ from pathlib import Path
 
 from memprof.breakdown.explanation import Explained
 from memprof.breakdown.snapshot import check_writable, explain_snapshot
-from memprof.cli import options
-from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli import next_command, options
+from memprof.cli.console import note, print_json, print_next, print_verdict, progress_bar, stdout
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -24,6 +24,7 @@ from memprof.gpus.select import Device, choose_device
 from memprof.records import SCHEMA_VERSION, Source, Status
 from memprof.report.documents import explain_document
 from memprof.report.terminal.explain import explain_report, peak_report
+from memprof.report.verdicts import explain_verdict
 from memprof.results import Kind, Result, check_output_folder, load_document, save_document
 from memprof.results import load as load_result
 
@@ -89,8 +90,8 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
         raise ConfigError(
             "--address-orders needs a simulated GPU, for example --gpu t4: the driver of a real GPU has one order"
         )
-    note(device.explanation, json=wanted.json)
-    note_inferred(loaded, loaded.config.points()[:1], json=wanted.json)
+    note(device.explanation)
+    note_inferred(loaded, loaded.config.points()[:1])
     with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device) as session:
         progress.describe("running with the allocator's history recorded")
         point = loaded.config.points()[0]
@@ -130,8 +131,10 @@ def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> 
         print_json(explain_document(explained))
         return
     console = stdout()
+    print_verdict(explain_verdict(explained))
     console.print(explain_report(explained, depth, blocks, console.width))
     print_place(saved)
+    print_next(next_command.after_explain(saved, explained))
 
 
 def _gpu(name: str, required: Source | None) -> Device:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.cli import options
-from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli.console import note, print_json, print_next, progress_bar, stdout
 from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
+from memprof.cli.next_command import follow
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.config.load import LoadedConfig, load
@@ -81,8 +83,8 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     base = wanted.loaded()
     limit_bytes = _parsed(wanted.memory)
     device = choose_device(base.config.gpu, wanted.required)
-    note(device.explanation, json=json)
-    note_inferred(load(wanted.path, wanted.overrides), base.config.points(), json=json)
+    note(device.explanation)
+    note_inferred(load(wanted.path, wanted.overrides), base.config.points())
     with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
@@ -99,8 +101,7 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     else:
         console = stdout()
         console.print(fit_table(steps, memory, console.width))
-        if command:
-            console.print(command, soft_wrap=True)
+        print_next(command or follow(("memprof", *sys.argv[1:]), "max-batch", {"--batch-size": None, "--gpu": "all"}))
     return ExitCode.OK if best else ExitCode.DOES_NOT_FIT
 
 

@@ -15,13 +15,13 @@ from memprof.worker.protocol import Point
 _MOST_SHOWN = 3
 
 
-def note_inferred(loaded: LoadedConfig, points: Sequence[Point | OptimizerConfig | None], *, json: bool) -> None:
+def note_inferred(loaded: LoadedConfig, points: Sequence[Point | OptimizerConfig | None]) -> None:
     """Print what no option gave of the input, loss, and the optimizers and batch sizes in `points`.
 
     Nothing is printed if there is a config file.
     """
     if text := describe_inferred(loaded, points):
-        note(text, json=json)
+        note(text)
 
 
 def describe_inferred(loaded: LoadedConfig, points: Sequence[Point | OptimizerConfig | None]) -> str:

@@ -7,8 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof import results
-from memprof.cli import options
-from memprof.cli.console import ProgressBar, note, print_json, progress_bar, stderr, stdout
+from memprof.cli import next_command, options
+from memprof.cli.console import (
+    ProgressBar,
+    note,
+    print_json,
+    print_next,
+    print_verdict,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
@@ -27,6 +36,7 @@ from memprof.gpus.select import Device, choose_device, runnable_gpus
 from memprof.records import MaxBatch, Source
 from memprof.report.documents import max_batch_document
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
+from memprof.report.verdicts import max_batch_verdict
 from memprof.results import Kind, Result, save_document
 from memprof.units import format_bytes, parse_bytes
 from memprof.worker.client import WorkerClient
@@ -98,8 +108,8 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     _check_memory(devices, limits)
     results.check_output_folder(wanted.folder)
     if len(devices) == 1:
-        note(devices[0].explanation, json=wanted.json)
-    note_inferred(loaded, loaded.config.optimizers[:1], json=wanted.json)
+        note(devices[0].explanation)
+    note_inferred(loaded, loaded.config.optimizers[:1])
     with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
         answers = _search(session.client, _targets(loaded, devices), limits, wanted, progress)
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))
@@ -115,15 +125,18 @@ def show(saved: Result, json: bool) -> None:
     console = stdout()
     if json:
         print_json(max_batch_document(answers, saved.manifest.environment))
-    elif len(answers) > 1:
-        console.print(max_batch_table(answers, console.width))
-    elif fits:
-        console.print(max_batch_panel(answers[0], console.width))
+    else:
+        print_verdict(max_batch_verdict(answers))
+        if len(answers) > 1:
+            console.print(max_batch_table(answers, console.width))
+        elif fits:
+            console.print(max_batch_panel(answers[0], console.width))
     if not fits:
         for answer in answers:
             stderr().print(f"memprof: {does_not_fit(answer)}", soft_wrap=True)
     if not json:
         print_place(saved)
+        print_next(next_command.after_max_batch(saved, answers))
 
 
 def _limits(wanted: MaxBatchOptions) -> Limits:

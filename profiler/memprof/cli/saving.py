@@ -60,7 +60,7 @@ def keep_rows(
     folder = None if output.force else _unfinished(manifest, output.folder)
     if folder and folder.records:
         saved = f"{len(folder.records)} of {manifest.points_planned} {_points(manifest)}"
-        note(f"resuming {folder.path}: {saved} are saved", json=True)
+        note(f"resuming {folder.path}: {saved} are saved")
         progress.advance(count=len(folder.records))
     try:
         for record in measure(folder.records if folder else ()):

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 
 from memprof.cli import options
-from memprof.cli.console import note, print_json, progress_bar
+from memprof.cli.console import print_json, print_line, progress_bar
 from memprof.errors import ConfigError, DeviceError, ExitCode
 from memprof.gpus.select import choose_device
 from memprof.worker.fork_client import (
@@ -66,11 +66,11 @@ def _show(json: bool) -> ExitCode:
         print_json({"processes": [asdict(status) for status in found]})
         return ExitCode.OK
     for status in found:
-        note(_line(status), json=False)
+        print_line(_line(status))
     if found:
-        note("Later commands use it. `memprof serve --stop` ends it.", json=False)
+        print_line("Later commands use it. `memprof serve --stop` ends it.")
     else:
-        note("No process keeps PyTorch imported. `memprof serve` starts one.", json=False)
+        print_line("No process keeps PyTorch imported. `memprof serve` starts one.")
     return ExitCode.OK
 
 
@@ -85,5 +85,5 @@ def _stop(json: bool) -> ExitCode:
     if json:
         print_json({"ended": ended})
     else:
-        note(f"Ended {ended} process{'' if ended == 1 else 'es'}." if ended else "No process was running.", json=False)
+        print_line(f"Ended {ended} process{'' if ended == 1 else 'es'}." if ended else "No process was running.")
     return ExitCode.OK

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from memprof.breakdown.module_summary import KnownParts, ModuleSummary
-from memprof.cli import options
-from memprof.cli.console import print_json, progress_bar, stdout
+from memprof.cli import next_command, options
+from memprof.cli.console import print_json, print_next, print_verdict, progress_bar, stdout
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -20,6 +21,7 @@ from memprof.experiments.session import open_session
 from memprof.gpus.select import analytic_device
 from memprof.records import SCHEMA_VERSION, Environment
 from memprof.report.terminal.summary import DEPTH, down_to, summary_tree
+from memprof.report.verdicts import summary_verdict
 
 EXAMPLES = """\
 memprof summary torchvision:resnet18
@@ -51,14 +53,16 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
     loaded = load(config, chosen)
     point = loaded.config.points()[0][0], loaded.config.list_batch_sizes()[0]
-    note_inferred(loaded, [point], json=json)
+    note_inferred(loaded, [point])
     with progress_bar("starting PyTorch", None), open_session(loaded, analytic_device("not needed")) as session:
         summary = session.client.module_summary(point)
     if json:
         print_json(_json(summary, session.environment, depth))
     else:
         console = stdout()
+        print_verdict(summary_verdict(summary))
         console.print(summary_tree(summary, DEPTH if depth is None else depth, console.width))
+        print_next(next_command.after_summary(("memprof", *sys.argv[1:]), summary))
     return ExitCode.OK
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from memprof.cli import options
-from memprof.cli.console import note, print_json, progress_bar, stdout
+from memprof.cli import next_command, options
+from memprof.cli.console import note, print_json, print_next, print_verdict, progress_bar, stdout
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -20,6 +20,7 @@ from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import choose_device
 from memprof.records import Source, Status
 from memprof.report.terminal.sweep import sweep_table
+from memprof.report.verdicts import sweep_verdict
 from memprof.results import Kind, Result, check_output_folder, to_json
 
 EXAMPLES = """\
@@ -53,8 +54,8 @@ def run(config: Path, chosen: Sequence[Override], output: Output, required: Sour
     loaded = load(config, chosen)
     device = choose_device(loaded.config.gpu, required)
     check_output_folder(output.folder)
-    note(device.explanation, json=output.json)
-    note_inferred(loaded, loaded.config.points(), json=output.json)
+    note(device.explanation)
+    note_inferred(loaded, loaded.config.points())
     points = len(loaded.config.points())
     with progress_bar("starting PyTorch", points) as progress, open_session(loaded, device) as session:
         manifest = make_manifest(Kind.SWEEP, loaded, session.environment, points)
@@ -76,5 +77,8 @@ def show(saved: Result, json: bool) -> None:
         print_json(to_json(saved.records, saved.manifest.environment))
         return
     console = stdout()
+    if saved.records:
+        print_verdict(sweep_verdict(saved.records))
     console.print(sweep_table(saved.records, console.width))
     print_place(saved)
+    print_next(next_command.after_sweep(saved))

@@ -40,7 +40,7 @@ def run(output: Path, json: bool) -> ExitCode:
         raise DeviceError("verify needs a real GPU, and none was found; the listed test cases were not run")
     _check_writable(output)
     device = choose_device("cuda:0")
-    found = _verify(device, verify_cases(_autocast(gpus[0])), json)
+    found = _verify(device, verify_cases(_autocast(gpus[0])))
     file = _save(found, output)
     if json:
         print_json(to_json(found))
@@ -52,8 +52,8 @@ def run(output: Path, json: bool) -> ExitCode:
     return ExitCode.FAILED_ROWS if ended - {Status.OK, Status.OOM} else ExitCode.OK
 
 
-def _verify(device: Device, entries: tuple[Entry, ...], json: bool) -> Verification:
-    note(f"{device.explanation}, and on its phantom", json=json)
+def _verify(device: Device, entries: tuple[Entry, ...]) -> Verification:
+    note(f"{device.explanation}, and on its phantom")
     with progress_bar("starting PyTorch", len(entries)) as progress:
         sides, rows = verify(device, phantom_of(device), entries)
         done = []

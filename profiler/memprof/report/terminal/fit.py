@@ -26,7 +26,7 @@ def fit_table(steps: Sequence[Step], memory: str, width: int = 80) -> Renderable
     """
     first = next(step.free for step in steps if step.free)
     parts: list[RenderableType] = [*_title(first, memory), Text(), *lay_out(_grid(steps, width), width), Text()]
-    return Group(*parts, Text(source_note(first.source), "dim"), Text(), *verdict_lines(steps, memory))
+    return Group(*verdict_lines(steps, memory), *parts, Text(source_note(first.source), "dim"))
 
 
 def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
