@@ -106,8 +106,8 @@ class MaxBatchResult(_Shown):
         return self.answer.largest_batch_size
 
     @property
-    def safe_batch_size(self) -> int:
-        """80 % of the largest, rounded down."""
+    def safe_batch_size(self) -> int | None:
+        """80 % of the largest, rounded down; ``None`` if the limit was not searched, or if that is below one sample."""
         return self.answer.safe_batch_size
 
     @property

@@ -323,12 +323,12 @@ class MaxBatch:
     target_batch: Accumulation | None = None  # None if not requested, or if no batch trains
 
     @property
-    def safe_batch_size(self) -> int:
+    def safe_batch_size(self) -> int | None:
         """80 % of the largest, rounded down to a multiple of `multiple_of`: headroom for fragmentation.
 
-        0 if there is no such batch.
+        ``None`` if the limit was not searched, or if 80 % of it is less than `multiple_of`.
         """
-        return safe_batch_size(self.largest_batch_size, self.multiple_of)
+        return (safe_batch_size(self.largest_batch_size, self.multiple_of) or None) if self.verified else None
 
 
 def safe_batch_size(largest: int, multiple_of: int) -> int:

@@ -86,6 +86,7 @@ def test_commands_have_one_stem_everywhere() -> None:
         "require",
         "saving",
         "signals",
+        "slow_precision",
         "streams",
     }
     assert {module.name for module in pkgutil.iter_modules(cli.__path__)} == stems | helpers

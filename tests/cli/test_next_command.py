@@ -65,6 +65,18 @@ def test_next_after_max_batch_on_several_gpus_names_the_best() -> None:
     check(after_max_batch(result, answers), "memprof explain c.yaml --gpu l4 --batch-size 9")
 
 
+def test_next_after_max_batch_names_the_gpu_of_a_memory_size() -> None:
+    result = saved(kind=Kind.MAX_BATCH, command="max-batch c.yaml --memory 24GiB")
+    check(
+        after_max_batch(result, [sample_max_batch(gpu="24GiB")]), "memprof explain c.yaml --gpu 24GiB --batch-size 600"
+    )
+
+
+def test_next_after_a_sweep_of_several_optimizers_names_none() -> None:
+    command = "sweep c.yaml --optimizer sgd,adam --batch-size 8,16 --gpu t4"
+    check(after_sweep(saved(ran(64, 10), command=command)), "memprof max-batch c.yaml --gpu t4")
+
+
 def test_next_after_explain_is_fit_or_max_batch() -> None:
     result = saved(kind=Kind.EXPLAIN, command="explain c.yaml --gpu t4 --batch-size 64 --depth 3")
     check(after_explain(result, sample_explained()), "memprof max-batch c.yaml --gpu t4")

@@ -99,3 +99,10 @@ def test_merged_settings_have_the_last_saver_of_a_key() -> None:
         "gradient_accumulation=4",
         "batch_size=8",
     ]
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_savers_name_batch_norm_only_if_the_model_has_one(batch_norm: bool) -> None:
+    costs = {saver.cost for saver in list_memory_savers(config(), True, batch_norm) if saver.name.startswith("acc")}
+    more = "; BatchNorm sees fewer samples" if batch_norm else ""
+    assert costs == {f"some: smaller kernels{more}"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from memprof.errors import ResultError
-from memprof.results import Kind, ResultFolder, find_unfinished, load, save_document
+from memprof.results import Kind, ResultFolder, find_unfinished, load, load_pair, save_document
 from tests.samples import sample_manifest, sample_record
 
 NEVER_NAMES = ["../../../escape", "/tmp/escape", "..", "a/b", ".hidden", "a\nb", "", "x" * 300]
@@ -162,3 +162,8 @@ def test_load_folder_for_file_is_refused(run: Path) -> None:
     (run / "records.jsonl").mkdir()
     with pytest.raises(ResultError, match=r"cannot read .*records\.jsonl: Is a directory"):
         load(run)
+
+
+def test_load_pair_of_one_result_is_refused(run: Path) -> None:
+    with pytest.raises(ResultError, match=r"are the same result, .*; name an older one by its folder"):
+        load_pair(run, run / "..", run.parent)

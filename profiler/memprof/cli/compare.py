@@ -13,6 +13,7 @@ from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
+from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.config.variants import Variant, plan_variants
@@ -75,6 +76,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     check_output_folder(output.folder)
     note(device.explanation)
     note_inferred(load(config, chosen), base.config.points())
+    note_slow_precision([variant.loaded.config for variant in variants], [device])
     with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         manifest = _manifest(variants, session.environment, wanted)

@@ -15,6 +15,7 @@ from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
+from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ConfigError, DeviceError, ExitCode
@@ -92,6 +93,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
         )
     note(device.explanation)
     note_inferred(loaded, loaded.config.points()[:1])
+    note_slow_precision([loaded.config], [device])
     with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device) as session:
         progress.describe("running with the allocator's history recorded")
         point = loaded.config.points()[0]

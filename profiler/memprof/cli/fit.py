@@ -16,28 +16,27 @@ from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.next_command import follow
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
+from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant
-from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.errors import ConfigError, DeviceError, ExitCode, WorkloadError
 from memprof.experiments.compare import VariantRuns
 from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of
 from memprof.experiments.memory_savers import list_memory_savers, merged_settings
-from memprof.experiments.session import open_session
-from memprof.gpus.catalog import find_gpu
-from memprof.gpus.real import list_real_gpus
-from memprof.gpus.select import choose_device
+from memprof.experiments.session import Session, open_session
+from memprof.gpus.select import choose_device, multiplies_bf16
 from memprof.records import Source
 from memprof.report.documents import fit_document
 from memprof.report.terminal.fit import fit_table
 from memprof.units import format_bytes, parse_bytes
+from memprof.worker.client import NoReplyError
 
 EXAMPLES = """\
 memprof fit torchvision:vit_b_16 --gpu t4 --batch-size 128
 memprof fit configs/vit_b_16.yaml --gpu t4 --memory 8GiB
 memprof fit configs/resnet50.yaml --gpu rtx-4090 --batch-size 512"""
-_BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the first to multiply in bfloat16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +84,11 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     device = choose_device(base.config.gpu, wanted.required)
     note(device.explanation)
     note_inferred(load(wanted.path, wanted.overrides), base.config.points())
+    note_slow_precision([base.config], [device])
     with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
-        savers = list_memory_savers(base.config, _multiplies_bf16(runs))
+        savers = list_memory_savers(base.config, multiplies_bf16(device), _has_batch_norm(session, base))
         asked = FitRequest(config_of=wanted.config, savers=savers, memory_bytes=limit_bytes)
         steps = []
         for step in Fit(runs, asked).steps():
@@ -139,10 +139,13 @@ def _checked(runs: VariantRuns, limit_bytes: int | None) -> str:
     return format_bytes(limit_bytes)
 
 
-def _multiplies_bf16(runs: VariantRuns) -> bool:
-    if runs.device.source is Source.EMULATED:
-        return find_gpu(runs.device.name).capability[0] >= _BF16_SINCE
-    return int(list_real_gpus()[runs.device.index].compute_capability.partition(".")[0]) >= _BF16_SINCE
+def _has_batch_norm(session: Session, base: LoadedConfig) -> bool:
+    """Return whether a module normalizes over the batch; assumed if the modules cannot be run on shapes alone."""
+    try:
+        rows = session.client.module_summary(base.config.points()[0]).rows
+    except (WorkloadError, NoReplyError):
+        return True
+    return any("BatchNorm" in row.type for row in rows)
 
 
 def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:

@@ -38,7 +38,7 @@ def describe_inferred(loaded: LoadedConfig, points: Sequence[Point | OptimizerCo
         parts.append("the model's own loss" if config.loss.name == "output" else config.loss.name)
     sizes = sorted({point[1] for point in points if isinstance(point, tuple)})
     if sizes and "batch_sizes" in loaded.inferred:
-        parts.append(f"batch {sizes[0]}" if len(sizes) == 1 else f"batches {sizes[0]} to {sizes[-1]}")
+        parts.append(f"batch {sizes[0]:,}" if len(sizes) == 1 else f"batches {sizes[0]:,} to {sizes[-1]:,}")
     return "; ".join(parts)
 
 

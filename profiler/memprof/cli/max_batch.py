@@ -24,6 +24,7 @@ from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides, separated
 from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
+from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.config.schema import Mode
@@ -110,6 +111,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     if len(devices) == 1:
         note(devices[0].explanation)
     note_inferred(loaded, loaded.config.optimizers[:1])
+    note_slow_precision([loaded.config], devices)
     with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
         answers = _search(session.client, _targets(loaded, devices), limits, wanted, progress)
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))
@@ -218,6 +220,6 @@ def _search(
     answers = [found[target.device.name] for target in targets]
     if wanted.target_batch_size is None:
         return answers
-    progress.describe(f"accumulating {wanted.target_batch_size}")
+    progress.describe(f"accumulating {wanted.target_batch_size:,}")
     ways = find_accumulations(client, targets, answers, wanted.target_batch_size)
     return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]

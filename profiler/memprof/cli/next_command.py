@@ -10,6 +10,7 @@ from typing import Any
 from memprof.breakdown.explanation import Explained
 from memprof.breakdown.module_summary import ModuleSummary
 from memprof.cli.app import COMMANDS, load_command
+from memprof.cli.overriding import separated
 from memprof.errors import ConfigError
 from memprof.experiments.run import SimulatedRun, larger_gpus
 from memprof.records import MaxBatch, RunRecord, Source, Status, StopReason
@@ -20,6 +21,7 @@ from memprof.results.comparison import VariantResult
 _SNAPSHOT = "peak.pickle"
 # Options of one question that another question does not need.
 _DROPPED = ("--json", "--force", "--start", "--max", "--timeout", "--snapshot", "--depth", "--blocks", "--help")
+_LISTS = ("--gpu", "--batch-size", "--optimizer")  # several values with commas
 Changes = Mapping[str, str | None]  # an option with another value, or ``None`` without it
 
 
@@ -37,8 +39,10 @@ def after_max_batch(saved: Result, answers: Sequence[MaxBatch]) -> str | None:
     """Return what follows a search: what the peak consists of, or settings with which the smallest batch fits."""
     command = saved.manifest.command
     best = max(answers, key=lambda answer: answer.largest_batch_size)
-    gpu = best.gpu if best.source is Source.EMULATED and len(answers) > 1 else None
-    named: Changes = {"--gpu": gpu} if gpu else {}
+    typed = _typed(command[1], command[2:]) if len(command) > 1 and command[1] in COMMANDS else {}
+    # Of several GPUs the best; and the one that --memory alone stands for.
+    unnamed = len(answers) > 1 or ("--memory" in typed and "--gpu" not in typed)
+    named: Changes = {"--gpu": best.gpu} if unnamed and best.source is Source.EMULATED else {}
     if not best.largest_batch_size:
         return follow(command, "fit", {**named, "--batch-size": str(best.multiple_of)})
     if best.stopped_by is StopReason.MAX:
@@ -104,7 +108,8 @@ def _typed(name: str, arguments: Sequence[str]) -> dict[str, list[str]]:
         if source is None or source.name != "COMMANDLINE" or value is None:
             continue
         key = parameter.name if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
-        found[key] = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+        values = [str(item) for item in value] if isinstance(value, list | tuple) else [str(value)]
+        found[key] = separated(values) if key in _LISTS else values
     return found
 
 

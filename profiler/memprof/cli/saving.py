@@ -59,7 +59,7 @@ def keep_rows(
     """
     folder = None if output.force else _unfinished(manifest, output.folder)
     if folder and folder.records:
-        saved = f"{len(folder.records)} of {manifest.points_planned} {_points(manifest)}"
+        saved = f"{len(folder.records):,} of {manifest.points_planned:,} {_points(manifest)}"
         note(f"resuming {folder.path}: {saved} are saved")
         progress.advance(count=len(folder.records))
     try:
@@ -84,12 +84,12 @@ def print_place(saved: Result) -> None:
     console, planned = stdout(), saved.manifest.points_planned
     if not saved.manifest.complete:
         missing, points = planned - len(saved.records), _points(saved.manifest)
-        console.print(f"incomplete: {missing} of {planned} {points} are missing")
+        console.print(f"incomplete: {missing:,} of {planned:,} {points} are missing")
     console.print(f"saved in {saved.path}", soft_wrap=True)
 
 
 def _saved(folder: ResultFolder, manifest: Manifest) -> str:
-    saved = f"{len(folder.records)} of {manifest.points_planned} {_points(manifest)}"
+    saved = f"{len(folder.records):,} of {manifest.points_planned:,} {_points(manifest)}"
     return f"{saved} are saved in {folder.path}; run the same command to resume"
 
 

@@ -12,6 +12,7 @@ from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, print_place
+from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ExitCode
@@ -56,6 +57,7 @@ def run(config: Path, chosen: Sequence[Override], output: Output, required: Sour
     check_output_folder(output.folder)
     note(device.explanation)
     note_inferred(loaded, loaded.config.points())
+    note_slow_precision([loaded.config], [device])
     points = len(loaded.config.points())
     with progress_bar("starting PyTorch", points) as progress, open_session(loaded, device) as session:
         manifest = make_manifest(Kind.SWEEP, loaded, session.environment, points)

@@ -97,7 +97,7 @@ class Fit:
         measured = self._measure(())
         free = measured.free
         if free is not None and measured.reason is not None:
-            raise WorkloadError(f"{free.model}, batch {free.batch_size}: {measured.reason}")
+            raise WorkloadError(f"{free.model}, batch {free.batch_size:,}: {measured.reason}")
         return _decide(None, measured, None, kept=True)
 
     def _add(self, saver: MemorySaver, best: Step) -> Step:

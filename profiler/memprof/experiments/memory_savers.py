@@ -28,17 +28,18 @@ class MemorySaver:
     rules_out: tuple[str, ...] = ()
 
 
-def list_memory_savers(config: SweepConfig, bf16: bool) -> tuple[MemorySaver, ...]:
+def list_memory_savers(config: SweepConfig, bf16: bool, batch_norm: bool = True) -> tuple[MemorySaver, ...]:
     """Return the savers that `config`, of one optimizer and one batch size, does not use yet; cheapest first.
 
     Args:
         config: what is to fit; settings that it has itself are left as they are.
         bf16: whether the GPU multiplies in bfloat16, from compute capability 8.0 on; without it float16 is tried.
+        batch_norm: whether the model normalizes over the batch, whose statistics change if the batch is split.
     """
     savers = [*_free(config, bf16)]
     if config.mode is Mode.TRAIN:
-        savers += [*_steps(config), *_split(config, most=_CHEAP_SPLIT)]
-        savers += [*_checkpoints(config), *_split(config, least=_CHEAP_SPLIT)]
+        savers += [*_steps(config), *_split(config, batch_norm, most=_CHEAP_SPLIT)]
+        savers += [*_checkpoints(config), *_split(config, batch_norm, least=_CHEAP_SPLIT)]
     return tuple(savers)
 
 
@@ -87,7 +88,7 @@ def _steps(config: SweepConfig) -> list[MemorySaver]:
     return savers
 
 
-def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list[MemorySaver]:
+def _split(config: SweepConfig, batch_norm: bool, least: int = 1, most: int | None = None) -> list[MemorySaver]:
     """The savers that split the batch into smaller passes; the more parts, the less of the GPU is used."""
     size = config.list_batch_sizes()[0]
     savers, last = [], 1
@@ -101,7 +102,7 @@ def _split(config: SweepConfig, least: int = 1, most: int | None = None) -> list
                 Setting(key="gradient_accumulation", value=accumulation),
                 Setting(key="batch_size", value=str(size // parts)),
             )
-            cost = "some: smaller kernels; BatchNorm sees fewer samples"
+            cost = f"some: smaller kernels{'; BatchNorm sees fewer samples' if batch_norm else ''}"
             name = f"accumulate {parts} passes of {size // parts}"
             savers.append(MemorySaver(name=name, settings=settings, cost=cost, rules_out=("optimizer_in_backward",)))
     return savers

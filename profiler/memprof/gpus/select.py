@@ -16,6 +16,7 @@ from memprof.gpus.phantom.torch_install import find_torch
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.records import Source
 
+BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the first to multiply in bfloat16
 _REAL = re.compile(r"cuda(?::(\d+))?")
 
 
@@ -59,6 +60,15 @@ def _choose(gpu: str) -> Device:
         return phantom_device(find_gpu(DEFAULT_GPU), why="no real GPU found; ")
     except DeviceError as error:
         return analytic_device(str(error))
+
+
+def multiplies_bf16(device: Device) -> bool:
+    """Return whether the GPU multiplies in bfloat16; without a GPU it does not matter."""
+    if device.source is Source.ANALYTIC:
+        return True
+    if device.source is Source.EMULATED:
+        return find_gpu(device.name).capability[0] >= BF16_SINCE
+    return int(list_real_gpus()[device.index].compute_capability.partition(".")[0]) >= BF16_SINCE
 
 
 def phantom_device(spec: GpuSpec, why: str = "") -> Device:

@@ -88,7 +88,7 @@ class Pair:
     @property
     def label(self) -> str:
         """The row in words: ``adam, batch 64``."""
-        return f"{self.group}, batch {self.name.batch_size}"
+        return f"{self.group}, batch {self.name.batch_size:,}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +125,15 @@ def compare_results(before: Result, after: Result, force: bool = False) -> Compa
     """Pair two saved sweeps, or two saved comparisons, row by row.
 
     Raises:
-        ResultError: they differ in what must be the same and `force` is not given, or they have no row in common.
+        ResultError: they have no row in common, or differ in what must be the same without `force`.
     """
     pairs = tuple(pair_records(before.records, after.records))
     mismatches = (*_model_mismatch(pairs), *find_mismatches(before.manifest.environment, after.manifest.environment))
     if mismatches and not force:
         listed = ", ".join(str(item) for item in mismatches)
         raise ResultError(
-            f"{before.path} and {after.path} cannot be compared: they differ in {listed}; --force compares them anyway"
+            f"{before.path} and {after.path} cannot be compared: they differ in {listed}; "
+            "`memprof diff --force` shows them next to each other"
         )
     config_changes = tuple(changed_keys(before.manifest.config, after.manifest.config))
     if not any(pair.before and pair.after for pair in pairs):

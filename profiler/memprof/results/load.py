@@ -53,10 +53,16 @@ def load_pair(first: str | Path, second: str | Path, root: Path = Path("results"
     """Load two results that have rows, both of the first one's kind.
 
     Raises:
-        ResultError: as `load` does for each.
+        ResultError: as `load` does for each, or both are the same result.
     """
     one = load(first, root)
-    return one, load(second, root, (one.manifest.kind,))
+    other = load(second, root, (one.manifest.kind,))
+    if one.path.resolve() == other.path.resolve():
+        raise ResultError(
+            f"{first} and {second} are the same result, {one.path}; name an older one by its folder, "
+            f"as `ls {one.path.parent}` lists them"
+        )
+    return one, other
 
 
 def _either(kinds: Collection[Kind]) -> str:

@@ -266,7 +266,7 @@ def test_max_batch_several_gpus_rank_by_batch_size(command: Callable[..., tuple[
     status, out, _ = command("--gpu", "t4", "--gpu", "h100-80gb", "--max", "64", "--optimizer", "sgd")
     assert status == ExitCode.OK
     assert "mnist_mlp · sgd · emulated" in out
-    assert [line.split()[0] for line in out.splitlines() if " GiB " in line] == ["t4", "h100-80gb"]
+    assert [line.split()[0] for line in out.splitlines()[1:] if " GiB " in line] == ["t4", "h100-80gb"]
     assert re.search(r"\nsaved in .*/results/one/\d{8}-\d{6}\n$", out)
 
 

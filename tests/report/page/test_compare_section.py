@@ -44,6 +44,12 @@ def test_variant_out_of_memory_has_lower_bound_and_no_marker(section: Section) -
     assert table_of(section).notes[0].startswith("batch_size: 1024 failed: backward of step 2: CUDA out of memory.")
 
 
+def test_legend_names_the_peak_only_if_a_bar_has_one(section: Section) -> None:
+    bars = bars_of(section)
+    assert bars.mark_legend == "emulated peak"
+    assert replace(bars, bars=tuple(bar for bar in bars.bars if bar.mark is None)).mark_legend == ""
+
+
 def test_variant_that_finished_has_marker_and_change(section: Section, records: list[RunRecord]) -> None:
     base, variant, _ = bars_of(section).bars
     assert records[3].reading is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from memprof.report.page import collect
 from memprof.report.page.collect import Skipped
 from memprof.report.page.elements import Code, Listing
@@ -32,6 +34,21 @@ def test_torchvision_is_installed_at_its_version(saved: Path) -> None:
     inputs = collect("sample", saved)
     changed = replace(inputs, environment=replace(inputs.environment, torchvision_version="0.29.1+cpu"))
     assert commands(changed).text.splitlines()[0] == "pip install torch==2.14.1 torchvision==0.29.1"
+
+
+@pytest.mark.parametrize(
+    ("version", "index"),
+    [
+        ("2.14.1+cu130", " --index-url https://download.pytorch.org/whl/cu130"),
+        ("2.14.1+cpu", " --index-url https://download.pytorch.org/whl/cpu"),
+        ("2.14.1a0+gitabc", ""),
+        ("2.14.1", ""),
+    ],
+)
+def test_install_command_names_the_index_of_the_build(saved: Path, version: str, index: str) -> None:
+    inputs = collect("sample", saved)
+    changed = replace(inputs, environment=replace(inputs.environment, torch_version=version))
+    assert commands(changed).text.splitlines()[0] == f"pip install torch=={version.partition('+')[0]}{index}"
 
 
 def test_section_names_sources_skipped_and_older_results(saved: Path) -> None:

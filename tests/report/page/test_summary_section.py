@@ -56,7 +56,7 @@ def test_safe_batch_is_a_multiple_of_multiple_of(of_search: Callable[..., Verdic
     found = {
         largest: replace(max_batch, largest_batch_size=largest, multiple_of=8) for largest in (8, 16, 24, 80, 96, 600)
     }
-    assert [each.safe_batch_size for each in found.values()] == [0, 8, 16, 64, 72, 480]
+    assert [each.safe_batch_size for each in found.values()] == [None, 8, 16, 64, 72, 480]
     assert values(of_search(found[96]))["Safe batch"] == "72"
     assert of_search(found[8]).facts[1].detail == "80 % of 8 is less than 8, the smallest multiple"
 

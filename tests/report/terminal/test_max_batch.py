@@ -144,3 +144,17 @@ def test_does_not_fit_names_the_need_and_the_memory(answer: MaxBatch) -> None:
     unknown = replace(none, smallest_footprint_bytes=None, memory_limit_bytes=GIB, trials=answer.trials[-1:])
     assert "needs more than 24.00 GiB" in does_not_fit(unknown)
     assert "the memory limit is 1.00 GiB" in does_not_fit(unknown)
+
+
+def test_panel_names_no_safe_batch_without_a_limit(answer: MaxBatch, show: Show) -> None:
+    not_searched = replace(answer, verified=False, stopped_by=StopReason.MAX)
+    assert "safe batch         -  (the limit was not found)" in show(max_batch_panel(not_searched, 80), 80)
+    one = replace(answer, largest_batch_size=1)
+    assert "safe batch         -  (80 % of 1 is less than 1)" in show(max_batch_panel(one, 80), 80)
+    row = show(max_batch_table([not_searched, one], 120), 120).splitlines()[3].split()
+    assert row[:5] == ["rtx-4090", "24.00", "GiB", "282", "-"]
+
+
+def test_trials_out_of_memory_are_lower_bounds(answer: MaxBatch, show: Show) -> None:
+    rows = [line.split() for line in show(max_batch_panel(answer, 80), 80).splitlines()]
+    assert ["283", "oom", ">", "23.00", "GiB", ">", "23.50", "GiB", ">", "24.00", "GiB", "0.2"] in rows

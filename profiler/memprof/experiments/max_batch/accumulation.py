@@ -8,7 +8,7 @@ from memprof.config.schema import Mode
 from memprof.errors import ConfigError
 from memprof.experiments.max_batch.target import STEPS, Target
 from memprof.experiments.sweep import default_jobs
-from memprof.records import Accumulation, MaxBatch, Status
+from memprof.records import Accumulation, MaxBatch, Status, safe_batch_size
 from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
@@ -30,7 +30,11 @@ def find_accumulations(
     if any(target.config.mode is Mode.INFERENCE for target in targets):
         raise ConfigError("--target-batch: mode inference accumulates no gradients")
     found: list[Accumulation | None] = [None] * len(targets)
-    safe = [answer.safe_batch_size or min(answer.largest_batch_size, answer.multiple_of) for answer in answers]
+    safe = [
+        safe_batch_size(answer.largest_batch_size, answer.multiple_of)
+        or min(answer.largest_batch_size, answer.multiple_of)
+        for answer in answers
+    ]
     counts = [_step_counts(target_batch_size, size) for size in safe]
     while planned := [(index, steps) for index, left in enumerate(counts) if (steps := next(left, None)) is not None]:
         jobs = [_job(targets[index], answers[index], target_batch_size // steps, steps) for index, steps in planned]
@@ -47,11 +51,11 @@ def find_accumulations(
     return found
 
 
-def _step_counts(target_batch_size: int, safe_batch_size: int) -> Iterator[int]:
+def _step_counts(target_batch_size: int, safe: int) -> Iterator[int]:
     """The numbers of equal micro-batches that are safe, the fewest first."""
-    if not safe_batch_size:
+    if not safe:
         return
-    fewest = -(-target_batch_size // safe_batch_size)
+    fewest = -(-target_batch_size // safe)
     divisors = (steps for steps in range(fewest, target_batch_size + 1) if target_batch_size % steps == 0)
     yield from (steps for steps, _ in zip(divisors, range(_MOST_CANDIDATES), strict=False))
 

@@ -64,7 +64,7 @@ class TargetSearch:
         job, ran = planned.job, ran_trial(planned.job, outcome, seconds)
         if job.batch_size == self._limits.smallest and not ran.trial.trains and ran.trial.stop not in MEMORY_STOPS:
             hint = "; --start begins with a larger batch" if job.batch_size == 1 else ""
-            raise WorkloadError(f"{self._target.config.model.name}, batch {job.batch_size}: {outcome.error}{hint}")
+            raise WorkloadError(f"{self._target.config.model.name}, batch {job.batch_size:,}: {outcome.error}{hint}")
         if outcome.reading is not None and outcome.reading.context_bytes is not None:
             self._memory = replace(self._memory, context_bytes=outcome.reading.context_bytes)
         self._ran[planned.purpose][job.batch_size] = ran

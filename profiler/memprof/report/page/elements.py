@@ -146,6 +146,11 @@ class Bars:
         return max([*lengths, *(bar.mark or 0 for bar in self.bars), 1])
 
     @property
+    def mark_legend(self) -> str:
+        """What the lines across the bars mean; "" if no bar has one, as when no run finished."""
+        return self.mark_name if any(bar.mark is not None for bar in self.bars) else ""
+
+    @property
     def legend(self) -> tuple[Segment, ...]:
         """Each category once, in the order of the first appearance."""
         seen = {segment.category: segment for bar in self.bars for segment in bar.segments}

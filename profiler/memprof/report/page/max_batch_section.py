@@ -21,7 +21,6 @@ from memprof.report.page.elements import (
     status_cell,
     text_cell,
 )
-from memprof.report.page.names import safe_batch
 from memprof.report.terminal.max_batch import does_not_fit, fit_formula, stopped_by
 from memprof.units import format_bytes
 
@@ -82,7 +81,7 @@ def gpus_bars(answers: Sequence[MaxBatch]) -> Bars:
 
 
 def _gpu_bar(answer: MaxBatch) -> Bar:
-    largest, safe = answer.largest_batch_size, safe_batch(answer) or 0
+    largest, safe = answer.largest_batch_size, answer.safe_batch_size or 0
     sizes = (("safe-batch", "safe", safe), ("above-safe", "up to the largest", largest - safe))
     segments = tuple(Segment(category=category, name=name, size=size) for category, name, size in sizes if size)
     memory = f"{format_bytes(answer.gpu_total_bytes)} of memory"
@@ -114,7 +113,7 @@ def _gpu_row(answer: MaxBatch) -> tuple[Cell, ...]:
         text_cell(answer.gpu),
         bytes_cell(answer.gpu_total_bytes),
         count_cell(answer.largest_batch_size or None),
-        count_cell(safe_batch(answer)),
+        count_cell(answer.safe_batch_size),
         count_cell(answer.batch_size_at_80_percent_memory),
         bytes_cell(answer.fit.fixed_bytes if answer.fit else None),
         bytes_cell(answer.fit.bytes_per_sample if answer.fit else None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.records import MaxBatch, RunRecord, Status
+from memprof.records import RunRecord, Status
 from memprof.report.labels import gpu_label
 from memprof.report.page.collect import ReportInputs
 from memprof.report.terminal.columns import reason_of
@@ -28,11 +28,6 @@ def gpu_text(inputs: ReportInputs) -> str:
     memory = inputs.environment.gpu_total_bytes
     name = gpu_label(inputs.environment.gpu, inputs.source) if inputs.environment.gpu else "no GPU"
     return f"{name}, {format_bytes(memory)}" if memory else name
-
-
-def safe_batch(answer: MaxBatch) -> int | None:
-    """Return 80 % of the largest batch; ``None`` if the limit was not found, or if 80 % is less than one sample."""
-    return (answer.safe_batch_size or None) if answer.verified else None
 
 
 def failures(records: Sequence[RunRecord], names: Sequence[str]) -> tuple[str, ...]:

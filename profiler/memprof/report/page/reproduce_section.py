@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +25,9 @@ _NAMES = {
     "allocator settings": "allocator_settings",
     "git commit": "git_commit",
 }
+
+
+_BUILD = re.compile(r"\+(?P<name>cu\d+|cpu)$")
 
 
 def reproduce_section(inputs: ReportInputs) -> Section:
@@ -56,11 +60,20 @@ def commands(inputs: ReportInputs) -> Code:
     before = f"PYTORCH_CUDA_ALLOC_CONF={shlex.quote(settings)} " if settings else ""
     ran = dict.fromkeys(shlex.join(saved.manifest.command) for saved in inputs.results)
     lines = [
-        f"pip install {' '.join(packages)}",
+        f"pip install {' '.join(packages)}{_index(environment.torch_version)}",
         f"pip install .  # memprof {environment.memprof_version}, in a clone of its repository",
         *(f"{before}{command}" for command in ran),
     ]
     return Code(caption="Commands", text="\n".join(lines))
+
+
+def _index(torch_version: str) -> str:
+    """The index that has this build of PyTorch: PyPI has only one of a version's builds.
+
+    Source: https://pytorch.org/get-started/previous-versions/
+    """
+    build = _BUILD.search(torch_version)
+    return f" --index-url https://download.pytorch.org/whl/{build['name']}" if build else ""
 
 
 def environment_table(inputs: ReportInputs) -> Table:

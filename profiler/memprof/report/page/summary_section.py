@@ -10,7 +10,7 @@ from memprof.records import MaxBatch, RunRecord, Source, Status, StopReason
 from memprof.report.figures import ESTIMATE, bound_text, bytes_of
 from memprof.report.labels import SOURCE_MEANINGS
 from memprof.report.page.collect import ReportInputs
-from memprof.report.page.names import run_name, safe_batch
+from memprof.report.page.names import run_name
 from memprof.report.terminal.max_batch import does_not_fit, proof
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
@@ -89,7 +89,7 @@ def _of_search(answer: MaxBatch) -> Verdict:
 
 
 def _safe(answer: MaxBatch) -> Fact:
-    safe = safe_batch(answer)
+    safe = answer.safe_batch_size
     if safe is None:
         least = "one sample" if answer.multiple_of == 1 else f"{answer.multiple_of:,}, the smallest multiple"
         detail = f"80 % of {answer.largest_batch_size:,} is less than {least}"
@@ -102,7 +102,7 @@ def _safe(answer: MaxBatch) -> Fact:
 
 def _of_several_gpus(answers: Sequence[MaxBatch]) -> Verdict:
     fitting = sorted((answer for answer in answers if answer.largest_batch_size), key=lambda a: a.largest_batch_size)
-    headline = f"It fits on {len(fitting)} of {len(answers)} GPUs."
+    headline = f"It fits on {len(fitting):,} of {len(answers):,} GPUs."
     if not fitting:
         return Verdict(fits=Fits.NO, headline=headline)
     most, least = fitting[-1], fitting[0]
@@ -112,7 +112,7 @@ def _of_several_gpus(answers: Sequence[MaxBatch]) -> Verdict:
 
 
 def _of_gpu(answer: MaxBatch, rank: str) -> Fact:
-    safe = safe_batch(answer)
+    safe = answer.safe_batch_size
     detail = rank if safe is None else f"{rank}; safe: {safe:,}"
     bound = "" if answer.verified else "≥ "
     return Fact(name=f"Largest batch, {answer.gpu}", value=f"{bound}{answer.largest_batch_size:,}", detail=detail)

@@ -31,7 +31,7 @@ def categories_of_sweep(records: Sequence[RunRecord]) -> CategoriesPlot:
         for record in rows
         if record.batch_size == size
     ]
-    more = f"{len(shown)} of {len(sizes)} batch sizes are shown." if len(shown) < len(sizes) else ""
+    more = f"{len(shown):,} of {len(sizes):,} batch sizes are shown." if len(shown) < len(sizes) else ""
     return _categories(records, bars, more)
 
 

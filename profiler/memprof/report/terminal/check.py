@@ -21,8 +21,8 @@ def check_report(result: CheckResult) -> RenderableType:
         lines.append(Text(f"  {finding.pair.label}: {grew}", "bold red"))
     lines += [Text(f"  {pair.label}: new, the baseline has no figure for it", "dim") for pair in result.new]
     total = len(result.within_limit) + len(result.regressions) + len(result.missing)
-    grew = f"{len(result.regressions)} of {total} rows grew in {figure} by more than {result.limit}"
-    missing = f", {len(result.missing)} missing" if result.missing else ""
+    grew = f"{len(result.regressions):,} of {total:,} rows grew in {figure} by more than {result.limit}"
+    missing = f", {len(result.missing):,} missing" if result.missing else ""
     title = f"{'passed' if result.passed else 'failed'}: {grew}{missing}"
     return Group(Text(title, "bold" if result.passed else "bold red"), *lines)
 

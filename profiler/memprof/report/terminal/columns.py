@@ -13,10 +13,12 @@ from memprof.report.figures import (
     NVML_USED,
     PEAK,
     PHASE_PEAKS,
+    READINGS,
     RESERVED,
     SUM,
     TEXTBOOK,
     Figure,
+    bound_text,
     bytes_of,
     difference_percent,
     has_tiny_estimate,
@@ -38,9 +40,15 @@ def figure_column(records: Sequence[RunRecord], figure: Figure, group: str, head
     return Column(
         heading=heading or figure.short_heading,
         group=group,
-        cells=tuple(format_bytes(bytes_of(record, figure)) for record in records),
+        cells=tuple(_cell(record, figure) for record in records),
         style="bold" if figure is PEAK else "",
     )
+
+
+def _cell(record: RunRecord, figure: Figure) -> str:
+    """A figure that a device's counters filled is a lower bound if the run did not finish."""
+    size = bytes_of(record, figure)
+    return bound_text(size, record.status) if figure in (*READINGS, *PHASE_PEAKS) else format_bytes(size)
 
 
 def finished_column(

@@ -42,7 +42,7 @@ def source_lines(records: Sequence[RunRecord]) -> list[Text]:
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     lines = [Text(source_note(source), "dim") for source in dict.fromkeys(record.source for record in records)]
     if unknown:
-        rows = f"{unknown} of {len(records)} rows"
+        rows = f"{unknown:,} of {len(records):,} rows"
         lines.append(Text(f"workspace unknown in {rows}: cuDNN did not report it; the true peak may be higher."))
     return lines
 

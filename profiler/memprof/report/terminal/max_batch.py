@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memprof.records import Accumulation, MaxBatch, MemoryFit, Status, StopReason
+from memprof.report.figures import bound_text
 from memprof.report.labels import STOP_REASONS, gpu_label, source_note
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.units import UNKNOWN, format_bytes
@@ -91,13 +92,13 @@ def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
     cells = {
         "memory": [format_bytes(answer.gpu_total_bytes) for answer in ranked],
         "largest": [_or_unknown(answer.largest_batch_size) for answer in ranked],
-        "safe": [_or_unknown(answer.safe_batch_size) for answer in ranked],
+        "safe": [_or_unknown(answer.safe_batch_size or 0) for answer in ranked],
         "at 80 %": [_at_80(answer) for answer in ranked],
         **_target_cells(ranked),
         "fixed": [format_bytes(answer.fit.fixed_bytes if answer.fit else None) for answer in ranked],
         "per sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
         "headroom": [format_bytes(answer.free_bytes) for answer in ranked],
-        "trials": [str(len(answer.trials) + len(answer.more_trials)) for answer in ranked],
+        "trials": [f"{len(answer.trials) + len(answer.more_trials):,}" for answer in ranked],
     }
     return [Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()]
 
@@ -134,7 +135,7 @@ def _lines(answer: MaxBatch) -> list[tuple[str, str | Text]]:
         memory = f"{format_bytes(answer.memory_limit_bytes)} of {memory} (set_per_process_memory_fraction)"
     lines: list[tuple[str, str | Text]] = [
         ("largest batch", Text.assemble((f"{answer.largest_batch_size:,}", "bold"), f"  ({proof(answer)})")),
-        ("safe batch", f"{answer.safe_batch_size:,}  ({'; '.join(_safety(answer))})"),
+        ("safe batch", f"{_or_unknown(answer.safe_batch_size or 0)}  ({'; '.join(_safety(answer))})"),
         ("stopped by", stopped_by(answer)),
         ("at 80 % of memory", f"{_at_80(answer)}  ({_UNDER_80})"),
         ("memory", f"{memory}; headroom {format_bytes(answer.free_bytes)} at the largest batch"),
@@ -156,6 +157,10 @@ def _error_text(answer: MaxBatch) -> str:
 
 
 def _safety(answer: MaxBatch) -> list[str]:
+    if not answer.verified:
+        return ["the limit was not found"]
+    if answer.safe_batch_size is None:
+        return [f"80 % of {answer.largest_batch_size:,} is less than {answer.multiple_of:,}"]
     return ["80 %", *([_confirmation(answer.confirmed)] if answer.confirmed else [])]
 
 
@@ -178,9 +183,9 @@ def _trials(answer: MaxBatch, width: int) -> Grid:
     everything = (*trials, *more)
     shown = {
         "status": [done.status.value for done in everything],
-        "allocated": [format_bytes(done.peak_allocated_bytes) for done in everything],
-        "reserved": [format_bytes(done.peak_reserved_bytes) for done in everything],
-        "device": [format_bytes(done.device_bytes) for done in everything],
+        "allocated": [bound_text(done.peak_allocated_bytes, done.status) for done in everything],
+        "reserved": [bound_text(done.peak_reserved_bytes, done.status) for done in everything],
+        "device": [bound_text(done.device_bytes, done.status) for done in everything],
         "seconds": [f"{done.seconds:.1f}" for done in everything],
     }
     sections = ["trials for the largest batch"] * len(trials) + ["trials for the batch at 80 % of memory"] * len(more)

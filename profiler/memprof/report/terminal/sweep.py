@@ -111,7 +111,7 @@ def _footer(records: Sequence[RunRecord]) -> list[Text]:
     if retried:
         footer.append(
             Text(
-                f"{retried} of {len(records)} rows hit allocator retries: PyTorch freed its cache and allocated again."
+                f"{retried:,} of {len(records):,} rows hit allocator retries: PyTorch freed its cache and tried again."
             )
         )
     return footer

@@ -21,7 +21,7 @@ def verification_table(found: Verification, width: int = 80) -> RenderableType:
     lines = [f"GPU: {_side(found.gpu)}", f"phantom: {_side(found.phantom)}", _versions(found.gpu)]
     if found.mismatches:
         lines.append(f"different, so the figures do not compare: {', '.join(map(str, found.mismatches))}")
-    verdict = f"{found.equal} of {len(found.rows)} equal to the byte"
+    verdict = f"{found.equal:,} of {len(found.rows):,} equal to the byte"
     return Group(
         *(Text(line, "bold") for line in lines),
         Text(),
