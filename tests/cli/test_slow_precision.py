@@ -7,13 +7,15 @@ import re
 import pytest
 
 from memprof.cli.slow_precision import note_slow_precision
+from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device
 from memprof.records import Source
 from tests.samples import sample_config
 
 
 def device(name: str, source: Source = Source.EMULATED) -> Device:
-    return Device(source=source, name=name, index=0, total_bytes=None, explanation="")
+    capability = find_gpu(name).compute_capability if source is Source.EMULATED else "9.0"
+    return Device(source=source, name=name, index=0, total_bytes=None, compute_capability=capability, explanation="")
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,15 @@ def test_summary_without_any_gpu_shows_the_tree(memprof: Memprof) -> None:
     ended = memprof("summary", "configs/mnist_mlp.yaml", "--batch-size", "64", **NO_PHANTOM)
     assert (ended.returncode, ended.stderr) == (ExitCode.OK, "")
     lines = ended.stdout.splitlines()
-    assert lines[0].rstrip() == "mnist_mlp · sgd · batch 64 · analytic"
+    assert lines[0].startswith("101,770 parameters; one step at batch 64 with sgd takes about ")
+    assert lines[1].rstrip() == "mnist_mlp · sgd · batch 64 · analytic"
     assert [line.split()[:3] for line in lines if "Linear" in line][:2] == [
         ["├─", "1:", "Linear"],
         ["└─", "3:", "Linear"],
     ]
     assert "101,770 parameters, all trainable" in ended.stdout
-    assert max(len(line) for line in lines) <= 80
+    assert max(map(len, lines[1:])) <= 80
+    assert lines[-1] == "next: memprof explain configs/mnist_mlp.yaml --batch-size 64"
 
 
 def test_summary_json_has_the_totals_of_the_sweep(memprof: Memprof, tmp_path: Path) -> None:

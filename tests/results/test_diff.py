@@ -89,6 +89,7 @@ def test_compare_results_mismatch_is_refused_by_name(field: str, other: object, 
     before, after = result(row), result(row, path="b", **environment)
     with pytest.raises(ResultError) as caught:
         compare_results(before, after)
+    hint = "`memprof diff --force` shows them next to each other"
     assert str(caught.value) == f"a and b cannot be compared: they differ in {named}; {hint}"
     forced = compare_results(before, after, force=True)
     assert [str(item) for item in forced.mismatches] == [named]

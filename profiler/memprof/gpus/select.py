@@ -64,11 +64,7 @@ def _choose(gpu: str) -> Device:
 
 def multiplies_bf16(device: Device) -> bool:
     """Return whether the GPU multiplies in bfloat16; without a GPU it does not matter."""
-    if device.source is Source.ANALYTIC:
-        return True
-    if device.source is Source.EMULATED:
-        return find_gpu(device.name).capability[0] >= BF16_SINCE
-    return int(list_real_gpus()[device.index].compute_capability.partition(".")[0]) >= BF16_SINCE
+    return device.source is Source.ANALYTIC or int(device.compute_capability.partition(".")[0]) >= BF16_SINCE
 
 
 def phantom_device(spec: GpuSpec, why: str = "") -> Device:
