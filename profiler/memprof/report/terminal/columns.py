@@ -25,7 +25,7 @@ from memprof.report.figures import (
 )
 from memprof.report.terminal.layout import Column
 from memprof.results.diff import figure_of
-from memprof.units import format_bytes, format_percent
+from memprof.units import UNKNOWN, format_bytes, format_percent
 
 # Only colors that can be read on a light and on a dark background.
 STATUS_STYLES: Mapping[str, str] = {
@@ -46,9 +46,11 @@ def figure_column(records: Sequence[RunRecord], figure: Figure, group: str, head
 
 
 def _cell(record: RunRecord, figure: Figure) -> str:
-    """A figure that a device's counters filled is a lower bound if the run did not finish."""
+    """Of a run that did not finish, a peak is a lower bound, and those of its phases are unknown."""
     size = bytes_of(record, figure)
-    return bound_text(size, record.status) if figure in (*READINGS, *PHASE_PEAKS) else format_bytes(size)
+    if record.status is not Status.OK and figure in PHASE_PEAKS:
+        return UNKNOWN
+    return bound_text(size, record.status) if figure in READINGS else format_bytes(size)
 
 
 def finished_column(
