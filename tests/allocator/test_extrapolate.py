@@ -119,3 +119,13 @@ def test_extrapolator_fits_from_uses_the_named_run() -> None:
     assert runs.fits_from(37, 300, available(2 * GIB))
     assert not runs.fits_from(301, 300, available(2 * GIB))
     assert not runs.fits_from(5, 300, available(2 * GIB))
+
+
+def test_run_cut_off_counts_only_if_its_end_is_known() -> None:
+    whole = two_steps(13)
+    cut_off = RecordedRun(batch_size=1000, requests=two_steps(1000).requests[:9], complete=False)
+    other = RecordedRun(batch_size=900, requests=[*two_steps(900).requests[:4], ~3, 4, 4, 4], complete=False)
+    runs = extrapolator(whole, cut_off, other)
+    assert [runs.knows_the_end(size) for size in (13, 1000, 900, 7)] == [True, True, False, True]
+    assert (runs._nearest(990), runs._nearest(910)) == (1000, 1000)
+    assert extrapolator(other)._nearest(5) == 900

@@ -15,7 +15,7 @@ from memprof.allocator.simulator import peak_requested, simulate
 _UNBOUNDED = 1 << 40  # a batch size beyond any memory
 # About a tenth of a second of simulation in CPython, for each of the spans of `_largest`.
 _REQUESTS_PER_SPAN = 100_000
-_FEWEST_LOOKS, _MOST_LOOKS = 16, 128
+_FEWEST_LOOKS, _MOST_LOOKS = 16, 1024
 _NARROWER = 8  # how much smaller each span is than the one before: fits in islands, see `_largest`
 
 
@@ -85,6 +85,11 @@ class BatchExtrapolator:
         """Say whether the run that was recorded at the batch size `recorded`, if any, would fit with `batch_size`."""
         return recorded in self._runs and self._fits_from(recorded, batch_size, budget)
 
+    def knows_the_end(self, batch_size: int) -> bool:
+        """Say whether a run is known to the end that has the pattern of the one recorded at `batch_size`."""
+        run = self._runs.get(batch_size)
+        return run is None or any(other.complete and has_pattern_of(other, run) for other in self._runs.values())
+
     def recorded(self, batch_size: int) -> RecordedRun | None:
         """Return the run with this batch size, if there is one."""
         return self._runs.get(batch_size)
@@ -114,7 +119,9 @@ class BatchExtrapolator:
         return simulated.fits and (budget.held_bytes is None or simulated.peak_reserved_bytes <= budget.held_bytes)
 
     def _nearest(self, batch_size: int) -> int:
-        return min(self._runs, key=lambda size: abs(size - batch_size))
+        """The size of the nearest run; one that was cut off counts only if a run to its end has its pattern."""
+        whole = [size for size in self._runs if self.knows_the_end(size)]
+        return min(whole or self._runs, key=lambda size: abs(size - batch_size))
 
     def _growth(self, recorded: int) -> Growth:
         """How the run recorded at this batch size grows, with the help of the nearest run of the same pattern."""

@@ -34,6 +34,7 @@ class Predictions:
     largest: int | None = None
     fitting: frozenset[int] = frozenset()
     limits: tuple[int, ...] = ()
+    cut_off: frozenset[int] = frozenset()
 
     def largest_that_fits(self, boundary: BatchBoundary) -> int | None:
         if self.largest is None:
@@ -42,6 +43,9 @@ class Predictions:
 
     def fits_from(self, recorded: int, batch_size: int) -> bool:
         return recorded > 0 and batch_size in self.fitting
+
+    def knows_the_end(self, recorded: int) -> bool:
+        return recorded not in self.cut_off
 
     def index_limits(self, recorded: int) -> tuple[int, ...]:
         return self.limits if recorded else ()
@@ -218,3 +222,13 @@ def test_much_left_above_a_boundary_is_tried_if_predicted() -> None:
     predictor = Predictions(fitting=frozenset([25]))
     assert next_batch_size(samples, Bounds(available_bytes=40 * GIB, predictor=predictor)) == 25
     assert next_batch_size(samples, Bounds(available_bytes=40 * GIB, predictor=Predictions())) is None
+
+
+def test_trial_cut_off_with_another_pattern_is_followed_by_a_whole_one() -> None:
+    world = linear(0, 10**6, 870 * 10**6)
+    cut_off = Predictions(largest=1000, cut_off=frozenset({1000}))
+    _, trials = search(world, Bounds(available_bytes=870 * 10**6, start=13, predictor=cut_off))
+    assert trials[:3] == [13, 1000, 800]
+    known = Predictions(largest=1000)
+    _, trials = search(world, Bounds(available_bytes=870 * 10**6, start=13, predictor=known))
+    assert trials[:3] == [13, 1000, 999]

@@ -28,6 +28,10 @@ class RunPredictor:
         """Say whether the trial of size `recorded`, if any, predicts that `batch_size` fits."""
         return self.runs.fits_from(recorded, batch_size, self.budget)
 
+    def knows_the_end(self, recorded: int) -> bool:
+        """Say whether a run to its end has the pattern of the trial `recorded`, which may have been cut off."""
+        return self.runs.knows_the_end(recorded)
+
     def index_limits(self, recorded: int) -> Sequence[int]:
         """Return the sizes at which a tensor of the trial `recorded` reaches the range of 32-bit indices."""
         run = self.runs.recorded(recorded)

@@ -21,6 +21,9 @@ class Predictor(Protocol):
     def fits_from(self, recorded: int, batch_size: int) -> bool:
         """Say whether the trial of size `recorded`, if any, predicts that `batch_size` fits."""
 
+    def knows_the_end(self, recorded: int) -> bool:
+        """Say whether a run to its end has the pattern of the trial `recorded`, which may have been cut off."""
+
     def index_limits(self, recorded: int) -> Sequence[int]:
         """Return the sizes at which a tensor of the trial `recorded` reaches the range of 32-bit indices."""
 
