@@ -14,6 +14,7 @@ from memprof.errors import WorkloadError
 from memprof.experiments.session import Session, open_session
 from memprof.experiments.sweep import default_jobs, point_name, sweep_records
 from memprof.gpus.select import Device, choose_device
+from memprof.gpus.traits import default_traits
 from memprof.records import Phase, RunRecord, Source, Status
 from tests.samples import TRAINING_PHASES, sample_config, sample_loaded
 
@@ -23,7 +24,7 @@ NO_GPU = Device(
     index=0,
     environment={},
     total_bytes=None,
-    compute_capability="9.0",
+    traits=default_traits(),
     explanation="no GPU",
 )
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.gpus.traits import default_traits
 from memprof.measure.estimate import estimate
 from memprof.measure.run import measure
 
@@ -57,7 +58,7 @@ def run(case, how):
     spec = None if config.mode == "inference" else optimizer
     if how == "estimate":
         points = [(spec, size) for size in (8, 24, 40)]
-        return [row.peak_bytes for row in estimate(model, config, points, "9.0")]
+        return [row.peak_bytes for row in estimate(model, config, points, default_traits())]
     outcome = measure(model, config, spec, 24, torch.device("cuda", 0))
     return outcome.error or outcome.reading.peak_allocated_bytes
 

@@ -17,6 +17,7 @@ from memprof.config.load import LoadedConfig
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.errors import ConfigError, DeviceError, WorkloadError
 from memprof.gpus.select import Device
+from memprof.gpus.traits import default_traits
 from memprof.records import Outcome, Source, Status
 from memprof.worker.client import WorkerClient
 from memprof.worker.output import LIMIT_BYTES
@@ -282,7 +283,7 @@ def test_missing_gpu_is_a_device_error_of_one_line(load: Load) -> None:
         index=0,
         environment=nothing,
         total_bytes=None,
-        compute_capability="9.0",
+        traits=default_traits(),
         explanation="",
     )
     with WorkerClient(load("build"), device) as client, pytest.raises(DeviceError) as refusal:

@@ -17,6 +17,7 @@ import pytest
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.gpus.select import Device
+from memprof.gpus.traits import default_traits
 from memprof.worker.fork_client import running_fork_servers, stop_fork_server
 from memprof.worker.leftovers import new_mark
 from memprof.worker.protocol import (
@@ -102,7 +103,7 @@ class StubParent:
             gpu=self._device.name,
             index=0,
             gpu_total_bytes=None,
-            compute_capability="9.0",
+            traits=default_traits(),
             build_in_server=True,
         )
 

@@ -14,6 +14,7 @@ from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.torch_install import find_torch
 from memprof.gpus.real import RealGpu, list_real_gpus
+from memprof.gpus.traits import GpuTraits, default_traits, real_traits, traits_of
 from memprof.records import Source
 
 BF16_SINCE = 8  # the major compute capability: Ampere's tensor cores were the first to multiply in bfloat16
@@ -28,7 +29,7 @@ class Device:
     name: str  # as the driver gives it; the catalog's name for a phantom
     index: int  # torch's device index
     total_bytes: int | None
-    compute_capability: str  # as "9.0"; without a GPU, that of the default GPU
+    traits: GpuTraits  # without a GPU, those of the default GPU
     explanation: str  # one line: what was chosen, and why
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -80,7 +81,7 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
         name=spec.key,
         index=0,
         total_bytes=spec.total_bytes,
-        compute_capability=spec.compute_capability,
+        traits=traits_of(spec),
         environment=worker_environment(libraries, spec),
         explanation=f"{why}emulating {described(spec, DEFAULT_GPU)} on a phantom GPU",
     )
@@ -109,7 +110,7 @@ def analytic_device(reason: str) -> Device:
         name="none",
         index=0,
         total_bytes=None,
-        compute_capability=find_gpu(DEFAULT_GPU).compute_capability,
+        traits=default_traits(),
         explanation=f"no real GPU and no phantom, so only the analytic estimate: {reason}",
     )
 
@@ -124,7 +125,7 @@ def _real_device(index: int) -> Device:
         name=found.name,
         index=index,
         total_bytes=found.total_bytes,
-        compute_capability=found.compute_capability,
+        traits=real_traits(found.name, found.compute_capability),
         explanation=f"measuring on {found.name} (cuda:{index})",
     )
 

@@ -22,6 +22,7 @@ from memprof.breakdown.analytic.fake_cuda import DEVICE_TYPE, FakeCudaModel
 from memprof.breakdown.analytic.kernels import cuda_kernels
 from memprof.breakdown.analytic.requests import RequestRecorder, as_on_cuda, unique_use_counts
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
+from memprof.gpus.traits import GpuTraits
 from memprof.measure.recorder import Listener
 from memprof.measure.step import make_step
 from memprof.records import Breakdown, Phase
@@ -31,20 +32,20 @@ from memprof.workload.loading import BatchLoader
 _STEPS = 2  # the second has optimizer state and the output of the first; later steps are like it
 
 
-def estimate(model: nn.Module, config: SweepConfig, points: Sequence[Point], capability: str) -> list[Breakdown]:
+def estimate(model: nn.Module, config: SweepConfig, points: Sequence[Point], gpu: GpuTraits) -> list[Breakdown]:
     """Return the breakdown of each point with its estimated peak, which is ``None`` if it cannot be found.
 
     Args:
         model: it loses its values.
         config: the settings of the step.
         points: optimizers and batch sizes.
-        capability: the compute capability of the GPU, as ``9.0``.
+        gpu: what the estimate needs to know of the GPU.
 
     Raises:
         WorkloadError: as `break_down`.
     """
-    found = break_down(model, config, points, capability)
-    peaks = _Peaks(model, config, points, capability)
+    found = break_down(model, config, points, gpu)
+    peaks = _Peaks(model, config, points, gpu)
     return [replace(one, peak_bytes=peaks.of(*point)) for one, point in zip(found, points, strict=True)]
 
 
@@ -55,8 +56,8 @@ class _Peaks:
     of the batches between them are on the lines through the two.
     """
 
-    def __init__(self, model: nn.Module, config: SweepConfig, points: Sequence[Point], capability: str) -> None:
-        self._model, self._config, self._capability = model, config, capability
+    def __init__(self, model: nn.Module, config: SweepConfig, points: Sequence[Point], gpu: GpuTraits) -> None:
+        self._model, self._config, self._gpu = model, config, gpu
         self._runs: dict[tuple[str, int], RecordedRun | None] = {}
         self._sizes: dict[str, list[int]] = {}
         for spec, size in points:
@@ -78,7 +79,7 @@ class _Peaks:
         key = _key(spec), size
         if key not in self._runs:
             try:
-                requests = record_requests(self._model, self._config, (spec, size), self._capability)
+                requests = record_requests(self._model, self._config, (spec, size), self._gpu)
                 self._runs[key] = RecordedRun(batch_size=size, requests=requests)
             except Exception:  # noqa: BLE001  the user's code may need values; torch needs a driver for backward
                 self._runs[key] = None
@@ -86,13 +87,13 @@ class _Peaks:
 
 
 def record_requests(
-    model: nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int], capability: str
+    model: nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int], gpu: GpuTraits
 ) -> list[int]:
     """Return the requests of the setup and two steps at `point`; `model` loses its values."""
     spec, batch_size = point
     fake_model = FakeCudaModel(model.train(config.mode is Mode.TRAIN))
     with as_on_cuda(), fake_model.active(), cuda_kernels(model):
-        recorder = RequestRecorder(capability, os.environ, unique_use_counts())
+        recorder = RequestRecorder(gpu, os.environ, unique_use_counts())
         with recorder:
             recorder.hold((*model.parameters(), *model.buffers()))
             step = make_step(model, model, config, spec, _FakeLoader(config, batch_size, fake_model, recorder))

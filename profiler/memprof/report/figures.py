@@ -74,7 +74,7 @@ RESERVED = Figure(
 )
 NVML_USED = Figure(key="nvml_used_bytes", heading="NVML", counts="what nvidia-smi shows: reserved and the CUDA context")
 DIFFERENCE = Figure(
-    key="difference_bytes", heading="peak − estimate", counts="workspaces of cuDNN and buffers within kernels"
+    key="difference_bytes", heading="peak − estimate", counts="workspaces of cuDNN, and buffers within kernels"
 )
 SECONDS = Figure(key="seconds_per_step", heading="s/step", counts="median seconds of a step after the first")
 LARGEST_BATCH = Figure(

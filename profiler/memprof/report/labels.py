@@ -18,7 +18,7 @@ MONITOR_MEANINGS: Mapping[Source, str] = {
 }
 ANALYTIC_ESTIMATE = (
     "The analytic estimate runs the step on shapes alone, and adds up the blocks that exist at the same time. It has "
-    "no workspaces of cuDNN and no buffers within kernels. The textbook sum is parameters, gradients, optimizer state, "
+    "no workspaces of cuDNN. The textbook sum is parameters, gradients, optimizer state, "
     "data and the model's own activations."
 )
 LEVEL_MEANINGS: Mapping[str, str] = {

@@ -85,9 +85,8 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
 
 
 def _estimate(request: BreakdownRequest, setup: Setup, model: ModelSource) -> list[Breakdown]:
-    capability = request.compute_capability or setup.compute_capability
     how = estimate if request.with_peaks else break_down
-    return how(model(), request.config or setup.config, request.points, capability)
+    return how(model(), request.config or setup.config, request.points, request.traits or setup.traits)
 
 
 def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:

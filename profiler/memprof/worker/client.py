@@ -111,10 +111,8 @@ class WorkerClient:
         Raises:
             WorkloadError: a step of the model cannot be run on shapes alone.
         """
-        capability = None if device is None else device.compute_capability
-        request = BreakdownRequest(
-            points=tuple(points), config=config, compute_capability=capability, with_peaks=with_peaks
-        )
+        traits = None if device is None else device.traits
+        request = BreakdownRequest(points=tuple(points), config=config, traits=traits, with_peaks=with_peaks)
         return self.request(request, BreakdownReply).breakdowns
 
     def module_summary(self, point: Point) -> ModuleSummary:
@@ -284,7 +282,7 @@ class WorkerClient:
             gpu=self._device.name,
             index=self._device.index,
             gpu_total_bytes=self._device.total_bytes,
-            compute_capability=self._device.compute_capability,
+            traits=self._device.traits,
             build_in_server=self._build_in_server,
         )
 

@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter
 from memprof.breakdown.explanation import Explanation
 from memprof.breakdown.module_summary import ModuleSummary
 from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.gpus.traits import GpuTraits
 from memprof.records import Breakdown, Environment, Outcome, Source, Status
 
 Point = tuple[OptimizerConfig | None, int]
@@ -56,7 +57,7 @@ class Setup:
     gpu: str
     index: int
     gpu_total_bytes: int | None
-    compute_capability: str  # of the GPU; without a GPU, of the one that the estimate is for
+    traits: GpuTraits  # of the GPU; without a GPU, of the one that the estimate is for
     build_in_server: bool  # one model for all children; False if building it initializes CUDA
 
 
@@ -76,7 +77,7 @@ class BreakdownRequest:
     number: int = SETUP
     points: tuple[Point, ...]
     config: SweepConfig | None = None  # the server's own
-    compute_capability: str | None = None  # of the server's GPU
+    traits: GpuTraits | None = None  # of the server's GPU
     with_peaks: bool = True
 
 

@@ -11,6 +11,8 @@ import pytest
 from memprof.breakdown.analytic import break_down
 from memprof.config.names import BUILT_IN
 from memprof.config.schema import SweepConfig
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.traits import traits_of
 from memprof.records import Breakdown
 from memprof.workload import build_model
 
@@ -40,6 +42,6 @@ def breakdowns(tmp_path: Path) -> Callable[..., list[Breakdown]]:
         config = make_sweep(model, **keys)
         specs = config.optimizers if config.mode == "train" else [None]
         points = [(spec, size) for spec in specs for size in sizes]
-        return break_down(build_model(config, tmp_path), config, points, "8.6")
+        return break_down(build_model(config, tmp_path), config, points, traits_of(find_gpu("rtx-3090")))
 
     return run

@@ -13,12 +13,13 @@ INITIALIZES_NOTHING = """
 import torch
 from memprof.breakdown.analytic import break_down
 from memprof.config.schema import SweepConfig
+from memprof.gpus.traits import default_traits
 from memprof.workload.builtin_models import FACTORIES
 config = SweepConfig.model_validate({
     "name": "x", "model": "mnist_cnn", "input": [{"shape": [1, 28, 28]}], "loss": "sum",
     "precision": "amp-bf16", "optimizers": ["sgd", {"name": "adam", "kwargs": {"fused": True}}],
 })
-row, _ = break_down(FACTORIES["mnist_cnn"](), config, [(spec, 2) for spec in config.optimizers], "8.6")
+row, _ = break_down(FACTORIES["mnist_cnn"](), config, [(spec, 2) for spec in config.optimizers], default_traits())
 print(row.activations_bytes is not None, torch.cuda.is_initialized())
 """
 

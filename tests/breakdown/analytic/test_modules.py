@@ -17,6 +17,8 @@ from memprof.breakdown.module_summary import ModuleSummary, SummaryRow
 from memprof.config.load import load
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
+from memprof.gpus.catalog import find_gpu
+from memprof.gpus.traits import traits_of
 from memprof.records import Breakdown, sum_of_known
 from memprof.workload import build_model
 from tests.paths import CONFIGS
@@ -32,7 +34,7 @@ def parts_of(breakdown: Breakdown) -> dict[str, int | None]:
 def both(config: SweepConfig, folder: Path = CONFIGS, place: int = -1) -> tuple[ModuleSummary, Breakdown]:
     """The summary and the breakdown of one point, by default the last: the largest batch of the last optimizer."""
     point = config.points()[place]
-    (breakdown,) = break_down(build_model(config, folder), config, [point], "8.6")
+    (breakdown,) = break_down(build_model(config, folder), config, [point], traits_of(find_gpu("rtx-3090")))
     return summarize_modules(build_model(config, folder), config, *point), breakdown
 
 

@@ -11,6 +11,7 @@ import pytest
 from memprof.breakdown.analytic.workspaces import cublas_workspace_bytes, cublaslt_workspace_bytes
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import phantom_device
+from memprof.gpus.traits import default_traits, traits_of
 from memprof.units import KIB, MIB
 from tests.conftest import torch_is_at_least
 
@@ -26,7 +27,7 @@ def test_cublas_workspace_is_the_one_of_pytorch(gpu: str, variables: dict[str, s
     done = subprocess.run(
         [sys.executable, "-c", REPORTED], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
-    assert cublas_workspace_bytes(spec.compute_capability, variables) == int(done.stdout)
+    assert cublas_workspace_bytes(traits_of(spec), variables) == int(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_cublas_workspace_is_the_one_of_pytorch(gpu: str, variables: dict[str, s
     ids=["default", "variable", "unreadable"],
 )
 def test_cublas_workspace_follows_its_variable(variables: dict[str, str], size: int) -> None:
-    assert cublas_workspace_bytes("9.0", variables) == size
+    assert cublas_workspace_bytes(default_traits(), variables) == size
 
 
 def test_cublaslt_has_its_own_workspace_only_if_asked() -> None:

@@ -16,6 +16,7 @@ from memprof.breakdown.analytic.fake_cuda import FakeCudaModel
 from memprof.breakdown.analytic.optimizer_state import optimizer_state_bytes
 from memprof.breakdown.analytic.workspaces import keeps_workspaces, workspaces_bytes
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
+from memprof.gpus.traits import GpuTraits
 from memprof.records import Breakdown, sum_of_known
 from memprof.workload.batches import make_batch
 from memprof.workload.losses import build_loss
@@ -23,15 +24,13 @@ from memprof.workload.losses import build_loss
 Point = tuple[OptimizerConfig | None, int]
 
 
-def break_down(
-    model: nn.Module, config: SweepConfig, points: Sequence[Point], compute_capability: str
-) -> list[Breakdown]:
+def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point], gpu: GpuTraits) -> list[Breakdown]:
     """Return the breakdown of each (optimizer, batch size), in the order of `points`.
 
     Parameters, buffers, gradients and inputs are the number of elements times the bytes per element. `model` loses
     its values. In inference there are no gradients and no optimizer state, and autograd saves nothing. If the
     optimizer steps in backward, one gradient exists at a time: the largest counts. Workspaces are those of cuBLAS on
-    a GPU of `compute_capability`, for example ``9.0``.
+    `gpu`.
 
     Raises:
         WorkloadError: an optimizer or the loss cannot be built, or the model does not accept the config's input.
@@ -39,7 +38,7 @@ def break_down(
     fake_model = FakeCudaModel(model)
     states = {_key(spec): _state_bytes(fake_model, spec) for spec in _distinct(points)}
     batches = {size: _for_batch(fake_model, config, size) for size in dict.fromkeys(size for _, size in points)}
-    workspace_bytes = workspaces_bytes(compute_capability, os.environ)
+    workspace_bytes = workspaces_bytes(gpu, os.environ)
     gradients_bytes = _gradients_bytes(model, config)
     return [
         _breakdown(model, gradients_bytes, states[_key(spec)], batches[size], workspace_bytes) for spec, size in points

@@ -1,7 +1,7 @@
 """Record what a run on fake CUDA tensors would request from the caching allocator, and when it would free it.
 
 Every operator runs on shapes alone. A storage counts from the operator that creates it until nothing refers to it, as
-on a GPU. Memory that only a kernel sees is missing: the workspaces of cuDNN, and buffers within a kernel.
+on a GPU. Memory that only a kernel sees is missing: the workspaces of cuDNN, and buffers within most kernels.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.optim import optimizer as torch_optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memprof.breakdown.analytic.fake_cuda import DEVICE_TYPE
+from memprof.breakdown.analytic.reductions import reduction_requests
 from memprof.breakdown.analytic.workspaces import (
     WITH_CUBLAS,
     WITH_CUBLASLT,
@@ -26,8 +27,10 @@ from memprof.breakdown.analytic.workspaces import (
     cublaslt_workspace_bytes,
     keeps_workspaces,
 )
+from memprof.gpus.traits import GpuTraits
 
 _aten = torch.ops.aten
+_SUMS = (_aten.sum.dim_IntList, _aten.mean.dim)
 
 
 class RequestRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,15 +39,16 @@ class RequestRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     `in_backward` says which thread would run the next operators, and so which cuBLAS handle they would use.
     """
 
-    def __init__(self, compute_capability: str, environment: Mapping[str, str], unique: tuple[int, int]) -> None:
+    def __init__(self, gpu: GpuTraits, environment: Mapping[str, str], unique: tuple[int, int]) -> None:
         """Start without requests; `unique` is what `use_counts` returns for a tensor that nothing else refers to."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.requests: list[int] = []
         self.in_backward = False
         self._sizes = {
-            WITH_CUBLAS: cublas_workspace_bytes(compute_capability, environment),
+            WITH_CUBLAS: cublas_workspace_bytes(gpu, environment),
             WITH_CUBLASLT: cublaslt_workspace_bytes(environment),
         }
+        self._gpu = gpu
         self._keeps_workspaces = keeps_workspaces(environment)
         self._handles: set[tuple[frozenset[Any], bool]] = set()
         self._alive: dict[int, weakref.ref[Any]] = {}
@@ -73,6 +77,8 @@ class RequestRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for part in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(part, Tensor):
                 self._see(part)
+        if func in _SUMS:
+            self._use_buffers(args)
         return result
 
     def _adds_in_place(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
@@ -101,6 +107,12 @@ class RequestRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         yield
         if not self._keeps_workspaces:
             self.requests += [~index for index in requested]
+
+    def _use_buffers(self, args: tuple[Any, ...]) -> None:
+        """Request what a sum needs next to its result, and free it."""
+        dims = args[1] if len(args) > 1 and args[1] is not None else ()
+        requested = [self._request(size) for size in reduction_requests(args[0], dims, self._gpu)]
+        self.requests += [~index for index in requested]
 
     def _request(self, size: int) -> int:
         self.requests.append(size)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch._ops import OpOverload
 
+from memprof.gpus.traits import GpuTraits
 from memprof.units import KIB, MIB
 
 _aten = torch.ops.aten
@@ -48,18 +49,12 @@ WITH_CUBLAS: frozenset[OpOverload] = WITH_CUBLASLT | {
 }
 
 
-def cublas_workspace_bytes(compute_capability: str, environment: Mapping[str, str]) -> int:
-    """Return the workspace of one cuBLAS handle on one stream; CUBLAS_WORKSPACE_CONFIG in `environment` changes it.
-
-    Args:
-        compute_capability: of the GPU, as ``9.0``.
-        environment: the variables of the process that runs the step.
-    """
+def cublas_workspace_bytes(gpu: GpuTraits, environment: Mapping[str, str]) -> int:
+    """Return the workspace of one cuBLAS handle on one stream; CUBLAS_WORKSPACE_CONFIG in `environment` changes it."""
     pairs = _CONFIG.findall(environment.get("CUBLAS_WORKSPACE_CONFIG", ""))
     if pairs:
         return sum(int(size) * KIB * int(count) for size, count in pairs)
-    major = int(compute_capability.partition(".")[0])
-    return _LARGE_BYTES if major in _LARGE_MAJORS else _DEFAULT_BYTES
+    return _LARGE_BYTES if gpu.major in _LARGE_MAJORS else _DEFAULT_BYTES
 
 
 def cublaslt_workspace_bytes(environment: Mapping[str, str]) -> int:
@@ -83,6 +78,6 @@ def keeps_workspaces(environment: Mapping[str, str]) -> bool:
     return version < _FREED_FROM or environment.get("TORCH_CUBLAS_WORKSPACE_CACHE") == "1"
 
 
-def workspaces_bytes(compute_capability: str, environment: Mapping[str, str]) -> int:
+def workspaces_bytes(gpu: GpuTraits, environment: Mapping[str, str]) -> int:
     """Return the workspaces of one thread that runs matrix products on one stream."""
-    return cublas_workspace_bytes(compute_capability, environment) + cublaslt_workspace_bytes(environment)
+    return cublas_workspace_bytes(gpu, environment) + cublaslt_workspace_bytes(environment)
