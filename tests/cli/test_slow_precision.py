@@ -9,13 +9,14 @@ import pytest
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device
+from memprof.gpus.traits import default_traits, traits_of
 from memprof.records import Source
 from tests.samples import sample_config
 
 
 def device(name: str, source: Source = Source.EMULATED) -> Device:
-    capability = find_gpu(name).compute_capability if source is Source.EMULATED else "9.0"
-    return Device(source=source, name=name, index=0, total_bytes=None, compute_capability=capability, explanation="")
+    traits = traits_of(find_gpu(name)) if source is Source.EMULATED else default_traits()
+    return Device(source=source, name=name, index=0, total_bytes=None, traits=traits, explanation="")
 
 
 @pytest.mark.parametrize(

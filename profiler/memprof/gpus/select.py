@@ -65,7 +65,7 @@ def _choose(gpu: str) -> Device:
 
 def multiplies_bf16(device: Device) -> bool:
     """Return whether the GPU multiplies in bfloat16; without a GPU it does not matter."""
-    return device.source is Source.ANALYTIC or int(device.compute_capability.partition(".")[0]) >= BF16_SINCE
+    return device.source is Source.ANALYTIC or int(device.traits.compute_capability.partition(".")[0]) >= BF16_SINCE
 
 
 def phantom_device(spec: GpuSpec, why: str = "") -> Device:
