@@ -39,7 +39,7 @@ _SNAPSHOTS = (".pickle", ".pkl")
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
-    """The options of the command. `depth` of the module tree is ``None`` for all of it."""
+    """The options of the command. `depth` of the module tree is ``None`` for a short tree."""
 
     depth: int | None
     blocks: int
@@ -57,7 +57,7 @@ def command(
     batch_size: options.BatchSize = None,
     optimizer: options.Optimizer = None,
     set_: options.Settings = None,
-    depth: options.Depth = 2,
+    depth: options.Depth = None,
     blocks: options.Blocks = 10,
     snapshot: options.SnapshotFile = None,
     address_orders: options.AddressOrders = False,
@@ -126,7 +126,7 @@ def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions)
     return ExitCode.OK
 
 
-def show(saved: Result, json: bool, depth: int | None = 2, blocks: int = 10) -> None:
+def show(saved: Result, json: bool, depth: int | None = None, blocks: int = 10) -> None:
     """Print a saved explanation."""
     explained = load_document(saved.path, Explained)
     if json:

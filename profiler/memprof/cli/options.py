@@ -125,9 +125,9 @@ StartOver = Annotated[bool, typer.Option("--force", help="Start over instead of 
 # summary, explain
 SummaryDepth = Annotated[
     int | None,
-    typer.Option("--depth", metavar="N", help="Levels of modules (0: the model). Default: 3; --json: all."),
+    typer.Option("--depth", metavar="N", help="Levels of modules; 0 is the model alone. --json: all."),
 ]
-Depth = Annotated[int, typer.Option("--depth", metavar="N", help="Levels of modules; 0 is the model alone.")]
+Depth = Annotated[int | None, typer.Option("--depth", metavar="N", help="Levels of modules; 0 is the model alone.")]
 Blocks = Annotated[int, typer.Option("--blocks", metavar="N", help="Number of largest blocks to show.")]
 SnapshotFile = Annotated[
     Path | None,

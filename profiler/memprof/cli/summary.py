@@ -20,7 +20,7 @@ from memprof.errors import ConfigError, ExitCode
 from memprof.experiments.session import open_session
 from memprof.gpus.select import analytic_device
 from memprof.records import SCHEMA_VERSION, Environment
-from memprof.report.terminal.summary import DEPTH, down_to, summary_tree
+from memprof.report.terminal.summary import down_to, summary_tree
 from memprof.report.verdicts import summary_verdict
 
 EXAMPLES = """\
@@ -47,7 +47,7 @@ def command(
 def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool) -> ExitCode:
     """Print the modules at the config's first optimizer and first batch size.
 
-    They go down to `depth`. If it is ``None``, the tree has three levels, as torchinfo, and the JSON object all.
+    They go down to `depth`. If it is ``None``, the tree is as deep as it stays short, and the JSON object has all.
     """
     if depth is not None and depth < 0:
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
@@ -61,7 +61,7 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
     else:
         console = stdout()
         print_verdict(summary_verdict(summary))
-        console.print(summary_tree(summary, DEPTH if depth is None else depth, console.width))
+        console.print(summary_tree(summary, depth, console.width))
         print_next(next_command.after_summary(("memprof", *sys.argv[1:]), summary))
     return ExitCode.OK
 

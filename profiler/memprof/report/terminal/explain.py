@@ -27,7 +27,8 @@ from memprof.report.terminal.address_spread import TITLE, address_spread_lines
 from memprof.report.terminal.columns import STATUS_STYLES
 from memprof.report.terminal.header import title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
-from memprof.report.terminal.summary import down_to, module_grid
+from memprof.report.terminal.module_groups import GROUPS_NOTE, chosen_depth, grouped
+from memprof.report.terminal.summary import down_to, one_tree
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
 _OF_SNAPSHOTS = (
@@ -71,7 +72,7 @@ def peak_report(
     `source` is ``None`` if it is unknown, as in a snapshot.
     """
     differences = find_differences(explanation, None)
-    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (2, most_blocks), width))
+    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (None, most_blocks), width))
 
 
 def _parts(
@@ -187,10 +188,12 @@ def _bar(share: float | None) -> str:
 def _modules(explanation: Explanation, depth: int | None, source: str, width: int) -> list[Text]:
     if not explanation.modules or not any(row.parts for row in explanation.modules):
         return []
-    rows = [replace(row, parts=_folded(row.parts)) for row in down_to(explanation.modules, depth)]
-    grid = module_grid(rows, source, {"outside modules": _folded(explanation.outside_parts)}, width)
-    hidden = len(explanation.modules) - len(rows)
-    deeper = f"{hidden} modules hidden; use --depth {(depth or 0) + 1}"
+    every = grouped(explanation.modules)
+    depth = chosen_depth(every) if depth is None else depth
+    rows = [replace(row, parts=_folded(row.parts)) for row in down_to(every, depth)]
+    grid = one_tree(rows, source, {"outside modules": _folded(explanation.outside_parts)}, width)
+    hidden = len(every) - len(rows)
+    deeper = f"{hidden:,} lines of modules hidden; use --depth {depth + 1}. {GROUPS_NOTE}"
     return [*lay_out(grid, width), *([Text(deeper, "dim")] if hidden else [])]
 
 

@@ -13,10 +13,11 @@ from memprof.breakdown.explanation import Category
 from memprof.breakdown.module_summary import KnownParts, ModuleSummary, Shape, SummaryRow, add
 from memprof.report.labels import short_part_name, source_note
 from memprof.report.terminal.layout import Column, Grid, cut, lay_out
+from memprof.report.terminal.module_groups import GROUPS_NOTE, chosen_depth, grouped
 from memprof.units import UNKNOWN, format_bytes
 
 _NOTHING: Mapping[str, str] = {"0 B": "dim", "0": "dim"}
-DEPTH = 3  # as torchinfo
+_OTHER, _PARAMETERS = "other", "param #"
 _SHORTEST = 16  # cells that a module's name gets at least
 
 
@@ -40,18 +41,22 @@ class TreeRow(Protocol):
 Row = TypeVar("Row", bound=TreeRow)
 
 
-def summary_tree(summary: ModuleSummary, depth: int | None = DEPTH, width: int = 80) -> RenderableType:
-    """Return the modules down to `depth` with shapes, numbers and bytes, what the loss saves, and the sums."""
-    rows = down_to(summary.rows, depth)
-    grid = module_grid(rows, summary.source.value, _outside(summary), width)
+def summary_tree(summary: ModuleSummary, depth: int | None = None, width: int = 80) -> RenderableType:
+    """Return the modules down to `depth` with shapes, numbers and bytes, what the loss saves, and the sums.
+
+    Repeated modules are one line. ``None`` is the depth that `chosen_depth` chooses.
+    """
+    every = grouped(summary.rows)
+    depth = chosen_depth(every) if depth is None else depth
+    rows: list[SummaryRow] = down_to(every, depth)
+    named = {heading: cells for heading, cells in (("runs", _runs(rows)), ("trainable", _trainable(rows))) if cells}
+    room = width - sum(1 + max(map(len, (heading, *cells))) for heading, cells in named.items())
+    grid = one_tree(rows, summary.source.value, _outside(summary), room, shapes=True)
     blank = ("",) * (len(grid.sections) - len(rows))
-    more = [
-        Column(heading=heading, cells=(*cells, *blank), cell_styles=_NOTHING)
-        for heading, cells in (("runs", _runs(rows)), ("trainable", _trainable(rows)))
-        if cells
-    ]
-    grid = replace(grid, columns=(*grid.columns[:2], *more, *grid.columns[2:]), notes=_notes(rows))
-    hidden = len(summary.rows) - len(rows)
+    more = [Column(heading=heading, cells=(*cells, *blank), cell_styles=_NOTHING) for heading, cells in named.items()]
+    place = [column.heading for column in grid.columns].index(_PARAMETERS) + 1
+    grid = replace(grid, columns=(*grid.columns[:place], *more, *grid.columns[place:]), notes=_notes(rows))
+    hidden = len(every) - len(rows)
     return Group(
         *_title(summary),
         Text(),
@@ -59,7 +64,7 @@ def summary_tree(summary: ModuleSummary, depth: int | None = DEPTH, width: int =
         Text(),
         *_sums(summary),
         Text(),
-        *(Text(line, "dim") for line in _footer(summary, hidden, depth or 0)),
+        *(Text(line, "dim") for line in _footer(summary, hidden, depth)),
     )
 
 
@@ -94,7 +99,7 @@ def module_grid(rows: Sequence[TreeRow], group: str, outside: Mapping[str, Known
         columns=(
             Column(heading="output", cells=(*(format_shapes(row.output_shapes) for row in rows), *blank)),
             Column(
-                heading="param #",
+                heading=_PARAMETERS,
                 cells=(*(f"{row.parameters:,}" for row in rows), *blank),
                 cell_styles=_NOTHING,
             ),
@@ -102,6 +107,37 @@ def module_grid(rows: Sequence[TreeRow], group: str, outside: Mapping[str, Known
         ),
         sections=("",) * len(every),
     )
+
+
+def one_tree(
+    rows: Sequence[TreeRow], group: str, outside: Mapping[str, KnownParts], width: int, *, shapes: bool = False
+) -> Grid:
+    """Return `module_grid` in one piece, if there is one that fits: small categories are added up as ``other``.
+
+    The shapes go first, or with `shapes` last.
+    """
+    whole = module_grid(rows, group, outside, width)
+    totals = _sum_parts([rows[0].parts, *outside.values()])
+    named = [name for name, size in totals.items() if size != 0 and name != _OTHER]
+    largest = sorted(named, key=lambda name: -(totals[name] or 0))
+    ways = [(shown, output) for output in (True, False) for shown in range(len(largest), 0, -1)]
+    for shown, output in ways if shapes else sorted(ways, key=lambda way: -way[0]):
+        kept = [name for name in totals if name in largest[:shown]]
+        folded = [_folded_row(row, kept) for row in rows]
+        grid = module_grid(folded, group, {name: _fold(parts, kept) for name, parts in outside.items()}, width)
+        grid = grid if output else replace(grid, columns=grid.columns[1:])
+        if grid.width(1) <= width:
+            return grid
+    return whole
+
+
+def _folded_row(row: Row, kept: Sequence[str]) -> Row:
+    return replace(row, parts=_fold(row.parts, kept))  # type: ignore[type-var]
+
+
+def _fold(parts: KnownParts, kept: Sequence[str]) -> KnownParts:
+    rest = [size for name, size in parts.items() if name not in kept]
+    return {**{name: parts.get(name, 0) for name in kept}, _OTHER: add(*rest)}
 
 
 def format_shapes(shapes: Sequence[Shape]) -> str:
@@ -183,8 +219,8 @@ def _sums(summary: ModuleSummary) -> list[Text]:
 
 def _footer(summary: ModuleSummary, hidden: int, depth: int) -> Iterator[str]:
     if hidden:
-        yield f"{hidden} modules hidden; use --depth {depth + 1}."
-    yield "A module's figures include everything inside it."
+        yield f"{hidden:,} lines of modules hidden; use --depth {depth + 1}."
+    yield f"A module's figures include everything inside it. {GROUPS_NOTE}"
     if summary.outside_parts[Category.ACTIVATIONS] is None:
         yield "The model does not run without real values: shapes and activations are unknown."
     if summary.optimizer_in_backward:
