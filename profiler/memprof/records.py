@@ -121,6 +121,7 @@ class StepReading:
 
     phases: tuple[PhaseReading, ...]
     seconds: float | None
+    samples: int | None = None  # in its batch, if that is not the batch size of the point
 
     @property
     def peak_allocated_bytes(self) -> int:

@@ -48,6 +48,27 @@ def test_loop_notes_of_resumed_variants_name_each() -> None:
     )
 
 
+def with_last_batch(allocated: int, reserved: int, batch_size: int = 64) -> RunRecord:
+    full = StepReading(phases=(reading(Phase.BACKWARD, 100, 120),), seconds=None)
+    last = StepReading(phases=(reading(Phase.BACKWARD, allocated, reserved),), seconds=None, samples=28)
+    return sample_record(batch_size=batch_size, reading=sample_reading(steps=(full, full, last, full)))
+
+
+def test_loop_notes_of_smaller_last_batch_say_what_it_needs() -> None:
+    assert loop_notes([with_last_batch(60, 120)]) == [
+        "The last batch of an epoch has 28 of 64 samples and peaks at 60.00 MiB, not above the full batches."
+    ]
+
+
+def test_loop_notes_name_the_rows_that_a_last_batch_raises() -> None:
+    records = [with_last_batch(60, 120, 32), with_last_batch(110, 130, 64)]
+    assert loop_notes(records) == [
+        "The smaller last batch of an epoch raises the peak: adam 64 (28 of 64 samples and peaks at 110.00 MiB, "
+        "10.00 MiB more allocated, 10.00 MiB more reserved)."
+    ]
+    assert loop_notes(records[:1] * 2) == ["The smaller last batch of an epoch does not raise the peak."]
+
+
 def test_loop_notes_without_evaluation_are_empty() -> None:
     assert loop_notes([record(None)]) == []
 

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from memprof.config.finetuning import AdapterMethod, FreezePatterns
-from memprof.config.loop import EvaluationConfig, Resume, ResumeConfig
+from memprof.config.loop import DataConfig, EvaluationConfig, Resume, ResumeConfig
 from memprof.config.sections import (
     LARGEST_INT64,
     LOSSES_WITHOUT_TARGET,
@@ -51,6 +51,7 @@ __all__ = [
     "BatchMode",
     "BatchRange",
     "CudnnConfig",
+    "DataConfig",
     "EvaluationConfig",
     "Kwargs",
     "LossConfig",
@@ -194,6 +195,11 @@ class SweepConfig(Section):
         description="How a step gets its batch. new: it is loaded while the previous batch still exists, as in "
         "images = batch[0].to(device). replaced: the previous batch is freed first, as in for data, target in loader: "
         "data = data.to(device). resident: one batch stays on the device.",
+    )
+    data: DataConfig | None = Field(
+        default=None,
+        description="Train on a real dataset through a DataLoader; by default, batches are made up.",
+        examples=[{"dataset": "torchvision:MNIST", "root": "./data", "transform": "mnist"}],
     )
     evaluation: EvaluationConfig | None = Field(
         default=None,
@@ -349,6 +355,16 @@ class SweepConfig(Section):
                 ("gradient_checkpointing",),
                 f"activation_checkpointing: {self.activation_checkpointing} recomputes blocks too; set one of the two",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _data_is_loaded_in_each_step(self) -> Self:
+        if self.data is not None and self.batch is BatchMode.RESIDENT:
+            raise _misfit(
+                ("batch",), "resident keeps one batch, and data loads one in each step; write new or replaced"
+            )
+        if self.data is not None and self.data.prefetch_factor and not self.data.workers:
+            raise _misfit(("data", "prefetch_factor"), "only workers prefetch; set workers: 2 too")
         return self
 
     @model_validator(mode="after")

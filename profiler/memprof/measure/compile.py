@@ -23,7 +23,7 @@ def compile_model(model: nn.Module, config: SweepConfig, loader: BatchLoader) ->
     compiled = cast(nn.Module, torch.compile(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hints about speed
-        _run_once(compiled, config, loader.current if loader.is_resident else loader.make())
+        _run_once(compiled, config, loader.current if loader.is_resident else loader.make_up())
     model.zero_grad(set_to_none=True)
     gc.collect()
     torch._C._cuda_clearCublasWorkspaces()

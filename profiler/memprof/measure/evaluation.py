@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from memprof.config.schema import BatchMode, SweepConfig
 from memprof.measure.recorder import Recorder
 from memprof.records import Phase
-from memprof.workload import BatchLoader, Loss, autocast, build_loss
+from memprof.workload import Loss, autocast, build_loss, make_loader
 
 BATCHES = 2  # the second is loaded next to the output of the first
 STEPS_AFTER = 2  # training steps after the evaluation, which find the blocks that it left
@@ -17,13 +19,15 @@ STEPS_AFTER = 2  # training steps after the evaluation, which find the blocks th
 class EvaluationPass:
     """Runs after the last step of an epoch, next to all that training keeps: gradients, batch, output, loss."""
 
-    def __init__(self, model: nn.Module, config: SweepConfig, batch_size: int, device: torch.device) -> None:
+    def __init__(
+        self, model: nn.Module, config: SweepConfig, batch_size: int, device: torch.device, folder: Path
+    ) -> None:
         """Prepare the pass; nothing is allocated. `batch_size` counts unless the config has one for evaluation."""
         own = config.evaluation.batch_size if config.evaluation else None
         # A batch that stays on the device is only for training.
         mode = BatchMode.NEW if config.batch is BatchMode.RESIDENT else config.batch
         self._model, self._config = model, config.model_copy(update={"batch": mode})
-        self._batch_size, self._device = own or batch_size, device
+        self._batch_size, self._device, self._folder = own or batch_size, device, folder
         self._loss_function: Loss = build_loss(config)
 
     def __call__(self, recorder: Recorder) -> None:
@@ -34,7 +38,7 @@ class EvaluationPass:
         self._model.train()
 
     def _run(self, recorder: Recorder) -> None:
-        loader = BatchLoader(self._config, self._batch_size, self._device)
+        loader = make_loader(self._config, self._batch_size, self._device, self._folder, BATCHES)
         listener = recorder.listener
         for _ in range(BATCHES):
             listener.batch_loaded(loader.load())

@@ -60,6 +60,7 @@ class Recorder:
         self._nvml = nvml
         self._steps: list[StepReading] = []
         self._phases: list[PhaseReading] = []
+        self._samples: int | None = None
         self._resume: list[PhaseReading] = []
         self._peaks = {"allocated_bytes": 0, "requested_bytes": 0, "reserved_bytes": 0}
         self._used_bytes: int | None = None
@@ -80,9 +81,13 @@ class Recorder:
             seconds = time.perf_counter() - started
         finally:
             if self._phases:
-                self._steps.append(StepReading(phases=tuple(self._phases), seconds=seconds))
-            self._phases = []
+                self._steps.append(StepReading(phases=tuple(self._phases), seconds=seconds, samples=self._samples))
+            self._phases, self._samples = [], None
             self._read_nvml()
+
+    def note_samples(self, samples: int, usual: int) -> None:
+        """Record that the batch of the current step has another number of samples than usual."""
+        self._samples = None if samples == usual else samples
 
     @contextmanager
     def resume(self) -> Iterator[None]:

@@ -40,7 +40,7 @@ def measure(
             checkpoint = None
             if config.resume is not None:
                 checkpoint = opened.enter_context(checkpoint_for(model, config, optimizer, device, folder))
-            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint)
+            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint, folder)
 
     return _record(steps, config, device, listener)
 
@@ -70,21 +70,24 @@ def _run_steps(
     config: SweepConfig,
     point: tuple[OptimizerConfig | None, int],
     checkpoint: Path | None,
+    folder: Path,
 ) -> None:
     with recorder.setup():
         recorder.listener.setup_started()
-        step = build_step(model, config, *point, recorder.device)
+        step = build_step(model, config, *point, recorder.device, folder)
     recorder.listener.setup_finished(step)
     if config.resume is not None and checkpoint is not None:
         with recorder.resume():
             optimizers = step.optimizer.parts if step.optimizer is not None else ()
             load_checkpoint(checkpoint, config.resume, model, optimizers, recorder.device)
             recorder.listener.checkpoint_loaded()
-    evaluation = EvaluationPass(step.model, config, point[1], recorder.device) if config.evaluation else None
-    for number in range(1, config.steps + (STEPS_AFTER if evaluation else 0) + 1):
+    evaluation = EvaluationPass(step.model, config, point[1], recorder.device, folder) if config.evaluation else None
+    epoch = config.steps + step.loader.more_steps
+    for number in range(1, epoch + (STEPS_AFTER if evaluation or step.loader.more_steps else 0) + 1):
         with recorder.step():
             step(recorder)
-            if evaluation and number == config.steps:
+            recorder.note_samples(step.loader.current.size, point[1])
+            if evaluation and number == epoch:
                 evaluation(recorder)
 
 

@@ -6,6 +6,7 @@ live until the next pass replaces their values. So the previous output still exi
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from memprof.measure.compile import compile_model
 from memprof.measure.optimizer_step import Optimizer, make_optimizer
 from memprof.measure.recorder import Phases
 from memprof.records import Phase
-from memprof.workload import Batch, BatchLoader, autocast, build_loss
+from memprof.workload import Batch, BatchLoader, autocast, build_loss, make_loader
 from memprof.workload.meta import move_to_device
 
 
@@ -94,10 +95,11 @@ def build_step(
     optimizer: OptimizerConfig | None,
     batch_size: int,
     device: torch.device,
+    folder: Path = Path(),
 ) -> Step:
     """Move `model` to `device`, then a batch that stays there, and then create the optimizer, as PyTorch requires."""
     move_to_device(model.train(config.mode is Mode.TRAIN), device)
-    loader = BatchLoader(config, batch_size, device)
+    loader = make_loader(config, batch_size, device, folder, config.steps)
     module = compile_model(model, config, loader) if config.compile else model
     return make_step(model, module, config, optimizer, loader)
 

@@ -10,7 +10,39 @@ from memprof.units import format_bytes
 
 def loop_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return a sentence for each part that the runs had; of several records, it names those with an effect."""
-    return [*_resume_notes(records), *_evaluation_notes(records)]
+    return [*_resume_notes(records), *_last_batch_notes(records), *_evaluation_notes(records)]
+
+
+def _last_batch_notes(records: Sequence[RunRecord]) -> list[str]:
+    """Say for each row what its smaller last batch needs: of several rows, only those whose peak it raises."""
+    notes = {name_of(record): note for record in records if (note := _last_batch_note(record)) is not None}
+    if len(records) == 1:
+        return [f"The last batch of an epoch has {note}." for note, _ in notes.values()]
+    raised = [f"{name} ({note})" for name, (note, raises) in notes.items() if raises]
+    if raised:
+        return [f"The smaller last batch of an epoch raises the peak: {', '.join(raised)}."]
+    return ["The smaller last batch of an epoch does not raise the peak."] if notes else []
+
+
+def _last_batch_note(record: RunRecord) -> tuple[str, bool] | None:
+    steps = record.reading.steps if record.reading else ()
+    last = next((step for step in steps if step.samples is not None), None)
+    full = [step for step in steps if step.samples is None]
+    if last is None or not full:
+        return None
+    peak, usual = last.peak_allocated_bytes, max(step.peak_allocated_bytes for step in full)
+    held, before = (max(phase.peak_reserved_bytes for step in part for phase in step.phases) for part in ([last], full))
+    more = [
+        text
+        for text, raised in (
+            (f"{format_bytes(peak - usual)} more allocated", peak > usual),
+            (f"{format_bytes(held - before)} more reserved", held > before),
+        )
+        if raised
+    ]
+    samples = f"{last.samples:,} of {record.batch_size:,} samples"
+    found = ", ".join(more) or "not above the full batches"
+    return f"{samples} and peaks at {format_bytes(peak)}, {found}", bool(more)
 
 
 def _resume_notes(records: Sequence[RunRecord]) -> list[str]:

@@ -20,7 +20,8 @@ _MOST_KEPT = 2  # besides the server's own, since each takes host memory
 # Keys in which two configs may differ and still have the same model.
 _OF_THE_RUN = {
     "name", "optimizers", "batch_sizes", "steps", "gpu", "allocator", "cudnn", "tf32", "timeout_seconds", "target",
-    "loss", "gradient_accumulation", "set_to_none", "optimizer_in_backward", "compile", "batch", "evaluation", "resume",
+    "loss", "gradient_accumulation", "set_to_none", "optimizer_in_backward", "compile",
+    "batch", "evaluation", "resume", "data",
 }  # fmt: skip
 
 

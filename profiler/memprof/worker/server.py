@@ -43,6 +43,7 @@ from memprof.worker.protocol import (
     encode,
     request_decoder,
 )
+from memprof.workload.datasets import open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,7 @@ class Server:
         torch.set_num_threads(1)
         import_for_finetuning(self._setup.config)
         try:
+            open_dataset(self._setup.config, Path(self._setup.folder))  # once, for all children
             if self._setup.build_in_server:
                 self._models.build()
         except BaseException as error:  # noqa: BLE001  the user's code may raise anything

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from memprof.workload.batches import Batch, make_batch
+    from memprof.workload.loaders import make_loader
     from memprof.workload.loading import BatchLoader
     from memprof.workload.losses import Loss, build_loss
     from memprof.workload.models import build_model
@@ -26,6 +27,7 @@ __all__ = [
     "build_model",
     "build_optimizer",
     "make_batch",
+    "make_loader",
 ]
 
 
@@ -33,6 +35,7 @@ def __getattr__(name: str) -> Any:
     homes = {
         "Batch": "batches",
         "BatchLoader": "loading",
+        "make_loader": "loaders",
         "make_batch": "batches",
         "Loss": "losses",
         "build_loss": "losses",

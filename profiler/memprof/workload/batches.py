@@ -38,6 +38,11 @@ class Batch:
         return tuple(leaf for leaf in tree_leaves(self.target) if isinstance(leaf, Tensor))
 
     @property
+    def size(self) -> int:
+        """The number of samples: the first dimension of the first tensor."""
+        return len(self.tensors[0])
+
+    @property
     def device(self) -> torch.device:
         """The device of the batch."""
         return self.tensors[0].device

@@ -18,6 +18,7 @@ class BatchLoader:
     def __init__(self, config: SweepConfig, batch_size: int, device: torch.device) -> None:
         """Prepare to load batches of `batch_size`; a resident one is loaded now."""
         self._config, self._batch_size, self.device = config, batch_size, device
+        self.more_steps = 0  # of an epoch, after its steps with full batches
         self.is_resident = config.batch is BatchMode.RESIDENT
         self._batch = self.make() if self.is_resident else None
 
@@ -34,6 +35,10 @@ class BatchLoader:
 
     def make(self) -> Batch:
         """Return one more batch on the device; the loader does not keep it."""
+        return self.make_up()
+
+    def make_up(self) -> Batch:
+        """Return a batch like those of the loop, of made-up data."""
         return make_batch(self._config, self._batch_size, self.device)
 
     def load(self) -> Batch:

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from memprof.config.names import UserModel
-from memprof.config.schema import ModelConfig
+from memprof.config.schema import Kwargs, ModelConfig
 from memprof.errors import WorkloadError, did_you_mean
 from memprof.workload.reason import reason
 
@@ -26,19 +26,28 @@ def build_user_model(spec: ModelConfig, own: UserModel, folder: Path) -> nn.Modu
         WorkloadError: the file or the factory is missing, either raises (the text names the line), or the factory
             returns no `torch.nn.Module`.
     """
-    file = (folder / own.file).resolve()
-    if not file.is_file():
-        raise WorkloadError(f"model {spec.name}: there is no file {file}")
-    with _importable(file.parent):
-        module = _import(file, spec.name)
-        factory = _factory(module, own.factory, spec.name)
-        try:
-            model = factory(**spec.kwargs)
-        except (Exception, SystemExit) as error:
-            raise WorkloadError(f"{spec.name} raised {reason(error)}{_line(error, file)}") from error
+    model = call_factory(spec.name, own, spec.kwargs, folder)
     if not isinstance(model, nn.Module):
         raise WorkloadError(f"{spec.name} returned {type(model).__name__}, which is not a torch.nn.Module")
     return model
+
+
+def call_factory(name: str, own: UserModel, kwargs: Kwargs, folder: Path) -> Any:
+    """Return what the factory ``FILE.py:FACTORY`` returns; `name` is how the config writes it.
+
+    Raises:
+        WorkloadError: the file or the factory is missing, or either raises; the text names the line.
+    """
+    file = (folder / own.file).resolve()
+    if not file.is_file():
+        raise WorkloadError(f"{name}: there is no file {file}")
+    with _importable(file.parent):
+        module = _import(file, name)
+        factory = _factory(module, own.factory, name)
+        try:
+            return factory(**kwargs)
+        except (Exception, SystemExit) as error:
+            raise WorkloadError(f"{name} raised {reason(error)}{_line(error, file)}") from error
 
 
 @contextmanager
