@@ -3,7 +3,7 @@ from pathlib import PurePath
 
 import pytest
 
-from memprof.config.names import BUILT_IN, OPTIMIZERS, Defaults, UserModel, defaults_of, user_model
+from memprof.config.names import BUILT_IN, OPTIMIZERS, SCHEDULERS, Defaults, UserModel, defaults_of, user_model
 from memprof.config.schema import LossConfig, ModelConfig, TensorConfig
 
 
@@ -13,6 +13,13 @@ def test_optimizers_equal_those_of_installed_torch() -> None:
     classes = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
     optimizers = {name for name, kind in classes.items() if issubclass(kind, torch.optim.Optimizer)}
     assert set(OPTIMIZERS) == optimizers - {"Optimizer"}
+
+
+def test_schedulers_equal_those_of_installed_torch() -> None:
+    from torch.optim import lr_scheduler
+
+    not_by_name = {"LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
+    assert set(SCHEDULERS) == set(lr_scheduler.__all__) - not_by_name
 
 
 def test_built_in_model_runs_on_default_input() -> None:

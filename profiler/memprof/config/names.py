@@ -40,6 +40,22 @@ OPTIMIZERS = (
     "SparseAdam",
 )
 
+# The classes of torch.optim.lr_scheduler that a name and keyword arguments describe: LambdaLR and MultiplicativeLR need
+# a function, SequentialLR and ChainedScheduler other schedulers. tests/config/test_names.py compares them with torch.
+SCHEDULERS = (
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
+    "StepLR",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Defaults:

@@ -18,6 +18,7 @@ from memprof.config.names import (
     BUILT_IN,
     DIFFUSERS,
     OPTIMIZERS,
+    SCHEDULERS,
     TIMM,
     TORCHVISION,
     TRANSFORMERS,
@@ -118,7 +119,8 @@ def named_problems(value: Mapping[str, Any], config: SweepConfig | None, folder:
     name = model.get("name") if isinstance(model, dict) else model
     problems = list(_model_problems(name, folder)) if isinstance(name, str) and name else []
     if config is not None:
-        problems += [*_optimizer_problems(config, value), *_target_problems(config), *_package_problems(config)]
+        problems += [*_optimizer_problems(config, value), *_scheduler_problems(config)]
+        problems += [*_target_problems(config), *_package_problems(config)]
         problems += [Problem(path=_written(key, value), text=text) for key, text in missing_files(config, folder)]
     return problems
 
@@ -165,8 +167,15 @@ def _is_installed(package: str) -> bool:
         return False
 
 
+def _scheduler_problems(config: SweepConfig) -> Iterator[Problem]:
+    if config.scheduler is None or config.scheduler.name.lower() in {name.lower() for name in SCHEDULERS}:
+        return
+    hint = did_you_mean(config.scheduler.name, SCHEDULERS) or f"; write one of {', '.join(SCHEDULERS)}"
+    yield Problem(path=("scheduler",), text=f"unknown scheduler {_shown(config.scheduler.name)}{hint}")
+
+
 def _package_problems(config: SweepConfig) -> Iterator[Problem]:
-    needed = {"adapter": ("peft", config.adapter)}
+    needed = {"adapter": ("peft", config.adapter), "quantization": ("bitsandbytes", config.quantization)}
     for key, (package, setting) in needed.items():
         if setting is not None and not _is_installed(package):
             yield Problem(path=(key,), text=f"needs {package}, which is not installed; run: pip install {package}")
@@ -199,7 +208,7 @@ def _problem(details: ErrorDetails, value: Mapping[str, Any]) -> Problem:
 def _text(details: ErrorDetails, context: Mapping[str, Any]) -> str:
     kind, shown = details["type"], _shown(details["input"])
     if kind in ("enum", "literal_error"):
-        names = re.findall(r"'([^']*)'", context["expected"])
+        names = [text.strip("'") for text in re.findall(r"'[^']*'|\d+", context["expected"])]
         return f"{shown} is not one of {', '.join(names)}{did_you_mean(str(details['input']), names)}"
     if kind in _TEXTS:
         limits = {

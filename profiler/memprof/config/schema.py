@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from memprof.config.finetuning import AdapterMethod, FreezePatterns
+from memprof.config.finetuning import AdapterMethod, Ema, FreezePatterns, QuantizationConfig, Scheduler
 from memprof.config.loop import DataConfig, EvaluationConfig, Resume, ResumeConfig
 from memprof.config.sections import (
     LARGEST_INT64,
@@ -278,6 +278,11 @@ class SweepConfig(Section):
         "trained again; the last pattern that matches a parameter decides.",
         examples=[["features.*"], ["*", "!fc.*"]],
     )
+    quantization: QuantizationConfig | None = Field(
+        default=None,
+        description="Keep the weights of linear layers in 4 or 8 bits, frozen, with the layers of bitsandbytes.",
+        examples=[{"bits": 4, "double_quant": True}],
+    )
     set_to_none: bool = Field(
         default=True,
         description="zero_grad(set_to_none=...): false keeps the gradients through forward, as zeros. Does not change "
@@ -287,6 +292,24 @@ class SweepConfig(Section):
         default=False,
         description="Step each parameter's own optimizer as soon as its gradient is computed, and free that gradient "
         "(register_post_accumulate_grad_hook); the analytic sum then has only the largest gradient.",
+    )
+    clip_grad_norm: Real | None = Field(
+        default=None,
+        gt=0,
+        description="torch.nn.utils.clip_grad_norm_ with this maximum before each optimizer step.",
+        examples=[1.0],
+    )
+    scheduler: Scheduler | None = Field(
+        default=None,
+        description="A class of torch.optim.lr_scheduler, which steps after each optimizer step: a name, or a name "
+        "with kwargs.",
+        examples=["cosineannealinglr", {"name": "CosineAnnealingLR", "kwargs": {"T_max": 100}}],
+    )
+    ema: Ema | None = Field(
+        default=None,
+        description="Keep a moving average of the weights: its decay, or decay and use_buffers. The estimate counts "
+        "this copy of the model in its parameters and buffers.",
+        examples=[0.999],
     )
     compile: bool = Field(
         default=False,
@@ -341,6 +364,8 @@ class SweepConfig(Section):
             "set it to 1": self.gradient_accumulation > 1,
             "precision: amp-fp16 has a GradScaler, which needs all gradients before a step; "
             "write amp-bf16": self.precision is Precision.AMP_FP16,
+            f"clip_grad_norm: {self.clip_grad_norm} needs all gradients before a step; leave it "
+            "out": self.clip_grad_norm is not None,
             "set_to_none: false keeps the gradients, and this frees them; set it to true": not self.set_to_none,
         }
         reason = next((text for text, applies in conflicts.items() if applies), None)

@@ -7,6 +7,7 @@ setting of a config has its effect here too. No value is computed and no GPU is 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,7 @@ from memprof.measure.step import make_step
 from memprof.records import Breakdown, Phase
 from memprof.workload.batches import Batch, make_batch
 from memprof.workload.loading import BatchLoader
+from memprof.workload.quantization import quantization_tensors
 
 _STEPS = 2  # the second has optimizer state and the output of the first; later steps are like it
 
@@ -92,10 +94,11 @@ def record_requests(
     """Return the requests of the setup and two steps at `point`; `model` loses its values."""
     spec, batch_size = point
     fake_model = FakeCudaModel(model.train(config.mode is Mode.TRAIN))
-    with as_on_cuda(), fake_model.active(), cuda_kernels(model):
+    with as_on_cuda(), fake_model.active(), cuda_kernels(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a copy of a model reads the addresses of its fake tensors
         recorder = RequestRecorder(gpu, os.environ, unique_use_counts())
         with recorder:
-            recorder.hold((*model.parameters(), *model.buffers()))
+            recorder.hold((*model.parameters(), *model.buffers(), *(part for _, part in quantization_tensors(model))))
             step = make_step(model, model, config, spec, _FakeLoader(config, batch_size, fake_model, recorder))
             for _ in range(_STEPS):
                 step(_Phases(recorder))

@@ -90,6 +90,8 @@ class _Tracking(Listener):
         else:
             self.tracker.wrap_modules()
         self.tracker.label_model()
+        if (average := getattr(getattr(step, "after_step", None), "ema", None)) is not None:
+            self.tracker.label_copy(average.module, "moving average of")
         if step.loader.is_resident:
             self.batch_loaded(step.loader.current)
         self._optimizers = step.optimizer.parts if step.optimizer is not None else ()

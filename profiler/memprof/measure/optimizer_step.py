@@ -1,4 +1,4 @@
-"""Step the optimizer: after backward with all gradients, or within backward with each gradient."""
+"""Step the optimizer, after backward with all gradients or within backward with each, and what follows a step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import torch
 from torch import nn
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.errors import WorkloadError
+from memprof.gpus.phantom.runtime import unknown_workspaces
 from memprof.workload import build_optimizer
+from memprof.workload.ema import build_ema
 from memprof.workload.frozen import trained_parameters
+from memprof.workload.schedulers import build_scheduler, step_scheduler
 
 
 class Optimizer(Protocol):
@@ -32,14 +36,22 @@ def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig)
     Raises:
         WorkloadError: the optimizer cannot be built.
     """
-    return InBackward(model, spec) if config.optimizer_in_backward else AfterBackward(model, spec)
+    kind = InBackward if config.optimizer_in_backward else AfterBackward
+    made = kind(model, config, spec)
+    if unknown_workspaces() is not None and any(getattr(part, "is_paged", False) for part in made.parts):
+        raise WorkloadError(
+            f"optimizer {spec.name!r} keeps its state in CUDA's managed memory, which a phantom does not emulate; "
+            f"choose {spec.name.replace('Paged', '')}"
+        )
+    return made
 
 
 class AfterBackward:
     """The usual order: one optimizer, which steps once after backward."""
 
-    def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
-        self._optimizer = build_optimizer(spec, trained_parameters(model))
+    def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
+        self._parameters, self._max_norm = trained_parameters(model), config.clip_grad_norm
+        self._optimizer = build_optimizer(spec, self._parameters)
         self.parts = (self._optimizer,)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
@@ -47,7 +59,10 @@ class AfterBackward:
         self._optimizer.zero_grad(set_to_none=set_to_none)
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
-        """Step through `scaler`, which only passes the call on if it is not enabled."""
+        """Clip the gradients if the config says so, and step through `scaler`, which may be disabled."""
+        if self._max_norm is not None:
+            scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         scaler.step(self._optimizer)
         scaler.update()
 
@@ -58,7 +73,8 @@ class InBackward:
     Source: the PyTorch tutorial "How to save memory by fusing the optimizer step into the backward pass".
     """
 
-    def __init__(self, model: nn.Module, spec: OptimizerConfig) -> None:
+    def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
+        del config
         trained = trained_parameters(model)
         self._optimizers = {parameter: build_optimizer(spec, [parameter]) for parameter in trained}
         self.parts = tuple(self._optimizers.values())
@@ -75,3 +91,20 @@ class InBackward:
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
         """Do nothing: backward has stepped already."""
+
+
+class AfterStep:
+    """What a loop does after each optimizer step: step the schedulers, and update the average of the weights."""
+
+    def __init__(self, model: nn.Module, config: SweepConfig, optimizer: Optimizer) -> None:
+        spec = config.scheduler
+        self._model = model
+        self._schedulers = [build_scheduler(spec, part) for part in optimizer.parts] if spec is not None else []
+        self.ema = build_ema(model, config)
+
+    def __call__(self) -> None:
+        """Do it once."""
+        for scheduler in self._schedulers:
+            step_scheduler(scheduler)
+        if self.ema is not None:
+            self.ema.update_parameters(self._model)

@@ -13,7 +13,7 @@ import torch
 
 from memprof.config.schema import Mode, OptimizerConfig, Precision, SweepConfig
 from memprof.measure.compile import compile_model
-from memprof.measure.optimizer_step import Optimizer, make_optimizer
+from memprof.measure.optimizer_step import AfterStep, Optimizer, make_optimizer
 from memprof.measure.recorder import Phases
 from memprof.records import Phase
 from memprof.workload import Batch, BatchLoader, autocast, build_loss, make_loader
@@ -26,9 +26,16 @@ class TrainingStep:
     A GradScaler scales the loss for AMP in fp16.
     """
 
-    def __init__(self, model: torch.nn.Module, config: SweepConfig, optimizer: Optimizer, loader: BatchLoader) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        config: SweepConfig,
+        optimizer: Optimizer,
+        loader: BatchLoader,
+        after_step: AfterStep,
+    ) -> None:
         self.model, self._config = model, config
-        self.optimizer, self.loader = optimizer, loader
+        self.optimizer, self.loader, self.after_step = optimizer, loader, after_step
         self._loss_function = build_loss(config)
         self._device_type = loader.device.type
         self._scaler = torch.amp.GradScaler(self._device_type, enabled=config.precision is Precision.AMP_FP16)
@@ -46,6 +53,7 @@ class TrainingStep:
             self._accumulate(recorder, self.loader.current)
         with recorder.phase(Phase.OPTIMIZER):
             self.optimizer.step(self._scaler)
+            self.after_step()
 
     def _accumulate(self, recorder: Phases, batch: Batch) -> None:
         # Forward and loss share one autocast context, which caches the cast weights.
@@ -60,6 +68,8 @@ class TrainingStep:
                 recorder.listener.outputs_kept("loss", self._loss)
         with recorder.phase(Phase.BACKWARD):
             self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call]
+            if self._scaler.is_enabled():
+                recorder.listener.outputs_kept("scale of the loss", (self._scaler._scale, self._scaler._growth_tracker))
 
 
 class InferenceStep:
@@ -116,4 +126,5 @@ def make_step(
         return InferenceStep(module, config, loader)
     if optimizer is None:
         raise ValueError("a training step needs an optimizer")
-    return TrainingStep(module, config, make_optimizer(model, config, optimizer), loader)
+    updates = make_optimizer(model, config, optimizer)
+    return TrainingStep(module, config, updates, loader, AfterStep(model, config, updates))

@@ -22,6 +22,7 @@ from memprof.breakdown.attribution import Annotations, Label, ModuleInfo, PhaseM
 from memprof.breakdown.explanation import Category
 from memprof.measure.allocator_history import History
 from memprof.records import Phase
+from memprof.workload.quantization import count_elements, quantization_tensors, shared_tables
 
 _WATCHED_BY = "memprof"  # a key in the metadata that autograd keeps for each node
 
@@ -58,7 +59,7 @@ class Tracker:
             parameter: _Owner(name, name.rpartition(".")[0]) for name, parameter in model.named_parameters()
         }
         for path, module in model.named_modules():
-            count = sum(parameter.numel() for parameter in module.parameters())
+            count = sum(count_elements(parameter) for parameter in module.parameters())
             self.annotations.modules.append(ModuleInfo(path=path, type=type(module).__name__, parameters=count))
 
     def wrap_modules(self) -> None:
@@ -103,8 +104,25 @@ class Tracker:
         """Label the current parameters and buffers."""
         parameters = {owner.name: (parameter, owner.module) for parameter, owner in self.owners.items()}
         self.label(Category.PARAMETERS, parameters)
+        self.label_quantization(self.model)
         buffers = {name: (buffer, name.rpartition(".")[0]) for name, buffer in self.model.named_buffers()}
         self.label(Category.BUFFERS, buffers)
+
+    def label_copy(self, model: nn.Module, name: str) -> None:
+        """Label the parameters and buffers of a copy of the model, whose names start with `name`."""
+        for category, tensors in (
+            (Category.PARAMETERS, model.named_parameters()),
+            (Category.BUFFERS, model.named_buffers()),
+        ):
+            self.label(category, {f"{name} {key}": (tensor, key.rpartition(".")[0]) for key, tensor in tensors})
+        self.label_quantization(model)
+
+    def label_quantization(self, model: nn.Module) -> None:
+        """Label what packed weights need besides their bytes."""
+        for name, tensor in quantization_tensors(model):
+            module = name.rpartition(" of ")[2].rpartition(".")[0]
+            self.label(Category.PARAMETERS, {name: (tensor, module)})
+        self.label(Category.PARAMETERS, {name: (table, None) for name, table in shared_tables().items()})
 
     def label_gradients(self) -> None:
         """Label the current gradients."""

@@ -21,9 +21,14 @@ from memprof.gpus.nvml import every_gpu
 def import_for_finetuning(config: SweepConfig) -> None:
     """Import what the config needs of peft and bitsandbytes; what is missing is reported when it is used."""
     names = ["peft"] if config.adapter is not None else []
+    names += ["bitsandbytes"] if config.quantization is not None or _has_their_optimizer(config) else []
     for name in names:
         with cuda_answered_by_nvml(), _without_warnings(), suppress(Exception):
             importlib.import_module(name)
+
+
+def _has_their_optimizer(config: SweepConfig) -> bool:
+    return any(optimizer.name.startswith("bitsandbytes:") for optimizer in config.optimizers)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from memprof.workload.quantization import packed, pending_weight
+
 # Smaller models are built on the CPU, with the values that their own initialization gives them.
 LARGEST_ON_HOST_BYTES = 1 << 30
 _STANDARD_DEVIATION = 0.02  # the initializer_range of BERT, GPT-2 and Llama
@@ -49,12 +51,15 @@ def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
 def _moved(tensor: Tensor, moved: dict[int, Tensor], device: torch.device) -> Tensor:
     if id(tensor) not in moved:
         with torch.no_grad():
-            there = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+            there: Tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
             if there.is_floating_point():
                 there.normal_(0, _STANDARD_DEVIATION)
             else:
                 there.zero_()
         is_parameter = isinstance(tensor, nn.Parameter)
+        if (pending := pending_weight(tensor)) is not None:
+            moved[id(tensor)] = packed(pending, there)
+            return moved[id(tensor)]
         moved[id(tensor)] = nn.Parameter(there, requires_grad=tensor.requires_grad) if is_parameter else there
     return moved[id(tensor)]
 

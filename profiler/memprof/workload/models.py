@@ -21,6 +21,7 @@ from memprof.workload.frozen import freeze
 from memprof.workload.hub_models import build_diffusers, build_timm, build_transformers
 from memprof.workload.meta import LARGEST_ON_HOST_BYTES, host_bytes, is_on_meta
 from memprof.workload.precision import weights_dtype
+from memprof.workload.quantization import quantize
 from memprof.workload.reason import reason
 from memprof.workload.user_models import build_user_model
 
@@ -29,7 +30,7 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
     """Return the config's model: seeded, in the dtype of its precision, in train or eval mode.
 
     It is on the CPU, or on the meta device if it comes from a hub and takes more than `LARGEST_ON_HOST_BYTES`. It has
-    the config's adapter, frozen parameters and checkpointed blocks.
+    the config's quantized layers, adapter, frozen parameters and checkpointed blocks.
 
     Args:
         config: The config of the sweep.
@@ -50,11 +51,12 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
 
 
 def prepare_for_training(model: nn.Module, config: SweepConfig) -> nn.Module:
-    """Return `model` with the config's adapter, frozen parameters and checkpointed blocks.
+    """Return `model` with the config's quantized layers, adapter, frozen parameters and checkpointed blocks.
 
     Raises:
         WorkloadError: one of them does not fit the model.
     """
+    model = quantize(model, config)
     if config.adapter is not None:
         model = add_adapter(model, config)
     freeze(model, config.freeze)

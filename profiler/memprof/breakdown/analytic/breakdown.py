@@ -19,7 +19,9 @@ from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.gpus.traits import GpuTraits
 from memprof.records import Breakdown, sum_of_known
 from memprof.workload.batches import make_batch
+from memprof.workload.ema import copies_of_weights
 from memprof.workload.losses import build_loss
+from memprof.workload.quantization import quantization_bytes
 
 Point = tuple[OptimizerConfig | None, int]
 
@@ -29,8 +31,9 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point], g
 
     Parameters, buffers, gradients and inputs are the number of elements times the bytes per element. `model` loses
     its values. In inference there are no gradients and no optimizer state, and autograd saves nothing. If the
-    optimizer steps in backward, one gradient exists at a time: the largest counts. Workspaces are those of cuBLAS on
-    `gpu`.
+    optimizer steps in backward, one gradient exists at a time: the largest counts. A moving average of the weights is a
+    second copy of parameters and buffers; the scales of quantized weights count as parameters. Workspaces are those of
+    cuBLAS on `gpu`.
 
     Raises:
         WorkloadError: an optimizer or the loss cannot be built, or the model does not accept the config's input.
@@ -40,8 +43,12 @@ def break_down(model: nn.Module, config: SweepConfig, points: Sequence[Point], g
     batches = {size: _for_batch(fake_model, config, size) for size in dict.fromkeys(size for _, size in points)}
     workspace_bytes = workspaces_bytes(gpu, os.environ)
     gradients_bytes = _gradients_bytes(model, config)
+    copies = copies_of_weights(config)
+    scales_bytes = sum(quantization_bytes(model).values())
+    weights = (bytes_of(model.parameters()) + scales_bytes) * copies, bytes_of(model.buffers()) * copies
     return [
-        _breakdown(model, gradients_bytes, states[_key(spec)], batches[size], workspace_bytes) for spec, size in points
+        _breakdown(weights, gradients_bytes, states[_key(spec)], batches[size], workspace_bytes)
+        for spec, size in points
     ]
 
 
@@ -57,16 +64,16 @@ class _ForBatch:
 
 
 def _breakdown(
-    model: nn.Module, gradients_bytes: int, state_bytes: int | None, batch: _ForBatch, workspace_bytes: int
+    weights: tuple[int, int], gradients_bytes: int, state_bytes: int | None, batch: _ForBatch, workspace_bytes: int
 ) -> Breakdown:
-    parameters_bytes = bytes_of(model.parameters())
+    parameters_bytes, buffers_bytes = weights
     textbook = (
         *(parameters_bytes, gradients_bytes, state_bytes, batch.input_bytes - batch.target_bytes),
         None if batch.activations_bytes is None else batch.activations_bytes - batch.saved_by_loss_bytes,
     )
     return Breakdown(
         parameters_bytes=parameters_bytes,
-        buffers_bytes=bytes_of(model.buffers()),
+        buffers_bytes=buffers_bytes,
         gradients_bytes=gradients_bytes,
         optimizer_state_bytes=state_bytes,
         input_bytes=batch.input_bytes,

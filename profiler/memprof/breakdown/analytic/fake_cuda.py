@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map_only
 
 from memprof.breakdown.analytic.compat import without_driver
 from memprof.workload.batches import Batch
+from memprof.workload.quantization import packed, pending_weight
 
 DEVICE_TYPE = "cuda"
 
@@ -63,8 +64,12 @@ class FakeCudaModel:
         return replace(batch, inputs=inputs, keywords=keywords, target=target)
 
     def _fake(self, tensor: Tensor) -> Tensor:
+        pending = pending_weight(tensor)
+        whole = tensor if pending is None else pending
         with self.active():
-            moved = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=DEVICE_TYPE)
+            moved = torch.empty_strided(whole.shape, whole.stride(), dtype=whole.dtype, device=DEVICE_TYPE)
+            if pending is not None:
+                return packed(pending, moved)
             is_parameter = isinstance(tensor, nn.Parameter)
             return nn.Parameter(moved, requires_grad=tensor.requires_grad) if is_parameter else moved
 

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memprof.breakdown.analytic.fake_cuda import quick_empty_like, quick_result
 from memprof.breakdown.analytic.workspaces import WITH_CUBLAS
+from memprof.workload.quantization import without_outliers
 
 aten = torch.ops.aten
 
@@ -26,7 +27,8 @@ def cuda_kernels(module: nn.Module) -> Iterator[QuickRules]:
     """
     recurrent = any(isinstance(part, nn.RNNBase) for part in module.modules())
     cudnn = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not recurrent)
-    with torch.library._scoped_library("aten", "IMPL") as library, cudnn, QuickRules() as rules:
+    outliers = without_outliers(module)
+    with torch.library._scoped_library("aten", "IMPL") as library, cudnn, outliers, QuickRules() as rules:
         library.impl("scaled_dot_product_attention", attention, "AutogradCUDA")
         yield rules
 

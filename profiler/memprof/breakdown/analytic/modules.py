@@ -20,7 +20,9 @@ from memprof.breakdown.explanation import Category
 from memprof.breakdown.module_summary import ModuleSummary, Shape, SummaryRow
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.workload.batches import Batch, make_batch
+from memprof.workload.ema import copies_of_weights
 from memprof.workload.losses import build_loss
+from memprof.workload.quantization import count_elements, quantization_bytes
 
 Amounts = Mapping[str | None, int]  # bytes or counts by a module's path; None: outside modules
 
@@ -41,8 +43,10 @@ def summarize_modules(
     running = RunningModules({node.module: node.path for node in nodes if node.same_as is None})
     amounts: dict[Category, Amounts | None] = {
         Category.ACTIVATIONS: _activations(fake_model, config, batch, running),
-        Category.PARAMETERS: _by_module(_parameters(model)),
-        Category.BUFFERS: _by_module({name: bytes_of([buffer]) for name, buffer in model.named_buffers()}),
+        Category.PARAMETERS: _by_module(_parameters(model, copies_of_weights(config))),
+        Category.BUFFERS: _by_module(
+            {name: bytes_of([buffer]) * copies_of_weights(config) for name, buffer in model.named_buffers()}
+        ),
         Category.GRADIENTS: _by_module(_gradients(model, config)),
         Category.OPTIMIZER_STATE: _optimizer_state(fake_model, optimizer),
     }
@@ -155,8 +159,11 @@ def _activations(model: FakeCudaModel, config: SweepConfig, batch: Batch, runnin
     return None if found is None else found.saved
 
 
-def _parameters(module: nn.Module) -> dict[str, int]:
-    return {name: bytes_of([parameter]) for name, parameter in module.named_parameters()}
+def _parameters(module: nn.Module, copies: int) -> dict[str, int]:
+    """Return the bytes of each parameter, and of the scales of quantized ones."""
+    amounts = Counter({name: bytes_of([parameter]) for name, parameter in module.named_parameters()})
+    amounts.update({name.rpartition(" of ")[2]: size for name, size in quantization_bytes(module).items()})
+    return {name: size * copies for name, size in amounts.items()}
 
 
 def _gradients(module: nn.Module, config: SweepConfig) -> dict[str, int]:
@@ -204,7 +211,7 @@ def _rows(
     nodes: Sequence[_Node], within: Mapping[Category, Amounts | None], running: RunningModules
 ) -> Iterator[SummaryRow]:
     numbers = dict(nodes[0].module.named_parameters())
-    counts = _with_submodules(_by_module({name: parameter.numel() for name, parameter in numbers.items()}))
+    counts = _with_submodules(_by_module({name: count_elements(parameter) for name, parameter in numbers.items()}))
     trained = {name: parameter.numel() for name, parameter in numbers.items() if parameter.requires_grad}
     trainable = _with_submodules(_by_module(trained))
     for node in nodes:
