@@ -87,6 +87,7 @@ CASES = {
     "amp-bf16": {"precision": "amp-bf16"},
     "amp-fp16": {"precision": "amp-fp16"},
     "checkpointing": {"activation_checkpointing": 2},
+    "evaluation": {"evaluation": {"batch_size": 2000}},
     "inference": {"mode": "inference"},
 }
 

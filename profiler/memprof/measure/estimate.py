@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -24,6 +26,7 @@ from memprof.breakdown.analytic.kernels import cuda_kernels
 from memprof.breakdown.analytic.requests import RequestRecorder, as_on_cuda, unique_use_counts
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.gpus.traits import GpuTraits
+from memprof.measure.evaluation import EvaluationPass
 from memprof.measure.recorder import Listener
 from memprof.measure.step import make_step
 from memprof.records import Breakdown, Phase
@@ -31,6 +34,7 @@ from memprof.workload.batches import Batch, make_batch
 from memprof.workload.loading import BatchLoader
 from memprof.workload.quantization import quantization_tensors
 
+_CUDA = torch.device(DEVICE_TYPE)
 _STEPS = 2  # the second has optimizer state and the output of the first; later steps are like it
 
 
@@ -91,7 +95,10 @@ class _Peaks:
 def record_requests(
     model: nn.Module, config: SweepConfig, point: tuple[OptimizerConfig | None, int], gpu: GpuTraits
 ) -> list[int]:
-    """Return the requests of the setup and two steps at `point`; `model` loses its values."""
+    """Return the requests of the setup, of two steps at `point`, and of the config's evaluation.
+
+    `model` loses its values.
+    """
     spec, batch_size = point
     fake_model = FakeCudaModel(model.train(config.mode is Mode.TRAIN))
     with as_on_cuda(), fake_model.active(), cuda_kernels(model), warnings.catch_warnings():
@@ -99,9 +106,12 @@ def record_requests(
         recorder = RequestRecorder(gpu, os.environ, unique_use_counts())
         with recorder:
             recorder.hold((*model.parameters(), *model.buffers(), *(part for _, part in quantization_tensors(model))))
-            step = make_step(model, model, config, spec, _FakeLoader(config, batch_size, fake_model, recorder))
+            loaders = partial(_FakeLoader, fake_model=fake_model, recorder=recorder)
+            step = make_step(model, model, config, spec, loaders(config, batch_size, _CUDA))
             for _ in range(_STEPS):
                 step(_Phases(recorder))
+            if config.evaluation:
+                EvaluationPass(model, config, batch_size, _CUDA, Path(), loaders)(_Phases(recorder))
     return recorder.requests
 
 
@@ -109,10 +119,16 @@ class _FakeLoader(BatchLoader):
     """Loads batches of fake tensors."""
 
     def __init__(
-        self, config: SweepConfig, batch_size: int, fake_model: FakeCudaModel, recorder: RequestRecorder
+        self,
+        config: SweepConfig,
+        batch_size: int,
+        device: torch.device,
+        *,
+        fake_model: FakeCudaModel,
+        recorder: RequestRecorder,
     ) -> None:
         self._fake_model, self._recorder = fake_model, recorder
-        super().__init__(config, batch_size, torch.device(DEVICE_TYPE))
+        super().__init__(config, batch_size, device)
 
     def make(self) -> Batch:
         batch = self._fake_model.batch(make_batch(self._config, self._batch_size, torch.device("meta")))

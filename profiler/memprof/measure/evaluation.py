@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from memprof.config.schema import BatchMode, SweepConfig
-from memprof.measure.recorder import Recorder
+from memprof.measure.recorder import Phases
 from memprof.records import Phase
-from memprof.workload import Loss, autocast, build_loss, make_loader
+from memprof.workload import BatchLoader, Loss, autocast, build_loss, make_loader
 
 BATCHES = 2  # the second is loaded next to the output of the first
+Loaders = Callable[[SweepConfig, int, torch.device], BatchLoader]
 STEPS_AFTER = 2  # training steps after the evaluation, which find the blocks that it left
 
 
@@ -20,25 +23,32 @@ class EvaluationPass:
     """Runs after the last step of an epoch, next to all that training keeps: gradients, batch, output, loss."""
 
     def __init__(
-        self, model: nn.Module, config: SweepConfig, batch_size: int, device: torch.device, folder: Path
+        self,
+        model: nn.Module,
+        config: SweepConfig,
+        batch_size: int,
+        device: torch.device,
+        folder: Path,
+        loaders: Loaders | None = None,
     ) -> None:
         """Prepare the pass; nothing is allocated. `batch_size` counts unless the config has one for evaluation."""
         own = config.evaluation.batch_size if config.evaluation else None
         # A batch that stays on the device is only for training.
         mode = BatchMode.NEW if config.batch is BatchMode.RESIDENT else config.batch
         self._model, self._config = model, config.model_copy(update={"batch": mode})
-        self._batch_size, self._device, self._folder = own or batch_size, device, folder
+        self._batch_size, self._device = own or batch_size, device
         self._loss_function: Loss = build_loss(config)
+        self._loaders = loaders or partial(make_loader, folder=folder, epoch_steps=BATCHES)
 
-    def __call__(self, recorder: Recorder) -> None:
+    def __call__(self, recorder: Phases) -> None:
         """Evaluate as one phase, free what it used, and set the model back to train mode."""
         self._model.eval()
         with recorder.phase(Phase.EVALUATION):
             self._run(recorder)
         self._model.train()
 
-    def _run(self, recorder: Recorder) -> None:
-        loader = make_loader(self._config, self._batch_size, self._device, self._folder, BATCHES)
+    def _run(self, recorder: Phases) -> None:
+        loader = self._loaders(self._config, self._batch_size, self._device)
         listener = recorder.listener
         for _ in range(BATCHES):
             listener.batch_loaded(loader.load())
