@@ -106,3 +106,7 @@ def test_savers_name_batch_norm_only_if_the_model_has_one(batch_norm: bool) -> N
     costs = {saver.cost for saver in list_memory_savers(config(), True, batch_norm) if saver.name.startswith("acc")}
     more = "; BatchNorm sees fewer samples" if batch_norm else ""
     assert costs == {f"some: smaller kernels{more}"}
+
+
+def test_own_checkpointing_leaves_out_checkpointed_blocks() -> None:
+    assert not any(name.startswith("checkpoint") for name in names(gradient_checkpointing=True))

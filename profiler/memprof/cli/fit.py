@@ -26,6 +26,7 @@ from memprof.experiments.compare import VariantRuns
 from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of
 from memprof.experiments.memory_savers import list_memory_savers, merged_settings
 from memprof.experiments.session import Session, open_session
+from memprof.experiments.training_changes import list_training_changes
 from memprof.gpus.select import choose_device, multiplies_bf16
 from memprof.records import Source
 from memprof.report.documents import fit_document
@@ -47,6 +48,7 @@ class FitOptions:
     overrides: Sequence[Override]
     memory: str | None
     required: Source | None = None
+    same_training: bool = False
 
     def loaded(self, settings: Sequence[Setting] = ()) -> LoadedConfig:
         """Return the config with `settings` applied, for its first optimizer and, by default, its largest batch."""
@@ -67,13 +69,20 @@ def command(
     batch_size: options.LargestBatchSize = None,
     gpu: options.GpuName = None,
     set_: options.Settings = None,
+    same_training: options.SameTraining = False,
     require: options.RequiredSource = None,
     json: options.Json = False,
     model: ModelOptions = (),
 ) -> int:
     """Find settings that make a batch fit."""
     chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_, model=model)
-    wanted = FitOptions(path=config, overrides=chosen, memory=memory, required=required_source(require))
+    wanted = FitOptions(
+        path=config,
+        overrides=chosen,
+        memory=memory,
+        required=required_source(require),
+        same_training=same_training,
+    )
     return run(_with_gpu(wanted), json)
 
 
@@ -88,7 +97,10 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
-        savers = list_memory_savers(base.config, multiplies_bf16(device), _has_batch_norm(session, base))
+        bf16 = multiplies_bf16(device)
+        savers = list_memory_savers(base.config, bf16, _has_batch_norm(session, base))
+        if not wanted.same_training:
+            savers += list_training_changes(base.config, bf16)
         asked = FitRequest(config_of=wanted.config, savers=savers, memory_bytes=limit_bytes)
         steps = []
         for step in Fit(runs, asked).steps():
@@ -155,7 +167,7 @@ def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:
     settings = {setting.key: setting.value for setting in merged_settings(best.savers)}
     size = settings.pop("batch_size", str(config.list_batch_sizes()[0]))
     words = ["memprof", "sweep", str(wanted.path), *(word for item in kept for word in (item.flag.value, item.text))]
-    if config.mode is Mode.TRAIN:
+    if config.mode is Mode.TRAIN and "optimizer" not in settings:  # which a saver has replaced
         label = config.optimizers[0].label
         words += ["--optimizer", label]
         settings = {key.replace("optimizer.", f"optimizers.{label}.", 1): value for key, value in settings.items()}

@@ -154,6 +154,9 @@ FitMemory = Annotated[
     str | None,
     typer.Option("--memory", metavar="BYTES", help="8GiB or 8GB: the limit; without --gpu, the GPU's size."),
 ]
+SameTraining = Annotated[
+    bool, typer.Option("--same-training", help="Try no setting that changes what is trained, such as LoRA.")
+]
 
 # max-batch
 GpuNames = Annotated[

@@ -33,6 +33,7 @@ class Step:
     kept: bool
     left_out: bool
     reason: str | None = None  # why it could not be run
+    changes_training: bool = False  # the saver that was added or left out
 
     @property
     def fits(self) -> bool:
@@ -174,6 +175,7 @@ def _decide(
         kept=kept,
         left_out=left_out,
         reason=measured.reason,
+        changes_training=saver is not None and saver.changes_training,
     )
 
 

@@ -1,7 +1,7 @@
 """The settings that save memory, in the order of what they cost in speed, the cheapest first.
 
-No saver changes the training beyond the rounding of arithmetic and, if the batch is split, the statistics of batch
-normalization. Pure bf16 weights or another optimizer would, so they are left to the user.
+No saver here changes the training beyond the rounding of arithmetic and, if the batch is split, the statistics of batch
+normalization. `training_changes` has those that do.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class MemorySaver:
     settings: tuple[Setting, ...]
     cost: str
     rules_out: tuple[str, ...] = ()
+    changes_training: bool = False
 
 
 def list_memory_savers(config: SweepConfig, bf16: bool, batch_norm: bool = True) -> tuple[MemorySaver, ...]:
@@ -114,7 +115,7 @@ def _checkpoints(config: SweepConfig) -> list[MemorySaver]:
     With all blocks that is a third more work for a step, since backward is twice forward. Source: Chen et al. 2016,
     "Training Deep Nets with Sublinear Memory Cost": one more forward pass.
     """
-    if config.activation_checkpointing is not None:
+    if config.activation_checkpointing is not None or config.gradient_checkpointing:
         return []
     cost = "more: up to {} more work, {} of forward is repeated"
     return [

@@ -139,6 +139,7 @@ def _step(step: Step) -> dict[str, Any]:
         "kept": step.kept,
         "fits": step.fits,
         "cost": step.cost,
+        "changes_training": step.changes_training,
         "settings": {setting.key: setting.value for setting in merged_settings(step.savers)},
         "peak_allocated_bytes": peak_bytes(step.free),
         "peak_reserved_bytes": peak_bytes(step.free, "reserved"),

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from syrupy.assertion import SnapshotAssertion
 
 from memprof.config.schema import SweepConfig
+from memprof.config.variants import Setting
 from memprof.experiments.fit import Step
 from memprof.experiments.memory_savers import MemorySaver, list_memory_savers
 from memprof.records import RunRecord
@@ -71,3 +72,18 @@ def test_fit_table_without_a_fit_names_the_smallest(steps: list[Step], show: Sho
         "does not fit into 100.00 MiB: the smallest footprint found is peak 480.00 MiB, reserved 500.00 MiB "
         "(expandable segments, fused optimizer, amp-bf16)"
     )
+
+
+def test_fit_table_says_what_changes_the_training(steps: list[Step], show: Show) -> None:
+    lora = MemorySaver(
+        name="LoRA",
+        settings=(Setting(key="adapter", value="lora"),),
+        cost="changes training: an adapter of rank 16, not the weights",
+        changes_training=True,
+    )
+    best = steps[5]
+    changed = replace(best, added="LoRA", cost=lora.cost, savers=(*best.savers, lora), changes_training=True)
+    shown = show(fit_table([*steps[:5], changed], "8.00 GiB"), 100)
+    assert "settings that change what is trained, the smallest change first" in shown
+    assert "\nthis changes what is trained: LoRA\n" in shown
+    assert "this changes" not in show(fit_table(steps, "8.00 GiB"), 100)

@@ -16,6 +16,7 @@ from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out
 from memprof.units import UNKNOWN, format_bytes
 
 _ADDING = "settings by cost in speed, the cheapest first"
+_CHANGING = "settings that change what is trained, the smallest change first"
 _REMOVING = "removing one setting at a time, the costliest first"
 
 
@@ -36,13 +37,20 @@ def verdict_lines(steps: Sequence[Step], memory: str) -> list[Text]:
         peaks = _peaks(best.within)
         count = len(best.within.reading.steps) if best.within.reading else 0
         verified = f"verified by {count} steps limited to {memory}: {peaks}"
-        return [Text(f"fits: {names_of(best.savers) or 'as configured'}", "bold green"), Text(verified)]
+        fits = Text(f"fits: {names_of(best.savers) or 'as configured'}", "bold green")
+        return [fits, *_warning(best.savers), Text(verified)]
     smallest = smallest_of(steps)
     if smallest is None:
         return [Text(f"does not fit into {memory}; no run finished", "bold red")]
     settings = names_of(smallest.savers) or "as configured"
     reached = f"the smallest footprint found is {_peaks(smallest.free)} ({settings})"
-    return [Text(f"does not fit into {memory}: {reached}", "bold red")]
+    return [Text(f"does not fit into {memory}: {reached}", "bold red"), *_warning(smallest.savers)]
+
+
+def _warning(savers: Sequence[MemorySaver]) -> list[Text]:
+    """Say which settings change what is trained, if any does."""
+    changing = names_of([saver for saver in savers if saver.changes_training])
+    return [Text(f"this changes what is trained: {changing}", "yellow")] if changing else []
 
 
 def names_of(savers: Sequence[MemorySaver]) -> str:
@@ -70,12 +78,18 @@ def _grid(steps: Sequence[Step], width: int) -> Grid:
     grid = Grid(
         stub=Column(heading="", cells=tuple(step.added for step in steps), left=True),
         columns=(*peaks, *reserved, *_seconds(steps), result),
-        sections=tuple(_REMOVING if step.left_out else _ADDING for step in steps),
+        sections=tuple(_section(step) for step in steps),
         notes=_notes(steps),
     )
     if grid.width(GAPS[-1]) <= width:
         return grid
     return replace(grid, columns=(*peaks, *reserved, result))
+
+
+def _section(step: Step) -> str:
+    if step.left_out:
+        return _REMOVING
+    return _CHANGING if step.changes_training else _ADDING
 
 
 def _notes(steps: Sequence[Step]) -> dict[int, str]:
