@@ -177,6 +177,19 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Advice:
+    """A change of the config that was run, with its peaks and what it saves; negative if it takes more."""
+
+    name: str
+    settings: Mapping[str, str]  # config keys and their values
+    cost: str  # in speed, in words
+    peak_allocated_bytes: int
+    peak_reserved_bytes: int
+    saved_allocated_bytes: int
+    saved_reserved_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explained:
     """The result of `memprof explain`: the record of the run, and what its peak consists of.
 
@@ -188,6 +201,7 @@ class Explained:
     explanation: Explanation | None
     differences: tuple[Difference, ...]
     address_spread: AddressSpread | None = None
+    advice: tuple[Advice, ...] = ()  # the largest saving first; empty if nothing was tried
 
     @property
     def source(self) -> Source:

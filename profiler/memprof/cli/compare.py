@@ -15,10 +15,10 @@ from memprof.cli.require import required_source
 from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
-from memprof.config.overrides import Override
+from memprof.config.overrides import Flag, Override
 from memprof.config.variants import Variant, plan_variants
 from memprof.errors import ExitCode
-from memprof.experiments.compare import VariantRuns, variant_records
+from memprof.experiments.compare import VariantRuns, default_batch_size, variant_records
 from memprof.experiments.session import open_session
 from memprof.gpus.select import choose_device
 from memprof.records import Environment, Source, Status
@@ -52,7 +52,7 @@ def command(
     config: options.ConfigFile,
     vary: options.Vary = None,
     grid: options.Grid = False,
-    batch_size: options.BatchSize = None,
+    batch_size: options.ComparedBatchSize = None,
     gpu: options.GpuName = None,
     set_: options.Settings = None,
     max_batch: options.FindMaxBatch = False,
@@ -79,6 +79,11 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     note_slow_precision([variant.loaded.config for variant in variants], [device])
     with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
+        if not _names_batch_size(chosen, wanted.vary):
+            size = default_batch_size(session, load(config, chosen).config)
+            note(f"batch {size:,}: the largest of the config that fits; --batch-size chooses another")
+            sized = (*chosen, Override(flag=Flag.BATCH_SIZE, text=str(size)))
+            variants = plan_variants(config, sized, wanted.vary, wanted.grid)
         manifest = _manifest(variants, session.environment, wanted)
         folder = keep_rows(
             manifest, lambda done: variant_records(runs, variants[len(done) :], wanted.max_batch), output, progress
@@ -86,6 +91,13 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     show(folder.result(), output.json)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
+
+
+def _names_batch_size(chosen: Sequence[Override], vary: Sequence[str]) -> bool:
+    """Whether an option chooses the batch size: then it is not the default one."""
+    settings = [*(item.text for item in chosen if item.flag is Flag.SET), *vary]
+    keys = {text.partition("=")[0].strip() for text in settings}
+    return bool(keys & {"batch_size", "batch_sizes"}) or any(item.flag is Flag.BATCH_SIZE for item in chosen)
 
 
 def show(saved: Result, json: bool) -> None:

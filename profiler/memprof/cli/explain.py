@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from memprof.breakdown.explanation import Explained
+from memprof.breakdown.explanation import Advice, Explained
 from memprof.breakdown.snapshot import check_writable, explain_snapshot
 from memprof.cli import next_command, options
 from memprof.cli.console import note, print_json, print_next, print_verdict, progress_bar, stdout
@@ -17,11 +17,16 @@ from memprof.cli.require import required_source
 from memprof.cli.saving import make_manifest, print_place
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
-from memprof.config.overrides import Override
+from memprof.config.overrides import Flag, Override
+from memprof.config.schema import SweepConfig
+from memprof.config.variants import Setting, load_variant
 from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.experiments.advice import find_advice
+from memprof.experiments.compare import VariantRuns
 from memprof.experiments.explain import explain_point, find_address_spread
-from memprof.experiments.session import open_session
-from memprof.gpus.select import Device, choose_device
+from memprof.experiments.memory_savers import list_memory_savers
+from memprof.experiments.session import Session, open_session
+from memprof.gpus.select import Device, choose_device, multiplies_bf16
 from memprof.records import SCHEMA_VERSION, Source, Status
 from memprof.report.documents import explain_document
 from memprof.report.terminal.explain import explain_report, peak_report
@@ -47,6 +52,7 @@ class ExplainOptions:
     folder: Path
     json: bool
     address_orders: bool = False
+    advice: bool = True
     required: Source | None = None
 
 
@@ -61,6 +67,7 @@ def command(
     blocks: options.Blocks = 10,
     snapshot: options.SnapshotFile = None,
     address_orders: options.AddressOrders = False,
+    no_advice: options.NoAdvice = False,
     require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
     json: options.Json = False,
@@ -75,6 +82,7 @@ def command(
         folder=output_dir,
         json=json,
         address_orders=address_orders,
+        advice=not no_advice,
         required=required_source(require),
     )
     explain = run_snapshot if config.suffix in _SNAPSHOTS else run
@@ -101,6 +109,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
         if wanted.address_orders:
             progress.describe("running with other address orders")
             explained = replace(explained, address_spread=find_address_spread(session, point, explained.record))
+        if wanted.advice:
+            progress.describe("running changes that may save memory")
+            explained = replace(explained, advice=_advice(session, explained, config, chosen))
         manifest = make_manifest(Kind.EXPLAIN, loaded, session.environment, 1)
     saved = load_result(save_document(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
     show(saved, wanted.json, wanted.depth, wanted.blocks)
@@ -137,6 +148,14 @@ def show(saved: Result, json: bool, depth: int | None = None, blocks: int = 10) 
     console.print(explain_report(explained, depth, blocks, console.width))
     print_place(saved)
     print_next(next_command.after_explain(saved, explained))
+
+
+def _advice(session: Session, explained: Explained, config: Path, chosen: Sequence[Override]) -> tuple[Advice, ...]:
+    def config_of(settings: Sequence[Setting]) -> SweepConfig:
+        return load_variant(config, chosen, settings, Flag.SAVER).config
+
+    savers = list_memory_savers(config_of(()), multiplies_bf16(session.device))
+    return find_advice(VariantRuns(session), config_of, savers, explained.record)
 
 
 def _gpu(name: str, required: Source | None) -> Device:

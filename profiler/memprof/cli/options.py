@@ -79,6 +79,9 @@ BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="N", help="Batch size. Default: the first of the config."),
 ]
+ComparedBatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", help="Default: the largest of the config that fits.")
+]
 LargestBatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Batch size. Default: the largest of the config.")
 ]
@@ -137,6 +140,8 @@ AddressOrders = Annotated[
     bool,
     typer.Option("--address-orders", help="Also run with other address orders (simulated GPUs)."),
 ]
+
+NoAdvice = Annotated[bool, typer.Option("--no-advice", help="Do not run changes that may save memory.")]
 
 # compare, fit
 Vary = Annotated[

@@ -16,6 +16,7 @@ from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
 from memprof.gpus.select import Device, choose_device
 from memprof.records import Breakdown, Environment, Outcome, RunRecord, Source, Status
+from memprof.worker.client import NoReplyError
 from memprof.worker.protocol import Job
 
 
@@ -140,6 +141,24 @@ class VariantRuns:
         if run.device != self.device:
             environment = replace(environment, gpu=run.device.name, gpu_total_bytes=run.device.total_bytes)
         return environment
+
+
+def default_batch_size(session: Session, config: SweepConfig) -> int:
+    """Return the largest configured batch size whose estimate takes at most 80 % of the GPU's memory.
+
+    Small batches hide what settings save: weights dominate there. It is the smallest if none is below that or there
+    is no estimate, and the largest without a GPU.
+    """
+    sizes, total = sorted(config.list_batch_sizes()), session.environment.gpu_total_bytes
+    if total is None or len(sizes) == 1:
+        return sizes[-1]
+    optimizer = config.points()[0][0]
+    try:
+        estimates = session.client.breakdowns([(optimizer, size) for size in sizes])
+    except (WorkloadError, NoReplyError):
+        return sizes[0]
+    known = [(size, found.total_bytes) for size, found in zip(sizes, estimates, strict=True)]
+    return max((size for size, needed in known if needed is not None and needed <= 0.8 * total), default=sizes[0])
 
 
 def variant_records(runs: VariantRuns, variants: Sequence[Variant], max_batch: bool) -> Iterator[RunRecord]:

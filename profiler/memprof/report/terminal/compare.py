@@ -13,7 +13,7 @@ from memprof.report.loop_notes import loop_notes
 from memprof.report.terminal import columns
 from memprof.report.terminal.diff import change_columns
 from memprof.report.terminal.header import source_lines, title_lines
-from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
+from memprof.report.terminal.layout import GAPS, Column, Grid, distinct, lay_out, shorten
 from memprof.results.comparison import OptimizerState, VariantResult, against_base
 from memprof.units import UNKNOWN
 
@@ -45,7 +45,7 @@ def compare_table(
 
 def _grid(answers: Sequence[VariantResult], shown: Sequence[Column], width: int, notes: bool = True) -> Grid:
     most = max(12, width // 3)
-    stub = Column(heading="variant", cells=tuple(shorten(answer.name, most) for answer in answers), left=True)
+    stub = Column(heading="variant", cells=tuple(distinct([answer.name for answer in answers], most)), left=True)
     reasons = columns.notes([answer.record for answer in answers]) if notes else {}
     return Grid(
         stub=stub,

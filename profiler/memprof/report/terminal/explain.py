@@ -21,9 +21,11 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import Source, Status
+from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, ordinal, part_name, source_note
 from memprof.report.loop_notes import loop_notes
 from memprof.report.terminal.address_spread import TITLE, address_spread_lines
+from memprof.report.terminal.advice import advice_lines
 from memprof.report.terminal.columns import STATUS_STYLES
 from memprof.report.terminal.header import title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
@@ -36,6 +38,7 @@ _OF_SNAPSHOTS = (
     "unknown, with the operator that allocated them."
 )
 _BAR = 24  # cells
+_BELOW_PEAK = 3  # parts: a blank line, the peak, a blank line
 _OF_MODULES = (
     Category.PARAMETERS.value,
     Category.ACTIVATIONS.value,
@@ -58,6 +61,9 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         return Group(*head)
     head += [Text(note) for note in loop_notes([record])]
     parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
+    parts[1] = peak_line(explanation, record.status)
+    if advised := advice_lines(explained, width):
+        parts = [*parts[:_BELOW_PEAK], Text("What saves most", "bold"), *advised, Text(), *parts[_BELOW_PEAK:]]
     if explained.address_spread is not None:
         bar = [Text(TITLE, "bold"), *address_spread_lines(explained.address_spread, width), Text()]
         parts = [*parts[:-1], *bar, parts[-1]]  # what the figures' source means stays last
@@ -97,10 +103,10 @@ def _parts(
     return [*parts, Text(source_note(source) if source else _OF_SNAPSHOTS, "dim")]
 
 
-def peak_line(explanation: Explanation) -> Text:
-    """Return where the peak falls, in a sentence."""
+def peak_line(explanation: Explanation, status: Status = Status.OK) -> Text:
+    """Return where the peak falls, in a sentence; that of a run that did not finish is a lower bound."""
     line = Text("peak ")
-    line.append(format_bytes(explanation.peak_allocated_bytes), "bold")
+    line.append(bound_text(explanation.peak_allocated_bytes, status), "bold")
     line.append(f" in {where(explanation.peak)}")
     return line
 

@@ -72,6 +72,18 @@ def shorten(text: str, width: int) -> str:
     return textwrap.shorten(text, max(width, 10), placeholder=" …")
 
 
+def distinct(texts: Sequence[str], width: int) -> list[str]:
+    """Return each text shortened to `width`; those that would look the same keep their end, or are not shortened."""
+    short = [shorten(text, width) for text in texts]
+    tails = [f"… {text[len(text) - max(width, 10) + 2 :].lstrip()}" for text in texts]
+    found = []
+    for place, text in enumerate(texts):
+        same = [other for other, name in enumerate(short) if name == short[place] and texts[other] != text]
+        ends = [tails[other] for other in same]
+        found.append(short[place] if not same else tails[place] if tails[place] not in ends else text)
+    return found
+
+
 def cut(text: str, width: int) -> str:
     """Return `text`, its end an ellipsis if it is wider than `width` cells."""
     return text if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
