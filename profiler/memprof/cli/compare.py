@@ -86,7 +86,11 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
             variants = plan_variants(config, sized, wanted.vary, wanted.grid)
         manifest = _manifest(variants, session.environment, wanted)
         folder = keep_rows(
-            manifest, lambda done: variant_records(runs, variants[len(done) :], wanted.max_batch), output, progress
+            manifest,
+            lambda done: variant_records(runs, variants[len(done) :], wanted.max_batch),
+            output,
+            progress,
+            [variant.label for variant in variants],
         )
     show(folder.result(), output.json)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}

@@ -13,16 +13,22 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 _MOST_COLUMNS = 1_000  # COLUMNS can name a million, and a plot of that width would take minutes
+_bars: list[Console] = []  # those on which a progress bar is shown
 
 
 def stdout() -> Console:
-    """The console for results; 80 columns wide unless stdout is a terminal."""
+    """The console for results; 80 columns wide unless stdout is a terminal.
+
+    While a bar is shown in the same terminal, it is the bar's, lest a line is written into the bar.
+    """
+    if _bars and _bars[-1].is_terminal and sys.stdout.isatty():
+        return _bars[-1]
     return _limited(Console(highlight=False, markup=False, emoji=False))
 
 
 def stderr() -> Console:
-    """The console for progress and notes."""
-    return _limited(Console(stderr=True, highlight=False, markup=False, emoji=False))
+    """The console for progress and notes; while a bar is shown its own, which prints lines above the bar."""
+    return _bars[-1] if _bars else _limited(Console(stderr=True, highlight=False, markup=False, emoji=False))
 
 
 def _limited(console: Console) -> Console:
@@ -90,16 +96,23 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar(description: str, total: int | None) -> Iterator[ProgressBar]:
-    """Show a bar on stderr if that is a terminal; nothing of it is left at the end."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    """Show what runs, how much is done and the time, left or since the start, on stderr if that is a terminal.
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    remaining = () if total is None else (TimeRemainingColumn(),)
+    Lines that are printed meanwhile appear above the bar. Nothing of it is left at the end.
+    """
+    from rich import progress as rich
+
+    counted = (rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), rich.TextColumn("left"))
+    time = (rich.TimeElapsedColumn(),) if total is None else counted
+    columns = (rich.SpinnerColumn(), rich.TextColumn("{task.description}"), *time)
     console = stderr()
-    hidden = not console.is_terminal
-    with Progress(*columns, *remaining, console=console, transient=True, disable=hidden) as progress:
+    with rich.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(description, total=total)
-        yield ProgressBar(lambda **changes: progress.update(task, **changes))
+        _bars.append(console)
+        try:
+            yield ProgressBar(lambda **changes: progress.update(task, **changes))
+        finally:
+            _bars.remove(console)
 
 
 @contextmanager

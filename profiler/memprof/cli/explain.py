@@ -103,14 +103,15 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
     note_inferred(loaded, loaded.config.points()[:1])
     note_slow_precision([loaded.config], [device])
     with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device) as session:
-        progress.describe("running with the allocator's history recorded")
         point = loaded.config.points()[0]
+        named = f"{device.name}: batch {point[1]:,}"
+        progress.describe(f"{named}, recording the allocator's history")
         explained = explain_point(session, point, wanted.snapshot)
         if wanted.address_orders:
-            progress.describe("running with other address orders")
+            progress.describe(f"{named}, running with other address orders")
             explained = replace(explained, address_spread=find_address_spread(session, point, explained.record))
         if wanted.advice:
-            progress.describe("running changes that may save memory")
+            progress.describe(f"{named}, running changes that may save memory")
             explained = replace(explained, advice=_advice(session, explained, config, chosen))
         manifest = make_manifest(Kind.EXPLAIN, loaded, session.environment, 1)
     saved = load_result(save_document(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))

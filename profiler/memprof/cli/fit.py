@@ -105,7 +105,7 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
         steps = []
         for step in Fit(runs, asked).steps():
             steps.append(step)
-            progress.describe(step.added)
+            progress.describe(f"{device.name}: tried {step.added}")
     best = cheapest_of(steps)
     command = _command(wanted, best, base.config) if best else None
     if json:

@@ -214,7 +214,11 @@ def _search(
     """The answer of each target, in their order."""
     found = {}
     progress.describe("trying batch sizes")
-    for answer in find_max_batches(client, targets, limits):
+
+    def on_trial(gpu: str, batch_size: int) -> None:
+        progress.describe(f"{gpu}: trying batch {batch_size:,}")
+
+    for answer in find_max_batches(client, targets, limits, on_trial=on_trial):
         found[answer.gpu] = answer
         progress.advance()
     answers = [found[target.device.name] for target in targets]

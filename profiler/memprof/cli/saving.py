@@ -48,8 +48,9 @@ def keep_rows(
     measure: Callable[[Sequence[RunRecord]], Iterator[RunRecord]],
     output: Output,
     progress: ProgressBar,
+    names: Sequence[str],
 ) -> ResultFolder:
-    """Save each record as it comes, and return the finished folder.
+    """Save each record as it comes, and return the finished folder. `names` are those of all rows, in their order.
 
     An interrupted run of the same is resumed: `measure` gets the records that are there, and yields the others. The
     folder is made with the first record. Whatever ends the run early carries a note of what was saved.
@@ -62,11 +63,14 @@ def keep_rows(
         saved = f"{len(folder.records):,} of {manifest.points_planned:,} {_points(manifest)}"
         note(f"resuming {folder.path}: {saved} are saved")
         progress.advance(count=len(folder.records))
+    done = len(folder.records) if folder else 0
+    progress.describe(_running(manifest, names, done))
     try:
         for record in measure(folder.records if folder else ()):
             folder = folder or ResultFolder.create(output.folder, manifest)
             folder.append(record)
-            progress.advance(_name(record))
+            done += 1
+            progress.advance(_running(manifest, names, done))
         folder = folder or ResultFolder.create(output.folder, manifest)
         folder.finish()
     except BaseException as error:
@@ -101,5 +105,7 @@ def _unfinished(manifest: Manifest, root: Path) -> ResultFolder | None:
     return find_unfinished(root, manifest.name, manifest.fingerprint, manifest.kind)
 
 
-def _name(record: RunRecord) -> str:
-    return record.variant or f"{record.optimizer or record.mode}, batch {record.batch_size:,}"
+def _running(manifest: Manifest, names: Sequence[str], done: int) -> str:
+    """What runs now: the GPU, and the row after those that are done."""
+    gpu = manifest.environment.gpu or "analytic estimate"
+    return f"{gpu}: {names[done]}" if done < len(names) else f"{gpu}: saving"

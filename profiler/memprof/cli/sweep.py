@@ -17,12 +17,13 @@ from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ExitCode
 from memprof.experiments.session import open_session
-from memprof.experiments.sweep import sweep_records
+from memprof.experiments.sweep import point_name, sweep_records
 from memprof.gpus.select import choose_device
 from memprof.records import Source, Status
 from memprof.report.terminal.sweep import sweep_table
 from memprof.report.verdicts import sweep_verdict
 from memprof.results import Kind, Result, check_output_folder, to_json
+from memprof.worker.protocol import Point
 
 EXAMPLES = """\
 memprof sweep timm:vit_small_patch16_224 --gpu l4 --batch-size 64
@@ -67,10 +68,16 @@ def run(config: Path, chosen: Sequence[Override], output: Output, required: Sour
             lambda done: sweep_records(session, [(record.optimizer, record.batch_size) for record in done]),
             output,
             progress,
+            [_name(point) for point in loaded.config.points()],
         )
     show(folder.result(), output.json)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
+
+
+def _name(point: Point) -> str:
+    optimizer, batch_size = point_name(point)
+    return f"{optimizer or 'inference'}, batch {batch_size:,}"
 
 
 def show(saved: Result, json: bool) -> None:

@@ -24,12 +24,14 @@ def find_max_batches(
     targets: Sequence[Target],
     limits: Limits,
     on_limit: Callable[[MaxBatch], None] | None = None,
+    on_trial: Callable[[str, int], None] | None = None,
 ) -> Iterator[MaxBatch]:
     """Yield the answer of each target as soon as it is complete, not in the order of the targets.
 
     All targets are of one kind, real or phantom, and of the config's folder that `client` has. With `extras` come the
     batch at 80 % of the memory and the confirming run. `on_limit` is called once for each target that has extras, as
-    soon as its largest batch is known, with the answer so far.
+    soon as its largest batch is known, with the answer so far. `on_trial` is called with the GPU and the batch size
+    before each trial.
 
     Raises:
         WorkloadError: the first batch fails for another reason than memory.
@@ -45,6 +47,9 @@ def find_max_batches(
         asked = [(search, search.planned) for search in searches if search.planned is not None and not search.is_late]
         yield from (search.answer() for search in searches if search.planned is None or search.is_late)
         searches = [search for search, _ in asked]
+        if on_trial is not None:
+            for search, planned in asked:
+                on_trial(search.gpu, planned.job.batch_size)
         _run_round(client, asked, default_jobs(targets[0].device.source), on_limit)
 
 

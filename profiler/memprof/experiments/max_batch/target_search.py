@@ -46,6 +46,11 @@ class TargetSearch:
         self.planned: PlannedTrial | None = next(self._plan)
 
     @property
+    def gpu(self) -> str:
+        """The name of the GPU."""
+        return self._target.device.name
+
+    @property
     def has_begun(self) -> bool:
         """Whether there was a trial already."""
         return bool(self._ran[Purpose.BOUNDARY])
