@@ -6,7 +6,7 @@ that is needed to interpret its numbers. Nothing here computes more than a sum o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -122,6 +122,7 @@ class StepReading:
     phases: tuple[PhaseReading, ...]
     seconds: float | None
     samples: int | None = None  # in its batch, if that is not the batch size of the point
+    sizes: Mapping[str, int] | None = None  # of its batch, if they are random ones rather than the largest
 
     @property
     def peak_allocated_bytes(self) -> int:

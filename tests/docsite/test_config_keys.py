@@ -40,7 +40,7 @@ def test_config_reference_has_the_keys_of_every_nested_section() -> None:
         ("allocator", "- Examples: `expandable_segments:True`"),
         ("target", "- Default: not set"),
         ("input", "- Type: [part section](#section-part)"),
-        ("sizes", "- Type: mapping of a name to (integer)"),
+        ("sizes", "- Type: mapping of a name to (integer or list of (integer) or mapping)"),
         ("range", "- Type: list of 2: (integer or text), (integer or text) or null"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from memprof.config.lengths import read_histograms
 from memprof.config.model_source import hint_of_model, is_model_name, model_settings, source_name
 from memprof.config.names import TIMM, Defaults, KeywordDefaults, defaults_of
 from memprof.config.overrides import Flag, Override, Settings, apply
@@ -83,7 +84,7 @@ def _load(path: Path, overrides: Sequence[Override]) -> LoadedConfig:
     named_model = is_model_name(path)
     folder = Path() if named_model else path.parent
     settings = apply(model_settings(path) if named_model else _read(path), overrides)
-    filled = _filled_in(settings, folder)
+    filled = read_histograms(_filled_in(settings, folder), folder)
     config, problems = None, []
     try:
         config = SweepConfig.model_validate({"name": source_name(path), **filled})

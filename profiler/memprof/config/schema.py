@@ -13,12 +13,14 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from memprof.config.finetuning import AdapterMethod, Ema, FreezePatterns, QuantizationConfig, Scheduler
+from memprof.config.lengths import Lengths, split_sizes
 from memprof.config.loop import DataConfig, EvaluationConfig, Resume, ResumeConfig
 from memprof.config.sections import (
     LARGEST_INT64,
@@ -157,6 +159,19 @@ _BatchSizes = Annotated[
 ]
 
 
+# Of what a file may have; validation leaves numbers.
+_SIZES_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "integer", "minimum": 1},
+            {"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 1},
+            {"type": "object"},
+        ]
+    },
+}
+
+
 class SweepConfig(Section):
     """One model, the optimizers and batch sizes to run it with, and the settings of each step."""
 
@@ -166,11 +181,23 @@ class SweepConfig(Section):
         description="The folder of the results; by default the config file's name without .yaml.",
     )
     model: _Model = Field(description="The model: a name, or a name with kwargs.")
-    sizes: dict[SizeName, Count] = Field(
+    sizes: Annotated[
+        dict[SizeName, Count],
+        WithJsonSchema(_SIZES_SCHEMA, mode="validation"),
+    ] = Field(
         default={},
         description="Numbers with a name, which shapes and ranges may use: --set sizes.seq_len=2048 then changes all "
-        "of them.",
-        examples=[{"seq_len": 512, "vocab_size": 50257}],
+        "of them. A list of numbers, or a mapping as in lengths, is a size that differs from batch to batch.",
+        examples=[{"seq_len": 512, "vocab_size": 50257}, {"seq_len": [128, 512, 2048]}],
+    )
+    lengths: dict[SizeName, Lengths] = Field(
+        default={},
+        description="The distribution of each size that differs from batch to batch; sizes then has its largest value. "
+        "The steps run with the largest, and batches of random lengths follow.",
+        examples=[{"seq_len": {"lognormal": {"median": 300, "sigma": 0.7, "max": 2048}, "per": "sample"}}],
+    )
+    random_batches: Count = Field(
+        default=20, le=10_000, description="Batches of random lengths, if sizes differ from batch to batch."
     )
     input: _Inputs = Field(
         description="The model's input: one tensor, a list of positional inputs, or a mapping of keyword inputs; "
@@ -337,6 +364,11 @@ class SweepConfig(Section):
         if settings is not None and not settings.isprintable():
             raise ValueError("may have printable characters only")
         return settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_sizes(cls, data: Any) -> Any:
+        return split_sizes(data)
 
     @model_validator(mode="after")
     def _sizes_are_known(self) -> Self:

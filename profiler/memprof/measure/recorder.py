@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -61,6 +61,7 @@ class Recorder:
         self._steps: list[StepReading] = []
         self._phases: list[PhaseReading] = []
         self._samples: int | None = None
+        self._sizes: Mapping[str, int] | None = None
         self._resume: list[PhaseReading] = []
         self._peaks = {"allocated_bytes": 0, "requested_bytes": 0, "reserved_bytes": 0}
         self._used_bytes: int | None = None
@@ -81,13 +82,16 @@ class Recorder:
             seconds = time.perf_counter() - started
         finally:
             if self._phases:
-                self._steps.append(StepReading(phases=tuple(self._phases), seconds=seconds, samples=self._samples))
-            self._phases, self._samples = [], None
+                step = StepReading(
+                    phases=tuple(self._phases), seconds=seconds, samples=self._samples, sizes=self._sizes
+                )
+                self._steps.append(step)
+            self._phases, self._samples, self._sizes = [], None, None
             self._read_nvml()
 
-    def note_samples(self, samples: int, usual: int) -> None:
-        """Record that the batch of the current step has another number of samples than usual."""
-        self._samples = None if samples == usual else samples
+    def note_batch(self, samples: int, usual: int, sizes: Mapping[str, int] | None) -> None:
+        """Record the samples of the current step's batch if they are fewer than usual, and its sizes if they differ."""
+        self._samples, self._sizes = None if samples == usual else samples, sizes
 
     @contextmanager
     def resume(self) -> Iterator[None]:

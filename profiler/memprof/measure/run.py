@@ -83,10 +83,10 @@ def _run_steps(
             recorder.listener.checkpoint_loaded()
     evaluation = EvaluationPass(step.model, config, point[1], recorder.device, folder) if config.evaluation else None
     epoch = config.steps + step.loader.more_steps
-    for number in range(1, epoch + (STEPS_AFTER if evaluation or step.loader.more_steps else 0) + 1):
+    for number in range(1, epoch + (STEPS_AFTER if evaluation or config.data else 0) + 1):
         with recorder.step():
             step(recorder)
-            recorder.note_samples(step.loader.current.size, point[1])
+            recorder.note_batch(step.loader.current.size, point[1], step.loader.drawn)
             if evaluation and number == epoch:
                 evaluation(recorder)
 

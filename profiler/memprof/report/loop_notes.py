@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.records import Phase, PhaseReading, Reading, RunRecord
+from memprof.report.length_notes import length_notes
 from memprof.units import format_bytes
 
 
 def loop_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return a sentence for each part that the runs had; of several records, it names those with an effect."""
-    return [*_resume_notes(records), *_last_batch_notes(records), *_evaluation_notes(records)]
+    return [*_resume_notes(records), *length_notes(records), *_last_batch_notes(records), *_evaluation_notes(records)]
 
 
 def _last_batch_notes(records: Sequence[RunRecord]) -> list[str]:

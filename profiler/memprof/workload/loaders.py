@@ -1,4 +1,4 @@
-"""Choose where the batches of a loop come from: made up on the device, or a real dataset."""
+"""Choose where the batches of a loop come from: made up on the device, of one size or several, or a real dataset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from memprof.config.schema import SweepConfig
 from memprof.workload.data_batches import DataBatches
 from memprof.workload.datasets import open_dataset
 from memprof.workload.loading import BatchLoader
+from memprof.workload.varied_batches import VariedBatches
 
 
 def make_loader(
@@ -23,4 +24,6 @@ def make_loader(
     dataset = open_dataset(config, folder)
     if dataset is not None:
         return DataBatches(config, batch_size, device, dataset, epoch_steps)
+    if config.lengths:
+        return VariedBatches(config, batch_size, device, epoch_steps)
     return BatchLoader(config, batch_size, device)

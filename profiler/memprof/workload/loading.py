@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from memprof.config.schema import BatchMode, SweepConfig
@@ -19,6 +21,7 @@ class BatchLoader:
         """Prepare to load batches of `batch_size`; a resident one is loaded now."""
         self._config, self._batch_size, self.device = config, batch_size, device
         self.more_steps = 0  # of an epoch, after its steps with full batches
+        self.drawn: Mapping[str, int] | None = None  # the sizes of the last batch, if they are not the largest
         self.is_resident = config.batch is BatchMode.RESIDENT
         self._batch = self.make() if self.is_resident else None
 
