@@ -72,8 +72,10 @@ def test_functions_raise_memprof_errors(tmp_path: Path) -> None:
 
 
 PUBLIC = {
-    "functions": ("explain", "max_batch", "sweep", "track"),
-    "results": ("ExplainResult", "MaxBatchResult", "SweepResult", "TrackResult"),
+    "functions": ("compare", "explain", "fit", "fits", "max_batch", "sweep", "track"),
+    "results": (
+        *("CompareResult", "ExplainResult", "FitResult", "FitsResult", "MaxBatchResult", "SweepResult", "TrackResult"),
+    ),
     "records": (
         *("Block", "Breakdown", "Category", "Difference", "Environment", "Explained", "Explanation", "MaxBatch"),
         *("MemoryFit", "ModuleRow", "Reading", "RunRecord", "Source", "Status", "StopReason", "Trial"),

@@ -1,7 +1,7 @@
 """Measure how much GPU memory a PyTorch model needs for training, explain it, and find the largest batch.
 
-`from memprof import sweep, explain, max_batch, track`. Each name is imported when it is first used, so `import memprof`
-is fast and does not import torch.
+`from memprof import fits, max_batch, sweep, explain, compare, fit, track`. Each name is imported when it is first used,
+so `import memprof` is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from memprof.api import (
+        CompareResult,
         ExplainResult,
+        FitResult,
+        FitsResult,
         MaxBatchResult,
         SweepResult,
         TrackResult,
+        compare,
         explain,
+        fit,
+        fits,
         max_batch,
         sweep,
         track,
@@ -41,6 +47,7 @@ __all__ = [
     "Block",
     "Breakdown",
     "Category",
+    "CompareResult",
     "ConfigError",
     "DeviceError",
     "Difference",
@@ -48,6 +55,8 @@ __all__ = [
     "ExplainResult",
     "Explained",
     "Explanation",
+    "FitResult",
+    "FitsResult",
     "MaxBatch",
     "MaxBatchResult",
     "MemoryFit",
@@ -64,7 +73,10 @@ __all__ = [
     "Trial",
     "WorkloadError",
     "__version__",
+    "compare",
     "explain",
+    "fit",
+    "fits",
     "max_batch",
     "sweep",
     "track",

@@ -11,7 +11,7 @@ _HTML = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.25">{cod
 
 def to_text(shown: RenderableType, width: int) -> str:
     """Return `shown` as lines of at most `width` cells, without colors."""
-    console = Console(width=width, color_system=None, force_terminal=False)
+    console = Console(width=width, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(shown)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
