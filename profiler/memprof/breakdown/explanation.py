@@ -141,6 +141,9 @@ class Explanation:
     timeline: Timeline
     event_count: int  # in the history
     unknown_reason: str | None = None  # why a part could not be attributed
+    conversions: tuple[
+        Block, ...
+    ] = ()  # large copies in another dtype in the step of the peak, also if freed before it
 
     @property
     def memory_levels(self) -> tuple[MemoryLevel, ...]:

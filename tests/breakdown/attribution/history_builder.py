@@ -20,6 +20,7 @@ from memprof.units import GIB, MIB
 
 STACKS = {
     "tensor": ("at::detail::empty_cuda()", "at::_ops::addmm::call()"),
+    "cast": ("at::detail::empty_cuda()", "at::_ops::to_dtype::call()"),
     "cublas": ("at::cuda::getNewWorkspace()", "at::_ops::mm::call()"),
     "cublaslt": ("at::cuda::CUDABlasLtWorkspace()", "at::_ops::addmm::call()"),
     "cudnn": ("at::native::run_cudnn_plan()", "at::_ops::conv2d::call()"),

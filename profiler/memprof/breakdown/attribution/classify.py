@@ -15,6 +15,8 @@ from memprof.breakdown.attribution.annotations import Annotations, Label, PhaseM
 from memprof.breakdown.explanation import Category
 from memprof.records import Phase
 
+# The operator of ATen behind `tensor.float()`, `tensor.to(dtype)` and the casts of autocast.
+CONVERSION = "to_dtype"
 _WORKSPACES = (Origin.CUBLAS, Origin.CUBLASLT, Origin.CUDNN, Origin.WORKSPACE)
 # If an address has several labels, the first of these categories counts: a parameter that autograd saves remains a
 # parameter, and an output that it saves is an activation.
@@ -173,6 +175,8 @@ def _with_default_name(category: Category, site: Site) -> tuple[Category, str]:
 
 def _default_name(category: Category, site: Site) -> str:
     code = _allocating_code(site)
+    if site.operator == CONVERSION and category is not Category.UNKNOWN:
+        return f"copy in another dtype ({CONVERSION})"
     match category:
         case Category.TEMPORARY:
             return f"temporary of {code or 'an operator'}"

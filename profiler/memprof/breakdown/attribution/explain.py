@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from memprof.allocator import PREEXISTING, Instant, Replay, Trace, replay
 from memprof.breakdown.attribution.annotations import Annotations
-from memprof.breakdown.attribution.classify import AllocationInfo, classify_allocations, names_module
+from memprof.breakdown.attribution.classify import CONVERSION, AllocationInfo, classify_allocations, names_module
 from memprof.breakdown.attribution.modules import module_rows
 from memprof.breakdown.attribution.peaks import (
     Interval,
@@ -32,6 +32,9 @@ from memprof.breakdown.explanation import (
     Timeline,
 )
 from memprof.records import Phase
+
+_SMALLEST_CONVERSION = 0.01  # of the peak; smaller ones explain nothing
+_MOST_CONVERSIONS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +129,7 @@ class Attribution:
             timeline=self._timeline(),
             event_count=len(self._trace),
             unknown_reason=_why_unknown(missing or reserved_missing),
+            conversions=self._conversions(),
         )
 
     def _expected_peak(self) -> int | None:
@@ -174,6 +178,17 @@ class Attribution:
         indices = self._replay.alive_at(self._peak.position)
         blocks = [self._block(index) for index in indices]
         return tuple(sorted(blocks, key=lambda block: -block.block_bytes))
+
+    def _conversions(self) -> tuple[Block, ...]:
+        """Return the largest copies in another dtype in the step of the peak, one for each place in the code."""
+        group = self._step_of_peak()
+        requests = self._replay.requests[group[0].start : group[-1].end] if group else ()
+        made = (index for index in requests if index >= 0 and self._infos[index].site.operator == CONVERSION)
+        largest: dict[tuple[str | None, str | None], Block] = {}
+        for block in sorted(map(self._block, made), key=lambda block: -block.block_bytes):
+            if block.block_bytes >= self._peak.allocated_bytes * _SMALLEST_CONVERSION:
+                largest.setdefault((block.module, block.line), block)
+        return tuple(largest.values())[:_MOST_CONVERSIONS]
 
     def _block(self, index: int) -> Block:
         allocation, info = self._replay.allocations[index], self._infos[index]

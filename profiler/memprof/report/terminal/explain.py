@@ -96,6 +96,9 @@ def _parts(
         "What the peak consists of": _categories(explanation, differences, heading, width),
         "Modules at the peak": _modules(explanation, depth, heading, width),
         f"{most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
+        "Copies in another dtype in this step, also those freed before the peak": _blocks_of(
+            explanation.conversions, (), width
+        ),
         "Other peaks": _peaks(explanation, width),
     }
     for name, lines in sections.items():
@@ -210,8 +213,13 @@ def _folded(parts: Parts) -> Parts:
 
 
 def _blocks(explanation: Explanation, most: int, width: int) -> list[Text]:
-    shown = explanation.blocks[:most]
-    rest = explanation.blocks[most:]
+    return _blocks_of(explanation.blocks[:most], explanation.blocks[most:], width)
+
+
+def _blocks_of(shown: Sequence[Block], rest: Sequence[Block], width: int) -> list[Text]:
+    """Return a row for each block of `shown`, and one for all of `rest`; nothing if there are none."""
+    if not shown:
+        return []
     names = [_titled(block) for block in shown]
     cells = [format_bytes(block.block_bytes) for block in shown]
     categories = [part_name(block.category.value) for block in shown]
