@@ -63,13 +63,14 @@ class Row:
 class Server:
     """A process that has imported torch and forks a child per model; `environment` may give it a phantom."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], module: str = "benchmarks.campaign_child") -> None:
+        self._module = module
         self._environment = {**environment, "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONPATH": os.pathsep.join(sys.path)}
         self._start()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.campaign_child"],
+            [sys.executable, "-m", self._module],
             env={**os.environ, **self._environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -78,7 +79,7 @@ class Server:
         self.models: Sequence[str] = json.loads(self._read())
 
     def run(self, kind: str, model: str) -> Figures:
-        """Return the figures of a model; `kind` is "step" or "tracker"."""
+        """Return the figures of a model; `kind` is one that the server knows."""
         assert self._process.stdin is not None
         print(kind, model, file=self._process.stdin, flush=True)
         line = self._read()
@@ -98,9 +99,9 @@ class Server:
 
 
 @contextmanager
-def open_server(environment: Mapping[str, str]) -> Iterator[Server]:
+def open_server(environment: Mapping[str, str], module: str = "benchmarks.campaign_child") -> Iterator[Server]:
     """Start a server, and stop it at the end of the block."""
-    started = Server(environment)
+    started = Server(environment, module)
     try:
         yield started
     finally:

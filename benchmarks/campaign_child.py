@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -178,7 +179,7 @@ def answer(kind: str, name: str) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {first[:160]}"}
 
 
-def serve() -> None:
+def serve(answer: Callable[[str, str], dict[str, Any]] = answer) -> None:
     """Read "kind name" lines; for each print one line of JSON, with how the child ended."""
     for line in sys.stdin:
         kind, name = line.split()

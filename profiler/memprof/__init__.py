@@ -1,7 +1,7 @@
 """Measure how much GPU memory a PyTorch model needs for training, explain it, and find the largest batch.
 
-`from memprof import fits, max_batch, explain, sweep, compare, fit, track`. Each name is imported when it is first
-used, so `import memprof` is fast and does not import torch.
+`from memprof import fits, max_batch, sweep, explain, compare, fit, track`. Each name is imported when it is first used,
+so `import memprof` is fast and does not import torch.
 """
 
 from __future__ import annotations

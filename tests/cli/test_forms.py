@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from memprof.cli.generic import gpu_of_size
 from memprof.errors import ExitCode
 from memprof.gpus.real import list_real_gpus
-from memprof.gpus.select import gpu_of_size
 from tests.cli.conftest import Memprof, one_line
 
 without_gpu = pytest.mark.skipif(bool(list_real_gpus()), reason="with a real GPU, --memory limits PyTorch on it")

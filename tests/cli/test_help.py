@@ -75,6 +75,7 @@ def test_commands_have_one_stem_everywhere() -> None:
         "app",
         "completion",
         "console",
+        "generic",
         "help_pages",
         "inferred",
         "mcp_tools",

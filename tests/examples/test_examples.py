@@ -108,7 +108,9 @@ def test_notebook_runs_and_shows_tables(phantom_device_h100: Device, monkeypatch
     assert not any(cell.get("outputs") for cell in notebook.cells)  # the repository keeps none
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}}).execute()
     shown = [output["data"] for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
-    panel, safe, table, parts, blocks = shown
+    panel, safe, table, parts, blocks, live = shown
+    assert "fits at batch 64 with sgd" in live["text/html"]
+    assert live["text/plain"].startswith("fits at batch 64")
     assert "<pre" in panel["text/html"]
     assert f"{int(safe['text/plain'])}" in panel["text/html"]
     assert all("<table" in frame["text/html"] for frame in (table, blocks))

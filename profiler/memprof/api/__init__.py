@@ -1,7 +1,7 @@
-"""The Python API: each function returns a result with a data frame and a display for notebooks.
+"""The Python API: each function returns an answer with a pandas data frame, a dict and a display for notebooks.
 
-The functions run in a worker process, as the commands do; CUDA is not initialized in this process, and may be in use.
-`track` follows a loop that runs here. Nothing is written to disk unless a file is named.
+`sweep`, `explain`, `max_batch`, `fits`, `compare` and `fit` run in a worker process, as the commands do; CUDA is not
+initialized in this process. `track` follows a loop that runs here. Nothing is kept on disk unless a file is named.
 """
 
 from memprof.api.functions import compare, explain, fit, fits, max_batch, sweep

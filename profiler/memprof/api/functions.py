@@ -1,110 +1,73 @@
-"""`sweep`, `explain`, `max_batch`, `compare`, `fit` and `fits`: the commands as functions."""
+"""The functions that measure in a worker process, as the commands do. This process does not import torch for them.
+
+Each takes a config file, a model's name as the commands do, a dict with the keys of a config, or a live
+`torch.nn.Module`, which is sent to the worker.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from memprof.api.results import CompareResult, ExplainResult, FitResult, FitsResult, MaxBatchResult, SweepResult
-from memprof.api.source import Description, Source, open_source
+from memprof.api.source import ModelOptions, ModelSource, Opened, opened
 from memprof.breakdown.snapshot import check_writable
 from memprof.config.load import LoadedConfig
-from memprof.config.overrides import Flag
+from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant, plan_variants
 from memprof.errors import ConfigError, DeviceError
 from memprof.experiments.compare import VariantRuns, variant_records
 from memprof.experiments.explain import explain_point
-from memprof.experiments.fit import Fit, FitRequest, savers_for
+from memprof.experiments.fit import Fit, FitRequest
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
+from memprof.experiments.memory_savers import list_memory_savers
 from memprof.experiments.session import open_session
 from memprof.experiments.sweep import sweep_records
-from memprof.gpus.select import Device, choose_device, gpu_of_size
-from memprof.records import Source as FigureSource
-from memprof.results.comparison import VariantResult, plan_row
+from memprof.experiments.training_changes import list_training_changes
+from memprof.gpus.generic import generic_name
+from memprof.gpus.real import list_real_gpus
+from memprof.gpus.select import Device, choose_device, multiplies_bf16
+from memprof.records import Source
+from memprof.results.comparison import variant_result
 from memprof.units import format_bytes, parse_bytes
-
-if TYPE_CHECKING:
-    from memprof.api.source import Model, OptimizerLike
-
-
-class ModelOptions(TypedDict, total=False):
-    """What describes the model and its training; every function takes these keyword arguments.
-
-    `batch` is a function of the batch size that returns ``(inputs, target)``, or a dict of keyword inputs. It stands
-    for `input`, `target` and `classes`, which are written as the options of the command line: ``input="3x224x224"``.
-    `settings` are config keys and their values: ``{"activation_checkpointing": 1}``.
-    """
-
-    batch: Callable[[int], Any] | None
-    input: str | Sequence[str] | None
-    target: str | None
-    classes: int | None
-    seq_len: int | None
-    loss: str | None
-    precision: str | None
-    settings: Mapping[str, Any] | None
 
 
 def sweep(
-    model: Model,
+    model: ModelSource,
     *,
-    batch_sizes: Sequence[int] = (),
-    optimizers: Sequence[OptimizerLike] = (),
     gpu: str | None = None,
+    batch_sizes: Sequence[int] = (),
+    optimizers: Sequence[str] = (),
     **options: Unpack[ModelOptions],
 ) -> SweepResult:
     """Measure each optimizer at each batch size, as `memprof sweep` does.
 
     Args:
-        model: a live module, a config file, a name such as ``torchvision:resnet50``, or a dict with a config's keys.
+        model: a config file, a model's name, a dict with the keys of a config, or a `torch.nn.Module`.
+        gpu: ``auto``, ``cuda:N`` or a GPU of the catalog; by default the config's.
         batch_sizes: instead of those of the config.
-        optimizers: names, classes or live optimizers, instead of those of the config.
-        gpu: ``auto``, ``cuda:N``, a GPU of the catalog, or a size such as ``24GiB``; by default the config's.
-        **options: see `ModelOptions`.
+        optimizers: names of the config's optimizers, or any others.
+        **options: what every function takes: `optimizer`, `batch`, `input`, `target`, `classes`, `seq_len`, `loss`,
+            `precision`, and `settings` for any other keys of a config.
 
     Raises:
-        MemprofError: the model, its input or the GPU cannot be used; one line says why.
+        MemprofError: the model, an option or the GPU cannot be used; one line says why.
     """
-    described = Description(gpu=gpu, batch_sizes=batch_sizes, optimizers=optimizers, **options)
-    with open_source(model, described) as source:
-        loaded = source.loaded()
+    if optimizers:
+        options = {**options, "optimizer": list(optimizers)}
+    with opened(model, options, gpu=gpu, batch_sizes=batch_sizes) as source:
+        loaded = source.load()
         with open_session(loaded, choose_device(loaded.config.gpu)) as session:
             return SweepResult(records=tuple(sweep_records(session)), environment=session.environment)
 
 
-def fits(
-    model: Model,
-    *,
-    batch_size: int | None = None,
-    optimizer: OptimizerLike | None = None,
-    gpu: str | None = None,
-    **options: Unpack[ModelOptions],
-) -> FitsResult:
-    """Say whether one batch size trains: ``if fits(model, gpu="t4", batch_size=64, batch=...):``.
-
-    The arguments are those of `sweep`, with one batch size and one optimizer.
-
-    Raises:
-        MemprofError: the model, its input or the GPU cannot be used, or the step fails for another reason than memory.
-    """
-    described = _one_point(batch_size, optimizer, gpu, options)
-    with open_source(model, described) as source:
-        loaded = source.loaded()
-        with open_session(loaded, _gpu(loaded, "fits")) as session:
-            (record,) = VariantRuns(session).records([loaded.config])
-    if record.status.value not in ("ok", "oom"):
-        raise ConfigError(f"fits: the step ended with {record.status.value}: {record.error}")
-    return FitsResult(record=record)
-
-
 def explain(
-    model: Model,
+    model: ModelSource,
     *,
     batch_size: int | None = None,
-    optimizer: OptimizerLike | None = None,
     gpu: str | None = None,
     snapshot: str | Path | None = None,
     **options: Unpack[ModelOptions],
@@ -114,159 +77,161 @@ def explain(
     The arguments are those of `sweep`. With `snapshot`, a snapshot for pytorch.org/memory_viz is written there.
 
     Raises:
-        MemprofError: the model, its input or the GPU cannot be used; one line says why.
+        MemprofError: the model, an option or the GPU cannot be used; one line says why.
     """
     file = None if snapshot is None else Path(snapshot)
     if file is not None:
         check_writable(file)
-    with open_source(model, _one_point(batch_size, optimizer, gpu, options)) as source:
-        loaded = source.loaded()
+    with opened(model, options, gpu=gpu, batch_sizes=_maybe(batch_size)) as source:
+        loaded = source.load()
         with open_session(loaded, _gpu(loaded, "explain")) as session:
             return ExplainResult(explained=explain_point(session, loaded.config.points()[0], file))
 
 
 def max_batch(
-    model: Model,
-    *,
-    optimizer: OptimizerLike | None = None,
-    gpu: str | None = None,
-    memory: str | None = None,
-    **options: Unpack[ModelOptions],
+    model: ModelSource, *, gpu: str | None = None, memory: str | None = None, **options: Unpack[ModelOptions]
 ) -> MaxBatchResult:
     """Find the largest batch that trains, as `memprof max-batch` does.
 
-    The arguments are those of `sweep`. `memory` limits PyTorch, e.g. ``"16GiB"``.
+    The arguments are those of `sweep`. `memory` is a limit for PyTorch such as ``"16GiB"``; without `gpu` and without a
+    real GPU it is the size of the simulated one.
 
     Raises:
-        MemprofError: the model, its input or the GPU cannot be used; one line says why.
+        MemprofError: the model, an option or the GPU cannot be used; one line says why.
+        ValueError: `memory` is not a size.
     """
-    limits = Limits(memory_limit_bytes=_size(memory))
-    with open_source(model, _one_point(None, optimizer, gpu, options)) as source:
-        loaded = source.loaded()
+    limit_bytes = None if memory is None else parse_bytes(memory)
+    with opened(model, options, gpu=gpu) as given:
+        source, limit_bytes = _sized(given, memory, limit_bytes)
+        loaded = source.load()
         device = _gpu(loaded, "max_batch")
         chosen = None if loaded.config.mode is Mode.INFERENCE else loaded.config.optimizers[0]
         target = Target(config=loaded.config, optimizer=chosen, device=device)
         with open_session(loaded, device) as session:
-            (answer,) = find_max_batches(session.client, [target], limits)
+            (answer,) = find_max_batches(session.client, [target], Limits(memory_limit_bytes=limit_bytes))
             return MaxBatchResult(answer=answer, environment=session.environment)
 
 
+def fits(
+    model: ModelSource, *, gpu: str | None = None, batch_size: int | None = None, **options: Unpack[ModelOptions]
+) -> FitsResult:
+    """Run one batch and say whether it fits. The result is true or false, and prints the answer in one line.
+
+    The arguments are those of `sweep`.
+
+    Raises:
+        MemprofError: the model, an option or the GPU cannot be used, or the run fails for another reason than memory.
+    """
+    with opened(model, options, gpu=gpu, batch_sizes=_maybe(batch_size)) as source:
+        source.load()
+        loaded = load_variant(source.path, source.overrides)
+        with open_session(loaded, _gpu(loaded, "fits")) as session:
+            (record,) = VariantRuns(session).records([loaded.config], breakdowns=False)
+            return FitsResult(record=record)
+
+
 def compare(
-    model: Model,
-    *,
+    model: ModelSource,
     vary: Mapping[str, Sequence[Any]],
+    *,
     grid: bool = False,
-    find_max_batch: bool = False,
-    batch_size: int | None = None,
-    optimizer: OptimizerLike | None = None,
     gpu: str | None = None,
+    batch_size: int | None = None,
     **options: Unpack[ModelOptions],
 ) -> CompareResult:
-    """Show how settings change memory, as `memprof compare` does.
+    """Compare settings and show how each changes memory, as `memprof compare` does.
 
     Args:
         model: as in `sweep`.
-        vary: config keys and their values, e.g. ``{"precision": ["fp32", "amp-bf16"]}``.
-        grid: run every combination instead of one setting at a time.
-        find_max_batch: also find the largest batch of each variant.
-        batch_size: by default the first of the config.
-        optimizer: by default the first of the config.
+        vary: config keys, each with its values: ``{"precision": ["fp32", "amp-bf16"]}``.
+        grid: every combination instead of one setting at a time.
         gpu: as in `sweep`.
-        **options: see `ModelOptions`.
+        batch_size: by default the config's first.
+        **options: as in `sweep`.
 
     Raises:
-        MemprofError: the model, its input, a setting or the GPU cannot be used; one line says why.
+        MemprofError: the model, an option or the GPU cannot be used; one line says why.
     """
-    texts = [f"{key}={','.join(map(_text, values))}" for key, values in vary.items()]
-    with open_source(model, _one_point(batch_size, optimizer, gpu, options)) as source:
-        source.loaded()  # the first error is that of the base
+    texts = [f"{key}={','.join(_written(value) for value in values)}" for key, values in vary.items()]
+    with opened(model, options, gpu=gpu, batch_sizes=_maybe(batch_size)) as source:
+        source.load()
         variants = plan_variants(source.path, source.overrides, texts, grid)
         base = variants[0].loaded
         with open_session(base, choose_device(base.config.gpu)) as session:
-            records = tuple(variant_records(VariantRuns(session), variants, find_max_batch))
-            plans = [plan_row(variant, grid) for variant in variants]
-            answers = tuple(
-                VariantResult(
-                    group=plan.group,
-                    name=plan.name,
-                    settings=plan.settings,
-                    config=variant.loaded.config,
-                    record=record,
-                )
-                for plan, variant, record in zip(plans, variants, records, strict=True)
-            )
+            records = variant_records(VariantRuns(session), variants, max_batch=False)
+            rows = zip(variants, records, strict=True)
+            found = tuple(variant_result(variant, record, grid) for variant, record in rows)
             config = base.config.model_dump(mode="json")
-            return CompareResult(variants=answers, base=config, environment=session.environment)
+            return CompareResult(variants=found, environment=session.environment, config=config)
 
 
 def fit(
-    model: Model,
+    model: ModelSource,
     *,
     batch_size: int | None = None,
-    optimizer: OptimizerLike | None = None,
-    gpu: str | None = None,
     memory: str | None = None,
+    gpu: str | None = None,
     same_training: bool = False,
     **options: Unpack[ModelOptions],
 ) -> FitResult:
-    """Find the cheapest settings with which a batch fits, as `memprof fit` does.
+    """Find the cheapest settings that make a batch fit into a memory limit, as `memprof fit` does.
 
-    The arguments are those of `sweep`. `memory` is the limit, e.g. ``"8GiB"``; without `gpu` and without a real GPU,
-    it is the size of the GPU. With `same_training`, settings that change what is trained are not tried.
+    The arguments are those of `sweep`; `memory` is that of `max_batch`. With `same_training`, settings that change what
+    is trained are not tried.
 
     Raises:
-        MemprofError: the model, its input or the GPU cannot be used; one line says why.
+        MemprofError: the model, an option or the GPU cannot be used; one line says why.
+        ValueError: `memory` is not a size.
     """
-    limit_bytes = _size(memory)
-    generic = gpu_of_size(memory, [gpu or "auto"])
-    described = _one_point(batch_size, optimizer, generic or gpu, options)
-    with open_source(model, described) as source:
-        loaded = source.loaded()
-        size = str(max(loaded.config.list_batch_sizes()))
+    limit_bytes = None if memory is None else parse_bytes(memory)
+    with opened(model, options, gpu=gpu, batch_sizes=_maybe(batch_size)) as given:
+        source, limit_bytes = _sized(given, memory, limit_bytes)
+        largest = max(source.load().config.list_batch_sizes())
+
+        def loaded_with(settings: Sequence[Setting]) -> LoadedConfig:
+            sized = any(setting.key == "batch_size" for setting in settings)
+            size = () if sized else (Setting(key="batch_size", value=str(largest)),)
+            return load_variant(source.path, source.overrides, (*settings, *size), Flag.SAVER)
 
         def config_of(settings: Sequence[Setting]) -> SweepConfig:
-            return _with_size(source, settings, size).config
+            return loaded_with(settings).config
 
-        base = _with_size(source, (), size)
+        base = loaded_with(())
         device = _gpu(base, "fit")
         with open_session(base, device) as session:
-            savers = savers_for(session, same_training=same_training)
-            limit = None if generic else limit_bytes
-            asked = FitRequest(config_of=config_of, savers=savers, memory_bytes=limit)
+            total = session.environment.gpu_total_bytes
+            if limit_bytes is not None and total is not None and limit_bytes > total:
+                raise ConfigError(f"memory {format_bytes(limit_bytes)}: the GPU has {format_bytes(total)}")
+            rows = session.client.module_summary(base.config.points()[0]).rows
+            batch_norm = any("BatchNorm" in row.type for row in rows)
+            bf16 = multiplies_bf16(device)
+            savers = list_memory_savers(base.config, bf16, batch_norm)
+            if not same_training:
+                savers += list_training_changes(base.config, bf16)
+            asked = FitRequest(config_of=config_of, savers=savers, memory_bytes=limit_bytes)
             steps = tuple(Fit(VariantRuns(session), asked).steps())
-        total = format_bytes(device.total_bytes)
-        shown = format_bytes(limit) if limit is not None else f"the GPU's {total}"
-        return FitResult(steps=steps, memory_limit_bytes=limit, memory=shown)
+        shown = f"the GPU's {format_bytes(total)}" if limit_bytes is None else format_bytes(limit_bytes)
+        return FitResult(steps=steps, memory_bytes=limit_bytes, memory=shown)
 
 
-def _with_size(source: Source, settings: Sequence[Setting], size: str) -> LoadedConfig:
-    chosen = tuple(settings)
-    if not any(setting.key == "batch_size" for setting in chosen):
-        chosen = (*chosen, Setting(key="batch_size", value=size))
-    return load_variant(source.path, source.overrides, chosen, Flag.SAVER)
-
-
-def _one_point(
-    batch_size: int | None, optimizer: OptimizerLike | None, gpu: str | None, options: ModelOptions
-) -> Description:
-    sizes = () if batch_size is None else (batch_size,)
-    optimizers = () if optimizer is None else (optimizer,)
-    return Description(gpu=gpu, batch_sizes=sizes, optimizers=optimizers, **options)
+def _sized(source: Opened, memory: str | None, limit_bytes: int | None) -> tuple[Opened, int | None]:
+    """Let `memory` be the size of a generic GPU if no GPU is named and there is no real one."""
+    if memory is None or list_real_gpus() or source.load().config.gpu != "auto":
+        return source, limit_bytes
+    gpu = Override(flag=Flag.GPU, text=generic_name(f"{limit_bytes}B"))
+    return replace(source, overrides=(*source.overrides, gpu)), None
 
 
 def _gpu(loaded: LoadedConfig, function: str) -> Device:
     device = choose_device(loaded.config.gpu)
-    if device.source is FigureSource.ANALYTIC:
+    if device.source is Source.ANALYTIC:
         raise DeviceError(f"{function} needs a GPU, real or simulated: {device.explanation}")
     return device
 
 
-def _size(memory: str | None) -> int | None:
-    try:
-        return None if memory is None else parse_bytes(memory)
-    except ValueError as error:
-        raise ConfigError(f"memory: {error}") from None
+def _written(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _maybe(value: int | None) -> tuple[int, ...]:
+    return () if value is None else (value,)

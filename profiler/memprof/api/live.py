@@ -1,91 +1,140 @@
-"""Send a live `torch.nn.Module` to the worker: its code and structure, without the values of its large tensors.
+"""Describe a live module and its batches as a config, and save the module for the worker.
 
-Values do not change the memory of a training step. So a tensor of more than 64 KiB arrives as zeros, which take no host
-memory, and a model on the GPU is not copied. Smaller ones keep their values, since code may read them.
+torch is not imported here: if the caller has a module, torch is imported already.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-import torch
-from torch import Tensor, nn
+from memprof.config.names import LIVE
+from memprof.errors import ConfigError, WorkloadError, one_line
 
-from memprof.errors import ConfigError, one_line
+if TYPE_CHECKING:
+    import torch
 
-_LARGEST_WITH_VALUES_BYTES = 1 << 16
-_PLAIN = (Tensor, nn.Parameter, nn.Buffer)
+Batch = Callable[[int], Any]
+_SIZES = (2, 3)  # two batches show which dimension is that of the batch
+_PLAIN = (bool, int, float, str, type(None))
 
 
-def write_model(model: nn.Module, file: Path) -> None:
-    """Write `model` to `file`, from which `load_model` gets it in another process.
+def is_module(value: object) -> bool:
+    """Return whether `value` is a module of the torch that the caller has imported."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.nn.Module)
+
+
+def save_module(module: torch.nn.Module, folder: Path) -> dict[str, Any]:
+    """Save `module` in `folder`, and return the part of a config that names it.
 
     Raises:
-        ConfigError: an attribute of the model cannot be sent.
+        WorkloadError: it cannot be pickled, or there is no room for it.
     """
-    whole = getattr(model, "_orig_mod", model)  # what torch.compile wraps
-    stream = io.BytesIO()
+    import cloudpickle
+
+    torch = sys.modules["torch"]
+    plain = getattr(module, "_orig_mod", module)  # what torch.compile wraps
+    name, file = type(plain).__name__, folder / "module.pt"
     try:
-        _Pickler(stream).dump(whole)
-    except (
-        pickle.PicklingError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        RecursionError,
-    ) as error:
-        raise ConfigError(
-            one_line(
-                f"{type(whole).__name__} cannot be sent to the process that measures it: {error}; "
-                "write FILE.py:FUNCTION, a function that builds it"
-            )
-        ) from error
-    file.write_bytes(stream.getvalue())
+        torch.save(plain, file, pickle_module=cloudpickle)
+        file.with_suffix(".path.json").write_text(json.dumps([entry or str(Path.cwd()) for entry in sys.path]))
+    except Exception as error:
+        text = one_line(f"{type(error).__name__}: {error}")
+        raise WorkloadError(f"the module {name} cannot be sent to the worker: {text}") from error
+    return {"model": {"name": f"{LIVE}{name}", "kwargs": {"file": str(file)}}, **_precision(plain)}
 
 
-def load_model(file: Path) -> nn.Module:
-    """Return the model that `write_model` has written in this user's process."""
-    with file.open("rb") as stream:
-        model: nn.Module = pickle.load(stream)
-    return model
+def _precision(module: torch.nn.Module) -> dict[str, str]:
+    """Keep the dtype of the weights: the worker converts a module to that of the config's precision."""
+    found = {str(parameter.dtype) for parameter in module.parameters() if parameter.is_floating_point()}
+    names = {"torch.bfloat16": "bf16", "torch.float16": "fp16", "torch.float64": "fp64"}
+    return {"precision": names[next(iter(found))]} if len(found) == 1 and found <= names.keys() else {}
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc, unused-ignore]
-    def reducer_override(self, obj: Any) -> Any:
-        """Reduce a tensor to what determines its memory; anything else as cloudpickle does."""
-        if not isinstance(obj, Tensor):
-            return super().reducer_override(obj)
-        if type(obj) not in _PLAIN:
-            raise pickle.PicklingError(f"it has a {type(obj).__name__}")
-        return _restore, _describe(obj)
+def describe_batch(batch: Batch) -> dict[str, Any]:
+    """Return the config's `input`, `target` and `loss` from two batches.
 
-
-def _describe(tensor: Tensor) -> tuple[Any, ...]:
-    plain = tensor.detach()
-    size_bytes = plain.numel() * plain.element_size()
-    has_values = size_bytes <= _LARGEST_WITH_VALUES_BYTES and plain.device.type != "meta"
-    values = plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if has_values else None
-    channels_last = plain.dim() == 4 and plain.is_contiguous(memory_format=torch.channels_last)
-    kind = _PLAIN.index(type(tensor))
-    return tuple(plain.shape), plain.dtype, values, channels_last, tensor.requires_grad and tensor.is_leaf, kind
-
-
-def _restore(
-    shape: tuple[int, ...], dtype: torch.dtype, values: bytes | None, channels_last: bool, trained: bool, kind: int
-) -> Tensor:
-    if values:
-        tensor = torch.frombuffer(bytearray(values), dtype=torch.uint8).view(dtype).reshape(shape)
+    Raises:
+        ConfigError: a tensor has no batch dimension in front, or there is something else than tensors.
+    """
+    first, second = (_split(batch(size)) for size in _SIZES)
+    inputs = _part(first[0], second[0], "the input")
+    found: dict[str, Any] = {"input": list(inputs) if isinstance(inputs, tuple) else inputs}
+    if first[1] is not None:
+        target = _part(first[1], second[1], "the target")
+        found["target"] = list(target) if isinstance(target, tuple) else target
+        is_float = isinstance(target, dict) and str(target.get("dtype", "")).startswith(("float", "bfloat"))
+        found["loss"] = "mse_loss" if is_float else "cross_entropy"
     else:
-        tensor = torch.zeros(shape, dtype=dtype)
-    if channels_last and not tensor.is_contiguous(memory_format=torch.channels_last):
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
-    if _PLAIN[kind] is nn.Parameter:
-        return nn.Parameter(tensor, requires_grad=trained)
-    if _PLAIN[kind] is nn.Buffer:
-        return nn.Buffer(tensor)
-    return tensor.requires_grad_(trained)
+        has_labels = isinstance(first[0], Mapping) and "labels" in first[0]
+        found["loss"] = "output" if has_labels else "sum"
+    return found
+
+
+def _split(batch: Any) -> tuple[Any, Any]:
+    """Return inputs and target: a data loader's pair, or inputs alone."""
+    return (batch[0], batch[1]) if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
+
+
+def _part(first: Any, second: Any, where: str) -> Any:
+    """Return how the config describes `first`, of two samples, and `second`, of three."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(first, torch.Tensor):
+        return _tensor(first, second, where)
+    if isinstance(first, Mapping):
+        return {str(key): _part(value, second[key], f"{where} {key!r}") for key, value in first.items()}
+    if isinstance(first, list) and (len(first), len(second)) == _SIZES:
+        return {"per_sample": _sample(first[0], where)}
+    if isinstance(first, tuple | list) and first:
+        return tuple(_part(*pair, f"{where}[{index}]") for index, pair in enumerate(zip(first, second, strict=True)))
+    raise ConfigError(f"batch: {where} is {type(first).__name__}; give tensors, or tuples, lists and dicts of them")
+
+
+def _tensor(first: torch.Tensor, second: torch.Tensor, where: str) -> dict[str, Any]:
+    shapes = tuple(first.shape), tuple(second.shape)
+    if tuple(shape[:1] for shape in shapes) != ((2,), (3,)) or shapes[0][1:] != shapes[1][1:]:
+        raise ConfigError(
+            f"batch: {where} has the shapes {list(shapes[0])} for 2 samples and {list(shapes[1])} for 3; "
+            "every tensor needs the batch as its first dimension"
+        )
+    return {"shape": list(shapes[0][1:]), **_values(first)}
+
+
+def _sample(value: Any, where: str) -> Any:
+    torch = sys.modules["torch"]
+    if isinstance(value, torch.Tensor):
+        return {"shape": list(value.shape), **_values(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _sample(item, where) for key, item in value.items()}
+    raise ConfigError(f"batch: an item of {where} is {type(value).__name__}; give a tensor, or a dict of tensors")
+
+
+def _values(tensor: torch.Tensor) -> dict[str, Any]:
+    """Return dtype and, for integers, the range: as indices they must stay valid."""
+    found: dict[str, Any] = {"dtype": str(tensor.dtype).removeprefix("torch.")}
+    if not tensor.is_floating_point() and found["dtype"] != "bool" and tensor.numel():
+        found["range"] = [int(tensor.min()), int(tensor.max()) + 1]
+    return found
+
+
+def describe_optimizer(optimizer: Any) -> dict[str, Any]:
+    """Return the config of a live optimizer: its class, and the arguments that are not its defaults."""
+    kind = type(optimizer)
+    name = kind.__name__ if kind.__module__.startswith("torch.optim") else f"{kind.__module__}:{kind.__name__}"
+    parameters = inspect.signature(kind).parameters
+    kwargs = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in optimizer.defaults.items()
+        if key in parameters and value != parameters[key].default and _is_plain(value)
+    }
+    return {"name": name, "kwargs": kwargs, "label": kind.__name__}
+
+
+def _is_plain(value: Any) -> bool:
+    items: Sequence[Any] = value if isinstance(value, tuple | list) else [value]
+    return all(isinstance(item, _PLAIN) for item in items)

@@ -1,188 +1,148 @@
-"""What is measured, in each form that Python code has it: a config file, a name, a mapping, or a live module."""
+"""What a function of the API is about: a config file, a model's name, a dict, or a live module; and its options."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import yaml
 
+from memprof.api.live import Batch, describe_batch, describe_optimizer, is_module, save_module
 from memprof.config.load import IncompleteConfigError, LoadedConfig, load
-from memprof.config.names import user_model
+from memprof.config.model_source import source_name
+from memprof.config.names import LIVE, user_model
 from memprof.config.overrides import Flag, Override
-from memprof.errors import ConfigError, MemprofError
+from memprof.errors import ConfigError
 from memprof.worker.proposal import with_proposal
 
 if TYPE_CHECKING:
     import torch
 
-    Model = str | Path | Mapping[str, Any] | torch.nn.Module
-    OptimizerLike = str | type[torch.optim.Optimizer] | torch.optim.Optimizer
-
-_FACTORY = '''\
-"""Written by memprof: the model of a call from Python."""
-
-import sys
-from pathlib import Path
-
-sys.path[:0] = {path!r}
-
-from memprof.api.live import load_model
+    ModelSource = str | Path | Mapping[str, Any] | torch.nn.Module
+else:
+    ModelSource = Any
 
 
-def {name}():
-    return load_model(Path(__file__).with_name("model.pickle"))
-'''
+class ModelOptions(TypedDict, total=False):
+    """Options of every function; all may be left out."""
+
+    optimizer: Any  # a name, a list of names, or a torch.optim.Optimizer
+    batch: Batch  # for a live module: returns a batch of n samples, as (inputs, target) or inputs alone
+    input: str | Sequence[str]  # as --input: "3x224x224", "ids=128:int64:0-30000"
+    target: str
+    classes: int
+    seq_len: int
+    loss: str
+    precision: str
+    settings: Mapping[str, Any]  # config keys and their values, e.g. {"compile": True}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """A config file, or what stands for one, and the options laid over it."""
+class Opened:
+    """A config that functions of lower layers can load: a file or a model's name, and the options over it.
+
+    `is_written`: the file was written for a dict or a module, so errors do not name it.
+    """
 
     path: Path
     overrides: tuple[Override, ...]
+    is_written: bool = False
 
-    def loaded(self) -> LoadedConfig:
+    def load(self) -> LoadedConfig:
         """Return the config.
 
         Raises:
-            ConfigError: it is wrong, or the input of the model is missing.
+            ConfigError: it is wrong; if the input or the classes are missing, the text proposes them.
         """
         try:
             return load(self.path, self.overrides)
-        except IncompleteConfigError as error:
-            raise with_proposal(error) from None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """What a caller says about the model and its training, in place of options of the command line."""
-
-    gpu: str | None = None
-    batch_sizes: Sequence[int] = ()
-    optimizers: Sequence[OptimizerLike] = ()
-    batch: Callable[[int], Any] | None = None
-    input: str | Sequence[str] | None = None
-    target: str | None = None
-    classes: int | None = None
-    seq_len: int | None = None
-    loss: str | None = None
-    precision: str | None = None
-    settings: Mapping[str, Any] | None = None
-
-    def overrides(self) -> Iterator[Override]:
-        """Yield the options.
-
-        Raises:
-            ConfigError: the batch has something else than tensors that grow with the batch size.
-        """
-        values = dict(self.settings or {})
-        if self.batch is not None:
-            from memprof.api.batch import describe_batch
-
-            values = {**describe_batch(self.batch), **values}
-        if any(not isinstance(optimizer, str) for optimizer in self.optimizers):
-            values["optimizers"] = [_optimizer(optimizer) for optimizer in self.optimizers]
-        yield from (Override(flag=Flag.SET, text=f"{key}={json.dumps(value)}") for key, value in values.items())
-        inputs = [self.input] if isinstance(self.input, str) else self.input or ()
-        given: list[tuple[Flag, Any]] = [
-            (Flag.GPU, self.gpu),
-            *((Flag.BATCH_SIZE, size) for size in self.batch_sizes),
-            *((Flag.OPTIMIZER, name) for name in self.optimizers if "optimizers" not in values),
-            *((Flag.INPUT, text) for text in inputs),
-            (Flag.TARGET, self.target),
-            (Flag.CLASSES, self.classes),
-            (Flag.SEQ_LEN, self.seq_len),
-            (Flag.LOSS, self.loss),
-            (Flag.PRECISION, self.precision),
-        ]
-        yield from (Override(flag=flag, text=str(value)) for flag, value in given if value is not None)
+        except ConfigError as error:
+            found = with_proposal(error) if isinstance(error, IncompleteConfigError) else error
+            if self.is_written:
+                found.args = (re.sub(rf"{re.escape(str(self.path))}(:\d+)?: ", "", str(found)),)
+            raise found from None
 
 
 @contextmanager
-def open_source(model: Model, described: Description) -> Iterator[Source]:
-    """Yield `model` in the form of a config; what is written for it is removed at the end.
+def opened(
+    model: ModelSource, options: ModelOptions, *, gpu: str | None = None, batch_sizes: Sequence[int] = ()
+) -> Iterator[Opened]:
+    """Yield the config of `model`; what was written for it is removed with the block.
 
     Raises:
-        ConfigError: a live module or its batch cannot be described.
+        ConfigError: an option is unknown, or `batch` returns something that a config cannot describe.
+        WorkloadError: a live module cannot be sent to the worker.
     """
-    overrides = tuple(described.overrides())
+    unknown = sorted(options.keys() - ModelOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"unknown option {unknown[0]!r}; there are {', '.join(ModelOptions.__annotations__)}")
+    overrides = tuple(_overrides(options, gpu, batch_sizes))
     if isinstance(model, str | Path):
-        yield Source(path=Path(model), overrides=overrides)
+        if "batch" in options:
+            raise ConfigError("batch: is for a live module; describe the input of a named model with input=...")
+        yield Opened(path=Path(model), overrides=overrides)
         return
-    with tempfile.TemporaryDirectory(prefix="memprof-api-") as folder, _named(Path(folder)):
-        content = _of_mapping(model) if isinstance(model, Mapping) else _of_module(model, Path(folder))
-        path = Path(folder, "config.yaml")
-        path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-        yield Source(path=path, overrides=overrides)
+    with tempfile.TemporaryDirectory(prefix="memprof-") as folder:
+        config = _live(model, options, Path(folder)) if is_module(model) else _absolute(model)
+        file = Path(folder) / f"{_name(config)}.yaml"
+        file.write_text(yaml.safe_dump(config, sort_keys=False), "utf-8")
+        yield Opened(path=file, overrides=overrides, is_written=True)
 
 
-@contextmanager
-def _named(folder: Path) -> Iterator[None]:
-    """Call the temporary file `config` in errors."""
-    try:
-        yield
-    except MemprofError as error:
-        error.args = (re.sub(rf"{re.escape(str(folder))}/config\.yaml(:\d+)?", "config", str(error)),)
-        raise
+def _live(module: Any, options: ModelOptions, folder: Path) -> dict[str, Any]:
+    described = describe_batch(options["batch"]) if "batch" in options else {}
+    return {**save_module(module, folder), **described}
 
 
-def _of_mapping(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config with the path of its own model's file made absolute."""
-    content = {"name": "config", **config}
-    model = content.get("model")
+def _absolute(config: Any) -> dict[str, Any]:
+    """Return the config with the path of the user's own model made absolute: it is relative to the current folder."""
+    if not isinstance(config, Mapping):
+        kinds = "a config file, a model's name, a dict or a torch.nn.Module"
+        raise TypeError(f"{type(config).__name__} is not {kinds}")
+    model = config.get("model")
     name = model.get("name") if isinstance(model, Mapping) else model
     own = user_model(name) if isinstance(name, str) else None
-    if own is not None:
-        absolute = f"{Path(own.file).absolute()}:{own.factory}"
-        content["model"] = {**model, "name": absolute} if isinstance(model, Mapping) else absolute
-    try:
-        json.dumps(content)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"config: has a value that no config can have: {error}") from None
-    plain: dict[str, Any] = json.loads(json.dumps(content))
-    return plain
+    if own is None:
+        return dict(config)
+    absolute = f"{Path.cwd() / own.file}:{own.factory}"
+    return {**config, "model": {**model, "name": absolute} if isinstance(model, Mapping) else absolute}
 
 
-def _of_module(model: Any, folder: Path) -> dict[str, Any]:
-    import torch
-
-    if not isinstance(model, torch.nn.Module):
-        raise ConfigError(
-            f"the model is a {type(model).__name__}: give a torch.nn.Module, a config file, a name such as "
-            "torchvision:resnet50, or a dict"
-        )
-    from memprof.api.live import write_model
-
-    write_model(model, folder / "model.pickle")
-    name = re.sub(r"\W", "_", type(getattr(model, "_orig_mod", model)).__name__)
-    paths = [str(Path(path or ".").absolute()) for path in sys.path]
-    (folder / "live.py").write_text(_FACTORY.format(path=paths, name=name), encoding="utf-8")
-    return {"name": name.lstrip("_") or "model", "model": f"live.py:{name}"}
+def _name(config: Mapping[str, Any]) -> str:
+    model = config.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    if not isinstance(name, str) or not name:
+        return "config"
+    return name.removeprefix(LIVE) if name.startswith(LIVE) else source_name(Path(name))
 
 
-def _optimizer(optimizer: OptimizerLike) -> str | dict[str, Any]:
-    """Return an optimizer as a config has it; a live one with the keyword arguments of its first group."""
-    if isinstance(optimizer, str):
-        return optimizer
-    kind = optimizer if isinstance(optimizer, type) else type(optimizer)
-    library = kind.__module__.startswith("torch.optim.") or kind.__module__ == "torch.optim"
-    name = kind.__name__ if library else f"{kind.__module__}:{kind.__name__}"
-    kwargs: dict[str, Any] = {}
-    if not isinstance(optimizer, type):
-        group = optimizer.param_groups[0]
-        accepted = inspect.signature(kind).parameters
-        kwargs = {key: group[key] for key in optimizer.defaults if key in accepted and _is_plain(group.get(key))}
-    return {"name": name, "label": kind.__name__.lower(), "kwargs": kwargs}
+def _overrides(options: ModelOptions, gpu: str | None, batch_sizes: Sequence[int]) -> Iterator[Override]:
+    for key, value in options.get("settings", {}).items():
+        yield Override(flag=Flag.SET, text=f"{key}={json.dumps(value)}")
+    if gpu is not None:
+        yield Override(flag=Flag.GPU, text=gpu)
+    for size in batch_sizes:
+        yield Override(flag=Flag.BATCH_SIZE, text=str(size))
+    yield from _optimizers(options.get("optimizer"))
+    given = options.get("input", ())
+    for text in (given,) if isinstance(given, str) else given:
+        yield Override(flag=Flag.INPUT, text=text)
+    for flag in (Flag.TARGET, Flag.CLASSES, Flag.SEQ_LEN, Flag.LOSS, Flag.PRECISION):
+        value = options.get(flag.value.removeprefix("--").replace("-", "_"))
+        if value is not None:
+            yield Override(flag=flag, text=str(value))
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, int | float | str | bool | tuple)
+def _optimizers(given: Any) -> Iterator[Override]:
+    listed = given if isinstance(given, list | tuple) else () if given is None else (given,)
+    if all(isinstance(item, str) for item in listed):
+        yield from (Override(flag=Flag.OPTIMIZER, text=item) for item in listed)
+        return
+    described = [item if isinstance(item, str | Mapping) else describe_optimizer(item) for item in listed]
+    yield Override(flag=Flag.SET, text=f"optimizers={json.dumps(described)}")

@@ -1,10 +1,10 @@
-"""Follow a loop that runs in this process."""
+"""`track`: follow a training loop of this process, and show what its peak consists of."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from memprof.api.results import TrackResult
 from memprof.breakdown.snapshot import check_writable
@@ -39,7 +39,7 @@ class track:  # noqa: N801  it is called like a function
             snapshot: where to write a snapshot for pytorch.org/memory_viz.
         """
         self._model = model
-        self._optimizers = _listed(optimizer)
+        self._optimizers = tuple(optimizer) if isinstance(optimizer, Sequence) else _maybe(optimizer)
         self._snapshot = None if snapshot is None else Path(snapshot)
         self._answer: TrackResult | None = None
 
@@ -81,9 +81,5 @@ class track:  # noqa: N801  it is called like a function
         return self._answer
 
 
-def _listed(
-    optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None,
-) -> tuple[torch.optim.Optimizer, ...]:
-    if optimizer is None:
-        return ()
-    return tuple(optimizer) if isinstance(optimizer, Sequence) else (optimizer,)
+def _maybe(value: Any) -> tuple[Any, ...]:
+    return () if value is None else (value,)

@@ -18,6 +18,7 @@ from memprof.cli.console import (
     stderr,
     stdout,
 )
+from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides, separated
@@ -32,7 +33,7 @@ from memprof.experiments.max_batch.accumulation import find_accumulations
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
 from memprof.experiments.session import open_session
 from memprof.gpus.catalog import load_catalog
-from memprof.gpus.select import Device, choose_device, gpu_of_size, runnable_gpus
+from memprof.gpus.select import Device, choose_device, runnable_gpus
 from memprof.records import MaxBatch, Source
 from memprof.report.documents import max_batch_document
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table

@@ -20,6 +20,7 @@ TORCHVISION = "torchvision:"
 TIMM = "timm:"
 TRANSFORMERS = "transformers:"
 DIFFUSERS = "diffusers:"
+LIVE = "live:"  # a module that a Python process sent; no file names it
 
 # The optimizer classes of torch.optim; tests/config/test_names.py compares them with the installed torch.
 OPTIMIZERS = (

@@ -17,6 +17,7 @@ from memprof.config.loop_files import missing_files
 from memprof.config.names import (
     BUILT_IN,
     DIFFUSERS,
+    LIVE,
     OPTIMIZERS,
     SCHEDULERS,
     TIMM,
@@ -131,7 +132,7 @@ def _model_problems(name: str, folder: Path) -> Iterator[Problem]:
         files = [file.name for file in (folder / own.file).parent.glob("*.py")]
         hint = did_you_mean(own.file.name, files)
         yield Problem(path=("model",), text=f"no file {own.file} in {folder}{hint}")
-    libraries = rf"{TORCHVISION}\w+|{TRANSFORMERS}[\w./~-]+|{DIFFUSERS}\w+|{TIMM}[\w.]+"
+    libraries = rf"{TORCHVISION}\w+|{TRANSFORMERS}[\w./~-]+|{DIFFUSERS}\w+|{TIMM}[\w.]+|{LIVE}\w+"
     if own is not None or name in BUILT_IN or re.fullmatch(libraries, name):
         return
     near = did_you_mean(name, BUILT_IN)

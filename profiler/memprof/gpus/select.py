@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu, load_catalog
-from memprof.gpus.generic import described, generic_name
+from memprof.gpus.generic import described
 from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.torch_install import find_torch
@@ -85,17 +85,6 @@ def phantom_device(spec: GpuSpec, why: str = "") -> Device:
         environment=worker_environment(libraries, spec),
         explanation=f"{why}emulating {described(spec, DEFAULT_GPU)} on a phantom GPU",
     )
-
-
-def gpu_of_size(memory: str | None, gpus: Sequence[str]) -> str | None:
-    """Return the name of the generic GPU that a memory size without a GPU stands for.
-
-    ``None`` if a GPU is named, or if this machine has a real one: then the size limits PyTorch on it.
-    """
-    if memory is None or list(gpus) != ["auto"] or list_real_gpus():
-        return None
-    size = memory if memory.strip().lower().endswith("b") else f"{memory.strip()}B"
-    return generic_name(size)
 
 
 def runnable_gpus() -> list[str]:

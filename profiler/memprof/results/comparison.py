@@ -43,10 +43,17 @@ def saved_variants(saved: Result) -> list[VariantResult]:
         raise ResultError(f"{saved.path}: the config of a variant is invalid: {first_problem(error)}") from None
     except DATA_ERRORS as error:
         raise ResultError(f"{saved.path}: the config of a variant is invalid: {type(error).__name__}") from None
-    return [
-        VariantResult(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
-        for plan, config, record in zip(plans, configs, saved.records, strict=False)
-    ]
+    rows = zip(plans, configs, saved.records, strict=False)
+    return [_with_record(plan, config, record) for plan, config, record in rows]
+
+
+def variant_result(variant: Variant, record: RunRecord, grid: bool) -> VariantResult:
+    """Return the result of a variant that has run and was not saved; `grid` as in `plan_row`."""
+    return _with_record(plan_row(variant, grid), variant.loaded.config, record)
+
+
+def _with_record(plan: VariantPlan, config: SweepConfig, record: RunRecord) -> VariantResult:
+    return VariantResult(group=plan.group, name=plan.name, settings=plan.settings, config=config, record=record)
 
 
 def plan_row(variant: Variant, grid: bool) -> VariantPlan:

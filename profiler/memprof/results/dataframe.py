@@ -31,6 +31,14 @@ def frame(records: Sequence[RunRecord]) -> pandas.DataFrame:
     return cells.astype({column: _dtype(column) for column in names})
 
 
+def table_frame(rows: Sequence[dict[str, Any]]) -> pandas.DataFrame:
+    """Return one row per dict, all with the same keys; sizes are ``Int64``, truth values ``boolean``."""
+    names = list(rows[0])
+    flags = {name for name in names if all(isinstance(row[name], bool) for row in rows)}
+    cells = pandas.DataFrame(rows, columns=names, dtype=object)
+    return cells.astype({name: "boolean" if name in flags else _dtype(name) for name in names})
+
+
 def plain_frame(kind: type[Any], items: Sequence[Any]) -> pandas.DataFrame:
     """Return one row per item of the dataclass `kind`, under the names of its fields; cells as in `frame`."""
     names = [field.name for field in fields(kind)]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from memprof.config.names import DIFFUSERS, TIMM, TORCHVISION, TRANSFORMERS, user_model
+from memprof.config.names import DIFFUSERS, LIVE, TIMM, TORCHVISION, TRANSFORMERS, user_model
 from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig
 from memprof.errors import WorkloadError, did_you_mean
 from memprof.workload.adapters import add_adapter
@@ -19,6 +19,7 @@ from memprof.workload.builtin_models import FACTORIES
 from memprof.workload.checkpointing import checkpoint_blocks, enable_own_checkpointing
 from memprof.workload.frozen import freeze
 from memprof.workload.hub_models import build_diffusers, build_timm, build_transformers
+from memprof.workload.live_models import build_live_model
 from memprof.workload.meta import LARGEST_ON_HOST_BYTES, host_bytes, is_on_meta
 from memprof.workload.precision import weights_dtype
 from memprof.workload.quantization import quantize
@@ -87,6 +88,8 @@ def _build(config: SweepConfig, folder: Path) -> nn.Module:
         return build_transformers(config, folder)
     if spec.name.startswith(DIFFUSERS):
         return build_diffusers(spec)
+    if spec.name.startswith(LIVE):
+        return build_live_model(spec)
     if (own := user_model(spec.name)) is not None:
         return build_user_model(spec, own, folder)
     if spec.name not in FACTORIES:

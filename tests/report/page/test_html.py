@@ -12,6 +12,7 @@ import pytest
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord
 from memprof.report.page import collect, to_html
+from memprof.report.page.html import _breakable
 from memprof.results import Kind, Manifest, save_document
 from memprof.units import format_bytes
 from tests.paths import PACKAGE
@@ -64,3 +65,8 @@ def test_html_escapes_user_text(
     html = to_html(collect("sample", root))
     assert "<script>alert" not in html
     assert html.count("</script>") == len(re.findall(r"<script[ >]", html))
+
+
+def test_paths_of_modules_may_break_only_between_names() -> None:
+    path = _breakable("encoder.layers.encoder_layer_11.mlp, 1.5 GiB & <b>")
+    assert path == ("encoder.<wbr>layers.<wbr>encoder_<wbr>layer_11.<wbr>mlp, 1.5 GiB &amp; &lt;b&gt;")

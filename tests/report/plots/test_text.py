@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.text import Text
 from syrupy.assertion import SnapshotAssertion
 
 from memprof.breakdown.explanation import Explained
-from memprof.records import RunRecord
+from memprof.records import RunRecord, Status
 from memprof.report.plots.batch import batch_plot
 from memprof.report.plots.categories import categories_of_explanation, categories_of_sweep
 from memprof.report.plots.colors import STACK_ORDER, THEMES, ThemeName
@@ -97,3 +98,18 @@ def test_plot_leaves_nothing_in_next_plot(sweep: list[RunRecord], explained: Exp
     first = plain(timeline_plot(explained), 80)
     plain(batch_plot(sweep), 80)
     assert plain(timeline_plot(explained), 80) == first
+
+
+def test_legend_names_the_peak_only_if_a_bar_has_one(sweep: list[RunRecord]) -> None:
+    ran = categories_of_sweep(sweep)
+    assert "◆ emulated peak" in "\n".join(plain(ran, 100))
+    refused = replace(ran, bars=tuple(replace(bar, peak_bytes=None, end=Status.OOM) for bar in ran.bars))
+    assert "◆" not in "\n".join(plain(refused, 100))
+
+
+def test_names_of_bars_that_begin_alike_keep_their_end(sweep: list[RunRecord]) -> None:
+    plot = categories_of_sweep(sweep)
+    names = [f"adamw(lr=0.001, amsgrad={value})" for value in (True, False)]
+    renamed = replace(plot, bars=tuple(replace(plot.bars[0], name=name) for name in names))
+    lines = plain(renamed, 100)
+    assert [sum(end in line for line in lines) for end in ("amsgrad=True)", "amsgrad=False)")] == [1, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -35,12 +36,18 @@ def _environment() -> Environment:
     )
     environment.filters["bytes"] = format_bytes
     environment.filters["kind"] = lambda part: type(part).__name__
+    environment.filters["breakable"] = _breakable
     environment.filters["script_data"] = _script_data
     environment.globals["style"] = Markup(_source("page.css"))  # trusted, so not escaped
     environment.globals["script"] = Markup(_source("page.js"))
     environment.globals["light"] = Markup(_variables(THEMES[ThemeName.LIGHT]))
     environment.globals["dark"] = Markup(_variables(THEMES[ThemeName.DARK]))
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """The text with places at which a narrow column may break a module's path, so that no name is cut in a word."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._])(?=[A-Za-z])", text))
 
 
 def _source(name: str) -> str:

@@ -119,6 +119,11 @@ class CategoriesPlot:
     total_name: str  # the heading of the bars' sums: "sum"
     peak_name: str  # the heading of the peaks; "" if there are none
 
+    @property
+    def mark_name(self) -> str:
+        """What the marks of peaks mean; "" if no bar has one, as when no run finished."""
+        return self.peak_name if any(bar.peak_bytes is not None for bar in self.bars) else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Span:

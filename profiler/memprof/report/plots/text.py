@@ -177,7 +177,8 @@ def _categories(plot: CategoriesPlot, theme: Theme, width: int) -> list[str]:
         if bar.group and bar.group not in rows:
             rows.append(bar.group)
         rows.append(bar)
-    names = [f"  {_short(row.name)}" if isinstance(row, Bar) else "" for row in rows]
+    labels = iter(_distinct([row.name for row in rows if isinstance(row, Bar)]))
+    names = [f"  {next(labels)}" if isinstance(row, Bar) else "" for row in rows]
     widest, room = max(len(name) for name in names) + 1, max(len(_figures(bar)) for bar in plot.bars) + 1
     right = top * (width - widest) / (width - widest - room)
     _begin(width, len(rows) + 2)
@@ -195,9 +196,17 @@ def _categories(plot: CategoriesPlot, theme: Theme, width: int) -> list[str]:
     for number, row in enumerate(rows):
         if isinstance(row, str):  # the name of a group takes the whole line
             drawn[number] = textwrap.shorten(row, width, placeholder=" …")
-    marks = [f"◆ {plot.peak_name}"] if plot.peak_name else []
+    marks = [f"◆ {plot.mark_name}"] if plot.mark_name else []
     parts = {part for bar in plot.bars for part, size in (bar.parts or {}).items() if size}
     return [f"in {plot.axis.unit}", *drawn, *_legend(marks, parts, theme, width)]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names of bars, shortened; those that would look the same keep their end instead of their beginning."""
+    short = [_short(name) for name in names]
+    alike = {label: {name for name, other in zip(names, short, strict=True) if other == label} for label in short}
+    ends = [f"…{name[1 - _MOST_LETTERS :]}" for name in names]
+    return [end if len(alike[label]) > 1 else label for label, end in zip(short, ends, strict=True)]
 
 
 def _short(name: str) -> str:

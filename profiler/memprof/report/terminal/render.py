@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
+from rich.console import Console, RenderableType
 
 _HTML = '<pre style="white-space: pre; overflow-x: auto; line-height: 1.25">{code}</pre>'
 
 
 def to_text(shown: RenderableType, width: int) -> str:
     """Return `shown` as lines of at most `width` cells, without colors."""
-    console = Console(width=width, color_system=None, force_terminal=False)
+    console = Console(width=width, color_system=None, force_terminal=False, force_jupyter=False)
     with console.capture() as capture:
         console.print(shown)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
@@ -23,8 +22,3 @@ def to_html(shown: RenderableType, width: int) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), force_jupyter=False)
     console.print(shown)
     return console.export_html(inline_styles=True, code_format=_HTML)
-
-
-def under_verdict(verdict: str, *shown: RenderableType) -> RenderableType:
-    """Return the answer in one line, followed by what shows it."""
-    return Group(Text(verdict, "bold"), *shown)
