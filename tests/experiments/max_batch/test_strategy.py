@@ -229,6 +229,8 @@ def test_trial_cut_off_with_another_pattern_is_followed_by_a_whole_one() -> None
     cut_off = Predictions(largest=1000, cut_off=frozenset({1000}))
     _, trials = search(world, Bounds(available_bytes=870 * 10**6, start=13, predictor=cut_off))
     assert trials[:3] == [13, 1000, 800]
+    _, trials = search(world, Bounds(available_bytes=870 * 10**6, start=1000, predictor=cut_off))
+    assert trials[:2] == [1000, 500]
     known = Predictions(largest=1000)
     _, trials = search(world, Bounds(available_bytes=870 * 10**6, start=13, predictor=known))
     assert trials[:3] == [13, 1000, 999]
