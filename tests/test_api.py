@@ -57,7 +57,10 @@ def test_max_batch_returns_its_trials() -> None:
 
 @pytest.mark.usefixtures("phantom_device_h100")
 def test_explain_of_a_point_that_cannot_start_has_no_blocks() -> None:
-    answer = memprof.explain(CONFIGS / "vit_b_16.yaml", batch_size=200_000, optimizer="sgd", gpu="t4")
+    resident = {"batch": "resident"}  # loaded in the setup, before the first step
+    answer = memprof.explain(
+        CONFIGS / "vit_b_16.yaml", batch_size=200_000, optimizer="sgd", gpu="t4", settings=resident
+    )
     assert answer.explanation is None
     assert (len(answer.frame), str(answer.frame["block_bytes"].dtype)) == (0, "Int64")
     assert "ended with oom" in str(answer)
