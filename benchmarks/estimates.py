@@ -115,9 +115,10 @@ def markdown(rows: Sequence[Row], machine: Sequence[str], planned: int) -> str:
             "| --- | --- | ---: | ---: | ---: |",
             *_summary(rows),
             "",
-            "An estimate has no workspaces of cuDNN, and MemTracker has those of cuBLAS neither. Both lack models that "
-            "select boxes or route tokens by their values. On the CPU, where MemTracker runs, attention and autocast "
-            "take other code paths than on a GPU.",
+            "An estimate has no workspaces of cuDNN. MemTracker has neither those nor the workspaces of cuBLAS: 64 MiB "
+            "on this GPU, most of its error for small models. Both lack models that select boxes or route tokens by "
+            "their values. On the CPU, where MemTracker runs, attention and autocast take other code paths than on a "
+            "GPU.",
             "",
             "| model | phantom | cuDNN at the peak | estimate | error | MemTracker | error |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
