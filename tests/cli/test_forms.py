@@ -34,7 +34,7 @@ def test_memory_alone_is_a_gpu_of_that_size(call: Memprof, tmp_path: Path, comma
     options = ("--max", "8") if command == "max-batch" else ("--batch-size", "8")
     ended = call(command, "mnist_mlp", "--memory", "2GB", *options, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("emulating a GPU with 1.86 GiB of memory, otherwise an h100-80gb, on a phantom GPU")
+    assert ended.stderr.startswith("emulating a GPU with 1.86 GiB of memory, otherwise an h100-80gb, on a phantom GPU")
     assert "generic-2gb" in ended.stdout
 
 

@@ -41,26 +41,27 @@ def test_every_command_takes_a_model(call: Memprof, folder: Path, arguments: tup
     gpu = [] if command == "summary" else ["--gpu", "t4"]
     ended = call(command, "net.py:Net", "--input", "3x32x32", "--classes", "10", *options, *gpu, cwd=folder)
     assert ended.returncode == 0, ended.stderr
-    assert "sgd" in ended.stdout.splitlines()[0 if command == "summary" else 1]
-    assert "cross_entropy" in ended.stdout
+    inferred = ended.stderr.splitlines()[0 if command == "summary" else 1]
+    assert "sgd" in inferred
+    assert "cross_entropy" in inferred
     saved = [path.parent.name for path in folder.glob("results/*/*")]
     assert saved == ([] if command in ("summary", "fit") else ["net-Net"])
 
 
 def test_inferred_values_are_one_line(call: Memprof, tmp_path: Path) -> None:
-    shown = call("max-batch", "mnist_mlp", "--gpu", "t4", "--max", "4", cwd=tmp_path).stdout.splitlines()
+    shown = call("max-batch", "mnist_mlp", "--gpu", "t4", "--max", "4", cwd=tmp_path).stderr.splitlines()
     assert shown[1] == "input 1x28x28 from the model; sgd; cross_entropy"
     ended = call("sweep", "mnist_mlp", "--gpu", "t4", "--batch-size", "4", "--json", cwd=tmp_path)
     assert len(json.loads(ended.stdout)["rows"]) == 2
     assert ended.stderr.splitlines()[1] == "input 1x28x28 from the model; sgd and adam; cross_entropy"
     given = ("--input", "1x28x28", "--loss", "cross_entropy", "--optimizer", "adam")
-    assert "from" not in call("max-batch", "mnist_mlp", "--gpu", "t4", "--max", "4", *given, cwd=tmp_path).stdout
+    assert "from" not in call("max-batch", "mnist_mlp", "--gpu", "t4", "--max", "4", *given, cwd=tmp_path).stderr
 
 
 def test_fit_prints_a_command_with_the_options_of_the_model(call: Memprof, folder: Path) -> None:
     options = ("--input", "3x32x32", "--classes", "10", "--batch-size", "4")
     ended = call("fit", "net.py:Net", *options, "--gpu", "t4", cwd=folder)
-    command = ended.stdout.splitlines()[-1].split()
+    command = ended.stdout.splitlines()[-1].removeprefix("next: ").split()
     assert command[:7] == ["memprof", "sweep", "net.py:Net", "--input", "3x32x32", "--classes", "10"]
     assert call(*command[1:], cwd=folder).returncode == 0
 

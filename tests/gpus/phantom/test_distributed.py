@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -76,7 +77,14 @@ def test_data_parallel_trains_on_all_of_them(eight: Mapping[str, Any]) -> None:
 
 
 def test_memprof_run_prints_the_peak_of_all_gpus(eight: Mapping[str, Any]) -> None:
-    assert "emulated peak" in eight["stderr"].splitlines()[-1]
+    lines = eight["stderr"].splitlines()
+    named = [
+        line
+        for line in lines
+        if re.match(r"memprof: GPU \d: device memory .* \(emulated\); process \d+: allocated ", line)
+    ]
+    assert len(named) == 8
+    assert any(line.startswith("memprof: fits: ") and " of 8 × " in line for line in lines)
 
 
 def test_one_of_1024_ranks_runs_within_a_minute_and_4_gib(
