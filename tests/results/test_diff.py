@@ -248,6 +248,14 @@ def test_optimizer_states_have_expected_factor() -> None:
     assert (state.bytes, state.factor, state.expected_factor, state.observed_bytes) == (512, 2.0, 2, 512)
 
 
+def test_optimizer_states_count_only_trained_parameters() -> None:
+    whole = variant("adam")
+    assert whole.record.breakdown is not None
+    trained = replace(whole.record.breakdown, gradients_bytes=1000, optimizer_state_bytes=2000)
+    (state,) = optimizer_states([replace(whole, record=replace(whole.record, breakdown=trained))])
+    assert (state.factor, state.expected_factor) == (2, 2)
+
+
 def test_optimizer_states_in_backward_are_not_observed() -> None:
     assert optimizer_states([variant("adam", optimizer_in_backward=True)])[0].observed_bytes is None
 

@@ -89,7 +89,7 @@ class OptimizerState:
 
     name: str
     bytes: int
-    parameters_bytes: int
+    parameters_bytes: int  # of the trained parameters: frozen ones have no state
     expected_factor: int | None  # copies of the parameters; None for an optimizer without a known factor
     observed_bytes: int | None
 
@@ -110,7 +110,8 @@ def optimizer_states(variants: Sequence[VariantResult]) -> list[OptimizerState]:
         state = OptimizerState(
             name=variant.settings.get("optimizer", spec.label),
             bytes=breakdown.optimizer_state_bytes,
-            parameters_bytes=breakdown.parameters_bytes,
+            # Gradients are as large as the trained parameters, if all of them exist at the same time.
+            parameters_bytes=breakdown.parameters_bytes if config.optimizer_in_backward else breakdown.gradients_bytes,
             expected_factor=expected_factor(spec),
             # If the optimizer steps within backward, its state is not allocated in the optimizer phase.
             observed_bytes=None if config.optimizer_in_backward else observed_state_bytes(variant.record),
