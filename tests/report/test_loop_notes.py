@@ -60,6 +60,18 @@ def test_loop_notes_of_smaller_last_batch_say_what_it_needs() -> None:
     ]
 
 
+def test_loop_notes_keep_the_evaluation_apart_from_the_last_batch() -> None:
+    record = with_last_batch(60, 120)
+    assert record.reading is not None
+    full, again, last, after = record.reading.steps
+    last = StepReading(phases=(*last.phases, reading(Phase.EVALUATION, 130, 140)), seconds=None, samples=28)
+    notes = loop_notes([sample_record(reading=sample_reading(steps=(full, again, last, after)))])
+    assert notes == [
+        "The last batch of an epoch has 28 of 64 samples and peaks at 60.00 MiB, not above the full batches.",
+        "The evaluation raises the peak by 30.00 MiB allocated and 20.00 MiB reserved.",
+    ]
+
+
 def test_loop_notes_name_the_rows_that_a_last_batch_raises() -> None:
     records = [with_last_batch(60, 120, 32), with_last_batch(110, 130, 64)]
     assert loop_notes(records) == [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.records import Reading, RunRecord, StepReading
+from memprof.records import Reading, RunRecord
+from memprof.report.step_peaks import peak_allocated, peak_reserved
 from memprof.units import format_bytes
 
 
@@ -21,9 +22,7 @@ def length_notes(records: Sequence[RunRecord]) -> list[str]:
 def too_low_bytes(reading: Reading) -> tuple[int, int]:
     """Return by how many bytes a run with the largest length alone is too low: allocated and reserved."""
     fixed, every = [step for step in reading.steps if step.sizes is None], reading.steps
-    allocated = max(step.peak_allocated_bytes for step in every)
-    known = max((step.peak_allocated_bytes for step in fixed), default=0)
-    return allocated - known, _reserved(every) - _reserved(fixed)
+    return peak_allocated(every) - peak_allocated(fixed), peak_reserved(every) - peak_reserved(fixed)
 
 
 def _note(reading: Reading, row: str) -> str:
@@ -40,7 +39,3 @@ def _note(reading: Reading, row: str) -> str:
         found = f"a run with the largest length alone is {more}"
     unused = format_bytes(reading.inactive_split_bytes)
     return f"After {drawn}, {found}. Fragmented at the end: {unused} in free parts of blocks."
-
-
-def _reserved(steps: Sequence[StepReading]) -> int:
-    return max((phase.peak_reserved_bytes for step in steps for phase in step.phases), default=0)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from memprof.records import Phase, PhaseReading, Reading, RunRecord
 from memprof.report.length_notes import length_notes
+from memprof.report.step_peaks import peak_allocated, peak_requested, peak_reserved
 from memprof.units import format_bytes
 
 
@@ -31,8 +32,8 @@ def _last_batch_note(record: RunRecord) -> tuple[str, bool] | None:
     full = [step for step in steps if step.samples is None]
     if last is None or not full:
         return None
-    peak, usual = last.peak_allocated_bytes, max(step.peak_allocated_bytes for step in full)
-    held, before = (max(phase.peak_reserved_bytes for step in part for phase in step.phases) for part in ([last], full))
+    peak, usual = peak_allocated([last]), peak_allocated(full)
+    held, before = peak_reserved([last]), peak_reserved(full)
     more = [
         text
         for text, raised in (
@@ -64,7 +65,7 @@ def _resume_note(record: RunRecord, *, several: bool) -> str:
     if reading is None or reading.resume is None:
         return ""
     loading = reading.resume.peak_allocated_bytes
-    steps = max((phase.peak_allocated_bytes for phase in _phases(reading)), default=0)
+    steps = peak_allocated(reading.steps)
     relation = "above" if loading > steps else "below"
     name = f" ({name_of(record)})" if several else ""
     peaks = f"peaks at {format_bytes(loading)}, {relation} the {format_bytes(steps)} of the steps"
@@ -72,17 +73,17 @@ def _resume_note(record: RunRecord, *, several: bool) -> str:
 
 
 def _first_step(reading: Reading) -> str:
-    first, steady = reading.first_step_peak_allocated_bytes, reading.steady_peak_allocated_bytes
-    if first is None or steady is None:
+    alike = [step for step in reading.steps if step.samples is None and step.sizes is None]
+    if len(alike) < 2:
         return "No second step ran."
-    if first == steady:
+    first, last = alike[:1], alike[-1:]
+    if peak_allocated(first) == peak_allocated(last):
         return "The first step has the peak of the last: optimizer state exists from the start."
-    requested = [
-        max(phase.peak_requested_bytes for phase in step.phases) for step in (reading.steps[0], reading.steps[-1])
-    ]
-    if requested[0] == requested[1]:
+    if peak_requested(first) == peak_requested(last):
         return "The first step requests as much as the last: optimizer state exists from the start."
-    return f"The first step peaks {format_bytes(first - steady, signed=True)} from the last."
+    return (
+        f"The first step peaks {format_bytes(peak_allocated(first) - peak_allocated(last), signed=True)} from the last."
+    )
 
 
 def _evaluation_notes(records: Sequence[RunRecord]) -> list[str]:
