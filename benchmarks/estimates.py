@@ -166,7 +166,7 @@ def _reasons(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _short(model: str) -> str:
-    return Path(model).stem if model.endswith(".yaml") else model
+    return f"hub/{Path(model).stem}" if model.endswith(".yaml") else model
 
 
 def main() -> int:

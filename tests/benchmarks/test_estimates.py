@@ -35,8 +35,8 @@ def test_page_has_median_and_worst_of_each_group() -> None:
     page = markdown([ROW, worse, config], ["a machine"], planned=4)
     assert "| 2 torchvision models | the estimate | 2 | 6.0 % | -10.0 % (vgg11) |" in page
     assert "| 2 torchvision models | MemTracker | 2 | 30.0 % | -30.0 % (resnet18) |" in page
-    assert "| 1 hub configs | the estimate | 1 | 2.0 % | -2.0 % (gpt2) |" in page
-    assert "- tracker: needs values (gpt2)" in page
+    assert "| 1 hub configs | the estimate | 1 | 2.0 % | -2.0 % (hub/gpt2) |" in page
+    assert "- tracker: needs values (hub/gpt2)" in page
     assert "**1 of 4 have not run yet.**" in page
 
 
