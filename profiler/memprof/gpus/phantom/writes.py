@@ -73,11 +73,14 @@ def scratch_folder(left_alone: Sequence[Path] = ()) -> Iterator[Path]:
         ConfigError: no folder can be made.
     """
     parent = cache_folder().with_name("writes")
+    folder = None
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = Path(os.path.realpath(tempfile.mkdtemp(prefix="run-", dir=parent)))
         _lay_out(folder, left_alone)
     except OSError as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         raise ConfigError(
             f"run: no folder for checkpoints can be made in {parent}: {error.strerror}; "
             "use --writes allow, or set MEMPROF_CACHE_DIR to another folder"
