@@ -1,5 +1,5 @@
 # `make check` is what a change must pass; the README's two commands are what a newcomer runs.
-.PHONY: check fuzz format lint types layers docs outputs tests check-torch benchmarks fidelity wheel
+.PHONY: check fuzz reliability format lint types layers docs outputs tests check-torch benchmarks fidelity wheel
 
 PYTHON ?= python
 
@@ -36,6 +36,10 @@ FUZZ_SEED ?= $(shell date +%s)
 
 fuzz:
 	MEMPROF_FUZZ_KEEP=1 MEMPROF_FUZZ_CASES=10000 MEMPROF_FUZZ_SEED=$(FUZZ_SEED) $(PYTHON) -m pytest tests/reliability/test_fuzz.py
+
+# The campaigns of docs/reliability.md, about half an hour: RELIABILITY="--only kills --kills 20" runs a part of them.
+reliability:
+	$(PYTHON) -m tests.reliability $(RELIABILITY)
 
 # The wheel for Linux on x86-64, with the phantom compiled for each major version of CUDA: no compiler is needed to use it.
 # The headers come from NVIDIA's packages, about 1.5 GB to download once.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -19,11 +20,10 @@ from tests.reliability.page import FIGURES, save_figures, write_page
 PARTS: Mapping[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "fuzz": lambda folder, chosen: parts.fuzz(folder, chosen.cases, chosen.seed),
     "storage": lambda folder, _: parts.storage(folder),
-    "commands": lambda folder, _: parts.commands(folder),
-    "kills": lambda folder, chosen: parts.kills(folder, chosen.kills, chosen.seed),
+    "commands": lambda folder, chosen: parts.commands(folder, chosen.every),
+    "kills": lambda folder, chosen: parts.kills(folder, chosen.kills, chosen.seed, chosen.minutes),
     "twins": lambda folder, chosen: parts.twins(folder, chosen.twins),
     "checkpoints": lambda folder, _: parts.checkpoints(folder),
-    "tests": lambda folder, _: parts.tests(folder),
 }
 
 
@@ -50,6 +50,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=10_000, help="of the fuzzer")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--twins", type=int, default=5, help="pairs of sweeps at the same time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="the longest time for kills")
+    parser.add_argument("--every", type=int, default=1, help="let only every n-th call of the commands fail")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--page", action="store_true", help="only write the page")
     return parser.parse_args()

@@ -23,7 +23,7 @@ from memprof.breakdown.explanation import Explained
 from memprof.breakdown.snapshot import explain_snapshot
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
-from memprof.errors import ExitCode
+from memprof.errors import ConfigError, ExitCode
 from memprof.experiments.verify import load_verification
 from memprof.gpus.catalog import load_catalog
 from memprof.records import MaxBatch
@@ -185,6 +185,8 @@ def _run_refused(
     assert may_succeed or status != ExitCode.OK, (given, said)
     assert "Traceback" not in said, (given, variables, said)
     assert len([line for line in said.splitlines() if line.strip()]) <= 1, (given, variables, said)
+    if status != ExitCode.OK:
+        raise ConfigError(f"refused with status {status}")
 
 
 def _encoded(texts: Iterable[str]) -> tuple[bytes, ...]:

@@ -8,8 +8,7 @@ import re
 import resource
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,15 +24,6 @@ from tests.reliability.kills.twins import run_twins
 from tests.reliability.kinds import KINDS
 
 Figures = dict[str, Any]
-# The tests of each promise that no campaign covers alone.
-TESTS = {
-    "4. parent": ("tests/worker/test_server.py", "tests/worker/test_leftovers.py"),
-    "5. code": ("tests/gpus/phantom/test_cache.py", "tests/gpus/phantom/test_loaded.py"),
-    "6. data": ("tests/breakdown/test_snapshot.py", "tests/results/test_load.py", "tests/config/test_hostile.py"),
-    "7. signals": ("tests/cli/test_signals.py", "tests/cli/test_streams.py"),
-    "8. budgets": ("tests/reliability/test_limits.py", "tests/results/test_folder.py", "tests/worker/test_output.py"),
-    "9. files": ("tests/gpus/phantom/test_writes.py", "tests/gpus/phantom/test_writes_files.py"),
-}
 
 
 def fuzz(folder: Path, cases: int, seed: str) -> Figures:
@@ -63,18 +53,18 @@ def storage(folder: Path) -> Figures:
     return inject_into_storage(folder)
 
 
-def commands(folder: Path) -> Figures:
-    """Let every call of memprof's commands fail."""
+def commands(folder: Path, every: int) -> Figures:
+    """Let every call of memprof's commands fail, or every n-th."""
     library = folder / "library"
     library.mkdir()
     with _sandbox(folder) as sandbox:
-        return asdict(run_faults(sandbox, library))
+        return asdict(run_faults(sandbox, library, every))
 
 
-def kills(folder: Path, count: int, seed: str) -> Figures:
+def kills(folder: Path, count: int, seed: str, minutes: float) -> Figures:
     """Kill random processes of sweeps."""
     with _sandbox(folder) as sandbox:
-        return asdict(run_kills(sandbox, count, seed))
+        return asdict(run_kills(sandbox, count, seed, 60 * minutes))
 
 
 def twins(folder: Path, pairs: int) -> Figures:
@@ -96,81 +86,57 @@ def _sandbox(folder: Path) -> Iterator[Sandbox]:
         sandbox.close()
 
 
+# The programs in tests/gpus/phantom/workloads that save, and the names of the older files that they save over.
+_SAVING = {
+    "PyTorch, safetensors, NumPy": (
+        ("saving.py",),
+        (
+            *("best.pt", "file.pth", "buffer.ckpt", "legacy.pt", "replaced.pt", "model.safetensors", "array.npy"),
+            *("arrays.npz", "copied.pt", "cp.pt", "exported.pt", "deleted.pt", "moved.pt", "path.bin", "file.bin"),
+            *("legacy.model", "replaced.bin", "weights.bin", "pickled.pkl", "array.dat", "arrays.dat", "copied.bin"),
+            *("cp.bin", "checkpoint.pth.tar", "distributed/.metadata", "distributed/__0_0.distcp"),
+        ),
+    ),
+    "transformers": (
+        ("trainers.py", "transformers"),
+        ("checkpoint-2/model.safetensors", "checkpoint-2/optimizer.pt", "checkpoint-1/trainer_state.json"),
+    ),
+    "Lightning": (("trainers.py", "lightning"), ("best.ckpt", "last.ckpt")),
+    "Accelerate": (
+        ("trainers.py", "accelerate"),
+        ("checkpoints/checkpoint_0/model.safetensors", "state/pytorch_model.bin", "state/optimizer.bin"),
+    ),
+}
+
+
 def checkpoints(folder: Path) -> Figures:
     """Hash older checkpoints before and after programs that save over them on a phantom."""
-    rows, problems = [], list[str]()
-    for way, arguments in (
-        ("PyTorch, safetensors, NumPy", ["saving.py"]),
-        ("transformers Trainer", ["trainers.py", "transformers"]),
-        ("Lightning", ["trainers.py", "lightning"]),
-        ("Accelerate", ["trainers.py", "accelerate"]),
-    ):
-        below = folder / way.split(maxsplit=1)[0].strip(",").lower()
-        out = below / "out"
-        out.mkdir(parents=True)
-        _write_older(out)
+    ways, problems = [], list[str]()
+    for way, (arguments, names) in _SAVING.items():
+        out = folder / arguments[-1] / "out"
+        for name in names:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).write_bytes(f"the older {name} ".encode() * 50)
         before = _hashes(out)
-        command = [sys.executable, "-m", "memprof", "run", "--gpu", "t4", "--writes", "discard", "--", sys.executable]
-        script = [str(WORKLOADS / arguments[0]), *arguments[1:]]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "profiler"), *sys.path])}
-        done = subprocess.run(
-            [*command, *script], cwd=below, env=environment, capture_output=True, text=True, check=False
-        )
+        done = _save_on_phantom(out.parent, arguments)
         after = _hashes(out)
         saved = re.search(r"memprof: (\d+) checkpoint file", done.stderr)
-        rows.append(
-            {
-                "way": way,
-                "saved": int(saved[1]) if saved else 0,
-                "files": [
-                    {"file": name, "before": digest, "after": after.get(name, "-")} for name, digest in before.items()
-                ],
-            }
+        files = [{"file": name, "before": before[name], "after": after.get(name, "-")} for name in before]
+        ways.append({"way": way, "saved": int(saved[1]) if saved else 0, "files": files})
+        problems += [f"{way}: {file['file']} has changed" for file in files if file["before"] != file["after"]]
+        problems += (
+            [f"{way}: ended with {done.returncode}: {done.stderr[-500:]}"] if done.returncode or not saved else []
         )
-        changed = [name for name, digest in before.items() if after.get(name) != digest]
-        problems += [f"{way}: {name} has changed" for name in changed]
-        problems += [f"{way}: ended with {done.returncode}: {done.stderr[-500:]}"] if done.returncode else []
-    return {"ways": rows, "problems": problems}
+    return {"ways": ways, "problems": problems}
 
 
-# The names that tests/gpus/phantom/workloads/saving.py and trainers.py save.
-_SAVED = (
-    *("best.pt", "file.pth", "buffer.ckpt", "legacy.pt", "replaced.pt", "model.safetensors", "array.npy"),
-    *("arrays.npz", "copied.pt", "cp.pt", "exported.pt", "deleted.pt", "moved.pt", "path.bin", "file.bin"),
-    *("legacy.model", "replaced.bin", "weights.bin", "pickled.pkl", "array.dat", "arrays.dat", "copied.bin", "cp.bin"),
-    *("checkpoint.pth.tar", "distributed/.metadata", "distributed/__0_0.distcp"),
-    *("best.ckpt", "last.ckpt", "checkpoint-1/model.safetensors", "checkpoint-1/trainer_state.json"),
-    *("checkpoints/checkpoint_0/model.safetensors", "checkpoints/checkpoint_0/random_states_0.pkl"),
-    *("state/pytorch_model.bin", "state/optimizer.bin"),
-)
-
-
-def _write_older(folder: Path) -> None:
-    for name in _SAVED:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"the older {name} ".encode() * 50)
+def _save_on_phantom(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    run = [sys.executable, "-m", "memprof", "run", "--gpu", "t4", "--writes", "discard", "--", sys.executable]
+    script = [str(WORKLOADS / arguments[0]), *arguments[1:]]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "profiler"), *sys.path])}
+    return subprocess.run([*run, *script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def tests(folder: Path) -> Figures:
-    """Run the tests of the promises that no campaign covers alone."""
-    rows, problems = [], list[str]()
-    for promise, files in TESTS.items():
-        report = folder / "report.xml"
-        subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-n", "0", f"--junitxml={report}", *files],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            check=False,
-        )
-        suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
-        counts = {name: int(suite.get(name, "0")) for name in ("tests", "failures", "errors", "skipped")}
-        rows.append({"promise": promise, "files": list(files), **counts})
-        if counts["failures"] or counts["errors"]:
-            problems.append(f"{promise}: {counts}")
-    return {"promises": rows, "problems": problems}

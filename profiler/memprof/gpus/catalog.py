@@ -113,7 +113,9 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, GpuSpec]:
         ConfigError: a file cannot be read, or an entry of it is incomplete or implausible.
     """
     document = _read(_SHIPPED)
-    for file in (own_catalog() if own_catalog().is_file() else None, extra):
+    own = own_catalog()
+    # os.path, since a path that is too long for the system is no error there
+    for file in (own if os.path.isfile(own) else None, extra):
         if file is not None:
             document = _merge(document, _read(file))
     return MappingProxyType({key: _spec(key, table, document) for key, table in document.gpus.items()})

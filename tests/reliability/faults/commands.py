@@ -37,10 +37,10 @@ class Command:
 
 @dataclass(kw_only=True)
 class FaultReport:
-    """What a campaign has found: the number of calls of each command, of cases, and the problems."""
+    """What a campaign has found: the calls and the cases of each command, and the problems."""
 
     calls: dict[str, int] = field(default_factory=dict)
-    cases: int = 0
+    cases: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -182,13 +182,14 @@ def _problems_of_end(command: Command, done: subprocess.CompletedProcess[str]) -
         yield f"internal error: {done.stderr[-500:]}"
 
 
-def run_faults(sandbox: Sandbox, library_folder: Path) -> FaultReport:
-    """Let each call of each command fail."""
+def run_faults(sandbox: Sandbox, library_folder: Path, every: int = 1) -> FaultReport:
+    """Let each call of each command fail, or every n-th of them."""
     faulty, report = FaultyCommands(sandbox, library_folder), FaultReport()
     for name in faulty.commands:
         report.calls[name], problems = faulty.count(name)
         report.problems += [f"{name}, no fault: {problem}" for problem in problems]
-        for fault in rotating_faults(report.calls[name]):
+        chosen = list(rotating_faults(report.calls[name]))[::every]
+        for fault in chosen:
             report.problems += [f"{name}, {fault}: {problem}" for problem in faulty.inject(name, fault)]
-            report.cases += 1
+        report.cases[name] = len(chosen)
     return report

@@ -144,14 +144,15 @@ def _in_child(write: Callable[[Path], None], root: Path) -> int:
 def main(folder: Path) -> None:
     """Print the number of calls of each scenario, the number of cases and the problems."""
     injector = Injector(Path(os.environ["MEMPROF_FAULTS"]))
-    calls, cases, problems = dict[str, int](), 0, list[str]()
+    calls, cases, problems = dict[str, int](), dict[str, int](), list[str]()
     for name in SCENARIOS:
         calls[name], found = run_case(name, folder / "case", injector, None)
         problems += [f"{name}, no fault: {problem}" for problem in found]
-        for fault in faults_of(calls[name]):
+        faults = faults_of(calls[name])
+        cases[name] = len(faults)
+        for fault in faults:
             _, found = run_case(name, folder / "case", injector, fault)
             problems += [f"{name}, {fault}: {problem}" for problem in found]
-            cases += 1
     print(json.dumps({"calls": calls, "cases": cases, "problems": problems}))  # noqa: T201  the answer to the test
 
 

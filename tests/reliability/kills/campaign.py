@@ -7,11 +7,11 @@ equal a sweep that nobody killed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class KillReport:
     """What a campaign has found. `kills` counts by target and signal, `resumed` the runs that found saved rows."""
 
     seed: str
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: dict[str, int] = field(default_factory=dict)
     sweeps: int = 0
     resumed: int = 0
     rows: int = 0
@@ -80,22 +80,24 @@ def choose(random: Random) -> Kill:
     )
 
 
-def run_kills(sandbox: Sandbox, count: int, seed: str) -> KillReport:
-    """Kill sweeps `count` times, and compare each with one that nobody killed."""
+def run_kills(sandbox: Sandbox, count: int, seed: str, limit_seconds: float = math.inf) -> KillReport:
+    """Kill sweeps `count` times, or until the time is over, and compare each with one that nobody killed."""
+    deadline = time.monotonic() + limit_seconds
     random, report = Random(seed), KillReport(seed=seed)
     reference = measure_reference(sandbox)  # starts the fork server too
     began = time.monotonic()
     if measure_reference(sandbox, "again") != reference:
         report.problems.append("two uninterrupted sweeps differ")
     seconds = time.monotonic() - began
-    while report.kills.total() < count:
+    while sum(report.kills.values()) < count and time.monotonic() < deadline:
         output = sandbox.root / f"results-{report.sweeps}"
-        killed = [choose(random) for _ in range(random.randint(1, _MOST_KILLS))][: count - report.kills.total()]
+        killed = [choose(random) for _ in range(random.randint(1, _MOST_KILLS))][: count - sum(report.kills.values())]
         for kill in killed:
             report.resumed += _is_resumed(output)
             done = _run_killed(sandbox, output, kill, seconds * (6 if kill.alone else 1))
             if done is not None:
-                report.kills[f"{kill.target} {kill.number.name}"] += 1
+                name = f"{kill.target} {kill.number.name}"
+                report.kills[name] = report.kills.get(name, 0) + 1
                 report.problems += [f"{kill}: {problem}" for problem in _after_kill(sandbox, output, kill, done)]
         _finish(sandbox, output, reference, report)
         report.sweeps += 1
