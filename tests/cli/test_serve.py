@@ -29,7 +29,7 @@ def own_folder(
     """A folder for sockets in which no process serves yet; nothing serves there after the test."""
     del phantom_device  # skips if none can be built
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-    monkeypatch.setenv("MEMPROF_FORK_SERVER", "off")
+    monkeypatch.delenv("MEMPROF_FORK_SERVER", raising=False)
     yield
     memprof("serve", "--stop")
 

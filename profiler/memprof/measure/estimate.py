@@ -111,7 +111,7 @@ def record_requests(
             for _ in range(_STEPS):
                 step(_Phases(recorder))
             if config.evaluation:
-                EvaluationPass(model, config, batch_size, _CUDA, Path(), loaders)(_Phases(recorder))
+                EvaluationPass(model, config, batch_size, _CUDA, Path(), loaders)(_Phases(recorder), step.loader)
     return recorder.requests
 
 

@@ -20,7 +20,10 @@ STEPS_AFTER = 2  # training steps after the evaluation, which find the blocks th
 
 
 class EvaluationPass:
-    """Runs after the last step of an epoch, next to all that training keeps: gradients, batch, output, loss."""
+    """Runs after the last step of an epoch, next to what training keeps: gradients, output and loss.
+
+    The variable of the training batch gets the first batch of the evaluation, so both exist only while that is loaded.
+    """
 
     def __init__(
         self,
@@ -40,18 +43,19 @@ class EvaluationPass:
         self._loss_function: Loss = build_loss(config)
         self._loaders = loaders or partial(make_loader, folder=folder, epoch_steps=BATCHES)
 
-    def __call__(self, recorder: Phases) -> None:
-        """Evaluate as one phase, free what it used, and set the model back to train mode."""
+    def __call__(self, recorder: Phases, training: BatchLoader) -> None:
+        """Evaluate as one phase, free what it used and the batch of `training`, and go back to train mode."""
         self._model.eval()
         with recorder.phase(Phase.EVALUATION):
-            self._run(recorder)
+            self._run(recorder, training)
         self._model.train()
 
-    def _run(self, recorder: Phases) -> None:
+    def _run(self, recorder: Phases, training: BatchLoader) -> None:
         loader = self._loaders(self._config, self._batch_size, self._device)
         listener = recorder.listener
         for _ in range(BATCHES):
             listener.batch_loaded(loader.load())
+            training.release()
             with torch.no_grad(), autocast(self._config, self._device.type):
                 output = loader.current.run(self._model)
                 listener.outputs_kept("output of the evaluation", output)

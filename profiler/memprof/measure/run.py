@@ -88,7 +88,7 @@ def _run_steps(
             step(recorder)
             recorder.note_batch(step.loader.current.size, point[1], step.loader.drawn)
             if evaluation and number == epoch:
-                evaluation(recorder)
+                evaluation(recorder, step.loader)
 
 
 def _apply_settings(config: SweepConfig) -> None:

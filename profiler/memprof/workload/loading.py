@@ -44,6 +44,11 @@ class BatchLoader:
         """Return a batch like those of the loop, of made-up data."""
         return make_batch(self._config, self._batch_size, self.device)
 
+    def release(self) -> None:
+        """Free the current batch, unless it is resident."""
+        if not self.is_resident:
+            self._batch = None
+
     def load(self) -> Batch:
         """Load a batch in place of the previous one, and return it."""
         if self._config.batch is BatchMode.REPLACED:
