@@ -20,7 +20,7 @@ def test_doctor_has_compared_the_loaded_libraries(memprof: Memprof) -> None:
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert done.returncode == ExitCode.OK
     assert checks["loaded code"]["state"] == "ok"
-    assert checks["loaded code"]["detail"] == "4 libraries, each with the SHA-256 of its build"
+    assert checks["loaded code"]["detail"] == "5 libraries, each with the SHA-256 of its build"
 
 
 @pytest.mark.usefixtures("phantom_device_h100")

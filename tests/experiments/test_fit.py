@@ -163,5 +163,5 @@ def test_config_that_fails_otherwise_is_a_workload_error(
     search: Search, config_of: Callable[[Sequence[Setting]], SweepConfig]
 ) -> None:
     wrong = config_of(()).model_copy(update={"input": (TensorConfig(shape=(255,)),)})
-    with pytest.raises(WorkloadError, match=r"^model.py:build, batch 32768: forward of step 1: .*mat1"):
+    with pytest.raises(WorkloadError, match=r"^model.py:build, batch 32,768: forward of step 1: .*mat1"):
         search(160 * MIB, lambda _: wrong)

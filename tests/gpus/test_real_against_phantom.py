@@ -24,7 +24,7 @@ from tests.paths import WORKLOADS
 
 HOPPER, BLACKWELL = 9.0, 10.0
 # Keys that are not figures of a GPU, and what only `memprof calibrate` measures.
-NOT_READ = {"key", "nvml_total_bytes", "sources", "assumed", "calibrated"} | {
+NOT_READ = {"key", "kind", "year", "nvml_total_bytes", "sources", "assumed", "calibrated"} | {
     "kernels_bytes", "cublas_bytes", "cudnn_bytes",
 }  # fmt: skip
 

@@ -162,7 +162,7 @@ def test_compile_does_not_count_compilation(
 ) -> None:
     reading = reading_of(measured(phantom_device_h100, tmp_path, "compiled")["compiled"])
     plain = reading_of(outcomes["plain"])
-    assert [phase.phase for phase in reading.steps[0].phases] == list(Phase)
+    assert [phase.phase for phase in reading.steps[0].phases] == [phase.phase for phase in plain.steps[0].phases]
     # As before any first step: no gradients and no cuBLAS workspaces.
     assert reading.steps[0].phases[0].allocated_before_bytes == plain.steps[0].phases[0].allocated_before_bytes
     # A cold cache makes Inductor benchmark kernels, in buffers as large as the GPU's level 2 cache.

@@ -100,8 +100,8 @@ def _phantom_checks(install: TorchInstall | None) -> Iterator[CheckRow]:
     yield CheckRow(name="phantom", state="ok", detail=f"built in {libraries.folder}")
     spec = find_gpu(DEFAULT_GPU)
     environment = worker_environment(libraries, spec)
-    # Both libraries that are ever preloaded; without a scratch folder, the second one does nothing.
-    preloaded = {"LD_PRELOAD": f"{libraries.files}:{environment['LD_PRELOAD']}"}
+    # All libraries that are ever preloaded; without the variables of `memprof run`, the others do nothing.
+    preloaded = {"LD_PRELOAD": f"{libraries.files}:{libraries.torch}:{environment['LD_PRELOAD']}"}
     found = run_self_test({**environment, **preloaded}, spec, install)
     yield CheckRow(name="self-test", state="ok" if found.passed else "warn", detail=found.detail)
     if found.loaded:

@@ -116,7 +116,7 @@ def quantization_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors that packed weights need besides their bytes, each with a name, for example its scales."""
     for path, module in model.named_modules():
         state = getattr(module, "state", None)
-        weight: Any = module._parameters.get("weight")
+        weight: Any = dict(module.named_parameters(recurse=False)).get("weight")
         scales = getattr(weight, "SCB", None) if weight is not None else None
         scales = scales if scales is not None else getattr(state, "SCB", None)
         if isinstance(scales, Tensor):

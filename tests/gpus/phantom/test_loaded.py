@@ -15,7 +15,7 @@ from memprof.gpus.phantom.loaded import problem_of_loaded
 from memprof.gpus.phantom.self_test import run_self_test
 
 T4 = find_gpu("t4")
-NAMES = {"libcuda.so.1", "libnvidia-ml.so.1", "libphantom.so", "libphantom_files.so"}
+NAMES = {"libcuda.so.1", "libnvidia-ml.so.1", "libphantom.so", "libphantom_files.so", "libphantom_torch.so"}
 
 
 @pytest.fixture
@@ -26,9 +26,9 @@ def copied(tmp_path: Path, phantom_libraries: PhantomLibraries) -> PhantomLibrar
 
 
 def loaded_by(libraries: PhantomLibraries, **changes: str) -> tuple[str, ...]:
-    """Return what a process on a phantom has loaded, both libraries preloaded as under `memprof run`."""
+    """Return what a process on a phantom has loaded, all libraries preloaded as under `memprof run`."""
     environment: Mapping[str, str] = phantom_environment(libraries, T4)
-    preload = f"{libraries.files}:{environment['LD_PRELOAD']}"
+    preload = f"{libraries.files}:{libraries.torch}:{environment['LD_PRELOAD']}"
     return run_self_test({**environment, "LD_PRELOAD": preload, **changes}, T4, None).loaded
 
 
