@@ -18,7 +18,6 @@ from tests.paths import ROOT
 Complete = Callable[..., list[str]]
 # Readline splits a line into COMP_WORDS before it calls the function; this does the same with its characters.
 SCRIPT = r"""
-memprof() { "$PYTHON" -m memprof "$@"; }
 eval "$(memprof --show-completion bash)"
 line=$1
 COMP_WORDS=(); word=""
@@ -49,12 +48,17 @@ def complete(tmp_path: Path) -> Complete:
     (tmp_path / "results" / "resnet18" / "20260101-000000").mkdir(parents=True)
     (tmp_path / "results" / "resnet18" / "20260101-000000" / "manifest.json").write_text("{}")
     (tmp_path / "memprof.sh").write_text(SCRIPT)
+    command = tmp_path / "bin" / "memprof"  # the shell's function starts it with env
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m memprof "$@"\n')
+    command.chmod(0o755)
+    path = f"{command.parent}{os.pathsep}{os.environ['PATH']}"
 
     def run(line: str) -> list[str]:
         ended = subprocess.run(
             [bash, "--norc", "memprof.sh", line],
             cwd=tmp_path,
-            env={**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT / "profiler")},
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "profiler")},
             capture_output=True,
             text=True,
             check=True,

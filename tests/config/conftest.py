@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,3 +32,12 @@ def refusal(path: Path, *overrides: Override) -> str:
         load(path, overrides)
     assert caught.value.exit_code is ExitCode.CONFIG
     return str(caught.value)
+
+
+def skip_without_packages(config: Path) -> None:
+    """Skip a test of a shipped config that names a package of the extra `hub` which is not installed."""
+    text = config.read_text()
+    needed = {"peft": "\nadapter:" in text, "bitsandbytes": "\nquantization:" in text or "bitsandbytes:" in text}
+    missing = [name for name, is_needed in needed.items() if is_needed and importlib.util.find_spec(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; pip install -e '.[hub]'")

@@ -12,6 +12,7 @@ import yaml
 from memprof.config.load import load
 from memprof.config.schema import SweepConfig
 from memprof.errors import ConfigError
+from tests.config.conftest import skip_without_packages
 from tests.paths import CONFIGS
 from tests.samples import sample_config
 
@@ -89,11 +90,7 @@ def test_load_missing_package_says_how_to_install(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("path", TUNED, ids=lambda path: path.stem)
 def test_shipped_finetuning_config_loads(path: Path) -> None:
-    needed = {"adapter": "peft", "quantization": "bitsandbytes"}
-    written = yaml.safe_load(path.read_text())
-    missing = [package for key, package in needed.items() if key in written and not importlib.util.find_spec(package)]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; pip install -e '.[hub]'")
+    skip_without_packages(path)
     config = load(path).config
     assert config.name == path.stem
     assert config.loss.name == "output"
