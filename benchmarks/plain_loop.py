@@ -47,14 +47,16 @@ def gpt2() -> nn.Module:
     """Return GPT-2 with 124 million parameters."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    return GPT2LMHeadModel(GPT2Config())
+    model: nn.Module = GPT2LMHeadModel(GPT2Config())
+    return model
 
 
 def bert_base() -> nn.Module:
     """Return BERT-base with a head for two classes."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    return BertForSequenceClassification(BertConfig.from_dict({"num_labels": 2}))
+    model: nn.Module = BertForSequenceClassification(BertConfig.from_dict({"num_labels": 2}))
+    return model
 
 
 def llama_1b() -> nn.Module:
@@ -67,7 +69,8 @@ def llama_1b() -> nn.Module:
     settings |= {"max_position_embeddings": 131072, "rms_norm_eps": 1e-05, "tie_word_embeddings": True}
     torch.set_default_dtype(torch.bfloat16)
     with no_init_weights():
-        return LlamaForCausalLM(LlamaConfig(**settings))
+        model: nn.Module = LlamaForCausalLM(LlamaConfig(**settings))
+    return model
 
 
 def vision(name: str) -> Callable[[], nn.Module]:
