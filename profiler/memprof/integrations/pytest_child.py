@@ -17,13 +17,14 @@ import pytest
 from memprof.errors import MemprofError
 from memprof.gpus.python_path import child_python_path
 from memprof.gpus.select import choose_device
-from memprof.integrations.pytest_plugin import PROPERTY, Task
+from memprof.integrations.pytest_task import PROPERTY, Task
 from memprof.records import Source
 from memprof.units import format_bytes
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+_PLUGIN = "memprof.integrations.pytest_plugin"
 _VARIABLE = "MEMPROF_PYTEST_CHILD"
 _LONGEST_OUTPUT = 4000  # characters of a process that died
 
@@ -83,7 +84,7 @@ def _command(item: pytest.Item) -> Sequence[str]:
     config = item.config
     ini = ["-c", str(config.inipath)] if config.inipath else []
     return [
-        *(sys.executable, "-m", "pytest", item.nodeid, "-p", Task.__module__, "-p", __name__, "-p", "no:cacheprovider"),
+        *(sys.executable, "-m", "pytest", item.nodeid, "-p", _PLUGIN, "-p", __name__, "-p", "no:cacheprovider"),
         *("-o", "addopts="),
         *(*ini, "--rootdir", str(config.rootpath), "--import-mode", str(config.getoption("importmode"))),
     ]

@@ -9,32 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memprof.integrations.pytest_task import PROPERTY, Task
+
 if TYPE_CHECKING:
     from memprof.integrations.pytest_child import GpuMemory
 
-PROPERTY = "gpu_memory"  # of a report's user_properties: what the test's process has measured
 _MARKERS = {
     "limit_gpu_memory": "limit_gpu_memory(limit, gpu='auto'): fail if the peak of allocated GPU memory is higher than "
     "limit, for example '8 GiB'.",
     "fits": "fits(*gpus): run on each of these GPUs, for example fits('t4', 'rtx-4090'), and fail if memory runs out.",
 }
 _BASELINE_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One run of a test: on which GPU, and which peaks of allocated memory it may have."""
-
-    gpu: str
-    limit_bytes: int | None = None
-    baseline_bytes: int | None = None
-    most_percent: float | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
