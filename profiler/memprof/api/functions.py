@@ -21,15 +21,13 @@ from memprof.config.variants import Setting, load_variant, plan_variants
 from memprof.errors import ConfigError, DeviceError
 from memprof.experiments.compare import VariantRuns, variant_records
 from memprof.experiments.explain import explain_point
-from memprof.experiments.fit import Fit, FitRequest
+from memprof.experiments.fit import Fit, FitRequest, savers_for
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
-from memprof.experiments.memory_savers import list_memory_savers
 from memprof.experiments.session import open_session
 from memprof.experiments.sweep import sweep_records
-from memprof.experiments.training_changes import list_training_changes
 from memprof.gpus.generic import generic_name
 from memprof.gpus.real import list_real_gpus
-from memprof.gpus.select import Device, choose_device, multiplies_bf16
+from memprof.gpus.select import Device, choose_device
 from memprof.records import Source
 from memprof.results.comparison import variant_result
 from memprof.units import format_bytes, parse_bytes
@@ -202,12 +200,7 @@ def fit(
             total = session.environment.gpu_total_bytes
             if limit_bytes is not None and total is not None and limit_bytes > total:
                 raise ConfigError(f"memory {format_bytes(limit_bytes)}: the GPU has {format_bytes(total)}")
-            rows = session.client.module_summary(base.config.points()[0]).rows
-            batch_norm = any("BatchNorm" in row.type for row in rows)
-            bf16 = multiplies_bf16(device)
-            savers = list_memory_savers(base.config, bf16, batch_norm)
-            if not same_training:
-                savers += list_training_changes(base.config, bf16)
+            savers = savers_for(session, same_training=same_training)
             asked = FitRequest(config_of=config_of, savers=savers, memory_bytes=limit_bytes)
             steps = tuple(Fit(VariantRuns(session), asked).steps())
         shown = f"the GPU's {format_bytes(total)}" if limit_bytes is None else format_bytes(limit_bytes)

@@ -21,18 +21,16 @@ from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant
-from memprof.errors import ConfigError, DeviceError, ExitCode, WorkloadError
+from memprof.errors import ConfigError, DeviceError, ExitCode
 from memprof.experiments.compare import VariantRuns
-from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of
-from memprof.experiments.memory_savers import list_memory_savers, merged_settings
-from memprof.experiments.session import Session, open_session
-from memprof.experiments.training_changes import list_training_changes
-from memprof.gpus.select import choose_device, multiplies_bf16
+from memprof.experiments.fit import Fit, FitRequest, Step, cheapest_of, savers_for
+from memprof.experiments.memory_savers import merged_settings
+from memprof.experiments.session import open_session
+from memprof.gpus.select import choose_device
 from memprof.records import Source
 from memprof.report.documents import fit_document
 from memprof.report.terminal.fit import fit_table
 from memprof.units import format_bytes, parse_bytes
-from memprof.worker.client import NoReplyError
 
 EXAMPLES = """\
 memprof fit torchvision:vit_b_16 --gpu t4 --batch-size 128
@@ -97,10 +95,7 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
         runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
-        bf16 = multiplies_bf16(device)
-        savers = list_memory_savers(base.config, bf16, _has_batch_norm(session, base))
-        if not wanted.same_training:
-            savers += list_training_changes(base.config, bf16)
+        savers = savers_for(session, same_training=wanted.same_training)
         asked = FitRequest(config_of=wanted.config, savers=savers, memory_bytes=limit_bytes)
         steps = []
         for step in Fit(runs, asked).steps():
@@ -149,15 +144,6 @@ def _checked(runs: VariantRuns, limit_bytes: int | None) -> str:
             f"--memory {format_bytes(limit_bytes)}: {has}; choose a larger GPU with --gpu or lower --memory"
         )
     return format_bytes(limit_bytes)
-
-
-def _has_batch_norm(session: Session, base: LoadedConfig) -> bool:
-    """Return whether a module normalizes over the batch; assumed if the modules cannot be run on shapes alone."""
-    try:
-        rows = session.client.module_summary(base.config.points()[0]).rows
-    except (WorkloadError, NoReplyError):
-        return True
-    return any("BatchNorm" in row.type for row in rows)
 
 
 def _command(wanted: FitOptions, best: Step, config: SweepConfig) -> str:

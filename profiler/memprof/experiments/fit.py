@@ -13,8 +13,12 @@ from memprof.config.schema import SweepConfig
 from memprof.config.variants import Setting
 from memprof.errors import ConfigError, WorkloadError
 from memprof.experiments.compare import MemoryBudget, VariantRuns
-from memprof.experiments.memory_savers import MemorySaver, merged_settings
+from memprof.experiments.memory_savers import MemorySaver, list_memory_savers, merged_settings
+from memprof.experiments.session import Session
+from memprof.experiments.training_changes import list_training_changes
+from memprof.gpus.select import multiplies_bf16
 from memprof.records import Reading, RunRecord, Status
+from memprof.worker.client import NoReplyError
 
 ConfigOf = Callable[[Sequence[Setting]], SweepConfig]
 
@@ -194,3 +198,22 @@ def _effective(savers: Sequence[MemorySaver]) -> list[MemorySaver]:
     """Return the savers with a setting that no later saver replaces or rules out; later ones are costlier."""
     left = merged_settings(savers)
     return [saver for saver in savers if any(setting in left for setting in saver.settings)]
+
+
+def savers_for(session: Session, *, same_training: bool) -> tuple[MemorySaver, ...]:
+    """Return the settings to try for the session's config, in the order in which they are added.
+
+    With `same_training`, without those that change what is trained.
+    """
+    config, bf16 = session.loaded.config, multiplies_bf16(session.device)
+    savers = tuple(list_memory_savers(config, bf16, _has_batch_norm(session)))
+    return savers if same_training else (*savers, *list_training_changes(config, bf16))
+
+
+def _has_batch_norm(session: Session) -> bool:
+    """Return whether a module normalizes over the batch; assumed if the modules cannot be run on shapes alone."""
+    try:
+        rows = session.client.module_summary(session.loaded.config.points()[0]).rows
+    except (WorkloadError, NoReplyError):
+        return True
+    return any("BatchNorm" in row.type for row in rows)
