@@ -5,7 +5,7 @@ The requests are scaled to another batch size (`growth`) and served by a simulat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from memprof.allocator.address_order import AddressPolicy
@@ -17,6 +17,7 @@ _UNBOUNDED = 1 << 40  # a batch size beyond any memory
 _REQUESTS_PER_SPAN = 100_000
 _FEWEST_LOOKS, _MOST_LOOKS = 16, 1024
 _NARROWER = 8  # how much smaller each span is than the one before: fits in islands, see `_largest`
+_HELD_TOLERANCE = 0.005  # of the batch size, with `held_bytes`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,8 @@ class BatchExtrapolator:
         self.is_informed = False  # the runs show what grows with the batch
 
     def add(self, run: RecordedRun) -> None:
-        """Add a run to predict from."""
+        """Add a run to predict from. It takes the place of one with the same batch size."""
+        self._runs.pop(run.batch_size, None)
         for other in self._runs.values():
             self._fixed |= set(run.sizes) & set(other.sizes)
             self.is_informed = True
@@ -60,8 +62,14 @@ class BatchExtrapolator:
         self._runs[run.batch_size] = run
         self._growths.clear()
 
+    def __iter__(self) -> Iterator[RecordedRun]:
+        """Iterate over the runs."""
+        return iter(self._runs.values())
+
     def largest_that_fits(self, budget: AllocatorBudget, above: int = 0, below: int | None = None) -> int | None:
         """Return the largest batch size predicted to fit; ``None`` if the runs do not show what grows.
+
+        With `held_bytes` it is the largest to within 0.5 %: the bytes that a run holds do not grow evenly.
 
         Args:
             budget: the memory that there is.
@@ -79,6 +87,8 @@ class BatchExtrapolator:
             batch_size = units * self._unit
             return self._fits_from(self._nearest(batch_size), batch_size, budget)
 
+        if budget.held_bytes is not None:
+            return self._unit * _halved(fits, low, high, _HELD_TOLERANCE)
         return self._unit * _largest(fits, low, high, looks)
 
     def fits_from(self, recorded: int, batch_size: int, budget: AllocatorBudget) -> bool:
@@ -147,4 +157,12 @@ def _largest(fits: Callable[[int], bool], low: int, high: int, looks: int) -> in
         step = max(1, span // looks)
         found = next((number for number in range(min(low + span, high - 1), low, -step) if fits(number)), low)
         low, span = found, span // _NARROWER
+    return low
+
+
+def _halved(fits: Callable[[int], bool], low: int, high: int, tolerance: float) -> int:
+    """Return a number that `fits`, or `low`, such that one larger by `tolerance`, or by 1, does not."""
+    while high - low > max(1, tolerance * low):
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low

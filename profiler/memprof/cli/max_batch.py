@@ -113,22 +113,27 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     note_inferred(loaded, loaded.config.optimizers[:1])
     note_slow_precision([loaded.config], devices)
     with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
-        answers = _search(session.client, _targets(loaded, devices), limits, wanted, progress)
+        search = _Search(client=session.client, limits=limits, wanted=wanted, progress=progress)
+        answers = search.run(_targets(loaded, devices))
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))
     saved = results.load(save_document(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
-    show(saved, wanted.json)
+    show(saved, wanted.json, announced=search.has_announced)
     return ExitCode.OK if any(answer.largest_batch_size for answer in answers) else ExitCode.DOES_NOT_FIT
 
 
-def show(saved: Result, json: bool) -> None:
-    """Print a saved result: a panel for one GPU, a table for several; if nothing fits, a line for each on stderr."""
+def show(saved: Result, json: bool, *, announced: bool = False) -> None:
+    """Print a saved result: a panel for one GPU, a table for several; if nothing fits, a line for each on stderr.
+
+    `announced` says that the verdict has been printed.
+    """
     answers = results.load_document(saved.path, list[MaxBatch])
     fits = any(answer.largest_batch_size for answer in answers)
     console = stdout()
     if json:
         print_json(max_batch_document(answers, saved.manifest.environment))
     else:
-        print_verdict(max_batch_verdict(answers))
+        if not announced:
+            print_verdict(max_batch_verdict(answers))
         if len(answers) > 1:
             console.print(max_batch_table(answers, console.width))
         elif fits:
@@ -208,22 +213,34 @@ def _targets(loaded: LoadedConfig, devices: Sequence[Device]) -> list[Target]:
     return [Target(config=config, optimizer=optimizer, device=device) for device in devices]
 
 
-def _search(
-    client: WorkerClient, targets: Sequence[Target], limits: Limits, wanted: MaxBatchOptions, progress: ProgressBar
-) -> list[MaxBatch]:
-    """The answer of each target, in their order."""
-    found = {}
-    progress.describe("trying batch sizes")
+@dataclass(kw_only=True)
+class _Search:
+    """The search with its progress. For one GPU it prints the verdict as soon as the limit is proven."""
 
-    def on_trial(gpu: str, batch_size: int) -> None:
-        progress.describe(f"{gpu}: trying batch {batch_size:,}")
+    client: WorkerClient
+    limits: Limits
+    wanted: MaxBatchOptions
+    progress: ProgressBar
+    has_announced: bool = False
 
-    for answer in find_max_batches(client, targets, limits, on_trial=on_trial):
-        found[answer.gpu] = answer
-        progress.advance()
-    answers = [found[target.device.name] for target in targets]
-    if wanted.target_batch_size is None:
-        return answers
-    progress.describe(f"accumulating {wanted.target_batch_size:,}")
-    ways = find_accumulations(client, targets, answers, wanted.target_batch_size)
-    return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
+    def run(self, targets: Sequence[Target]) -> list[MaxBatch]:
+        """Return the answer of each target, in their order."""
+        self.progress.describe("trying batch sizes")
+        announce = self._announce if len(targets) == 1 and not self.wanted.json else None
+        found = {}
+        for answer in find_max_batches(self.client, targets, self.limits, announce, self._describe):
+            found[answer.gpu] = answer
+            self.progress.advance()
+        answers = [found[target.device.name] for target in targets]
+        if (target_batch_size := self.wanted.target_batch_size) is None:
+            return answers
+        self.progress.describe(f"accumulating {target_batch_size:,}")
+        ways = find_accumulations(self.client, targets, answers, target_batch_size)
+        return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
+
+    def _describe(self, gpu: str, batch_size: int) -> None:
+        self.progress.describe(f"{gpu}: trying batch {batch_size:,}")
+
+    def _announce(self, answer: MaxBatch) -> None:
+        print_verdict(max_batch_verdict([answer]))
+        self.has_announced = True

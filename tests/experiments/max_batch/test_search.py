@@ -175,13 +175,14 @@ def test_answer_is_verified_by_its_trials(client: WorkerClient) -> None:
     assert answer.fit.fixed_bytes > 4 * 11_000_000 * 4  # weights, gradients and two states of Adam
 
 
-def test_batch_at_80_percent_is_a_boundary_of_device_bytes(client: WorkerClient) -> None:
+def test_batch_at_80_percent_takes_hardly_less_than_that(client: WorkerClient) -> None:
     answer = find(client, target(RESNET, (3, 64, 64), "rtx-4060", extras=True))
     held = {done.batch_size: done.device_bytes or 0 for done in (*answer.trials, *answer.more_trials) if done.trains}
     largest, total = answer.batch_size_at_80_percent_memory, answer.gpu_total_bytes
     assert largest is not None
     assert total is not None
-    assert held[largest] <= 0.8 * total < held[largest + 1]
+    assert 0.96 * 0.8 * total <= held[largest] <= 0.8 * total  # two more trials, so within 4 %
+    assert len(answer.more_trials) <= 2
 
 
 @pytest.mark.parametrize(
@@ -280,8 +281,7 @@ def test_max_batch_several_gpus_verify_each_answer(command: Callable[..., tuple[
         held = {done["batch_size"]: done["device_bytes"] for done in (*answer["trials"], *answer["more_trials"])}
         at_80 = answer["batch_size_at_80_percent_memory"]
         memory = 512 * MIB + find_gpu(answer["gpu"]).context_bytes
-        assert held[at_80] <= 0.8 * memory
-        assert at_80 == answer["largest_batch_size"] or held[at_80 + 64] > 0.8 * memory
+        assert 0.92 * 0.8 * memory <= held[at_80] <= 0.8 * memory
         assert answer["confirmed"] == "ok"
         way = answer["target_batch"]
         assert (way["micro_batch_size"] * way["steps"], way["status"]) == (40960, "ok")
@@ -368,6 +368,27 @@ def test_changing_plans_need_few_trials(
     assert len(answer.trials) <= most
     trained = {done.batch_size: done.trains for done in answer.trials}
     assert (trained[answer.largest_batch_size], trained[answer.largest_batch_size + 1]) == (True, False)
+
+
+def test_gpus_of_one_architecture_begin_where_the_first_predicts(client: WorkerClient) -> None:
+    base = target(RESNET, (3, 64, 64))
+    targets = [replace(base, device=phantom_device(find_gpu(gpu))) for gpu in ("a10", "a40", "rtx-3060")]
+    answers = {answer.gpu: answer for answer in find_max_batches(client, targets, Limits(multiple_of=8))}
+    assert [answer.verified for answer in answers.values()] == [True] * 3
+    for gpu in ("a40", "rtx-3060"):
+        first = answers[gpu].trials[0].batch_size
+        assert abs(first - answers[gpu].largest_batch_size) <= 0.02 * first
+
+
+def test_gpus_that_wait_for_another_have_an_answer_after_the_time_limit(client: WorkerClient) -> None:
+    targets = [
+        replace(limited(1000, "too many"), device=phantom_device(find_gpu(gpu))) for gpu in ("t4", "rtx-2080-ti")
+    ]
+    answers = list(find_max_batches(client, targets, Limits(start=1, timeout_seconds=0.001)))
+    assert {(answer.gpu, answer.stopped_by) for answer in answers} == {
+        ("t4", StopReason.TIME),
+        ("rtx-2080-ti", StopReason.TIME),
+    }
 
 
 def test_on_limit_has_the_verified_answer_before_the_extras(client: WorkerClient) -> None:

@@ -1,9 +1,13 @@
-"""Find the largest batch size that trains, on one GPU or on several: one worker, and in each round one trial a GPU."""
+"""Find the largest batch size that trains, on one GPU or on several: one worker, and in each round one trial a GPU.
+
+GPUs of one compute capability make nearly the same requests. So one GPU of each is searched first, and the others begin
+at the limit that its runs predict for their memory. Each GPU's own trials still verify its limit.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -40,12 +44,17 @@ def find_max_batches(
     environment = client.environment()
     targets = [_with_cuda_memory(target, environment.gpu_total_bytes) for target in targets]
     starts, addresses = start_sizes(client, targets, limits), address_order_for(environment.torch_version)
-    searches = [TargetSearch(target, limits, start, addresses) for target, start in zip(targets, starts, strict=True)]
+    searches, waiting = list[TargetSearch](), dict[TargetSearch, list[tuple[Target, int]]]()
+    for (first, start), *others in _alike(zip(targets, starts, strict=True)):
+        searches.append(TargetSearch(first, limits, start, addresses))
+        waiting[searches[-1]] = others
     while searches:
         for search in searches:
             search.is_late = search.has_begun and deadline is not None and time.monotonic() >= deadline
+        for known in [search for search in waiting if search.has_boundary or search.has_ended]:
+            searches += [TargetSearch(target, limits, start, addresses, known) for target, start in waiting.pop(known)]
+        yield from (search.answer() for search in searches if search.has_ended)
         asked = [(search, search.planned) for search in searches if search.planned is not None and not search.is_late]
-        yield from (search.answer() for search in searches if search.planned is None or search.is_late)
         searches = [search for search, _ in asked]
         if on_trial is not None:
             for search, planned in asked:
@@ -66,6 +75,18 @@ def _run_round(
             search.take(planned, outcome, seconds)
             if on_limit is not None and search.has_boundary and not had_boundary and search.planned is not None:
                 on_limit(search.answer())
+
+
+def _alike(targets: Iterable[tuple[Target, int]]) -> list[list[tuple[Target, int]]]:
+    """Group the targets by what decides their requests; in each group the GPU with the median memory is the first."""
+    groups: dict[tuple[int, int, str], list[tuple[Target, int]]] = {}
+    for target, start in targets:
+        key = id(target.config), id(target.optimizer), target.device.traits.compute_capability
+        groups.setdefault(key, []).append((target, start))
+    for group in groups.values():
+        group.sort(key=lambda one: one[0].device.total_bytes or 0)
+        group.insert(0, group.pop(len(group) // 2))
+    return list(groups.values())
 
 
 def _with_cuda_memory(target: Target, total_bytes: int | None) -> Target:

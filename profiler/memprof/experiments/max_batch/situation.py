@@ -32,11 +32,13 @@ class Predictor(Protocol):
 class Bounds:
     """What the search may do: batch sizes from `multiple_of` up to `most`, all multiples, the first one `start`.
 
-    After `guided_trials` trials, halving ends the search.
+    `start_is_predicted`: the start comes from the runs of another GPU, not from an estimate. After `guided_trials`
+    trials, halving ends the search.
     """
 
     available_bytes: int
     start: int = 1
+    start_is_predicted: bool = False
     smallest: int = 1
     most: int | None = None
     multiple_of: int = 1

@@ -13,7 +13,7 @@ batch size is kept between them.
 | `high` failed for another reason than memory | where 32-bit indices end, else the middle | `below_an_error` |
 | the guided trials are used up | the middle of `low` and `high` | `halve_at_the_end` |
 | `high` is a multiple of 4, and by the replay of `low` one less fits | one less | `one_below_a_multiple` |
-| `high` was cut off, and `low` has another pattern | 80 % of `high`; half if none trained | `below_another_pattern` |
+| `high` was cut off, and `low` has another pattern | a share of `high`, mostly 80 % | `below_another_pattern` |
 | the replay of the trials' requests predicts a limit | that limit, or one more if it is `low` | `predicted` |
 | `high` ran to its end, holding too much | where the line between both sides crosses the memory | `between_sides` |
 | no line shows an upper limit | 8 times `low`, or the middle | `grow` |
@@ -48,6 +48,7 @@ _PREDICTIONS = 3  # as many predictions of one limit may be too low before the s
 _FAR_BELOW = 0.6  # of the batch that failed: nearer runs have its plans, as the trials of the shipped configs show
 _COMPLETE = 0.8  # of the batch that failed: the prediction of another plan was hardly ever so far off
 _WITHOUT_ANY = 0.5  # of it if nothing has trained yet: the start was then about twice what fits, as for Llama
+_PREDICTED = 0.95  # of it if another GPU's runs predicted the start: it was then hardly too large
 _LOST = 0.012  # of the memory, about: what half-used segments took of ResNet-50 on three GPUs
 # cuDNN plans convolutions in another way if the batch is a multiple of this: seen in float32 on an A100 (cuDNN 9.24),
 # where the workspace of a layer was there for all multiples of 4 and missing for all other sizes.
@@ -117,7 +118,8 @@ def below_another_pattern(situation: Situation) -> int | None:
         return None
     if predictor.knows_the_end(situation.boundary.fails or 0):
         return None
-    return math.floor((_COMPLETE if low else _WITHOUT_ANY) * high)
+    first = _PREDICTED if situation.bounds.start_is_predicted else _WITHOUT_ANY
+    return math.floor((_COMPLETE if low else first) * high)
 
 
 def predicted(situation: Situation) -> int | None:

@@ -28,18 +28,27 @@ from memprof.worker.protocol import Job
 
 _GUIDED_TRIALS = 8  # for the boundary: the lines of three phases take five, and two trials verify it
 _GUIDED_AT_80 = 6  # more for the batch at 80 %, whose lines are known already
+# The batch at 80 % may take 1 % less memory, or be 1 % smaller than one that takes more; each trial for it doubles
+# both. The bytes that a step holds do not grow evenly, since cuDNN's workspaces differ from one batch size to the next:
+# an exact limit would mean little.
+_TOLERANCE_AT_80 = 0.01
 
 
 class TargetSearch:
     """The trials of one target. `planned` is the next one, or ``None`` at the end; `take` brings its outcome."""
 
-    def __init__(self, target: Target, limits: Limits, start: int, addresses: AddressPolicy) -> None:
+    def __init__(
+        self, target: Target, limits: Limits, start: int, addresses: AddressPolicy, known: TargetSearch | None = None
+    ) -> None:
+        """Plan the first trial: at `start`, or at the limit that the runs of `known`, a search like this, predict."""
         self.is_late = False  # the time limit of the search is over
-        self._target, self._limits, self._start = target, limits, start
+        self._target, self._limits, self._start, self._start_is_predicted = target, limits, start, False
         total_bytes = target.device.total_bytes or 0
         self._memory = DeviceMemory(total_bytes=total_bytes, limit_bytes=limits.memory_limit_bytes)
         self._ran: dict[Purpose, dict[int, RanTrial]] = {purpose: {} for purpose in Purpose}
         self._runs = BatchExtrapolator(limits.multiple_of, addresses)
+        if known is not None:
+            self._learn_from(known)
         self._has_boundary = False
         self._at_80_percent: int | None = None
         self._plan = self._planned_trials()
@@ -56,9 +65,22 @@ class TargetSearch:
         return bool(self._ran[Purpose.BOUNDARY])
 
     @property
+    def has_ended(self) -> bool:
+        """Whether no trial is left to run."""
+        return self.planned is None or self.is_late
+
+    @property
     def has_boundary(self) -> bool:
         """Whether all trials for the largest batch have run."""
         return self._has_boundary
+
+    def _learn_from(self, known: TargetSearch) -> None:
+        for run in known._runs:
+            self._runs.add(run)
+        self._memory = replace(self._memory, context_bytes=known._memory.context_bytes)
+        budget = AllocatorBudget(available_bytes=self._memory.allocator_bytes)
+        if self._limits.start is None and (predicted := self._runs.largest_that_fits(budget)):
+            self._start, self._start_is_predicted = predicted, True
 
     def take(self, planned: PlannedTrial, outcome: Outcome, seconds: float) -> None:
         """Keep the outcome of `planned`, and plan the next trial.
@@ -102,7 +124,10 @@ class TargetSearch:
             yield from self._extra_trials(largest)
 
     def _extra_trials(self, largest: int) -> Iterator[PlannedTrial]:
-        while (size := next_batch_size(self._figures_at_80_percent(), self._bounds_at_80_percent(largest))) is not None:
+        while not self._is_near_80_percent():
+            size = next_batch_size(self._figures_at_80_percent(), self._bounds_at_80_percent(largest))
+            if size is None:
+                break
             yield self._trial(Purpose.AT_80_PERCENT, size)
         self._at_80_percent = find_boundary(self._figures_at_80_percent()).trains
         if safe := safe_batch_size(largest, self._limits.multiple_of):
@@ -123,6 +148,7 @@ class TargetSearch:
         return Bounds(
             available_bytes=available_bytes,
             start=self._start,
+            start_is_predicted=self._start_is_predicted,
             smallest=self._limits.smallest,
             most=self._limits.most,
             multiple_of=self._limits.multiple_of,
@@ -134,6 +160,15 @@ class TargetSearch:
         most_bytes = self._memory.usable_bytes_at_80_percent
         found = {**self._ran[Purpose.BOUNDARY], **self._ran[Purpose.AT_80_PERCENT]}
         return [ran.figures_within(most_bytes) for ran in found.values()]
+
+    def _is_near_80_percent(self) -> bool:
+        figures = self._figures_at_80_percent()
+        boundary, most_bytes = find_boundary(figures), self._memory.usable_bytes_at_80_percent
+        tolerance = _TOLERANCE_AT_80 * 2 ** len(self._ran[Purpose.AT_80_PERCENT])
+        if boundary.fails is not None and boundary.fails - boundary.trains <= tolerance * boundary.trains:
+            return True
+        held = [sample.held_bytes for sample in figures if sample.batch_size == boundary.trains]
+        return any((size or 0) >= (1 - tolerance) * most_bytes for size in held)
 
     def _bounds_at_80_percent(self, largest: int) -> Bounds:
         memory = self._memory

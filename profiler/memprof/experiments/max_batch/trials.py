@@ -22,7 +22,7 @@ class Purpose(Enum):
 
     BOUNDARY = auto()  # the largest batch that trains
     FOOTPRINT = auto()  # what the smallest batch takes, if no batch trains
-    AT_80_PERCENT = auto()  # the largest batch that takes at most 80 % of the memory
+    AT_80_PERCENT = auto()  # a batch that takes at most 80 % of the memory, and hardly less
     CONFIRMATION = auto()  # the safe batch, with an evaluation pass
 
 

@@ -38,7 +38,7 @@ def max_batch_section(answers: Sequence[MaxBatch]) -> Section:
         lead.append(f"Peak allocated ≈ {fit_formula(answer.fit)}.")
     if answer.batch_size_at_80_percent_memory is not None:
         most = f"{answer.batch_size_at_80_percent_memory:,}"
-        lead.append(f"The largest batch under 80 % of GPU memory, CUDA context included, is {most}.")
+        lead.append(f"Batch {most} takes at most 80 % of GPU memory, CUDA context included.")
     return Section(id=_ID, title="Largest batch", lead=tuple(lead), parts=(trials_chart(answer), trials_table(answer)))
 
 

@@ -16,7 +16,7 @@ from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
-_UNDER_80 = "largest batch under 80 % of GPU memory"
+_AT_80 = "takes at most 80 % of GPU memory"
 _VERIFIED = "five steps plus evaluation"
 
 
@@ -117,7 +117,7 @@ def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
     verified = f"; verified with {_VERIFIED}" if any(a.confirmed is Status.OK for a in ranked) else ""
     lines = [
         f"safe: 80 % of the largest, rounded down{verified}.",
-        f"at 80 %: {_UNDER_80}, CUDA context included.",
+        f"at 80 %: batch that {_AT_80}, CUDA context included.",
     ]
     if (target := next((answer.target_batch for answer in ranked if answer.target_batch), None)) is not None:
         lines.append(f"for {target.target_batch_size:,}: micro-batch × accumulation steps, verified by a run.")
@@ -137,7 +137,7 @@ def _lines(answer: MaxBatch) -> list[tuple[str, str | Text]]:
         ("largest batch", Text.assemble((f"{answer.largest_batch_size:,}", "bold"), f"  ({proof(answer)})")),
         ("safe batch", f"{_or_unknown(answer.safe_batch_size or 0)}  ({'; '.join(_safety(answer))})"),
         ("stopped by", stopped_by(answer)),
-        ("at 80 % of memory", f"{_at_80(answer)}  ({_UNDER_80})"),
+        ("at 80 % of memory", f"{_at_80(answer)}  ({_AT_80})"),
         ("memory", f"{memory}; headroom {format_bytes(answer.free_bytes)} at the largest batch"),
     ]
     if answer.fit is not None:

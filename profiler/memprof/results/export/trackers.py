@@ -60,7 +60,7 @@ def log_to_mlflow(result: Result, place: str) -> str:
         with mlflow.start_run(run_name=f"{result.manifest.name} {curve}"):
             mlflow.log_params({key: str(value)[:_MAX_MLFLOW_PARAMETER] for key, value in _config(result).items()})
             for record in records:
-                mlflow.log_metrics(_figures(record), step=record.batch_size)
+                mlflow.log_metrics(dict(_figures(record)), step=record.batch_size)
     return f"{_count(result)} in the experiment {place} of MLflow at {mlflow.get_tracking_uri()}"
 
 
