@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memprof.units import format_bytes
 from tests.paths import WORKLOADS
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -156,6 +158,51 @@ def remaining(model, *optimizers):
         "saving": torch._C._autograd._top_saved_tensors_default_hooks(False) is not None,
     }
 """
+
+
+def test_track_has_the_peak_of_each_phase_and_a_page(run_on_phantom: Run, tmp_path: Path) -> None:
+    page = tmp_path / "peak.html"
+    found = tracked(
+        run_on_phantom,
+        f"""
+model = net()
+optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+t = track(model, optimizer)
+try:
+    t.peak
+except RuntimeError as error:
+    message = str(error)
+highest = {{}}
+with t:
+    batch, target = torch.zeros(256, 512, device="cuda"), torch.zeros(256, dtype=torch.long, device="cuda")
+    for _ in range(2):
+        for name, run in {{
+            "forward": lambda: globals().update(output=model(batch)),
+            "loss": lambda: globals().update(loss=nn.functional.cross_entropy(output, target)),
+            "backward": lambda: loss.backward(),
+            "optimizer": lambda: optimizer.step(),
+        }}.items():
+            torch.cuda.reset_peak_memory_stats()
+            run()
+            highest[name] = max(highest.get(name, 0), torch.cuda.max_memory_allocated())
+        optimizer.zero_grad()
+try:
+    t.report({str(tmp_path / "no" / "x.html")!r})
+except Exception as error:
+    refused = f"{{type(error).__name__}}: {{error}}"
+report(t, t_peak=t.peak, phases=t.phases, highest_seen=highest, message=message, refused=refused,
+       written=str(t.report({str(page)!r})))
+""",
+    )
+    assert found["t_peak"] == max(found["phases"].values()) == found["peak"]
+    assert {name: found["phases"][name] for name in found["highest_seen"]} == found["highest_seen"]
+    assert found["message"] == "the tracked region has not ended: use peak after the with block"
+    assert found["refused"].endswith("x.html: cannot be written: No such file or directory")
+    assert found["written"] == str(page)
+    text = page.read_text("utf-8")
+    assert f"It ran: the peak is {format_bytes(found['peak'])}." in text
+    assert "Highest allocated bytes of each phase, over all steps" in text
+    assert "http" not in text.replace("http-equiv", "")
 
 
 def test_track_removes_hooks_also_after_error(run_on_phantom: Run) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from memprof.breakdown.explanation import Block, Explained, Explanation
+from memprof.breakdown.explanation import Block, Explained, Explanation, TrackedPeak
 from memprof.experiments.fit import Step, cheapest_of, peak_bytes
 from memprof.experiments.memory_savers import merged_settings
 from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, RunRecord, Source, Status, Trial
@@ -242,9 +242,17 @@ def _step_row(step: Step) -> dict[str, Any]:
 class TrackResult(Answer):
     """What the peak of a tracked region consists of."""
 
-    explanation: Explanation
-    title: str
-    source: Source
+    tracked: TrackedPeak
+
+    @property
+    def explanation(self) -> Explanation:
+        """What the peak consists of."""
+        return self.tracked.explanation
+
+    @property
+    def source(self) -> Source:
+        """The source of the figures: a real GPU, or a phantom."""
+        return self.tracked.source
 
     @property
     def frame(self) -> pandas.DataFrame:
@@ -257,4 +265,5 @@ class TrackResult(Answer):
 
     def rendered(self, width: int) -> RenderableType:
         """Return the table of the command, laid out for `width` cells."""
-        return peak_report(self.explanation, self.title, self.source, width)
+        named = [self.tracked.model] if self.tracked.model else []
+        return peak_report(self.explanation, " · ".join([*named, *self.tracked.circumstances]), self.source, width)

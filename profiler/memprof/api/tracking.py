@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from memprof.api.results import TrackResult
+from memprof.breakdown.explanation import TrackedPeak
 from memprof.breakdown.snapshot import check_writable
+from memprof.errors import ResultError
 from memprof.records import Source
 from memprof.report.labels import gpu_label
+from memprof.results.files import replace_file
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +21,10 @@ if TYPE_CHECKING:
 class track:  # noqa: N801  it is called like a function
     """Follow your own training loop, and show what its peak consists of.
 
-    ``with track(model, optimizer) as t: ...`` then ``print(t.explain())``. The loop runs unchanged, and allocates
-    nothing more. Enter it before the first step: blocks that were allocated before, and belong to neither the model nor
-    the optimizer, are reported as unknown. PyTorch keeps one history of its allocator: one that was recorded before
-    ends.
+    ``with track(model, optimizer) as t: ...`` then ``print(t.explain())``, or ``t.report("peak.html")`` for a page. The
+    loop runs unchanged, and allocates nothing more. Enter it before the first step: blocks that were allocated before,
+    and belong to neither the model nor the optimizer, are reported as unknown. PyTorch keeps one history of its
+    allocator: one that was recorded before ends.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class track:  # noqa: N801  it is called like a function
         self._model = model
         self._optimizers = tuple(optimizer) if isinstance(optimizer, Sequence) else _maybe(optimizer)
         self._snapshot = None if snapshot is None else Path(snapshot)
-        self._answer: TrackResult | None = None
+        self._tracked: TrackedPeak | None = None
 
     def __enter__(self) -> Self:
         """Record the allocator's history from here on."""
@@ -60,15 +63,37 @@ class track:  # noqa: N801  it is called like a function
 
         from memprof.gpus.phantom.runtime import unknown_workspaces
 
-        explanation = self._region.stop(self._snapshot)
+        explanation, phase_peaks = self._region.stop(self._snapshot)
         source = Source.MEASURED if unknown_workspaces() is None else Source.EMULATED
-        gpu = gpu_label(torch.cuda.get_device_name(self._device), source)
-        named = [type(self._model).__name__] if self._model is not None else []
-        self._answer = TrackResult(
+        gpu = torch.cuda.get_device_properties(self._device)
+        self._tracked = TrackedPeak(
             explanation=explanation,
-            title=" · ".join([*named, *(type(o).__name__ for o in self._optimizers), gpu, source.value]),
+            phase_peaks=phase_peaks,
+            model=None if self._model is None else type(self._model).__name__,
+            optimizers=tuple(type(optimizer).__name__ for optimizer in self._optimizers),
             source=source,
+            gpu=gpu_label(gpu.name, source),
+            gpu_total_bytes=gpu.total_memory,
+            torch_version=torch.__version__,
         )
+
+    @property
+    def peak(self) -> int:
+        """The highest allocated bytes of the region, as `torch.cuda.max_memory_allocated` counts them.
+
+        Raises:
+            RuntimeError: the region has not ended.
+        """
+        return self._ended("peak").explanation.peak_allocated_bytes
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """The highest allocated bytes of each phase, over all steps: forward, loss, backward, optimizer and so on.
+
+        Raises:
+            RuntimeError: the region has not ended.
+        """
+        return {phase.value: peak for phase, peak in self._ended("phases").phase_peaks.items()}
 
     def explain(self) -> TrackResult:
         """Return what the peak of the region consists of.
@@ -76,9 +101,31 @@ class track:  # noqa: N801  it is called like a function
         Raises:
             RuntimeError: the region has not ended.
         """
-        if self._answer is None:
-            raise RuntimeError("the tracked region has not ended: call explain() after the with block")
-        return self._answer
+        return TrackResult(tracked=self._ended("explain()"))
+
+    def report(self, file: str | Path) -> Path:
+        """Write one HTML page about the peak, with its timeline, to `file`, and return its path.
+
+        A file that exists is replaced. The page makes no network request.
+
+        Raises:
+            RuntimeError: the region has not ended.
+            ResultError: the file cannot be written.
+        """
+        from memprof.report.page import tracked_to_html
+
+        tracked, path = self._ended("report()"), Path(file)
+        try:
+            replace_file(path, tracked_to_html(tracked))
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ResultError(f"report {path}: cannot be written: {reason}") from None
+        return path
+
+    def _ended(self, wanted: str) -> TrackedPeak:
+        if self._tracked is None:
+            raise RuntimeError(f"the tracked region has not ended: use {wanted} after the with block")
+        return self._tracked
 
 
 def _maybe(value: Any) -> tuple[Any, ...]:

@@ -210,3 +210,26 @@ class Explained:
     def source(self) -> Source:
         """The source of the figures."""
         return self.record.source
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedPeak:
+    """The peak of a region of a user's own loop, and what the region ran on.
+
+    `phase_peaks` are the highest allocated bytes of each phase over all steps. `model` is ``None`` for a region without
+    one; `optimizers` are the names of their classes.
+    """
+
+    explanation: Explanation
+    phase_peaks: Mapping[Phase, int]
+    model: str | None
+    optimizers: tuple[str, ...]
+    source: Source
+    gpu: str
+    gpu_total_bytes: int
+    torch_version: str
+
+    @property
+    def circumstances(self) -> tuple[str, ...]:
+        """What the figures hold for, apart from the model."""
+        return (*self.optimizers, self.gpu, self.source.value)

@@ -7,7 +7,7 @@ show the backward pass, and everything between the optimizer and the next forwar
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,10 @@ class TrackedRegion:
             tracker.wrap_modules()
             self._saving.enter_context(tracker.saving())
 
-    def stop(self, snapshot_file: Path | None = None) -> Explanation:
+    def stop(self, snapshot_file: Path | None = None) -> tuple[Explanation, Mapping[Phase, int]]:
         """Stop recording, undo every change to model and optimizers, and explain the peak.
+
+        Return with it the highest allocated bytes of each phase.
 
         Raises:
             OSError: the snapshot cannot be written.
@@ -101,7 +103,7 @@ class TrackedRegion:
         attribution = attribute(history.trace, annotations, figures, history.segments, infer_backward=True)
         if snapshot_file is not None:
             write_snapshot(snapshot, history.index, attribution.names(), snapshot_file)
-        return attribution.explanation()
+        return attribution.explanation(), attribution.phase_peaks()
 
     def _detach(self) -> None:
         self._saving.close()

@@ -22,7 +22,7 @@ from tests.samples import OUT_OF_MEMORY
 
 def test_each_memory_level_sums_to_its_figure(explained: Explained) -> None:
     assert explained.explanation is not None
-    bars = memory_levels(explained.explanation, explained.record)
+    bars = memory_levels(explained.explanation, explained.source, explained.record.environment.gpu_total_bytes)
     assert [bar.name for bar in bars.bars] == ["requested", "allocated", "reserved", "device"]
     for bar in bars.bars:
         assert sum(segment.size for segment in bar.segments) == bar.total
@@ -61,10 +61,10 @@ def test_blocks_not_shown_are_summed(explained: Explained) -> None:
 
 
 def test_unknown_analytic_part_makes_sum_unknown(explained: Explained) -> None:
-    table = differences_table(explained.differences, explained.record)
+    table = differences_table(explained.differences, explained.record.source)
     assert table.notes == ("Total: estimate -, at the peak 65.81 MiB.",)
     known = [item for item in explained.differences if item.analytic_bytes is not None]
-    assert "Total: estimate 1.78 MiB" in differences_table(known, explained.record).notes[0]
+    assert "Total: estimate 1.78 MiB" in differences_table(known, explained.record.source).notes[0]
 
 
 def test_peak_of_run_out_of_memory_is_lower_bound(explained: Explained) -> None:

@@ -132,6 +132,14 @@ class Attribution:
             conversions=self._conversions(),
         )
 
+    def phase_peaks(self) -> dict[Phase, int]:
+        """Return the highest allocated bytes of each phase, over all steps, in the order of a step."""
+        highest: dict[Phase, int] = {}
+        for interval in self._intervals:
+            if (phase := interval.marker.phase) is not None:
+                highest[phase] = max(highest.get(phase, 0), interval.allocated_bytes)
+        return {phase: highest[phase] for phase in Phase if phase in highest}
+
     def _expected_peak(self) -> int | None:
         """Return the counters' peak, or the history's, corrected by its difference from the counters at the end."""
         peak, end = self._figures.peak_allocated_bytes, self._figures.end_allocated_bytes

@@ -54,11 +54,11 @@ def explain_section(explained: Explained) -> Section:
     return Section(
         id="explain",
         title=_TITLE,
-        lead=(*_ending(record), _where(explanation, record), *_unknown(explanation)),
+        lead=(*_ending(record), _where(explanation, record), *why_unknown(explanation)),
         parts=(
-            memory_levels(explanation, record),
+            memory_levels(explanation, record.source, record.environment.gpu_total_bytes),
             *_timeline(explained),
-            differences_table(explained.differences, record),
+            differences_table(explained.differences, record.source),
             blocks_table(explanation),
             module_tree(explanation),
             peaks_table(explanation),
@@ -86,7 +86,8 @@ def _where(explanation: Explanation, record: RunRecord) -> str:
     return f"{run_name(record)}: the peak is {size} allocated, in {where(peak)}."
 
 
-def _unknown(explanation: Explanation) -> tuple[str, ...]:
+def why_unknown(explanation: Explanation) -> tuple[str, ...]:
+    """Return the sentence that says why bytes are unknown, if there are any."""
     reason = explanation.unknown_reason
     return (f"Why bytes are unknown: {reason}.",) if reason else ()
 
@@ -97,7 +98,7 @@ def segments(parts: Parts) -> tuple[Segment, ...]:
     return tuple(Segment(category=name, name=part_name(name), size=parts[name]) for name in held)
 
 
-def memory_levels(explanation: Explanation, record: RunRecord) -> Bars:
+def memory_levels(explanation: Explanation, source: Source, gpu_total_bytes: int | None) -> Bars:
     """Return requested → allocated → reserved → device, each level with what it adds to the previous one."""
     parts: dict[str, Parts] = {
         "requested": {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING},
@@ -110,10 +111,10 @@ def memory_levels(explanation: Explanation, record: RunRecord) -> Bars:
         for level in explanation.memory_levels
     )
     notes = ["Requested and allocated: at the moment of the peak. Reserved and device: at their own highest."]
-    if record.environment.gpu_total_bytes:
-        notes.append(f"The GPU has {format_bytes(record.environment.gpu_total_bytes)}.")
+    if gpu_total_bytes:
+        notes.append(f"The GPU has {format_bytes(gpu_total_bytes)}.")
     return Bars(
-        caption=f"From requested bytes to GPU memory ({record.source.value})",
+        caption=f"From requested bytes to GPU memory ({source.value})",
         bars=bars,
         notes=(" ".join(notes),),
         brief=True,
@@ -128,12 +129,12 @@ def _meaning(level: MemoryLevel) -> str:
     return f"{meaning}: {format_bytes(level.added_bytes, signed=True)} {part_name(level.added_name)}"
 
 
-def differences_table(differences: Sequence[Difference], record: RunRecord) -> Table:
+def differences_table(differences: Sequence[Difference], source: Source) -> Table:
     """Return the analytic estimate next to the peak by category, with the reason of each difference."""
     headings = (
         Heading(text="category", numeric=False),
         Heading(text="estimate", group=Source.ANALYTIC.value),
-        Heading(text="at the peak", group=record.source.value),
+        Heading(text="at the peak", group=source.value),
         Heading(text="difference"),
         Heading(text="reason", numeric=False, below=True),
     )

@@ -12,17 +12,27 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from memprof._version import __version__
+from memprof.breakdown.explanation import TrackedPeak
 from memprof.report.page.charts import Chart
 from memprof.report.page.collect import ReportInputs
-from memprof.report.page.document import make_page
+from memprof.report.page.document import Page, make_page
+from memprof.report.page.tracked import tracked_page
 from memprof.report.plots.colors import THEMES, Theme, ThemeName, text_on
 from memprof.units import format_bytes
 
 
 def to_html(inputs: ReportInputs) -> str:
-    """Return the page as HTML. It includes its styles and script and makes no network request."""
-    template = _environment().get_template("page.html")
-    return template.render(page=make_page(inputs), version=__version__)
+    """Return the page about saved results as HTML. It includes its styles and script and makes no network request."""
+    return _rendered(make_page(inputs))
+
+
+def tracked_to_html(tracked: TrackedPeak) -> str:
+    """Return the page about a tracked region as HTML."""
+    return _rendered(tracked_page(tracked))
+
+
+def _rendered(page: Page) -> str:
+    return _environment().get_template("page.html").render(page=page, version=__version__)
 
 
 @cache

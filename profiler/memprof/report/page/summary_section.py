@@ -53,7 +53,7 @@ def summarize(inputs: ReportInputs) -> Verdict:
     else:
         verdict = _of_runs(records)
     explained = (inputs.explained.content.record,) if inputs.explained else ()
-    facts = (*verdict.facts, *_peak(explained or records, answer), _source(inputs.source))
+    facts = (*verdict.facts, *_peak(explained or records, answer), source_fact(inputs.source))
     return Verdict(fits=verdict.fits, headline=verdict.headline, facts=facts)
 
 
@@ -157,7 +157,7 @@ def _peak(records: Sequence[RunRecord], answer: MaxBatch | None) -> tuple[Fact, 
     batch = f"batch {trial.batch_size:,}"
     return (
         Fact(name="Peak allocated", value=format_bytes(trial.peak_allocated_bytes), detail=f"by PyTorch; {batch}"),
-        _device(trial.device_bytes, answer.gpu_total_bytes, f"reserved and the CUDA context; {batch}"),
+        device_fact(trial.device_bytes, answer.gpu_total_bytes, f"reserved and the CUDA context; {batch}"),
     )
 
 
@@ -172,16 +172,18 @@ def _of_reading(record: RunRecord) -> tuple[Fact, ...]:
     if used is None:
         return (fact,)
     if finished:
-        return fact, _device(used, total, f"reported by NVML; {run_name(record)}")
+        return fact, device_fact(used, total, f"reported by NVML; {run_name(record)}")
     detail = f"reported by NVML{until}; the GPU has {format_bytes(total)}"
     return fact, Fact(name="GPU memory used", value=bound_text(used, record.status), detail=detail)
 
 
-def _device(used_bytes: int | None, total_bytes: int | None, counts: str) -> Fact:
+def device_fact(used_bytes: int | None, total_bytes: int | None, counts: str) -> Fact:
+    """Return the GPU memory that was used, and its share of all."""
     share = 100 * used_bytes / total_bytes if used_bytes is not None and total_bytes else None
     of = f"{format_percent(share, signed=False)} of {format_bytes(total_bytes)}, " if total_bytes else ""
     return Fact(name="GPU memory used", value=format_bytes(used_bytes), detail=f"{of}{counts}")
 
 
-def _source(source: Source) -> Fact:
+def source_fact(source: Source) -> Fact:
+    """Return where the figures come from."""
     return Fact(name="Source", value=source.value, detail=SOURCE_MEANINGS[source])
