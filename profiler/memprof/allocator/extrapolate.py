@@ -16,6 +16,7 @@ _UNBOUNDED = 1 << 40  # a batch size beyond any memory
 # About a tenth of a second of simulation in CPython, for each of the spans of `_largest`.
 _REQUESTS_PER_SPAN = 100_000
 _FEWEST_LOOKS, _MOST_LOOKS = 16, 1024
+_NEARLY_ALL = 0.4  # of the requests of a run: the steps after the second one repeat those before
 _NARROWER = 8  # how much smaller each span is than the one before: fits in islands, see `_largest`
 _HELD_TOLERANCE = 0.005  # of the batch size, with `held_bytes`
 
@@ -98,7 +99,12 @@ class BatchExtrapolator:
     def knows_the_end(self, batch_size: int) -> bool:
         """Say whether a run is known to the end that has the pattern of the one recorded at `batch_size`."""
         run = self._runs.get(batch_size)
-        return run is None or any(other.complete and has_pattern_of(other, run) for other in self._runs.values())
+        if run is None:
+            return True
+        whole = [other for other in self._runs.values() if other.complete]
+        return any(
+            has_pattern_of(other, run) or len(run.requests) >= _NEARLY_ALL * len(other.requests) for other in whole
+        )
 
     def recorded(self, batch_size: int) -> RecordedRun | None:
         """Return the run with this batch size, if there is one."""
