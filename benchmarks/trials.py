@@ -153,7 +153,7 @@ def main() -> int:
     machine, rows = describe_machine(), read_rows()
     for config in [] if options.page else options.config or shipped_configs():
         saved = rows.get(str(config))
-        if options.config or saved is None or saved.versions != machine[-1]:
+        if options.config or saved is None or saved.error or saved.versions != machine[-1]:
             rows[str(config)] = row = run(config, machine[-1])
             write_rows(rows)
             print(_short(row), *(_cell(row.searches.get(gpu)) for gpu in GPUS), row.error, flush=True)

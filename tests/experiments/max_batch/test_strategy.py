@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from memprof.experiments.max_batch.boundary import BatchBoundary, TrialFigures, find_boundary
 from memprof.experiments.max_batch.lines import fit_line
-from memprof.experiments.max_batch.situation import Bounds
+from memprof.experiments.max_batch.situation import Bounds, StartOrigin
 from memprof.experiments.max_batch.strategy import next_batch_size
 
 GIB = 1024**3
@@ -234,3 +234,17 @@ def test_trial_cut_off_with_another_pattern_is_followed_by_a_whole_one() -> None
     known = Predictions(largest=1000)
     _, trials = search(world, Bounds(available_bytes=870 * 10**6, start=13, predictor=known))
     assert trials[:3] == [13, 1000, 999]
+
+
+def test_estimated_start_that_trains_is_doubled_not_multiplied_by_eight() -> None:
+    world = linear(10 * GIB, 4 * GIB, 16 * GIB)
+    estimated = Bounds(available_bytes=16 * GIB, start=1, start_origin=StartOrigin.ESTIMATED)
+    assert search(world, estimated) == (BatchBoundary(trains=1, fails=2), [1, 2])
+    assert search(world, replace(estimated, start_origin=StartOrigin.GIVEN))[1][:2] == [1, 8]
+
+
+def test_predicted_start_that_fails_is_followed_by_a_size_just_below() -> None:
+    world, unknown = linear(GIB, GIB // 100, 11 * GIB), Predictions(cut_off=frozenset({1010}))
+    predicted = Bounds(available_bytes=11 * GIB, start=1010, start_origin=StartOrigin.PREDICTED, predictor=unknown)
+    assert search(world, predicted)[1][:2] == [1010, 959]
+    assert search(world, replace(predicted, start_origin=StartOrigin.ESTIMATED))[1][:2] == [1010, 505]

@@ -12,7 +12,8 @@ from contextlib import closing
 from dataclasses import replace
 
 from memprof.allocator.simulator import address_order_for
-from memprof.experiments.max_batch.start import start_sizes
+from memprof.experiments.max_batch.situation import Start
+from memprof.experiments.max_batch.start import find_starts
 from memprof.experiments.max_batch.target import Limits, Target
 from memprof.experiments.max_batch.target_search import TargetSearch
 from memprof.experiments.max_batch.trials import PlannedTrial
@@ -43,8 +44,8 @@ def find_max_batches(
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
     environment = client.environment()
     targets = [_with_cuda_memory(target, environment.gpu_total_bytes) for target in targets]
-    starts, addresses = start_sizes(client, targets, limits), address_order_for(environment.torch_version)
-    searches, waiting = list[TargetSearch](), dict[TargetSearch, list[tuple[Target, int]]]()
+    starts, addresses = find_starts(client, targets, limits), address_order_for(environment.torch_version)
+    searches, waiting = list[TargetSearch](), dict[TargetSearch, list[tuple[Target, Start]]]()
     for (first, start), *others in _alike(zip(targets, starts, strict=True)):
         searches.append(TargetSearch(first, limits, start, addresses))
         waiting[searches[-1]] = others
@@ -77,9 +78,9 @@ def _run_round(
                 on_limit(search.answer())
 
 
-def _alike(targets: Iterable[tuple[Target, int]]) -> list[list[tuple[Target, int]]]:
+def _alike(targets: Iterable[tuple[Target, Start]]) -> list[list[tuple[Target, Start]]]:
     """Group the targets by what decides their requests; in each group the GPU with the median memory is the first."""
-    groups: dict[tuple[int, int, str], list[tuple[Target, int]]] = {}
+    groups: dict[tuple[int, int, str], list[tuple[Target, Start]]] = {}
     for target, start in targets:
         key = id(target.config), id(target.optimizer), target.device.traits.compute_capability
         groups.setdefault(key, []).append((target, start))

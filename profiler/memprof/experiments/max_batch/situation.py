@@ -5,11 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import cached_property
 from typing import Protocol
 
 from memprof.experiments.max_batch.boundary import BatchBoundary, TrialFigures, find_boundary
 from memprof.experiments.max_batch.lines import upper_limit
+
+
+class StartOrigin(Enum):
+    """Where the batch size of the first trial comes from."""
+
+    GIVEN = auto()  # by the user, or the smallest
+    ESTIMATED = auto()  # about half of what fits by the analytic estimate
+    PREDICTED = auto()  # what fits by the runs of another GPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The batch size of the first trial, and where it comes from."""
+
+    batch_size: int
+    origin: StartOrigin = StartOrigin.GIVEN
 
 
 class Predictor(Protocol):
@@ -32,13 +49,12 @@ class Predictor(Protocol):
 class Bounds:
     """What the search may do: batch sizes from `multiple_of` up to `most`, all multiples, the first one `start`.
 
-    `start_is_predicted`: the start comes from the runs of another GPU, not from an estimate. After `guided_trials`
-    trials, halving ends the search.
+    After `guided_trials` trials, halving ends the search.
     """
 
     available_bytes: int
     start: int = 1
-    start_is_predicted: bool = False
+    start_origin: StartOrigin = StartOrigin.GIVEN
     smallest: int = 1
     most: int | None = None
     multiple_of: int = 1

@@ -16,7 +16,7 @@ batch size is kept between them.
 | `high` was cut off, and `low` has another pattern | a share of `high`, mostly 80 % | `below_another_pattern` |
 | the replay of the trials' requests predicts a limit | that limit, or one more if it is `low` | `predicted` |
 | `high` ran to its end, holding too much | where the line between both sides crosses the memory | `between_sides` |
-| no line shows an upper limit | 8 times `low`, or the middle | `grow` |
+| no line shows an upper limit | 8 times `low`, twice an estimated start, or the middle | `grow` |
 | `low` is far below the upper limit | 90 % of that limit | `leap` |
 | otherwise | between what the lines of allocated and of reserved memory say | `near_the_lines` |
 
@@ -35,11 +35,12 @@ from collections.abc import Callable, Sequence
 
 from memprof.experiments.max_batch.boundary import TrialFigures
 from memprof.experiments.max_batch.lines import lower_limit, upper_limit
-from memprof.experiments.max_batch.situation import Bounds, Situation
+from memprof.experiments.max_batch.situation import Bounds, Situation, StartOrigin
 
 Strategy = Callable[[Situation], int | None]
 
 _GROWTH = 8  # times a batch that trains, while nothing is known: three trials reach 512
+_FROM_ESTIMATE = 2  # times an estimated start that trains: it was half of what fits by the estimate
 _LEAP = 0.9  # of the upper limit: near enough to correct the lines, far enough below to train
 _NEAR = 0.8  # of the upper limit: from here on the lines are exact enough without a leap
 _MUCH_LEFT = 1.1  # times the batch that failed: a limit so far above it is worth a trial
@@ -118,7 +119,7 @@ def below_another_pattern(situation: Situation) -> int | None:
         return None
     if predictor.knows_the_end(situation.boundary.fails or 0):
         return None
-    first = _PREDICTED if situation.bounds.start_is_predicted else _WITHOUT_ANY
+    first = _PREDICTED if situation.bounds.start_origin is StartOrigin.PREDICTED else _WITHOUT_ANY
     return math.floor((_COMPLETE if low else first) * high)
 
 
@@ -151,7 +152,10 @@ def grow(situation: Situation) -> int | None:
     low, high = situation.low, situation.high
     if situation.has_bound:
         return None
-    return low * _GROWTH if high is None and low else _middle(low, high)
+    if high is not None or not low:
+        return _middle(low, high)
+    is_estimated = situation.bounds.start_origin is StartOrigin.ESTIMATED and len(situation.samples) == 1
+    return low * (_FROM_ESTIMATE if is_estimated else _GROWTH)
 
 
 def leap(situation: Situation) -> int | None:

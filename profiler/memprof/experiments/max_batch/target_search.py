@@ -12,7 +12,7 @@ from memprof.errors import WorkloadError
 from memprof.experiments.max_batch.boundary import BatchBoundary, TrialFigures, find_boundary
 from memprof.experiments.max_batch.lines import fit_line
 from memprof.experiments.max_batch.predictor import RunPredictor
-from memprof.experiments.max_batch.situation import Bounds
+from memprof.experiments.max_batch.situation import Bounds, Start, StartOrigin
 from memprof.experiments.max_batch.strategy import next_batch_size
 from memprof.experiments.max_batch.target import DeviceMemory, Limits, Target
 from memprof.experiments.max_batch.trials import (
@@ -38,11 +38,11 @@ class TargetSearch:
     """The trials of one target. `planned` is the next one, or ``None`` at the end; `take` brings its outcome."""
 
     def __init__(
-        self, target: Target, limits: Limits, start: int, addresses: AddressPolicy, known: TargetSearch | None = None
+        self, target: Target, limits: Limits, start: Start, addresses: AddressPolicy, known: TargetSearch | None = None
     ) -> None:
         """Plan the first trial: at `start`, or at the limit that the runs of `known`, a search like this, predict."""
         self.is_late = False  # the time limit of the search is over
-        self._target, self._limits, self._start, self._start_is_predicted = target, limits, start, False
+        self._target, self._limits, self._start = target, limits, start
         total_bytes = target.device.total_bytes or 0
         self._memory = DeviceMemory(total_bytes=total_bytes, limit_bytes=limits.memory_limit_bytes)
         self._ran: dict[Purpose, dict[int, RanTrial]] = {purpose: {} for purpose in Purpose}
@@ -80,7 +80,7 @@ class TargetSearch:
         self._memory = replace(self._memory, context_bytes=known._memory.context_bytes)
         budget = AllocatorBudget(available_bytes=self._memory.allocator_bytes)
         if self._limits.start is None and (predicted := self._runs.largest_that_fits(budget)):
-            self._start, self._start_is_predicted = predicted, True
+            self._start = Start(batch_size=predicted, origin=StartOrigin.PREDICTED)
 
     def take(self, planned: PlannedTrial, outcome: Outcome, seconds: float) -> None:
         """Keep the outcome of `planned`, and plan the next trial.
@@ -147,8 +147,8 @@ class TargetSearch:
         available_bytes = self._memory.allocator_bytes
         return Bounds(
             available_bytes=available_bytes,
-            start=self._start,
-            start_is_predicted=self._start_is_predicted,
+            start=self._start.batch_size,
+            start_origin=self._start.origin,
             smallest=self._limits.smallest,
             most=self._limits.most,
             multiple_of=self._limits.multiple_of,
