@@ -108,8 +108,10 @@ def test_csrc_graph_contains_known_includes_and_calls(needs: dict[str, set[str]]
     assert {stem for stem, needed in needs.items() if not needed} == {
         "cuda_version",
         "cudnn_library",
+        "element",
         "exit",
         "handle",
+        "kernel_name",
         "refuse",
         "uuid",
         "values",

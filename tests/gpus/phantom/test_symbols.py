@@ -107,7 +107,7 @@ def test_no_symbol_is_listed_twice() -> None:
 
 def test_symbol_section_has_only_treatments_and_a_code() -> None:
     table = tomllib.loads(Path(module.__file__).with_name("symbols.toml").read_text(encoding="utf-8"))
-    assert {key for section in table.values() for key in section} == {*Treatment, "refused_code"}
+    assert {key for section in table.values() for key in section} == {*Treatment, "refused_code", "writes", "outputs"}
 
 
 def test_every_refused_symbol_has_the_status_that_it_fails_with() -> None:
@@ -172,6 +172,11 @@ def symbol_of(treatment: Treatment, code: int | None = None) -> Symbol:
         (
             symbol_of(Treatment.LAUNCHED),
             "int cudaThing(phantom_handle *handle) { return phantom_launched(handle->stream), 0; }",
+        ),
+        (
+            Symbol(name="cudaThing", library="cublas", treatment=Treatment.LAUNCHED, refused_code=None, outputs=(2,)),
+            "int cudaThing(phantom_handle *handle, void *a1, void *a2) { "
+            "return (void)a1, phantom_forget_outputs((void *[]){a2}, 1), phantom_launched(handle->stream), 0; }",
         ),
         (symbol_of(Treatment.NO_OP), "int cudaThing(void) { return 0; }"),
         (symbol_of(Treatment.UNSUPPORTED), "int cudaThing(void) { return 3; }"),

@@ -34,7 +34,9 @@ def compile_libraries(compiler: Sequence[str], include_folders: Sequence[Path], 
     for name, source in _generated(include_folders).items():
         (folder / name).write_text(source)
     runtime = [path for path in _sources() if not path.name.startswith((*_LINKED.values(), *_ALONE.values()))]
-    _compile((*command, *map(str, runtime), str(folder / "rest.c"), "-lpthread", "-ldl"), folder / "libphantom.so")
+    _compile(
+        (*command, *map(str, runtime), str(folder / "rest.c"), "-lpthread", "-ldl", "-lm"), folder / "libphantom.so"
+    )
     for name, prefix in _ALONE.items():
         _compile((*command, *_sources_of(prefix), "-lpthread", "-ldl"), folder / name)
     linked = (f"-L{folder}", "-lphantom", "-Wl,-rpath,$ORIGIN", "-lpthread")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 _TABLE = Path(__file__).with_name("symbols.toml")
 _DRIVER_FUNCTION = re.compile(r"CUDAAPI\s+(cu[A-Z]\w+)\s*\(")
@@ -18,7 +19,18 @@ _HEADER = """/* Generated from symbols.toml. */
 #include "cudart_stream.h"
 #include "handle.h"
 #include "refuse.h"
+#include "torch_blocks.h"
+#include "values.h"
 """
+_MOST_ARGUMENTS = 20  # after the handle; a function may be declared with more arguments than it is called with
+
+
+class Writes(StrEnum):
+    """Where a launched function may write to known values."""
+
+    ARGUMENTS = "arguments"
+    EVERYWHERE = "everywhere"
+    NEW_MEMORY = "new memory"
 
 
 class Treatment(StrEnum):
@@ -40,17 +52,31 @@ class Symbol:
     library: str
     treatment: Treatment
     refused_code: int | None  # the library's status for "not supported"
+    writes: Writes = Writes.NEW_MEMORY
+    outputs: tuple[int, ...] | None = None  # positions among the arguments that are no floating-point numbers
 
 
 def load_symbols() -> Mapping[str, Symbol]:
     """Return the table by symbol name."""
     table = tomllib.loads(_TABLE.read_text(encoding="utf-8"))
     return {
-        name: Symbol(name=name, library=library, treatment=treatment, refused_code=section.get("refused_code"))
+        name: _symbol(name, library, treatment, section)
         for library, section in table.items()
         for treatment in Treatment
         for name in section.get(treatment, ())
     }
+
+
+def _symbol(name: str, library: str, treatment: Treatment, section: Mapping[str, Any]) -> Symbol:
+    outputs = section.get("outputs", {}).get(name)
+    return Symbol(
+        name=name,
+        library=library,
+        treatment=treatment,
+        refused_code=section.get("refused_code"),
+        writes=Writes(section.get("writes", Writes.NEW_MEMORY)),
+        outputs=None if outputs is None else tuple(outputs),
+    )
 
 
 def rest_of_driver(header: str, symbols: Mapping[str, Symbol]) -> list[Symbol]:
@@ -87,9 +113,24 @@ def _body(symbol: Symbol) -> str:
     if symbol.treatment is Treatment.NO_OP:
         return f"int {symbol.name}(void) {{ return 0; }}\n"
     if symbol.treatment is Treatment.LAUNCHED:
-        return f"int {symbol.name}(phantom_handle *handle) {{ return phantom_launched(handle->stream), 0; }}\n"
+        return _launched_body(symbol)
     if symbol.treatment is Treatment.UNSUPPORTED:
         return f"int {symbol.name}(void) {{ return {_NVML_NOT_SUPPORTED}; }}\n"
     if symbol.treatment is Treatment.REFUSED:
         return f'int {symbol.name}(void) {{ return phantom_refuse("{symbol.name}"), {symbol.refused_code}; }}\n'
     return ""
+
+
+def _launched_body(symbol: Symbol) -> str:
+    every = tuple(range(1, _MOST_ARGUMENTS + 1)) if symbol.writes is Writes.ARGUMENTS else ()
+    written = every if symbol.outputs is None else symbol.outputs
+    forget = ""
+    if written:
+        places = ", ".join(f"a{position}" for position in written)
+        forget = f"phantom_forget_outputs((void *[]){{{places}}}, {len(written)}), "
+    elif symbol.writes is Writes.EVERYWHERE:
+        forget = "phantom_forget_all_values(), "
+    unused = "".join(f"(void)a{i}, " for i in range(1, max(written, default=0) + 1) if i not in written)
+    arguments = "".join(f", void *a{i}" for i in range(1, max(written, default=0) + 1))
+    body = f"{unused}{forget}phantom_launched(handle->stream), 0"
+    return f"int {symbol.name}(phantom_handle *handle{arguments}) {{ return {body}; }}\n"

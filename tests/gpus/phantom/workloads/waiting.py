@@ -8,7 +8,7 @@ import torch
 
 x = torch.zeros((), device="cuda")
 for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 3000):
-    x.add_(1)
+    x.add_(torch.rand((), device="cuda"))
     if (x > 10).item():
         print("ten")
         break

@@ -19,9 +19,10 @@ enum { ZEROS_WORTH_A_LINE = 2000 };
 
 static void copy_on_device(void *to, const void *from, size_t bytes) {
     char values[SMALL_COPY_BYTES];
+    char known[SMALL_COPY_BYTES];
     if (!phantom_has_values(from, bytes) && !phantom_has_values(to, bytes)) return;
-    phantom_recall_values(values, from, bytes);
-    phantom_keep_values(to, values, bytes);
+    phantom_recall_known(values, known, from, bytes);
+    phantom_keep_known(to, values, known, bytes);
 }
 
 /* A program that waits for a value which a kernel would compute waits forever: one line gives the reason. */
@@ -53,7 +54,7 @@ void phantom_fill(void *to, int value, size_t bytes) {
         return;
     }
     char values[SMALL_COPY_BYTES];
-    if (bytes > sizeof values || !(value || phantom_has_values(to, bytes))) {
+    if (bytes > sizeof values) {
         phantom_forget_values(to, bytes);
     } else if (bytes) {
         memset(values, value, bytes);

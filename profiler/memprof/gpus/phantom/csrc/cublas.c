@@ -14,6 +14,8 @@
 #include "cudart_stream.h"
 #include "device.h"
 #include "handle.h"
+#include "torch_blocks.h"
+#include "values.h"
 
 /* cuBLAS's own headers need a header of CUDA C++ that is not among PyTorch's dependencies. These types are from
  * NVIDIA's reference for cuBLAS and cuBLASLt; they are the same in CUDA 11 to 13. */
@@ -93,7 +95,8 @@ cublasStatus_t cublasLtMatmul(void *handle, void *operation, const void *alpha, 
                               void *d_layout, const void *algorithm, void *workspace, size_t workspace_bytes,
                               void *stream) {
     (void)handle, (void)operation, (void)alpha, (void)a, (void)a_layout, (void)b, (void)b_layout, (void)beta, (void)c;
-    (void)c_layout, (void)d, (void)d_layout, (void)algorithm, (void)workspace, (void)workspace_bytes;
+    (void)c_layout, (void)d_layout, (void)algorithm, (void)workspace, (void)workspace_bytes;
+    phantom_forget_outputs(&d, 1);
     phantom_launched(stream);
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -108,6 +111,7 @@ cublasStatus_t cublasLtMatmul(void *handle, void *operation, const void *alpha, 
 
 static cublasStatus_t solve(cublasHandle_t handle, int *info) {
     *info = 0;
+    phantom_forget_all_values(); /* the addresses of the matrices are on the device */
     phantom_launched(handle->base.stream);
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -6,6 +6,7 @@
 #include "cudart.h"
 #include "cudart_stream.h"
 #include "stream_table.h"
+#include "values.h"
 
 /* ---- capture ---- */
 
@@ -98,6 +99,7 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *executable, cudaGraph
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
     (void)executable;
+    phantom_forget_all_values(); /* what its kernels write is not known */
     phantom_launched(stream);
     return cudaSuccess;
 }

@@ -1,13 +1,18 @@
-/* The CUDA runtime: kernels. They are registered, their attributes are answered, and they never run. */
+/* The CUDA runtime: kernels. They are registered, their attributes are answered, and they never run; what a few of
+ * them compute for small tensors is computed on the host. */
 #include <cuda_runtime_api.h>
 #include <stdbool.h>
 #include <string.h>
 
+#include "capture_state.h"
 #include "context.h"
 #include "cudart.h"
 #include "cudart_stream.h"
 #include "device.h"
 #include "fatbin.h"
+#include "kernel_values.h"
+#include "kernels.h"
+#include "stream_table.h"
 
 void **__cudaRegisterFatBinary(void *fat_binary) {
     phantom_register_code(fat_binary);
@@ -19,7 +24,8 @@ char __cudaInitModule(void **handle) { return (void)handle, 0; }
 
 void __cudaRegisterFunction(void **handle, const char *host, char *device, const char *name, int limit, void *thread,
                             void *block, void *block_dim, void *grid_dim, int *warp) {
-    (void)handle, (void)host, (void)device, (void)name, (void)limit;
+    phantom_add_kernel(host, name);
+    (void)handle, (void)device, (void)limit;
     (void)thread, (void)block, (void)block_dim, (void)grid_dim, (void)warp;
 }
 
@@ -54,7 +60,7 @@ cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_b
 }
 
 /* Refuses what a real device refuses: PyTorch relies on it to find shapes that no kernel accepts. */
-static cudaError_t check_launch(dim3 grid, dim3 block, const void *stream) {
+static cudaError_t check_launch(dim3 grid, dim3 block) {
     cudaError_t error = phantom_require_device();
     if (error) return error;
     bool fits = grid.x && grid.y && grid.z && block.x && block.y && block.z && grid.x <= 2147483647 &&
@@ -62,31 +68,37 @@ static cudaError_t check_launch(dim3 grid, dim3 block, const void *stream) {
     if (!fits) return phantom_error(cudaErrorInvalidConfiguration);
     if (!phantom_code_architecture()) return phantom_error(cudaErrorNoKernelImageForDevice);
     if (!phantom_load_code(phantom_current_device(), PHANTOM_KERNELS)) return phantom_error(cudaErrorMemoryAllocation);
+    return cudaSuccess;
+}
+
+static cudaError_t launch_kernel(const void *function, dim3 grid, dim3 block, void **arguments, cudaStream_t stream) {
+    cudaError_t error = check_launch(grid, block);
+    if (error) return error;
     phantom_launched(stream);
+    phantom_run_kernel(function, arguments, !phantom_capture_of(phantom_stream_of(stream)));
     return cudaSuccess;
 }
 
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
                              cudaStream_t stream) {
-    (void)function, (void)arguments, (void)shared_bytes;
-    return check_launch(grid, block, stream);
+    (void)shared_bytes;
+    return launch_kernel(function, grid, block, arguments, stream);
 }
 
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments, size_t shared_bytes,
                                cudaStream_t stream) {
-    (void)kernel, (void)arguments, (void)shared_bytes;
-    return check_launch(grid, block, stream);
+    (void)shared_bytes;
+    return launch_kernel(kernel, grid, block, arguments, stream);
 }
 
 cudaError_t cudaLaunchCooperativeKernel(const void *function, dim3 grid, dim3 block, void **arguments,
                                         size_t shared_bytes, cudaStream_t stream) {
-    (void)function, (void)arguments, (void)shared_bytes;
-    return check_launch(grid, block, stream);
+    (void)shared_bytes;
+    return launch_kernel(function, grid, block, arguments, stream);
 }
 
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *config, const void *function, void **arguments) {
-    (void)function, (void)arguments;
-    return check_launch(config->gridDim, config->blockDim, config->stream);
+    return launch_kernel(function, config->gridDim, config->blockDim, arguments, config->stream);
 }
 
 cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function) {

@@ -14,6 +14,7 @@
 #include "device.h"
 #include "ledger.h"
 #include "stream_table.h"
+#include "values.h"
 
 /* ---- memory of the device ---- */
 
@@ -138,8 +139,12 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     return cudaSuccess;
 }
 
+/* A copy into memory of the device is not made while it is captured. */
+static bool is_captured(cudaStream_t stream) { return phantom_capture_of(phantom_stream_of(stream)); }
+
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
     phantom_launched(stream);
+    if (is_captured(stream) && phantom_owner(to) >= 0) return phantom_forget_values(to, bytes), cudaSuccess;
     return cudaMemcpy(to, from, bytes, kind);
 }
 
@@ -164,6 +169,7 @@ cudaError_t cudaMemset(void *to, int value, size_t bytes) {
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
     phantom_launched(stream);
+    if (is_captured(stream)) return phantom_forget_values(to, bytes), cudaSuccess;
     return cudaMemset(to, value, bytes);
 }
 

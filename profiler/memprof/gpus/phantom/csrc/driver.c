@@ -14,6 +14,7 @@
 #include "device.h"
 #include "refuse.h"
 #include "uuid.h"
+#include "values.h"
 
 /* ---- what must fail ---- */
 
@@ -201,12 +202,14 @@ CUresult cuLaunchKernel(CUfunction function, unsigned int grid_x, unsigned int g
                         CUstream stream, void **arguments, void **extra) {
     (void)function, (void)grid_x, (void)grid_y, (void)grid_z, (void)block_x, (void)block_y, (void)block_z;
     (void)shared_bytes, (void)arguments, (void)extra;
+    phantom_forget_all_values(); /* its parameters are not known */
     phantom_launched(stream);
     return CUDA_SUCCESS;
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction function, void **arguments, void **extra) {
     (void)function, (void)arguments, (void)extra;
+    phantom_forget_all_values();
     phantom_launched(config->hStream);
     return CUDA_SUCCESS;
 }

@@ -1,0 +1,36 @@
+"""Values of small tensors on the device: the CPU's where they are known, and zeros, never an old value, elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pytest
+
+
+class Figures(Protocol):
+    def __call__(self, workload: str) -> Mapping[str, Any]: ...
+
+
+@pytest.fixture(scope="module")
+def values(figures: Figures) -> Mapping[str, Any]:
+    return figures("small_values.py")
+
+
+def test_small_tensors_have_the_values_of_the_cpu(values: Mapping[str, Any]) -> None:
+    assert values["mismatches"] == {}
+    assert values["programs"] >= 500
+
+
+def test_values_are_unknown_after_an_unknown_operator(values: Mapping[str, Any]) -> None:
+    overwritten = dict(values["overwritten"])
+    assert overwritten.pop("exp_ of a part") == [1.0, 0.0, 0.0, 0.0]
+    assert {name: found for name, found in overwritten.items() if found != [0.0] * 4} == {}
+
+
+def test_values_that_an_operator_only_reads_stay(values: Mapping[str, Any]) -> None:
+    assert {name: found for name, found in values["read_only"].items() if found != [1.0, 2.0, 3.0, 4.0]} == {}
+
+
+def test_outputs_of_a_replayed_graph_are_unknown(values: Mapping[str, Any]) -> None:
+    assert values["captured"] == {"captured": [0.0], "replayed": [0.0]}
