@@ -9,10 +9,14 @@ import sys
 
 import pytest
 
+from memprof.cli.console import progress_bar
+
 PROGRAM = """
 import time
 from memprof.cli.console import note, print_line, progress_bar, stderr
 with progress_bar("t4: adam, batch 64", {total}) as progress:
+    progress.on_step(64, 2, 5)
+    progress.on_step(128, 1, 5)
     time.sleep(0.3)
     note("a note while it runs")
     print_line("a result while it runs")
@@ -59,6 +63,16 @@ def test_progress_bar_names_what_runs_and_the_time(written: str) -> None:
     assert "t4: adam, batch 128" in written
     shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", written)
     assert re.search(r"[01]/3 .*left|0:00:0\d", shown)
+
+
+def test_progress_bar_names_the_step_of_the_point_that_it_names(written: str) -> None:
+    assert "t4: adam, batch 64, step 2 of 5" in written
+    assert "step 1 of 5" not in written
+
+
+def test_progress_bar_asks_for_no_steps_without_a_terminal() -> None:
+    with progress_bar("starting", 3) as progress:
+        assert progress.on_step is None
 
 
 def test_progress_bar_leaves_nothing_at_the_end(written: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,23 @@ def read(outcome: Outcome) -> Reading:
 def test_job_with_the_servers_config_reads_what_a_point_reads(client: WorkerClient) -> None:
     point, spelled_out = client.outcomes([(config().optimizers[0], 64), job(config=config())], 1)
     assert point == spelled_out
+
+
+def test_steps_are_reported_before_the_reply_and_change_nothing(
+    client: WorkerClient, tmp_path: Path, phantom_device_h100: Device
+) -> None:
+    steps: list[tuple[int, int, int]] = []
+    limit = job(batch_size=32, memory_limit_bytes=2 * MIB)
+    loaded = sample_loaded(tmp_path, optimizers=["adam"], batch_sizes=[64])
+    with WorkerClient(loaded, phantom_device_h100, lambda *step: steps.append(step)) as reporting:
+        outcome, failed = run(reporting, job(steps=3), limit)
+        _, explanation = reporting.explain(job(batch_size=16))
+    assert outcome == run(client, job(steps=3))[0]
+    assert failed.status is Status.OOM
+    assert [step for step in steps if step[0] == 64] == [(64, 1, 3), (64, 2, 3), (64, 3, 3)]
+    assert [step for step in steps if step[0] == 32] in ([], [(32, 1, 5)])
+    assert explanation is not None
+    assert [step[1:] for step in steps if step[0] == 16] == [(number, 5) for number in range(1, 6)]
 
 
 def test_job_has_the_gpu_of_its_environment(client: WorkerClient) -> None:

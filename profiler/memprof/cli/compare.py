@@ -77,7 +77,10 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
     note(device.explanation)
     note_inferred(load(config, chosen), base.config.points())
     note_slow_precision([variant.loaded.config for variant in variants], [device])
-    with progress_bar("starting PyTorch", len(variants)) as progress, open_session(base, device) as session:
+    with (
+        progress_bar("starting PyTorch", len(variants)) as progress,
+        open_session(base, device, progress.on_step) as session,
+    ):
         runs = VariantRuns(session)
         if not _names_batch_size(chosen, wanted.vary):
             size = default_batch_size(session, load(config, chosen).config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 _MOST_COLUMNS = 1_000  # COLUMNS can name a million, and a plot of that width would take minutes
+_BAR_CELLS = 10  # beside a text of 45 cells in 80 columns
 _bars: list[Console] = []  # those on which a progress bar is shown
 
 
@@ -79,19 +81,35 @@ def print_drawing(drawing: str) -> None:
     stdout().print(Text.from_ansi(drawing), soft_wrap=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ProgressBar:
-    """One task on stderr."""
+    """One task on stderr. `on_step` is ``None`` if no bar is shown: then nobody needs to tell about steps."""
 
     _update: Callable[..., None]
+    _text: str
+    is_shown: bool
+
+    @property
+    def on_step(self) -> Callable[[int, int, int], None] | None:
+        """What to call as a step of training begins, with the batch size, the step and the number of steps."""
+        return self._show_step if self.is_shown else None
 
     def describe(self, text: str) -> None:
         """Name what runs now."""
+        self._text = text
         self._update(description=text)
 
     def advance(self, text: str | None = None, count: int = 1) -> None:
-        """Count finished steps, and name the last one."""
-        self._update(advance=count, **({} if text is None else {"description": text}))
+        """Count finished parts, and name what runs now."""
+        self._text = self._text if text is None else text
+        self._update(advance=count, description=self._text)
+
+    def _show_step(self, batch_size: int, step: int, steps: int) -> None:
+        batch = f"batch {batch_size:,}"
+        named = re.search(r"batch [\d,]*\d", self._text)
+        if named is None or named[0] == batch:  # otherwise it is a step of another point, which runs at the same time
+            where = self._text if named else f"{self._text}, {batch}"
+            self._update(description=f"{where}, step {step} of {steps}")
 
 
 @contextmanager
@@ -102,7 +120,12 @@ def progress_bar(description: str, total: int | None) -> Iterator[ProgressBar]:
     """
     from rich import progress as rich
 
-    counted = (rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn(), rich.TextColumn("left"))
+    counted = (
+        rich.BarColumn(bar_width=_BAR_CELLS),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(),
+        rich.TextColumn("left"),
+    )
     time = (rich.TimeElapsedColumn(),) if total is None else counted
     columns = (rich.SpinnerColumn(), rich.TextColumn("{task.description}"), *time)
     console = stderr()
@@ -110,7 +133,7 @@ def progress_bar(description: str, total: int | None) -> Iterator[ProgressBar]:
         task = progress.add_task(description, total=total)
         _bars.append(console)
         try:
-            yield ProgressBar(lambda **changes: progress.update(task, **changes))
+            yield ProgressBar(lambda **changes: progress.update(task, **changes), description, console.is_terminal)
         finally:
             _bars.remove(console)
 

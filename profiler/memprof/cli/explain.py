@@ -102,7 +102,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
     note(device.explanation)
     note_inferred(loaded, loaded.config.points()[:1])
     note_slow_precision([loaded.config], [device])
-    with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device) as session:
+    with progress_bar("starting PyTorch", None) as progress, open_session(loaded, device, progress.on_step) as session:
         point = loaded.config.points()[0]
         named = f"{device.name}: batch {point[1]:,}"
         progress.describe(f"{named}, recording the allocator's history")

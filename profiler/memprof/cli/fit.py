@@ -92,7 +92,7 @@ def run(wanted: FitOptions, json: bool) -> ExitCode:
     note(device.explanation)
     note_inferred(load(wanted.path, wanted.overrides), base.config.points())
     note_slow_precision([base.config], [device])
-    with progress_bar("starting PyTorch", None) as progress, open_session(base, device) as session:
+    with progress_bar("starting PyTorch", None) as progress, open_session(base, device, progress.on_step) as session:
         runs = VariantRuns(session)
         memory = _checked(runs, limit_bytes)
         savers = savers_for(session, same_training=wanted.same_training)

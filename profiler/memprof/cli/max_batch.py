@@ -112,7 +112,11 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
         note(devices[0].explanation)
     note_inferred(loaded, loaded.config.optimizers[:1])
     note_slow_precision([loaded.config], devices)
-    with progress_bar("starting PyTorch", len(devices)) as progress, open_session(loaded, devices[0]) as session:
+    parts = len(devices) if len(devices) > 1 else None
+    with (
+        progress_bar("starting PyTorch", parts) as progress,
+        open_session(loaded, devices[0], progress.on_step) as session,
+    ):
         search = _Search(client=session.client, limits=limits, wanted=wanted, progress=progress)
         answers = search.run(_targets(loaded, devices))
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))

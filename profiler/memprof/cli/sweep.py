@@ -60,7 +60,10 @@ def run(config: Path, chosen: Sequence[Override], output: Output, required: Sour
     note_inferred(loaded, loaded.config.points())
     note_slow_precision([loaded.config], [device])
     points = len(loaded.config.points())
-    with progress_bar("starting PyTorch", points) as progress, open_session(loaded, device) as session:
+    with (
+        progress_bar("starting PyTorch", points) as progress,
+        open_session(loaded, device, progress.on_step) as session,
+    ):
         manifest = make_manifest(Kind.SWEEP, loaded, session.environment, points)
         progress.describe("analytic estimate")
         folder = keep_rows(

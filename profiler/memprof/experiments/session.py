@@ -11,7 +11,7 @@ from pathlib import Path
 from memprof.config.load import LoadedConfig
 from memprof.gpus.select import Device
 from memprof.records import Environment
-from memprof.worker.client import WorkerClient
+from memprof.worker.client import OnStep, WorkerClient
 
 _GIT_SECONDS = 10  # a repository on a slow network drive must not hold up a measurement
 
@@ -27,8 +27,8 @@ class Session:
 
 
 @contextmanager
-def open_session(loaded: LoadedConfig, device: Device) -> Iterator[Session]:
-    """Start a worker for `loaded` on `device`, and end it with the block.
+def open_session(loaded: LoadedConfig, device: Device, on_step: OnStep | None = None) -> Iterator[Session]:
+    """Start a worker for `loaded` on `device`, and end it with the block. `on_step` goes to the worker's client.
 
     The environment is asked for once; it includes the git commit of the config's folder.
 
@@ -37,7 +37,7 @@ def open_session(loaded: LoadedConfig, device: Device) -> Iterator[Session]:
         DeviceError: PyTorch cannot be imported, or the device cannot be used.
         WorkloadError: the model cannot be built.
     """
-    with WorkerClient(loaded, device) as client:
+    with WorkerClient(loaded, device, on_step) as client:
         environment = replace(client.environment(), git_commit=find_commit(loaded.folder))
         yield Session(client=client, loaded=loaded, device=device, environment=environment)
 

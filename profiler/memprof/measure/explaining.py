@@ -16,7 +16,7 @@ from memprof.breakdown.explanation import Category, Explanation
 from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.measure.allocator_history import History, write_snapshot
 from memprof.measure.recorder import Listener
-from memprof.measure.run import measure
+from memprof.measure.run import OnStep, measure
 from memprof.measure.tracker import Tracker
 from memprof.records import Outcome, Phase, Reading
 from memprof.workload import Batch
@@ -30,6 +30,7 @@ def measure_and_explain(
     device: torch.device,
     snapshot_file: Path | None = None,
     folder: Path = Path(),
+    on_step: OnStep | None = None,
 ) -> tuple[Outcome, Explanation | None]:
     """Run the steps as `measure` does, and explain their peak; ``None`` if nothing was read.
 
@@ -41,7 +42,7 @@ def measure_and_explain(
     """
     history = History(device, whole=snapshot_file is not None)
     listener = _Tracking(model, config, history)
-    outcome = measure(model, config, optimizer, batch_size, device, listener, folder)
+    outcome = measure(model, config, optimizer, batch_size, device, listener, folder, on_step)
     if outcome.reading is None or not listener.is_ready:
         return outcome, None
     gc.disable()  # the run has ended; the rest creates many objects and no cycles

@@ -17,6 +17,8 @@ from memprof.measure.resume import checkpoint_for, load_checkpoint
 from memprof.measure.step import build_step
 from memprof.records import Outcome, Status
 
+OnStep = Callable[[int, int], None]  # the number of the step that begins, from 1 on, and of all steps
+
 
 def measure(
     model: torch.nn.Module,
@@ -26,13 +28,14 @@ def measure(
     device: torch.device,
     listener: Listener | None = None,
     folder: Path = Path(),
+    on_step: OnStep | None = None,
 ) -> Outcome:
     """Run `config.steps` steps of `model` at `batch_size` on a CUDA `device` and read its counters.
 
     The model is moved to the device and changed. Running out of memory is the outcome ``oom``, any other
     exception of the workload is ``error``; both keep what was read until then. The process must be a new one,
     because the counters and NVML's figures are those of the whole process. `listener` receives the events of the run.
-    Paths in the config are relative to `folder`.
+    Paths in the config are relative to `folder`. `on_step` is called before each step.
     """
 
     def steps(recorder: Recorder) -> None:
@@ -40,7 +43,7 @@ def measure(
             checkpoint = None
             if config.resume is not None:
                 checkpoint = opened.enter_context(checkpoint_for(model, config, optimizer, device, folder))
-            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint, folder)
+            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint, folder, on_step)
 
     return _record(steps, config, device, listener)
 
@@ -71,6 +74,7 @@ def _run_steps(
     point: tuple[OptimizerConfig | None, int],
     checkpoint: Path | None,
     folder: Path,
+    on_step: OnStep | None,
 ) -> None:
     with recorder.setup():
         recorder.listener.setup_started()
@@ -83,7 +87,10 @@ def _run_steps(
             recorder.listener.checkpoint_loaded()
     evaluation = EvaluationPass(step.model, config, point[1], recorder.device, folder) if config.evaluation else None
     epoch = config.steps + step.loader.more_steps
-    for number in range(1, epoch + (STEPS_AFTER if evaluation or config.data else 0) + 1):
+    steps = epoch + (STEPS_AFTER if evaluation or config.data else 0)
+    for number in range(1, steps + 1):
+        if on_step is not None:
+            on_step(number, steps)
         with recorder.step():
             step(recorder)
             recorder.note_batch(step.loader.current.size, point[1], step.loader.drawn)

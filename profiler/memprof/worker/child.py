@@ -22,7 +22,7 @@ from memprof.measure.estimate import estimate
 from memprof.measure.explaining import measure_and_explain
 from memprof.measure.failures import describe
 from memprof.measure.request_log import RequestLog
-from memprof.measure.run import measure
+from memprof.measure.run import OnStep, measure
 from memprof.records import Breakdown, Outcome, Reading, Source, Status
 from memprof.worker.death_signal import die_with
 from memprof.worker.environment import ALLOCATOR_VARIABLES, describe_environment
@@ -42,6 +42,7 @@ from memprof.worker.protocol import (
     Request,
     RequestError,
     Setup,
+    StepStarted,
     SummarizeReply,
     SummarizeRequest,
     encode,
@@ -55,7 +56,7 @@ def run_child(request: Request, setup: Setup, model: ModelSource, pipe: int, par
         die_with(parent)
         os.setpgid(0, 0)  # with all that the model starts, so that they can be ended together
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        reply = answer(request, setup, model)
+        reply = answer(request, setup, model, pipe)
         with os.fdopen(pipe, "wb") as stream:
             stream.write(encode(reply))
         status = 0
@@ -63,8 +64,8 @@ def run_child(request: Request, setup: Setup, model: ModelSource, pipe: int, par
     os._exit(status)
 
 
-def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
-    """Return the reply to one request; a failure is a reply too."""
+def answer(request: Request, setup: Setup, model: ModelSource, pipe: int) -> Reply:
+    """Return the reply to one request; a failure is a reply too. Messages before the reply go into `pipe`."""
     number = request.number
     if setup.source is not Source.ANALYTIC and torch.cuda._is_in_bad_fork():
         return CudaInitialized(number=number)
@@ -77,9 +78,11 @@ def answer(request: Request, setup: Setup, model: ModelSource) -> Reply:
             case SummarizeRequest():
                 return SummarizeReply(number=number, summary=summarize_modules(model(), setup.config, *request.point))
             case MeasureRequest():
-                return MeasureReply(number=number, outcome=_measure(request.job, setup, model))
+                return MeasureReply(
+                    number=number, outcome=_measure(request.job, setup, model, _step_reporter(request, setup, pipe))
+                )
             case ExplainRequest():
-                return _explain(request, setup, model)
+                return _explain(request, setup, model, _step_reporter(request, setup, pipe))
     except BaseException as error:  # noqa: BLE001  SystemExit from the user's code too
         return _failed(request, setup, describe(error))
 
@@ -89,13 +92,25 @@ def _estimate(request: BreakdownRequest, setup: Setup, model: ModelSource) -> li
     return how(model(), request.config or setup.config, request.points, request.traits or setup.traits)
 
 
-def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
+def _step_reporter(request: MeasureRequest | ExplainRequest, setup: Setup, pipe: int) -> OnStep | None:
+    """Return what tells the parent that a step begins; ``None`` if it does not want to know."""
+    if not setup.report_steps:
+        return None
+    number, batch_size = request.number, request.job.batch_size
+
+    def report(step: int, steps: int) -> None:
+        os.write(pipe, encode(StepStarted(number=number, batch_size=batch_size, step=step, steps=steps)))
+
+    return report
+
+
+def _measure(job: Job, setup: Setup, model: ModelSource, on_step: OnStep | None) -> Outcome:
     config, device = _prepare(job, setup)
     point, folder = (model(), config, job.optimizer, job.batch_size, device), Path(setup.folder)
     if not job.record_requests:
-        return _marked(measure(*point, folder=folder))
+        return _marked(measure(*point, folder=folder, on_step=on_step))
     log = RequestLog(device)
-    outcome = _marked(measure(*point, log, folder))
+    outcome = _marked(measure(*point, log, folder, on_step))
     recorded = log.read(out_of_memory=outcome.status is Status.OOM)
     if recorded is None or outcome.status not in (Status.OK, Status.OOM):
         return outcome
@@ -103,12 +118,12 @@ def _measure(job: Job, setup: Setup, model: ModelSource) -> Outcome:
     return replace(outcome, allocator_requests=requests, refused_requests=refused)
 
 
-def _explain(request: ExplainRequest, setup: Setup, model: ModelSource) -> ExplainReply:
+def _explain(request: ExplainRequest, setup: Setup, model: ModelSource, on_step: OnStep | None) -> ExplainReply:
     job = request.job
     config, device = _prepare(job, setup)
     file = Path(request.snapshot_file) if request.snapshot_file else None
     point = (model(), config, job.optimizer, job.batch_size, device)
-    outcome, explanation = measure_and_explain(*point, file, Path(setup.folder))
+    outcome, explanation = measure_and_explain(*point, file, Path(setup.folder), on_step)
     return ExplainReply(number=request.number, outcome=_marked(outcome), explanation=explanation)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -38,12 +38,14 @@ from memprof.worker.protocol import (
     Request,
     RequestError,
     Setup,
+    StepStarted,
     SummarizeReply,
     SummarizeRequest,
 )
 from memprof.worker.variables import allocator_variables, server_variables
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
+OnStep = Callable[[int, int, int], None]  # the batch size, the step that begins, and the number of steps
 
 
 class NoReplyError(WorkloadError):
@@ -57,8 +59,10 @@ class NoReplyError(WorkloadError):
 class WorkerClient:
     """Sends requests to a worker server; starts the server when it is needed, also after one that ended."""
 
-    def __init__(self, loaded: LoadedConfig, device: Device) -> None:
+    def __init__(self, loaded: LoadedConfig, device: Device, on_step: OnStep | None = None) -> None:
+        """Prepare to serve `loaded` on `device`. `on_step` is called as each step of a request begins."""
         self._loaded = loaded
+        self._on_step = on_step
         self._device = device
         self._build_in_server = True
         self._number = 0
@@ -187,8 +191,15 @@ class WorkerClient:
 
     def _exchange(self, request: Request) -> Reply:
         number = self._send(request)
-        while (reply := self._running().receive()).number != number:
+        while (reply := self._receive()).number != number:
             pass  # the reply to a measurement that was abandoned
+        return reply
+
+    def _receive(self) -> Reply:
+        """Return the next reply; tell about the steps that begin meanwhile."""
+        while isinstance(reply := self._running().receive(), StepStarted):
+            if self._on_step is not None:
+                self._on_step(reply.batch_size, reply.step, reply.steps)
         return reply
 
     def _expect(self, reply: Reply, reply_type: type[ReplyT]) -> ReplyT:
@@ -208,7 +219,7 @@ class WorkerClient:
     def _receive_outcomes(self, running: Collection[int]) -> dict[int, Outcome]:
         """Wait for the next reply; return the outcome by request number, or that of all if the server ended."""
         try:
-            reply = self._running().receive()
+            reply = self._receive()
         except WorkerDiedError as death:
             self.close()
             return dict.fromkeys(running, death.outcome)
@@ -284,6 +295,7 @@ class WorkerClient:
             gpu_total_bytes=self._device.total_bytes,
             traits=self._device.traits,
             build_in_server=self._build_in_server,
+            report_steps=self._on_step is not None,
         )
 
 

@@ -2,7 +2,7 @@
 
 The parent sends a `Setup`. The server replies with `Loaded`, and then with `Ready`, `RequestError` or
 `CudaInitialized`. After `Ready` the parent sends requests. Each has a number, and each gets one reply with that number;
-several requests may run at the same time.
+several requests may run at the same time. Before its reply, a request may send a `StepStarted` for each of its steps.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ Point = tuple[OptimizerConfig | None, int]
 
 SETUP = 0  # the number of the replies to a `Setup`; a request gets its own number, from 1 on, when it is sent
 # Bound before any model is imported: a model that replaces functions of the json module must not break the messages.
+_INTERIM = b'{"type": "step_started"'
 _TO_JSON, _FROM_JSON = json.JSONEncoder(default=str), json.JSONDecoder()
 
 
@@ -59,6 +60,7 @@ class Setup:
     gpu_total_bytes: int | None
     traits: GpuTraits  # of the GPU; without a GPU, of the one that the estimate is for
     build_in_server: bool  # one model for all children; False if building it initializes CUDA
+    report_steps: bool = False  # send a `StepStarted` for each step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,17 @@ class SummarizeReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepStarted:
+    """A step of a request begins, the first one is 1. It is no reply: more messages follow."""
+
+    type: Literal["step_started"] = "step_started"
+    number: int
+    batch_size: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureReply:
     """The reply to `MeasureRequest`."""
 
@@ -208,6 +221,7 @@ Reply = (
     | DescribeReply
     | BreakdownReply
     | SummarizeReply
+    | StepStarted
     | MeasureReply
     | ExplainReply
     | ChildExited
@@ -219,6 +233,11 @@ def encode(message: Setup | Request | Reply) -> bytes:
     # Not pydantic's own JSON, which turns the infinities of a config into null.
     plain = TypeAdapter(type(message)).dump_python(message)
     return _TO_JSON.encode(plain).encode() + b"\n"
+
+
+def is_interim(line: bytes | bytearray) -> bool:
+    """Say whether a line, or its beginning, is a message before the reply."""
+    return line.startswith(_INTERIM)
 
 
 class Decoder:

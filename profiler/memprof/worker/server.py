@@ -41,6 +41,7 @@ from memprof.worker.protocol import (
     RequestError,
     Setup,
     encode,
+    is_interim,
     request_decoder,
 )
 from memprof.workload.datasets import open_dataset
@@ -174,8 +175,15 @@ class Server:
         with suppress(BlockingIOError):
             while data := os.read(child.pipe, 1 << 20):
                 child.reply.extend(data)
+                self._forward_interim(child.reply)
             if child.pipe in self._selector.get_map():
                 self._selector.unregister(child.pipe)
+
+    def _forward_interim(self, received: bytearray) -> None:
+        """Send the messages before the reply, and remove them from `received`."""
+        while is_interim(received) and (end := received.find(b"\n") + 1):
+            self._connection.send(bytes(received[:end]))
+            del received[:end]
 
     def _finish(self, child: _Running) -> None:
         # The child's end counts, not that of its pipe: processes that it started may have that open.
