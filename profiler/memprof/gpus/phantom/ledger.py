@@ -17,8 +17,8 @@ from pathlib import Path
 
 _DEVICES = 16
 _PROCESSES = 64
-# Used, peak, unknown workspaces, memory of one GPU, number of GPUs, name.
-_HEAD = struct.Struct(f"={_DEVICES}Q{_DEVICES}Q3Q256s")
+# Used, peak, unknown workspaces, communicators, memory of one GPU, number of GPUs, name.
+_HEAD = struct.Struct(f"={_DEVICES}Q{_DEVICES}Q4Q256s")
 _PROCESS = struct.Struct(f"=q{_DEVICES}Q{_DEVICES}Q")  # its process id, used, peak
 _VARIABLE = "MEMPROF_PHANTOM_LEDGER"
 _OWNER = re.compile(r"(?:run-)?(?P<pid>\d+).*\.ledger")
@@ -44,6 +44,7 @@ class Ledger:
     peak_bytes: tuple[int, ...]
     unknown_workspaces: int
     processes: tuple[LedgerProcess, ...]
+    communicators: int = 0  # of NCCL, of all processes
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def read_ledger(path: Path) -> Ledger | None:
         return None
     *figures, name = _HEAD.unpack_from(content)
     rows = _PROCESS.iter_unpack(content[_HEAD.size : _HEAD.size + _PROCESSES * _PROCESS.size])
-    unknown, total, devices = figures[2 * _DEVICES :]
+    unknown, communicators, total, devices = figures[2 * _DEVICES :]
     return Ledger(
         gpu_name=name.split(b"\0")[0].decode(errors="replace"),
         total_bytes=total,
@@ -104,6 +105,7 @@ def read_ledger(path: Path) -> Ledger | None:
         used_bytes=tuple(figures[:_DEVICES]),
         peak_bytes=tuple(figures[_DEVICES : 2 * _DEVICES]),
         unknown_workspaces=unknown,
+        communicators=communicators,
         processes=tuple(
             LedgerProcess(pid=pid, used_bytes=tuple(rest[:_DEVICES]), peak_bytes=tuple(rest[_DEVICES:]))
             for pid, *rest in rows

@@ -31,6 +31,7 @@ typedef struct {
     _Atomic uint64_t used_bytes[PHANTOM_MAX_DEVICES];
     _Atomic uint64_t peak_bytes[PHANTOM_MAX_DEVICES];
     _Atomic uint64_t unknown_workspaces;
+    _Atomic uint64_t communicators;
     _Atomic uint64_t total_bytes; /* of each GPU */
     _Atomic uint64_t gpus;
     char gpu_name[PHANTOM_NAME_LENGTH];
@@ -204,3 +205,7 @@ int phantom_processes(int gpu, int capacity, int *pids, size_t *used_bytes) {
 void phantom_count_unknown_workspace(void) { atomic_fetch_add(&ledger()->unknown_workspaces, 1); }
 
 uint64_t phantom_unknown_workspaces(void) { return atomic_load(&ledger()->unknown_workspaces); }
+
+void phantom_count_communicator(void) { atomic_fetch_add(&ledger()->communicators, 1); }
+
+uint64_t phantom_communicators(void) { return atomic_load(&ledger()->communicators); }

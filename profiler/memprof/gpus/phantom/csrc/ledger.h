@@ -16,5 +16,7 @@ size_t phantom_peak_bytes(int gpu);
 int phantom_processes(int gpu, int capacity, int *pids, size_t *used_bytes); /* returns how many */
 void phantom_count_unknown_workspace(void); /* one whose size cuDNN or another library does not report */
 uint64_t phantom_unknown_workspaces(void);
+void phantom_count_communicator(void); /* of NCCL, whose own memory is unknown */
+uint64_t phantom_communicators(void);
 
 #endif

@@ -1,12 +1,18 @@
 /* NCCL: communicators whose ranks are all in this process, as with one rank, or with DataParallel.
  *
  * With one rank a collective is a copy. With several ranks in one process the results have no values, as those of
- * kernels. Communicators of several processes are refused: what a program does next depends on what they exchange,
- * and a phantom exchanges nothing (PyTorch's backend "fake" replaces the other ranks). NCCL's own buffers on the
- * device are not documented: taken as 0 B, and each communicator is counted as a workspace of unknown size.
+ * kernels. Communicators of several processes are refused: what a program does next depends on what they exchange.
+ *
+ * MEMPROF_PHANTOM_PEERS=absent runs one rank of many: communicators of any size are made, and the other ranks send
+ * what this rank sends. So sizes and flags that all ranks share come back right. What another rank alone knows does not
+ * arrive: the receiver keeps what it had.
+ *
+ * NCCL's own buffers on the device are not documented. Each communicator is counted, and takes the bytes that
+ * MEMPROF_PHANTOM_NCCL_BYTES names: none by default.
  *
  * The signatures are from NVIDIA's reference for NCCL; no header is needed, since a communicator is opaque.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +25,12 @@
 #include "ledger.h"
 #include "refuse.h"
 
-enum { SUCCESS = 0, SYSTEM_ERROR = 2, INVALID_ARGUMENT = 4, INVALID_USAGE = 5 };
+enum { SUCCESS = 0, UNHANDLED_CUDA_ERROR = 1, SYSTEM_ERROR = 2, INVALID_ARGUMENT = 4, INVALID_USAGE = 5 };
 
 typedef struct {
-    int ranks, rank;
+    int ranks, rank; /* ranks is 1 if the communicator was split off: NCCL does not say how many others joined */
+    int gpu;
+    size_t bytes; /* of device memory */
 } *ncclComm_t;
 
 typedef struct {
@@ -36,18 +44,34 @@ static size_t type_bytes(int type) {
 
 /* ---- communicators ---- */
 
+static bool peers_are_absent(void) {
+    const char *peers = getenv("MEMPROF_PHANTOM_PEERS");
+    return peers && !strcmp(peers, "absent");
+}
+
+static size_t bytes_of_each(void) {
+    const char *bytes = getenv("MEMPROF_PHANTOM_NCCL_BYTES");
+    return bytes ? strtoull(bytes, NULL, 10) : 0;
+}
+
 static int make(ncclComm_t *made, int ranks, int rank) {
-    phantom_open_context(phantom_current_device());
+    int device = phantom_current_device();
+    size_t bytes = bytes_of_each();
+    phantom_open_context(device);
+    int gpu = phantom_gpu_index(device);
+    if (bytes && !phantom_take(gpu, bytes)) return UNHANDLED_CUDA_ERROR;
     *made = malloc(sizeof **made);
     if (!*made) return SYSTEM_ERROR;
     (*made)->ranks = ranks;
     (*made)->rank = rank;
-    phantom_count_unknown_workspace();
+    (*made)->gpu = gpu;
+    (*made)->bytes = bytes;
+    phantom_count_communicator();
     return SUCCESS;
 }
 
-static int make_alone(ncclComm_t *made, int ranks, const char *function) {
-    if (ranks == 1) return make(made, 1, 0);
+static int make_one(ncclComm_t *made, int ranks, int rank, const char *function) {
+    if (ranks == 1 || peers_are_absent()) return make(made, ranks, rank);
     phantom_refuse(function);
     return INVALID_USAGE;
 }
@@ -59,18 +83,18 @@ int ncclGetUniqueId(ncclUniqueId *id) {
 }
 
 int ncclCommInitRank(ncclComm_t *made, int ranks, ncclUniqueId id, int rank) {
-    (void)id, (void)rank;
-    return make_alone(made, ranks, "ncclCommInitRank with several processes");
+    (void)id;
+    return make_one(made, ranks, rank, "ncclCommInitRank with several processes");
 }
 
 int ncclCommInitRankConfig(ncclComm_t *made, int ranks, ncclUniqueId id, int rank, void *config) {
-    (void)id, (void)rank, (void)config;
-    return make_alone(made, ranks, "ncclCommInitRankConfig with several processes");
+    (void)id, (void)config;
+    return make_one(made, ranks, rank, "ncclCommInitRankConfig with several processes");
 }
 
 int ncclCommInitRankScalable(ncclComm_t *made, int ranks, int rank, int id_count, ncclUniqueId *ids, void *config) {
-    (void)rank, (void)id_count, (void)ids, (void)config;
-    return make_alone(made, ranks, "ncclCommInitRankScalable with several processes");
+    (void)id_count, (void)ids, (void)config;
+    return make_one(made, ranks, rank, "ncclCommInitRankScalable with several processes");
 }
 
 int ncclCommInitAll(ncclComm_t *made, int devices, const int *list) {
@@ -84,12 +108,15 @@ int ncclCommInitAll(ncclComm_t *made, int devices, const int *list) {
 }
 
 int ncclCommSplit(ncclComm_t whole, int color, int key, ncclComm_t *made, void *config) {
-    (void)key, (void)config;
+    (void)config;
     *made = NULL;
-    return color < 0 ? SUCCESS : make_alone(made, whole->ranks, "ncclCommSplit with several ranks");
+    if (color < 0) return SUCCESS;
+    if (peers_are_absent()) return make(made, 1, key);
+    return make_one(made, whole->ranks, 0, "ncclCommSplit with several ranks");
 }
 
 int ncclCommDestroy(ncclComm_t comm) {
+    if (comm && comm->bytes) phantom_give_back(comm->gpu, comm->bytes);
     free(comm);
     return SUCCESS;
 }
@@ -133,9 +160,22 @@ int ncclCommDeregister(ncclComm_t comm, void *handle) { return (void)comm, (void
 
 /* ---- collectives ---- */
 
+static bool has_values(ncclComm_t comm) { return comm->ranks == 1 || peers_are_absent(); }
+
 static int exchange(const void *from, void *to, size_t count, int type, ncclComm_t comm, void *stream) {
     phantom_launched(stream);
-    if (comm->ranks == 1 && from != to) phantom_copy(to, from, count * type_bytes(type));
+    if (has_values(comm) && to && from != to) phantom_copy(to, from, count * type_bytes(type));
+    return SUCCESS;
+}
+
+/* The values of `count` elements come from each rank: all of them send what this one sends. */
+static int collect(const void *from, void *to, size_t count, int type, ncclComm_t comm, void *stream) {
+    size_t bytes = count * type_bytes(type);
+    phantom_launched(stream);
+    for (int rank = 0; has_values(comm) && to && bytes && rank < comm->ranks; rank++) {
+        char *place = (char *)to + (size_t)rank * bytes;
+        if (place != from) phantom_copy(place, from, bytes);
+    }
     return SUCCESS;
 }
 
@@ -151,20 +191,21 @@ int ncclReduce(const void *from, void *to, size_t count, int type, int op, int r
 
 int ncclReduceScatter(const void *from, void *to, size_t count, int type, int op, ncclComm_t comm, void *stream) {
     (void)op;
-    return exchange(from, to, count, type, comm, stream);
+    size_t place = comm->ranks > 1 ? (size_t)comm->rank * count * type_bytes(type) : 0;
+    return exchange((const char *)from + place, to, count, type, comm, stream);
 }
 
 int ncclAllGather(const void *from, void *to, size_t count, int type, ncclComm_t comm, void *stream) {
-    return exchange(from, to, count, type, comm, stream);
+    return collect(from, to, count, type, comm, stream);
 }
 
 int ncclAlltoAll(const void *from, void *to, size_t count, int type, ncclComm_t comm, void *stream) {
-    return exchange(from, to, count, type, comm, stream);
+    return exchange(from, to, count * (size_t)comm->ranks, type, comm, stream);
 }
 
 int ncclGather(const void *from, void *to, size_t count, int type, int root, ncclComm_t comm, void *stream) {
     (void)root;
-    return exchange(from, to, count, type, comm, stream);
+    return collect(from, to, count, type, comm, stream);
 }
 
 int ncclBroadcast(const void *from, void *to, size_t count, int type, int root, ncclComm_t comm, void *stream) {
