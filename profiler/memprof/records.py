@@ -147,6 +147,8 @@ class Reading:
     allocation_retries: int
     workspace_known: bool  # False if cuDNN did not report the workspace of a plan
     resume: PhaseReading | None = None  # loading the checkpoint; None if the run did not resume
+    communicators: int | None = None  # of NCCL; None if the run was not one rank of several
+    nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted
 
     @property
     def first_step_peak_allocated_bytes(self) -> int | None:
@@ -223,6 +225,9 @@ class RunRecord:
     error: str | None = None
     variant: str | None = None  # in a comparison, how it differs from the base; None in a sweep
     largest_batch_size: int | None = None  # that trains, 0 if none does; None if unknown or not searched for
+    rank: int | None = None  # that ran, of several; None if one GPU trains the model
+    world_size: int | None = None
+    mesh: str | None = None  # its dimensions: "shard 8 × tensor 8"
 
     def __post_init__(self) -> None:
         """Refuse a batch without a sample.
@@ -323,6 +328,9 @@ class MaxBatch:
     trials: tuple[Trial, ...]
     more_trials: tuple[Trial, ...]  # for the batch at 80 % of the memory
     target_batch: Accumulation | None = None  # None if not requested, or if no batch trains
+    parallel: str | None = None  # the rank and the mesh; None if one GPU trains the model
+    communicators: int | None = None  # of NCCL, on this rank
+    nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted
 
     @property
     def safe_batch_size(self) -> int | None:

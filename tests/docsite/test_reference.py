@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from memprof.errors import ExitCode
 from memprof.gpus.monitor_log import COLUMNS as MONITOR_COLUMNS
 from memprof.results import COLUMNS, VARIANT_COLUMNS
+from memprof.results.rows import PARALLEL_COLUMNS
 from tests.paths import PACKAGE, ROOT
 
 DOCS = ROOT / "docs"
@@ -28,7 +29,7 @@ def names(text: str) -> Sequence[str]:
 
 def test_results_page_has_the_columns_in_their_order() -> None:
     found = names(RESULTS.split("## results.csv")[1].split("## records.jsonl")[0])
-    assert found == [*COLUMNS, *VARIANT_COLUMNS]
+    assert found == [*COLUMNS, *VARIANT_COLUMNS, *PARALLEL_COLUMNS]
 
 
 def test_results_page_has_every_exit_code() -> None:

@@ -37,6 +37,8 @@ _OPTIONS: Mapping[Flag, Any] = MappingProxyType(
         Flag.PRECISION: Annotated[
             str | None, _option(Flag.PRECISION, "NAME", "fp32, bf16, amp-bf16 or others.", completion.precisions)
         ],
+        Flag.PARALLEL: Annotated[str | None, _option(Flag.PARALLEL, "MESH", "GPUs: shard=8,tensor=8 or replicate=8.")],
+        Flag.WORLD_SIZE: Annotated[str | None, _option(Flag.WORLD_SIZE, "N", "Number of GPUs; alone: FSDP2.")],
     }
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from memprof.cli.console import print_json, print_next, print_verdict, progress_
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
-from memprof.config.load import load
+from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.errors import ConfigError, ExitCode
 from memprof.experiments.session import open_session
@@ -51,7 +51,7 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
     """
     if depth is not None and depth < 0:
         raise ConfigError(f"--depth {depth}: write 0 for the model alone, 1 for the modules in it, and so on")
-    loaded = load(config, chosen)
+    loaded = _of_whole_model(load(config, chosen))
     point = loaded.config.points()[0][0], loaded.config.list_batch_sizes()[0]
     note_inferred(loaded, [point])
     with progress_bar("starting PyTorch", None), open_session(loaded, analytic_device("not needed")) as session:
@@ -64,6 +64,11 @@ def run(config: Path, chosen: Sequence[Override], depth: int | None, json: bool)
         console.print(summary_tree(summary, depth, console.width))
         print_next(next_command.after_summary(("memprof", *sys.argv[1:]), summary))
     return ExitCode.OK
+
+
+def _of_whole_model(loaded: LoadedConfig) -> LoadedConfig:
+    """Return the config without ranks: the summary is that of the whole model."""
+    return replace(loaded, config=loaded.config.model_copy(update={"parallel": None}))
 
 
 def _json(summary: ModuleSummary, environment: Environment, depth: int | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from memprof.config.input_option import parse_inputs
+from memprof.config.parallel_option import mesh_of_world, parse_mesh
 from memprof.config.yaml_lines import KeyPath, YamlError, parse
 from memprof.errors import ConfigError, one_line
 
@@ -37,6 +38,8 @@ class Flag(StrEnum):
     SEQ_LEN = "--seq-len"
     PRECISION = "--precision"
     LOSS = "--loss"
+    PARALLEL = "--parallel"
+    WORLD_SIZE = "--world-size"
     SAVER = ""  # a setting that `memprof fit` tries, applied as --vary is; no option was typed
     VARY = "--vary"  # one value of a varied setting, applied after all other options
 
@@ -79,7 +82,7 @@ def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
     for override in (o for o in overrides if o.flag in _KEYS):
         value = _whole_number(override) if override.flag is Flag.SEQ_LEN else override.text
         settings = _put(settings, _KEYS[override.flag].split("."), value, override)
-    settings = _apply_tensors(settings, overrides)
+    settings = _apply_mesh(_apply_tensors(settings, overrides), overrides)
     sizes = [(o, _whole_number(o)) for o in overrides if o.flag is Flag.BATCH_SIZE]
     settings = _replace_list(settings, "batch_sizes", sizes)
     configured = settings.value.get("optimizers")
@@ -127,6 +130,17 @@ def _apply_tensors(settings: Settings, overrides: Sequence[Override]) -> Setting
             raise ConfigError(f"{override}: --target describes the classes already; leave one of the two out")
         else:
             settings = _put(settings, ["target"], {"shape": [], "dtype": "int64", "range": [0, count]}, override)
+    return settings
+
+
+def _apply_mesh(settings: Settings, overrides: Sequence[Override]) -> Settings:
+    """Apply `--parallel`, which replaces the configured mesh, and then `--world-size`."""
+    for override in (o for o in overrides if o.flag is Flag.PARALLEL):
+        settings = _put(settings, ["parallel", "mesh"], parse_mesh(override.text), override)
+    for override in (o for o in overrides if o.flag is Flag.WORLD_SIZE):
+        section = settings.value.get("parallel")
+        mesh = section.get("mesh") if isinstance(section, dict) else None
+        settings = _put(settings, ["parallel", "mesh"], mesh_of_world(mesh, _whole_number(override)), override)
     return settings
 
 

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from memprof.config.finetuning import AdapterMethod, Ema, FreezePatterns, QuantizationConfig, Scheduler
 from memprof.config.lengths import Lengths, split_sizes
 from memprof.config.loop import DataConfig, EvaluationConfig, Resume, ResumeConfig
+from memprof.config.parallel import ParallelConfig, parallel_conflict
 from memprof.config.sections import (
     LARGEST_INT64,
     LOSSES_WITHOUT_TARGET,
@@ -60,6 +61,7 @@ __all__ = [
     "Mode",
     "ModelConfig",
     "OptimizerConfig",
+    "ParallelConfig",
     "Precision",
     "ResumeConfig",
     "SweepConfig",
@@ -343,6 +345,12 @@ class SweepConfig(Section):
         description="torch.compile the model before the first step; compilation does not count. The analytic estimate "
         "stays that of the model as written.",
     )
+    parallel: ParallelConfig | None = Field(
+        default=None,
+        description="Train on several GPUs, and run one rank of them on a simulated GPU; batch_sizes is the local "
+        "batch, that of one rank. There is no analytic estimate.",
+        examples=[{"mesh": {"shard": 8}}, {"mesh": {"shard": 8, "tensor": 8}, "fsdp": {"param_dtype": "bfloat16"}}],
+    )
     timeout_seconds: Real = Field(
         default=300.0, gt=0, le=MAX_TIMEOUT_SECONDS, description="A point that takes longer ends as a timeout."
     )
@@ -430,6 +438,14 @@ class SweepConfig(Section):
             raise _misfit(
                 ("evaluation",), "mode inference is an evaluation already; remove evaluation, or set mode to train"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parallel_is_possible(self) -> Self:
+        names = ("compile", "ema", "resume", "optimizer_in_backward", "quantization")
+        problem = parallel_conflict({name: bool(getattr(self, name)) for name in names})
+        if self.parallel is not None and problem is not None:
+            raise _misfit(("parallel",), problem)
         return self
 
     def tensors(self) -> Iterator[tuple[tuple[str | int, ...], TensorConfig]]:

@@ -90,7 +90,7 @@ class VariantRuns:
 
     def _run(self, config: SweepConfig, with_breakdown: bool) -> _Run:
         device = self._device_of(config)
-        if not with_breakdown:
+        if not with_breakdown or config.parallel is not None:
             return _Run(config=config, device=device, breakdown=None, reason=None)
         try:
             breakdown = self._client.breakdowns(config.points()[:1], config, device)[0]
@@ -152,6 +152,8 @@ def default_batch_size(session: Session, config: SweepConfig) -> int:
     sizes, total = sorted(config.list_batch_sizes()), session.environment.gpu_total_bytes
     if total is None or len(sizes) == 1:
         return sizes[-1]
+    if config.parallel is not None:  # there is no estimate for one rank of many
+        return sizes[0]
     optimizer = config.points()[0][0]
     try:
         estimates = session.client.breakdowns([(optimizer, size) for size in sizes])

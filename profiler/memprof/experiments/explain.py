@@ -25,7 +25,7 @@ def explain_point(session: Session, point: Point, snapshot_file: Path | None = N
     Raises:
         WorkloadError: the model cannot run these inputs, not even on shapes alone.
     """
-    breakdown = _breakdown(session.client, point)
+    breakdown = None if session.loaded.config.parallel else _breakdown(session.client, point)
     optimizer, batch_size = point
     outcome, explanation = session.client.explain(Job(optimizer=optimizer, batch_size=batch_size), snapshot_file)
     return Explained(

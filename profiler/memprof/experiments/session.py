@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.config.load import LoadedConfig
+from memprof.errors import DeviceError
 from memprof.gpus.select import Device
-from memprof.records import Environment
+from memprof.records import Environment, Source
 from memprof.worker.client import OnStep, WorkerClient
 
 _GIT_SECONDS = 10  # a repository on a slow network drive must not hold up a measurement
@@ -37,9 +38,23 @@ def open_session(loaded: LoadedConfig, device: Device, on_step: OnStep | None = 
         DeviceError: PyTorch cannot be imported, or the device cannot be used.
         WorkloadError: the model cannot be built.
     """
+    check_parallel_device(loaded, device)
     with WorkerClient(loaded, device, on_step) as client:
         environment = replace(client.environment(), git_commit=find_commit(loaded.folder))
         yield Session(client=client, loaded=loaded, device=device, environment=environment)
+
+
+def check_parallel_device(loaded: LoadedConfig, device: Device) -> None:
+    """Refuse a config of several ranks on a device where the other ranks would be missing.
+
+    Raises:
+        DeviceError: the device is not a phantom.
+    """
+    if loaded.config.parallel is not None and device.source is not Source.EMULATED:
+        raise DeviceError(
+            f"parallel: {loaded.config.parallel.label}: one rank of many runs on a simulated GPU alone, since the "
+            f"other ranks are absent; name one with --gpu, for example --gpu h100-80gb ({device.explanation})"
+        )
 
 
 def find_commit(folder: Path) -> str | None:

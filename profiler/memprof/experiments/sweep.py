@@ -7,6 +7,7 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from memprof.config.schema import SweepConfig
 from memprof.experiments.session import Session
@@ -48,7 +49,15 @@ def make_record(
         breakdown=breakdown,
         reading=outcome.reading,
         error=outcome.error,
+        **_rank_of(config),
     )
+
+
+def _rank_of(config: SweepConfig) -> dict[str, Any]:
+    parallel = config.parallel
+    if parallel is None:
+        return {}
+    return {"rank": parallel.rank, "world_size": parallel.mesh.world_size, "mesh": parallel.mesh.label}
 
 
 def sweep_records(session: Session, done: Collection[PointName] = (), jobs: int | None = None) -> Iterator[RunRecord]:
@@ -64,7 +73,7 @@ def sweep_records(session: Session, done: Collection[PointName] = (), jobs: int 
     points = [point for point in config.points() if point_name(point) not in done]
     if not points:
         return
-    estimates = _estimates(session.client, points)
+    estimates = _no_estimates(points) if config.parallel else _estimates(session.client, points)
     with closing(_outcomes(session, points, estimates, jobs or default_jobs(environment.source))) as outcomes:
         for point, estimate, outcome in zip(points, estimates, outcomes, strict=True):
             yield make_record(config, environment, point, estimate.breakdown, outcome)
@@ -74,6 +83,11 @@ def default_jobs(source: Source) -> int:
     """Return how many points may run at the same time: two only if each process has its own GPU, as on a phantom."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 2 if source is Source.EMULATED and cores >= 2 else 1
+
+
+def _no_estimates(points: Sequence[Point]) -> list[_Estimate]:
+    """Estimate nothing: shapes alone do not say what one rank of many keeps and gathers."""
+    return [_Estimate(breakdown=None, outcome=Outcome(status=Status.OK))] * len(points)
 
 
 def _estimates(client: WorkerClient, points: Sequence[Point]) -> list[_Estimate]:

@@ -36,8 +36,7 @@ def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig)
     Raises:
         WorkloadError: the optimizer cannot be built.
     """
-    kind = InBackward if config.optimizer_in_backward else AfterBackward
-    made = kind(model, config, spec)
+    made = _kind(config)(model, config, spec)
     if unknown_workspaces() is not None and any(getattr(part, "is_paged", False) for part in made.parts):
         raise WorkloadError(
             f"optimizer {spec.name!r} keeps its state in CUDA's managed memory, which a phantom does not emulate; "
@@ -46,13 +45,19 @@ def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig)
     return made
 
 
+def _kind(config: SweepConfig) -> type[AfterBackward | InBackward]:
+    if config.optimizer_in_backward:
+        return InBackward
+    return SharedState if config.parallel is not None and config.parallel.ddp.zero else AfterBackward
+
+
 class AfterBackward:
     """The usual order: one optimizer, which steps once after backward."""
 
     def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
         self._parameters, self._max_norm = trained_parameters(model), config.clip_grad_norm
         self._optimizer = build_optimizer(spec, self._parameters)
-        self.parts = (self._optimizer,)
+        self.parts: tuple[torch.optim.Optimizer, ...] = (self._optimizer,)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
         """Free the gradients, or set them to zero."""
@@ -65,6 +70,17 @@ class AfterBackward:
             nn.utils.clip_grad_norm_(self._parameters, self._max_norm)
         scaler.step(self._optimizer)
         scaler.update()
+
+
+class SharedState(AfterBackward):
+    """The usual order with ZeroRedundancyOptimizer: this rank steps its part, and then sends it to the others."""
+
+    def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
+        from memprof.workload.parallel.zero import build_zero  # torch.distributed takes a second to import
+
+        self._parameters, self._max_norm = trained_parameters(model), config.clip_grad_norm
+        self._optimizer = build_zero(spec, self._parameters)
+        self.parts = (self._optimizer.optim,)
 
 
 class InBackward:

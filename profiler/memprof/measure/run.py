@@ -93,9 +93,18 @@ def _run_steps(
             on_step(number, steps)
         with recorder.step():
             step(recorder)
+            _settle(config)
             recorder.note_batch(step.loader.current.size, point[1], step.loader.drawn)
             if evaluation and number == epoch:
                 evaluation(recorder, step.loader)
+
+
+def _settle(config: SweepConfig) -> None:
+    """Let one rank of many end its step as on a real GPU, with all collectives done."""
+    if config.parallel is not None:
+        from memprof.workload.parallel.world import finish_collectives  # torch.distributed takes a second to import
+
+        finish_collectives()
 
 
 def _apply_settings(config: SweepConfig) -> None:

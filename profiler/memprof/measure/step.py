@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from memprof.config.schema import Mode, OptimizerConfig, Precision, SweepConfig
+from memprof.errors import WorkloadError
+from memprof.gpus.phantom.runtime import set_absent_peers, unknown_workspaces
 from memprof.measure.compile import compile_model
 from memprof.measure.optimizer_step import AfterStep, Optimizer, make_optimizer
 from memprof.measure.recorder import Phases
@@ -108,10 +110,23 @@ def build_step(
     folder: Path = Path(),
 ) -> Step:
     """Move `model` to `device`, then a batch that stays there, and then create the optimizer, as PyTorch requires."""
-    move_to_device(model.train(config.mode is Mode.TRAIN), device)
+    model.train(config.mode is Mode.TRAIN)
+    module = _on_device(model, config, device, folder)
     loader = make_loader(config, batch_size, device, folder, config.steps)
-    module = compile_model(model, config, loader) if config.compile else model
+    module = compile_model(model, config, loader) if config.compile else module
     return make_step(model, module, config, optimizer, loader)
+
+
+def _on_device(model: torch.nn.Module, config: SweepConfig, device: torch.device, folder: Path) -> torch.nn.Module:
+    """Move `model`, or the part of one rank of many, to `device`; return the module to call."""
+    if config.parallel is None:
+        return move_to_device(model, device)
+    from memprof.workload.parallel.model import distribute  # torch.distributed.fsdp takes a second to import
+
+    if unknown_workspaces() is None:
+        raise WorkloadError("parallel: one rank of many runs on a simulated GPU alone, for example --gpu h100-80gb")
+    set_absent_peers(config.parallel.nccl.bytes_per_communicator)
+    return distribute(model, config, device, folder)
 
 
 def make_step(

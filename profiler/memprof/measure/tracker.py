@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
 from memprof.breakdown.attribution import Annotations, Label, ModuleInfo, PhaseMarker
@@ -55,12 +56,14 @@ class Tracker:
         self._other_leaves: list[
             tuple[weakref.ref[Tensor], str | None]
         ] = []  # not parameters; with the module that uses them
-        self.owners: dict[Tensor, _Owner] = {
-            parameter: _Owner(name, name.rpartition(".")[0]) for name, parameter in model.named_parameters()
-        }
+        self.owners = self._owners()
         for path, module in model.named_modules():
             count = sum(count_elements(parameter) for parameter in module.parameters())
             self.annotations.modules.append(ModuleInfo(path=path, type=type(module).__name__, parameters=count))
+
+    def _owners(self) -> dict[Tensor, _Owner]:
+        named = self.model.named_parameters()
+        return {parameter: _Owner(name, name.rpartition(".")[0]) for name, parameter in named}
 
     def wrap_modules(self) -> None:
         """Record from now on which module runs."""
@@ -101,7 +104,10 @@ class Tracker:
         self._label_saved(self._history.position())
 
     def label_model(self) -> None:
-        """Label the current parameters and buffers."""
+        """Label the current parameters and buffers; the parameters of a model that got its memory late are new."""
+        current = self._owners()
+        names = {owner.name for owner in current.values()}
+        self.owners = {**current, **{old: owner for old, owner in self.owners.items() if owner.name not in names}}
         parameters = {owner.name: (parameter, owner.module) for parameter, owner in self.owners.items()}
         self.label(Category.PARAMETERS, parameters)
         self.label_quantization(self.model)
@@ -299,6 +305,9 @@ def addresses(values: Any, index: int) -> list[int]:
     found = []
     for leaf in (values,) if isinstance(values, Tensor) else tree_leaves(values):
         if isinstance(leaf, Tensor) and leaf.device.type == "cuda" and leaf.device.index == index:
+            if is_traceable_wrapper_subclass(leaf):  # a DTensor has the address 0
+                found.extend(addresses(_parts(leaf), index))
+                continue
             try:
                 found.append(leaf.untyped_storage().data_ptr())
             except (NotImplementedError, RuntimeError):  # a tensor without storage, for example a sparse one

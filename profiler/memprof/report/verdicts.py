@@ -10,6 +10,7 @@ from memprof.experiments.run import SimulatedRun
 from memprof.records import MaxBatch, RunRecord, Source, Status
 from memprof.report.figures import ESTIMATE, PEAK, bytes_of, main_figure
 from memprof.report.labels import gpu_label
+from memprof.report.parallel_notes import WITHOUT_NCCL, lacks_nccl
 from memprof.results.comparison import VariantResult
 from memprof.results.diff import Comparison, figure_of
 from memprof.units import format_bytes, format_percent, format_share
@@ -141,7 +142,8 @@ def _largest(answer: MaxBatch) -> str:
     total = answer.memory_limit_bytes or answer.gpu_total_bytes
     if answer.free_bytes is None or total is None:
         return name
-    return f"{name}, {format_share(total - answer.free_bytes, total)}"
+    without = f", {WITHOUT_NCCL}" if answer.communicators and answer.nccl_bytes is None else ""
+    return f"{name}, {format_share(total - answer.free_bytes, total)}{without}"
 
 
 def _share(record: RunRecord) -> str:
@@ -149,7 +151,8 @@ def _share(record: RunRecord) -> str:
     gpu = gpu_label(record.environment.gpu or "the GPU", record.source)
     if used is None or total is None:
         return f"peak {format_bytes(bytes_of(record, PEAK))} on {gpu}"
-    return f"{format_share(used, total)} on {gpu}"
+    without = f", {WITHOUT_NCCL}" if lacks_nccl(record) else ""
+    return f"{format_share(used, total)} on {gpu}{without}"
 
 
 def _with(record: RunRecord) -> str:

@@ -13,7 +13,7 @@ from memprof.records import RunRecord
 from memprof.results.files import LineFile, remove_left_over, replace_file, write_manifest, writing
 from memprof.results.load import CSV_FILE, RECORDS_FILE, Result, find_runs, read_manifest, read_records
 from memprof.results.new_folder import new_run_folder
-from memprof.results.rows import COLUMNS, VARIANT_COLUMNS, to_csv, to_csv_lines
+from memprof.results.rows import columns_with, to_csv, to_csv_lines
 from memprof.results.serialize import Kind, Manifest, to_line, utc_now
 
 
@@ -31,7 +31,7 @@ class ResultFolder:
         self._lock = lock
         self._record_lines = LineFile(path / RECORDS_FILE)
         self._csv_lines = LineFile(path / CSV_FILE, synced=False)
-        self._columns = (*COLUMNS, *VARIANT_COLUMNS) if manifest.kind is Kind.COMPARE else COLUMNS
+        self._columns = columns_with(compared=manifest.kind is Kind.COMPARE, parallel=_has_ranks(manifest))
 
     @classmethod
     def create(cls, root: Path, manifest: Manifest) -> ResultFolder:
@@ -154,3 +154,9 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _has_ranks(manifest: Manifest) -> bool:
+    """Return whether one of the configs is that of several ranks."""
+    configs = (manifest.config, *(variant.config for variant in manifest.variants))
+    return any(config.get("parallel") is not None for config in configs)

@@ -23,6 +23,8 @@ COLUMNS = (
 )
 
 VARIANT_COLUMNS = ("variant", "largest_batch_size")  # after the others, and only in a comparison
+# After those, and only if a row is that of one rank of several.
+PARALLEL_COLUMNS = ("rank", "world_size", "mesh", "communicators", "nccl_bytes")
 
 # A spreadsheet takes text that begins with one of these for a formula:
 # https://owasp.org/www-community/attacks/CSV_Injection
@@ -51,14 +53,21 @@ def row(record: RunRecord) -> dict[str, Cell]:
     cells["difference_bytes"] = record.difference_bytes
     cells["difference_percent"] = None if percent is None else round(percent, 2) + 0.0  # no -0.0
     cells["error"] = None if record.error is None else " ".join(record.error.split())
-    cells |= {name: getattr(record, name) for name in VARIANT_COLUMNS}
+    cells |= {name: getattr(record, name) for name in (*VARIANT_COLUMNS, "rank", "world_size", "mesh")}
+    cells |= {name: getattr(record.reading, name, None) for name in ("communicators", "nccl_bytes")}
     return {column: cells[column] for column in columns_of([record])}
 
 
 def columns_of(records: Sequence[RunRecord]) -> tuple[str, ...]:
-    """Return `COLUMNS`, and for records of a comparison also `VARIANT_COLUMNS`."""
+    """Return `COLUMNS`, `VARIANT_COLUMNS` for records of a comparison, and `PARALLEL_COLUMNS` for one rank of many."""
     compared = any(record.variant is not None for record in records)
-    return (*COLUMNS, *VARIANT_COLUMNS) if compared else COLUMNS
+    parallel = any(record.mesh is not None for record in records)
+    return columns_with(compared=compared, parallel=parallel)
+
+
+def columns_with(*, compared: bool, parallel: bool) -> tuple[str, ...]:
+    """Return the columns of a comparison or of a sweep, with those of several ranks or without them."""
+    return (*COLUMNS, *(VARIANT_COLUMNS if compared else ()), *(PARALLEL_COLUMNS if parallel else ()))
 
 
 def _point(record: RunRecord) -> dict[str, Cell]:

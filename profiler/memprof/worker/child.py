@@ -17,7 +17,7 @@ import torch
 from memprof.breakdown.analytic import break_down, summarize_modules
 from memprof.config.schema import EvaluationConfig, Mode, SweepConfig
 from memprof.errors import WorkloadError
-from memprof.gpus.phantom.runtime import unknown_workspaces
+from memprof.gpus.phantom.runtime import communicators, unknown_workspaces
 from memprof.measure.estimate import estimate
 from memprof.measure.explaining import measure_and_explain
 from memprof.measure.failures import describe
@@ -108,9 +108,9 @@ def _measure(job: Job, setup: Setup, model: ModelSource, on_step: OnStep | None)
     config, device = _prepare(job, setup)
     point, folder = (model(), config, job.optimizer, job.batch_size, device), Path(setup.folder)
     if not job.record_requests:
-        return _marked(measure(*point, folder=folder, on_step=on_step))
+        return _marked(measure(*point, folder=folder, on_step=on_step), config)
     log = RequestLog(device)
-    outcome = _marked(measure(*point, log, folder, on_step))
+    outcome = _marked(measure(*point, log, folder, on_step), config)
     recorded = log.read(out_of_memory=outcome.status is Status.OOM)
     if recorded is None or outcome.status not in (Status.OK, Status.OOM):
         return outcome
@@ -124,7 +124,7 @@ def _explain(request: ExplainRequest, setup: Setup, model: ModelSource, on_step:
     file = Path(request.snapshot_file) if request.snapshot_file else None
     point = (model(), config, job.optimizer, job.batch_size, device)
     outcome, explanation = measure_and_explain(*point, file, Path(setup.folder), on_step)
-    return ExplainReply(number=request.number, outcome=_marked(outcome), explanation=explanation)
+    return ExplainReply(number=request.number, outcome=_marked(outcome, config), explanation=explanation)
 
 
 def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
@@ -141,12 +141,23 @@ def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
     return config, device
 
 
-def _marked(outcome: Outcome) -> Outcome:
-    """Return the outcome without the figures that a phantom cannot know."""
+def _marked(outcome: Outcome, config: SweepConfig) -> Outcome:
+    """Return the outcome without the figures that a phantom cannot know, and with those that it counts."""
     unknown = unknown_workspaces()
     if outcome.reading is None or unknown is None:
         return outcome
-    return replace(outcome, reading=_emulated(outcome.reading, unknown))
+    return _with_nccl(replace(outcome, reading=_emulated(outcome.reading, unknown)), config)
+
+
+def _with_nccl(outcome: Outcome, config: SweepConfig) -> Outcome:
+    """Return the outcome with what is known of NCCL's own memory, if the run was one rank of several."""
+    made = communicators()
+    if outcome.reading is None or config.parallel is None or made is None:
+        return outcome
+    each = config.parallel.nccl.bytes_per_communicator
+    return replace(
+        outcome, reading=replace(outcome.reading, communicators=made, nccl_bytes=None if each is None else each * made)
+    )
 
 
 def _change_environment(job: Job) -> None:

@@ -22,7 +22,7 @@ _OF_THE_RUN = {
     "name", "optimizers", "batch_sizes", "steps", "gpu", "allocator", "cudnn", "tf32", "timeout_seconds", "target",
     "loss", "gradient_accumulation", "set_to_none", "optimizer_in_backward", "compile",
     "batch", "evaluation", "resume", "data",
-    "clip_grad_norm", "scheduler", "ema",
+    "clip_grad_norm", "scheduler", "ema", "parallel",
 }  # fmt: skip
 
 
@@ -67,4 +67,5 @@ class Models:
 
 
 def _identity(config: SweepConfig) -> str:
-    return _TO_JSON.encode(config.model_dump(mode="json", exclude=_OF_THE_RUN))
+    settings = config.model_dump(mode="json", exclude=_OF_THE_RUN)
+    return _TO_JSON.encode([settings, config.parallel is not None])  # one rank of any mesh starts without memory

@@ -100,6 +100,7 @@ class Server:
         # Threads do not survive a fork, so none may be started here: no intra-op pool.
         torch.set_num_threads(1)
         import_for_finetuning(self._setup.config)
+        import_for_parallel(self._setup.config)
         try:
             open_dataset(self._setup.config, Path(self._setup.folder))  # once, for all children
             if self._setup.build_in_server:
@@ -129,6 +130,7 @@ class Server:
     def _start(self, request: Request) -> None:
         config = _config_of(request)
         import_for_finetuning(config or self._setup.config)
+        import_for_parallel(config or self._setup.config)
         with suppress(Exception):  # the child fails in the same way, and reports it
             self._models.prepare(config)
         sys.stdout.flush()  # otherwise each child would print again what the model's factory printed
@@ -229,6 +231,12 @@ def _config_of(request: Request) -> SweepConfig | None:
         case BreakdownRequest():
             return request.config
     return None
+
+
+def import_for_parallel(config: SweepConfig) -> None:
+    """Import what one rank of many needs of PyTorch, once for all children."""
+    if config.parallel is not None:
+        import memprof.workload.parallel.model  # noqa: F401
 
 
 def import_for_children() -> None:

@@ -48,6 +48,17 @@ def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
+def move_to_meta(model: nn.Module) -> nn.Module:
+    """Give up the values of `model`; tensors that several modules share stay shared."""
+    moved: dict[int, Tensor] = {}
+    for module in _submodules_first(model):
+        for slots in (module._parameters, module._buffers):
+            for name, tensor in slots.items():
+                if tensor is not None:
+                    setattr(module, name, moved.setdefault(id(tensor), _with_data_on(tensor, torch.device("meta"))))
+    return model
+
+
 def _moved(tensor: Tensor, moved: dict[int, Tensor], device: torch.device) -> Tensor:
     if id(tensor) not in moved:
         with torch.no_grad():

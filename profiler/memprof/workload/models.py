@@ -48,6 +48,10 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
         model = model.to(memory_format=torch.channels_last)
     _materialize(model, config)
     _check(model, config)
+    if config.parallel is not None:
+        from memprof.workload.parallel.check import check_mesh  # torch.distributed takes a second to import
+
+        check_mesh(model, config, folder)
     return prepare_for_training(model, config)
 
 
@@ -70,10 +74,11 @@ def prepare_for_training(model: nn.Module, config: SweepConfig) -> nn.Module:
 
 def _construct(config: SweepConfig, folder: Path) -> nn.Module:
     """Build the model on the CPU, or without memory for its weights if it is large."""
-    if config.model.name.startswith((TORCHVISION, TIMM, TRANSFORMERS, DIFFUSERS)):
+    of_hub = config.model.name.startswith((TORCHVISION, TIMM, TRANSFORMERS, DIFFUSERS))
+    if of_hub or config.parallel is not None:
         with suppress(WorkloadError), torch.device("meta"):  # on an error the CPU builds it or says what is wrong
             without_memory = _build(config, folder)
-            if host_bytes(without_memory) > LARGEST_ON_HOST_BYTES:
+            if config.parallel is not None or host_bytes(without_memory) > LARGEST_ON_HOST_BYTES:
                 return without_memory
     return _build(config, folder)
 

@@ -23,7 +23,7 @@ def find_starts(client: WorkerClient, targets: Sequence[Target], limits: Limits)
     estimates: dict[tuple[int, int], tuple[int | None, ...]] = {}
     starts = []
     for target in targets:
-        if limits.start is not None or target.config.mode is Mode.INFERENCE:
+        if limits.start is not None or target.config.mode is Mode.INFERENCE or target.config.parallel is not None:
             starts.append(Start(batch_size=limits.start or limits.multiple_of))
             continue
         key = id(target.config), id(target.optimizer)

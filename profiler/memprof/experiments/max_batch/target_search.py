@@ -49,6 +49,7 @@ class TargetSearch:
         self._runs = BatchExtrapolator(limits.multiple_of, addresses)
         if known is not None:
             self._learn_from(known)
+        self._nccl: tuple[int | None, int | None] = None, None  # communicators, and their bytes
         self._has_boundary = False
         self._at_80_percent: int | None = None
         self._plan = self._planned_trials()
@@ -94,6 +95,8 @@ class TargetSearch:
             raise WorkloadError(f"{self._target.config.model.name}, batch {job.batch_size:,}: {outcome.error}{hint}")
         if outcome.reading is not None and outcome.reading.context_bytes is not None:
             self._memory = replace(self._memory, context_bytes=outcome.reading.context_bytes)
+        if outcome.reading is not None and outcome.reading.communicators is not None:
+            self._nccl = outcome.reading.communicators, outcome.reading.nccl_bytes
         self._ran[planned.purpose][job.batch_size] = ran
         if planned.purpose in (Purpose.BOUNDARY, Purpose.AT_80_PERCENT):
             self._record(job, outcome)
@@ -207,6 +210,9 @@ class TargetSearch:
             smallest_footprint_bytes=self._footprint_bytes(),
             trials=trials,
             more_trials=more,
+            parallel=target.config.parallel.label if target.config.parallel else None,
+            communicators=self._nccl[0],
+            nccl_bytes=self._nccl[1],
         )
 
     def _trials(self, purpose: Purpose) -> tuple[Trial, ...]:

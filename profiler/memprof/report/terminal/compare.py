@@ -10,6 +10,7 @@ from rich.text import Text
 from memprof.records import RunRecord, Source, Status
 from memprof.report.figures import COMPARED_CATEGORIES, LARGEST_BATCH, RESERVED, SECONDS, main_figure
 from memprof.report.loop_notes import loop_notes
+from memprof.report.parallel_notes import parallel_notes
 from memprof.report.terminal import columns
 from memprof.report.terminal.diff import change_columns
 from memprof.report.terminal.header import source_lines, title_lines
@@ -32,14 +33,16 @@ def compare_table(
     parts: list[RenderableType] = [*title_lines(records), Text()]
     main, below = _read_columns(answers), _analytic_columns(records)
     whole = _grid(answers, [*below, *main], width)
-    if whole.width(GAPS[-1]) <= width:
+    if all(record.mesh is not None for record in records):  # one rank of many has no estimate
+        parts += lay_out(_grid(answers, main, width), width)
+    elif whole.width(GAPS[-1]) <= width:
         parts += lay_out(whole, width)
     else:
         parts += [*lay_out(_grid(answers, main, width), width), Text()]
         parts += lay_out(_grid(answers, below, width, notes=False), width)
     if states:
         parts += [Text(), *lay_out(_states_grid(states, records[0]), width)]
-    notes = [Text(note) for note in loop_notes(records)]
+    notes = [Text(note) for note in (*loop_notes(records), *parallel_notes(records))]
     return Group(*parts, Text(), *notes, *source_lines(records))
 
 

@@ -24,6 +24,7 @@ from memprof.records import Source, Status
 from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, ordinal, part_name, source_note
 from memprof.report.loop_notes import loop_notes
+from memprof.report.parallel_notes import parallel_notes
 from memprof.report.terminal.address_spread import TITLE, address_spread_lines
 from memprof.report.terminal.advice import advice_lines
 from memprof.report.terminal.columns import STATUS_STYLES
@@ -59,7 +60,7 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         head.append(Text(reason, STATUS_STYLES[record.status.value]))
     if explanation is None:
         return Group(*head)
-    head += [Text(note) for note in loop_notes([record])]
+    head += [Text(note) for note in (*loop_notes([record]), *parallel_notes([record]))]
     parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
     parts[1] = peak_line(explanation, record.status)
     if advised := advice_lines(explained, width):

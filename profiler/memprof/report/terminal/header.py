@@ -29,6 +29,7 @@ def title_lines(records: Sequence[RunRecord]) -> list[Text]:
     circumstances = (
         _shared(records, lambda r: r.precision),
         _shared(records, lambda r: r.mode),
+        _shared(records, _rank),
         f"{format_bytes(total)} of memory" if total else None,
         f"torch {torch}" if torch else None,
         f"cuDNN {cudnn}" if cudnn else None,
@@ -45,6 +46,10 @@ def source_lines(records: Sequence[RunRecord]) -> list[Text]:
         rows = f"{unknown:,} of {len(records):,} rows"
         lines.append(Text(f"workspace unknown in {rows}: cuDNN did not report it; the true peak may be higher."))
     return lines
+
+
+def _rank(record: RunRecord) -> str | None:
+    return None if record.mesh is None else f"rank {record.rank:,} of {record.world_size:,}, {record.mesh}"
 
 
 def _shared(records: Sequence[RunRecord], value: Callable[[RunRecord], T]) -> T | None:

@@ -12,6 +12,7 @@ from rich.text import Text
 from memprof.records import Accumulation, MaxBatch, MemoryFit, Status, StopReason
 from memprof.report.figures import bound_text
 from memprof.report.labels import STOP_REASONS, gpu_label, source_note
+from memprof.report.parallel_notes import unknown_nccl
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.units import UNKNOWN, format_bytes
 
@@ -140,6 +141,10 @@ def _lines(answer: MaxBatch) -> list[tuple[str, str | Text]]:
         ("at 80 % of memory", f"{_at_80(answer)}  ({_AT_80})"),
         ("memory", f"{memory}; headroom {format_bytes(answer.free_bytes)} at the largest batch"),
     ]
+    if answer.parallel is not None:
+        lines.append(("emulated", f"{answer.parallel}; the other ranks are absent"))
+    if answer.communicators and answer.nccl_bytes is None:
+        lines.append(("not counted", unknown_nccl(answer.communicators)))
     if answer.fit is not None:
         lines.append(("allocated", f"≈ {fit_formula(answer.fit)}"))
     if answer.target_batch is not None:

@@ -14,6 +14,7 @@ from memprof.records import RunRecord, Source, Status
 from memprof.report.figures import LEAST_ESTIMATE_BYTES
 from memprof.report.labels import ANALYTIC_ESTIMATE
 from memprof.report.loop_notes import loop_notes
+from memprof.report.parallel_notes import parallel_notes
 from memprof.report.terminal import columns
 from memprof.report.terminal.header import source_lines, title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, note_width
@@ -42,7 +43,7 @@ def breakdown_table(records: Sequence[RunRecord], width: int = 80) -> Renderable
 
 
 def _circumstances(record: RunRecord) -> tuple[str | None, ...]:
-    return record.model, record.environment.gpu, record.source, record.precision, record.mode
+    return record.model, record.environment.gpu, record.source, record.precision, record.mode, record.mesh
 
 
 def _place_among(records: Sequence[RunRecord]) -> Callable[[RunRecord], tuple[int, int, int]]:
@@ -67,6 +68,8 @@ def _alike_table(records: Sequence[RunRecord], width: int) -> RenderableType:
 def _choose(records: Sequence[RunRecord], width: int) -> tuple[Grid, Grid | None]:
     """The richest main grid that fits, and the breakdown if it must be below."""
     categories, status, notes = columns.categories(records), columns.status(records), columns.notes(records)
+    if all(record.mesh is not None for record in records):  # one rank of many has no estimate
+        return _grid(records, [*columns.readings(records, phases=False), status], notes), None
     if records[0].source is Source.ANALYTIC:
         ended = [] if all(record.status is Status.OK for record in records) else [status]
         return _grid(records, [*categories, *ended], notes), None
@@ -103,10 +106,11 @@ def _full_reasons(grid: Grid, records: Sequence[RunRecord], width: int) -> list[
 
 def _footer(records: Sequence[RunRecord]) -> list[Text]:
     retried = sum(record.reading is not None and record.reading.allocation_retries > 0 for record in records)
-    footer = [] if records[0].source is Source.ANALYTIC else [Text(ANALYTIC_ESTIMATE, "dim")]
+    estimated = any(record.breakdown is not None for record in records) or records[0].mesh is None
+    footer = [Text(ANALYTIC_ESTIMATE, "dim")] if estimated and records[0].source is not Source.ANALYTIC else []
     if columns.blank_percents(records):
         footer.append(Text(_TINY, "dim"))
-    footer += [Text(note) for note in loop_notes(records)]
+    footer += [Text(note) for note in (*loop_notes(records), *parallel_notes(records))]
     footer += source_lines(records)
     if retried:
         footer.append(

@@ -1,0 +1,167 @@
+"""The section `parallel` of a config file: how many GPUs train one model, and which part of it each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from memprof.config.sections import Count, Real, Section
+
+MAX_WORLD_SIZE = 1_000_000
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+class MeshConfig(Section):
+    """The GPUs as a mesh: the product of its dimensions is the number of ranks."""
+
+    replicate: Count = Field(
+        default=1, description="Copies of the model: DDP alone, HSDP together with shard. Each gets its own batches."
+    )
+    shard: Count = Field(
+        default=1, description="Ranks that share the parameters, gradients and optimizer state of one copy: FSDP2."
+    )
+    tensor: Count = Field(
+        default=1, description="Ranks that share each matrix product: tensor parallelism. They get the same batch."
+    )
+
+    @property
+    def world_size(self) -> int:
+        """The number of ranks."""
+        return prod(self.sizes.values())
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The size of each dimension, from the slowest rank to the fastest."""
+        return {"replicate": self.replicate, "shard": self.shard, "tensor": self.tensor}
+
+    @property
+    def label(self) -> str:
+        """The dimensions that have several ranks: ``shard 8 × tensor 2``."""
+        return " × ".join(f"{name} {size:,}" for name, size in self.sizes.items() if size > 1) or "1 rank"
+
+
+class FsdpConfig(Section):
+    """The options of FSDP2, `torch.distributed.fsdp.fully_shard`."""
+
+    reshard_after_forward: bool = Field(
+        default=True,
+        description="Free the gathered parameters of a block after its forward pass; backward gathers them again.",
+    )
+    param_dtype: Dtype | None = Field(
+        default=None,
+        description="MixedPrecisionPolicy.param_dtype: the dtype of gathered parameters and of the computation; by "
+        "default that of the weights.",
+    )
+    reduce_dtype: Dtype | None = Field(
+        default=None, description="MixedPrecisionPolicy.reduce_dtype: the dtype in which gradients are reduced."
+    )
+    wrap: Literal["blocks", "root"] = Field(
+        default="blocks",
+        description="What fully_shard is called for: each block of the model and then the model, or the model alone.",
+    )
+
+
+class DdpConfig(Section):
+    """The options of `torch.nn.parallel.DistributedDataParallel`."""
+
+    bucket_cap_mb: Real = Field(default=25.0, gt=0, le=1e6, description="The size of a bucket of gradients, in MiB.")
+    gradient_as_bucket_view: bool = Field(
+        default=False, description="Let gradients be views of the buckets instead of copies."
+    )
+    zero: bool = Field(
+        default=False,
+        description="Share the optimizer state among the ranks: torch.distributed.optim.ZeroRedundancyOptimizer.",
+    )
+
+
+class TensorParallelConfig(Section):
+    """The options of tensor parallelism, `torch.distributed.tensor.parallel.parallelize_module`."""
+
+    plan: str = Field(
+        default="auto",
+        min_length=1,
+        description="auto, for models with the layer names of Llama; or FILE.py:FUNCTION, which gets the model and "
+        "returns a plan of parallelize_module.",
+        examples=["auto", "own_model.py:plan"],
+    )
+    sequence_parallel: bool = Field(
+        default=True, description="Also share the norms and the residual stream: each rank has a part of the sequence."
+    )
+
+
+class NcclConfig(Section):
+    """NCCL's own device memory, which no library reports."""
+
+    bytes_per_communicator: Annotated[int, Field(strict=True, ge=0, le=2**40)] | None = Field(
+        default=None,
+        description="Device memory of each communicator, outside PyTorch's allocator; by default unknown: not counted, "
+        "and reported as unknown.",
+    )
+
+
+def _dimensions(value: Any) -> Any:
+    """Return the mesh of a number alone: that many ranks of FSDP2."""
+    return {"shard": value} if type(value) is int else value
+
+
+class ParallelConfig(Section):
+    """One rank of many: the process group has all ranks, and one of them runs."""
+
+    mesh: Annotated[MeshConfig, BeforeValidator(_dimensions, json_schema_input_type=int | MeshConfig)] = Field(
+        default=MeshConfig(),
+        description="How many ranks share what; a number alone is that of shard.",
+        examples=[8, {"replicate": 2, "shard": 8}, {"shard": 8, "tensor": 8}],
+    )
+    rank: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=0, description="The rank that runs. Rank 0 has the largest part where parts differ in size."
+    )
+    fsdp: FsdpConfig = Field(default=FsdpConfig(), description="The options of FSDP2, if shard is above 1.")
+    ddp: DdpConfig = Field(default=DdpConfig(), description="The options of DDP, if only replicate is above 1.")
+    tensor: TensorParallelConfig = Field(
+        default=TensorParallelConfig(), description="The options of tensor parallelism, if tensor is above 1."
+    )
+    nccl: NcclConfig = Field(default=NcclConfig(), description="What NCCL itself takes of the GPU's memory.")
+
+    @property
+    def is_ddp(self) -> bool:
+        """Whether DDP keeps copies of the whole model."""
+        return self.mesh.replicate > 1 and self.mesh.shard == 1
+
+    @property
+    def is_fsdp(self) -> bool:
+        """Whether FSDP2 shards the model; with several copies that is HSDP."""
+        return self.mesh.shard > 1
+
+    @property
+    def label(self) -> str:
+        """The rank and the mesh, as a row names them: ``rank 0 of 64: shard 8 × tensor 8``."""
+        return f"rank {self.rank:,} of {self.mesh.world_size:,}: {self.mesh.label}"
+
+    @model_validator(mode="after")
+    def _ranks_fit(self) -> Self:
+        world = self.mesh.world_size
+        if world > MAX_WORLD_SIZE:
+            raise ValueError(f"mesh has {world:,} ranks; the maximum is {MAX_WORLD_SIZE:,}")
+        if self.rank >= world:
+            raise ValueError(f"rank {self.rank:,} is not one of the {world:,} ranks of the mesh, 0 to {world - 1:,}")
+        if self.is_ddp and self.mesh.tensor > 1:
+            raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
+        if self.ddp.zero and not self.is_ddp:
+            raise ValueError("ddp.zero shares the optimizer state of DDP; set mesh.replicate above 1 and shard to 1")
+        return self
+
+
+def parallel_conflict(settings: Mapping[str, bool]) -> str | None:
+    """Return the first setting in use that cannot be combined with several ranks yet, and what would be right."""
+    fixes = {
+        "compile": "set compile: false",
+        "ema": "remove ema",
+        "resume": "remove resume",
+        "optimizer_in_backward": "set optimizer_in_backward: false",
+        "quantization": "remove quantization",
+    }
+    used = next((name for name in fixes if settings.get(name)), None)
+    return f"{used} is not supported with several ranks; {fixes[used]}" if used else None

@@ -1,0 +1,88 @@
+"""Give a model the part that one rank has of it: tensor parallelism first, then FSDP2 or DDP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+from memprof.config.parallel import FsdpConfig, ParallelConfig
+from memprof.config.schema import SweepConfig
+from memprof.errors import WorkloadError
+from memprof.workload.checkpointing import find_blocks
+from memprof.workload.meta import is_on_meta, move_to_device, move_to_meta
+from memprof.workload.parallel.tensor import apply_tensor_parallelism
+from memprof.workload.parallel.world import open_mesh
+
+
+def distribute(model: nn.Module, config: SweepConfig, device: torch.device, folder: Path) -> nn.Module:
+    """Turn `model` into its part on the config's rank, on `device`; return the module to call.
+
+    That is `model`, or DDP around it. A sharded model gets memory for its own part only: it is on the meta device until
+    it is sharded, as torchtitan does it.
+
+    Raises:
+        WorkloadError: the model has no blocks or no plan, or the mesh does not divide it.
+    """
+    parallel = _parallel_of(config)
+    mesh = open_mesh(parallel, device)
+    if parallel.is_ddp:
+        return _with_ddp(move_to_device(model, device), parallel, device)
+    if not is_on_meta(model):
+        move_to_meta(model)
+    if parallel.mesh.tensor > 1:
+        apply_tensor_parallelism(model, config, mesh["tensor"], folder)
+    if parallel.is_fsdp:
+        _shard(model, parallel.fsdp, _sharding_mesh(parallel, mesh), config.model.name)
+    return model.to_empty(device=device)
+
+
+def _parallel_of(config: SweepConfig) -> ParallelConfig:
+    if config.parallel is None:
+        raise ValueError("the config has no section parallel")
+    return config.parallel
+
+
+def _with_ddp(model: nn.Module, parallel: ParallelConfig, device: torch.device) -> nn.Module:
+    return nn.parallel.DistributedDataParallel(
+        model,
+        device_ids=[device.index],
+        bucket_cap_mb=parallel.ddp.bucket_cap_mb,
+        gradient_as_bucket_view=parallel.ddp.gradient_as_bucket_view,
+    )
+
+
+def _sharding_mesh(parallel: ParallelConfig, mesh: DeviceMesh) -> DeviceMesh:
+    return mesh["replicate", "shard"] if parallel.mesh.replicate > 1 else mesh["shard"]
+
+
+def _shard(model: nn.Module, fsdp: FsdpConfig, mesh: DeviceMesh, name: str) -> None:
+    """Call `fully_shard` for each block, and then for the model with what is left."""
+    policy = MixedPrecisionPolicy(param_dtype=_dtype(fsdp.param_dtype), reduce_dtype=_dtype(fsdp.reduce_dtype))
+    for module in (*blocks_to_shard(model, fsdp, name), model):
+        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=fsdp.reshard_after_forward)
+
+
+def blocks_to_shard(model: nn.Module, fsdp: FsdpConfig, name: str) -> list[nn.Module]:
+    """Return the blocks that are sharded one by one.
+
+    Raises:
+        WorkloadError: the model has none.
+    """
+    if fsdp.wrap == "root":
+        return []
+    blocks = list(dict.fromkeys(find_blocks(model)))
+    if not blocks:
+        raise WorkloadError(
+            f"parallel.fsdp.wrap: model {name!r} has no blocks: none of its nn.Sequential, nn.ModuleList and "
+            "nn.ModuleDict parts has a module that contains layers; write wrap: root"
+        )
+    return blocks
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    dtype: torch.dtype | None = getattr(torch, name) if name else None
+    return dtype

@@ -1,0 +1,176 @@
+"""One rank of several on a phantom: what it keeps follows from the size of its part."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from memprof.gpus.select import Device
+from memprof.records import Outcome, Phase, PhaseReading, Status
+from memprof.worker.protocol import reply_decoder
+from tests.paths import CONFIGS
+
+VOCAB, LAYERS, SIZE, HIDDEN, KV = 4096, 4, 512, 1024, 256
+# Of configs/parallel/llama.py; every part is a multiple of 512 bytes on 8 ranks.
+MATRICES = [VOCAB * SIZE] * 2 + LAYERS * [SIZE * SIZE] * 2 + LAYERS * [SIZE * KV] * 2 + LAYERS * [SIZE * HIDDEN] * 3
+NORMS = [SIZE] * (2 * LAYERS + 1)
+PARAMETERS = sum(MATRICES) + sum(NORMS)
+BATCH_BYTES = 2 * 256 * 8  # tokens and labels
+WORKSPACES_BYTES = 2 * (32 << 20)  # of cuBLAS on an H100: one for forward, one for backward's thread
+
+RUNS = f"""
+import os
+import torch
+import torch.distributed as dist
+from pathlib import Path
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from memprof.config.schema import OptimizerConfig, SweepConfig
+from memprof.measure.run import measure
+from memprof.worker.child import _marked
+from memprof.worker.protocol import MeasureReply, encode
+from memprof.workload import build_model
+from memprof.workload.parallel import world
+
+CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(replicate=2, shard=4)),
+         dict(mesh=dict(shard=8), fsdp=dict(param_dtype="bfloat16")),
+         dict(mesh=dict(shard=8), fsdp=dict(param_dtype="bfloat16", reshard_after_forward=False)),
+         dict(mesh=dict(shard=4, tensor=2)), dict(mesh=dict(tensor=4)),
+         None, dict(mesh=dict(replicate=2)), dict(mesh=dict(replicate=2), ddp=dict(gradient_as_bucket_view=True)),
+         dict(mesh=dict(replicate=2), ddp=dict(zero=True)), dict(mesh=dict(replicate=2), ddp=dict(zero=True), rank=1),
+         dict(mesh=dict(shard=8), nccl=dict(bytes_per_communicator=1 << 28)),
+         "fake", "fake tensor"]
+TOKENS = dict(shape=["seq_len"], dtype="int64")
+BASE = dict(name="x", input=dict(tokens=TOKENS, labels=TOKENS), sizes=dict(seq_len=256), loss="output", steps=3,
+            model=dict(name="llama.py:build", kwargs=dict(layers={LAYERS}, size={SIZE}, heads=8, kv_heads=4,
+                                                          hidden={HIDDEN}, vocab={VOCAB})))
+FOLDER = Path({str(CONFIGS / "parallel")!r})
+ADAM = OptimizerConfig(name="adamw")
+
+def run(number, case):
+    if isinstance(case, str):  # PyTorch's own backend without peers, instead of NCCL
+        real = dist.init_process_group
+        dist.init_process_group = lambda _, **options: real("fake", **{{**options, "store": FakeStore()}})
+        world.finish_collectives = lambda: None
+        case = dict(mesh=dict(shard=4, tensor=2) if case == "fake tensor" else dict(shard=8))
+    config = SweepConfig.model_validate({{**BASE, "parallel": case}})
+    outcome = measure(build_model(config, FOLDER), config, ADAM, 1, torch.device("cuda", 0), folder=FOLDER)
+    os.write(1, encode(MeasureReply(number=number, outcome=_marked(outcome, config))))
+
+torch.set_num_threads(1)
+torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+import memprof.workload.parallel.model
+for number, case in enumerate(CASES):
+    if os.fork() == 0:
+        run(number, case)
+        os._exit(0)
+    os.wait()
+"""
+NAMES = (
+    *("shard 8", "shard 4", "replicate 2 shard 4", "bf16", "bf16 kept", "shard 4 tensor 2", "tensor 4"),
+    *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known", "fake", "fake tensor"),
+)
+
+
+@pytest.fixture(scope="module")
+def outcomes(phantom_device_h100: Device) -> Mapping[str, Outcome]:
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RUNS],
+        env={**os.environ, **phantom_device_h100.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=True,
+        timeout=300,
+    )
+    decode = reply_decoder()
+    found = {name: decode(line).outcome for name, line in zip(NAMES, finished.stdout.splitlines(), strict=True)}
+    assert {name: outcome.error for name, outcome in found.items() if outcome.status is not Status.OK} == {}
+    return found
+
+
+def phase_of(outcome: Outcome, phase: Phase) -> PhaseReading:
+    """Return the reading of a phase of the last step."""
+    assert outcome.reading is not None
+    return next(reading for reading in outcome.reading.steps[-1].phases if reading.phase is phase)
+
+
+def kept_bytes(outcome: Outcome) -> int:
+    """Return what is left without gradients: parameters, optimizer state, the batch, and the workspaces."""
+    return phase_of(outcome, Phase.ZERO_GRAD).allocated_after_bytes
+
+
+def peaks(outcome: Outcome) -> tuple[int, int, int]:
+    assert outcome.reading is not None
+    return (
+        outcome.reading.peak_requested_bytes,
+        outcome.reading.peak_allocated_bytes,
+        outcome.reading.peak_reserved_bytes,
+    )
+
+
+def blocks(ranks: int) -> int:
+    """Return the bytes of one rank's float32 parameters, each in whole blocks of 512 bytes."""
+    return sum(-(-size * 4 // ranks // 512) * 512 for size in (*MATRICES, *NORMS))
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("shard 8", 8), ("shard 4", 4), ("replicate 2 shard 4", 4)])
+def test_fsdp_keeps_three_times_its_shard(outcomes: Mapping[str, Outcome], name: str, ranks: int) -> None:
+    loss_bytes = 512
+    expected = 3 * blocks(ranks) + BATCH_BYTES + WORKSPACES_BYTES + loss_bytes
+    assert kept_bytes(outcomes[name]) == expected
+
+
+def test_hsdp_equals_fsdp_of_its_shard_size(outcomes: Mapping[str, Outcome]) -> None:
+    assert kept_bytes(outcomes["replicate 2 shard 4"]) == kept_bytes(outcomes["shard 4"])
+
+
+def test_no_reshard_adds_gathered_bf16_parameters(outcomes: Mapping[str, Outcome]) -> None:
+    kept, freed = (phase_of(outcomes[name], Phase.FORWARD).allocated_after_bytes for name in ("bf16 kept", "bf16"))
+    assert kept - freed == PARAMETERS * 2
+
+
+def test_tensor_parallel_keeps_its_part_of_matrices(outcomes: Mapping[str, Outcome]) -> None:
+    norms = 3 * 4 * sum(NORMS)  # each rank has whole norms
+    expected = 3 * 4 * sum(MATRICES) // 4 + norms + BATCH_BYTES + WORKSPACES_BYTES
+    assert 0 <= kept_bytes(outcomes["tensor 4"]) - expected < 16 * 512
+    assert 0 <= kept_bytes(outcomes["shard 4 tensor 2"]) - (expected - 3 * 4 * sum(MATRICES) // 8 - norms) < 1 << 17
+
+
+def test_ddp_adds_one_copy_of_gradients_in_buckets(outcomes: Mapping[str, Outcome]) -> None:
+    one_gpu, ddp, views = (phase_of(outcomes[name], Phase.OPTIMIZER) for name in ("one GPU", "ddp", "ddp views"))
+    assert ddp.peak_allocated_bytes - one_gpu.peak_allocated_bytes == pytest.approx(PARAMETERS * 4, abs=4096)
+    assert views.peak_allocated_bytes - one_gpu.peak_allocated_bytes == pytest.approx(0, abs=4096)
+
+
+def test_zero_ranks_together_have_the_state_of_ddp(outcomes: Mapping[str, Outcome]) -> None:
+    ddp, *zero = (kept_bytes(outcomes[name]) for name in ("ddp", "zero 0", "zero 1"))
+    without_state = ddp - 2 * PARAMETERS * 4
+    assert sum(size - without_state for size in zero) == pytest.approx(2 * PARAMETERS * 4, abs=64 * 512)
+    assert max(zero) < ddp
+
+
+@pytest.mark.parametrize(("name", "fake"), [("shard 8", "fake"), ("shard 4 tensor 2", "fake tensor")])
+def test_nccl_and_backend_fake_agree_to_the_byte(outcomes: Mapping[str, Outcome], name: str, fake: str) -> None:
+    assert peaks(outcomes[name]) == peaks(outcomes[fake])
+
+
+def test_communicators_are_no_workspaces(outcomes: Mapping[str, Outcome]) -> None:
+    reading = outcomes["replicate 2 shard 4"].reading
+    assert reading is not None
+    assert (reading.communicators, reading.nccl_bytes, reading.workspace_known) == (2, None, True)
+    alone = outcomes["one GPU"].reading
+    assert alone is not None
+    assert (alone.communicators, alone.nccl_bytes) == (None, None)
+
+
+def test_known_nccl_bytes_are_outside_the_allocator(outcomes: Mapping[str, Outcome]) -> None:
+    known, unknown = outcomes["nccl known"].reading, outcomes["shard 8"].reading
+    assert known is not None
+    assert unknown is not None
+    assert (known.communicators, known.nccl_bytes) == (1, 1 << 28)
+    assert known.peak_reserved_bytes == unknown.peak_reserved_bytes
+    assert known.context_bytes is not None
+    assert unknown.context_bytes is not None
+    assert known.context_bytes - unknown.context_bytes == 1 << 28
