@@ -129,3 +129,20 @@ def test_run_cut_off_counts_only_if_its_end_is_known() -> None:
     assert [runs.knows_the_end(size) for size in (13, 1000, 900, 7)] == [True, True, False, True]
     assert (runs._nearest(990), runs._nearest(910)) == (1000, 1000)
     assert extrapolator(other)._nearest(5) == 900
+
+
+def test_tensors_of_two_small_batches_with_one_size_still_grow() -> None:
+    def halving(batch_size: int, *, extra: bool) -> RecordedRun:
+        """Two kept weights, and activations that halve; the larger batch makes one request more."""
+        kept = [3000, 5000]
+        sizes = [batch_size * (MIB << place) for place in range(6, -1, -1)] + [7000] * extra
+        frees = [~(len(kept) + place) for place in range(len(sizes))]
+        return RecordedRun(batch_size=batch_size, requests=[*kept, *sizes, *frees])
+
+    one, two = halving(1, extra=False), halving(2, extra=True)
+    assert len(set(one.sizes) & set(two.sizes)) > len(one.kept_sizes)
+    found = extrapolator(one, two).largest_that_fits(available(GIB))
+    size = 2
+    while simulate(halving(size + 1, extra=True).requests, GIB).fits:
+        size += 1
+    assert found == size

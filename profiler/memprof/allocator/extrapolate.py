@@ -55,13 +55,20 @@ class BatchExtrapolator:
         """Add a run to predict from. It takes the place of one with the same batch size."""
         self._runs.pop(run.batch_size, None)
         for other in self._runs.values():
-            self._fixed |= set(run.sizes) & set(other.sizes)
+            self._fixed |= self._common_sizes(run, other)
             self.is_informed = True
         if is_informative(run.batch_size // self._unit):
             self._fixed |= run.batch_independent_sizes
             self.is_informed = True
         self._runs[run.batch_size] = run
         self._growths.clear()
+
+    def _common_sizes(self, run: RecordedRun, other: RecordedRun) -> set[int]:
+        """The sizes that do not depend on the batch. With few samples, tensors of two batches may have one size."""
+        common = set(run.sizes) & set(other.sizes)
+        if any(is_informative(one.batch_size // self._unit) for one in (run, other)):
+            return common
+        return common & run.kept_sizes & other.kept_sizes
 
     def __iter__(self) -> Iterator[RecordedRun]:
         """Iterate over the runs."""
