@@ -28,10 +28,11 @@ from memprof.config.schema import Mode, OptimizerConfig, SweepConfig
 from memprof.gpus.traits import GpuTraits
 from memprof.measure.evaluation import EvaluationPass
 from memprof.measure.recorder import Listener
-from memprof.measure.step import make_step
+from memprof.measure.step import TrainingStep, make_step
 from memprof.records import Breakdown, Phase
 from memprof.workload.batches import Batch, make_batch
 from memprof.workload.loading import BatchLoader
+from memprof.workload.optimizers import keep_paged_state_on_host
 from memprof.workload.quantization import quantization_tensors
 
 _CUDA = torch.device(DEVICE_TYPE)
@@ -108,6 +109,8 @@ def record_requests(
             recorder.hold((*model.parameters(), *model.buffers(), *(part for _, part in quantization_tensors(model))))
             loaders = partial(_FakeLoader, fake_model=fake_model, recorder=recorder)
             step = make_step(model, model, config, spec, loaders(config, batch_size, _CUDA))
+            for part in step.optimizer.parts if isinstance(step, TrainingStep) else ():
+                keep_paged_state_on_host(part)
             for _ in range(_STEPS):
                 step(_Phases(recorder))
             if config.evaluation:

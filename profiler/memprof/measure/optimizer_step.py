@@ -8,8 +8,6 @@ import torch
 from torch import nn
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
-from memprof.errors import WorkloadError
-from memprof.gpus.phantom.runtime import unknown_workspaces
 from memprof.workload import build_optimizer
 from memprof.workload.ema import build_ema
 from memprof.workload.frozen import trained_parameters
@@ -36,13 +34,7 @@ def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig)
     Raises:
         WorkloadError: the optimizer cannot be built.
     """
-    made = _kind(config)(model, config, spec)
-    if unknown_workspaces() is not None and any(getattr(part, "is_paged", False) for part in made.parts):
-        raise WorkloadError(
-            f"optimizer {spec.name!r} keeps its state in CUDA's managed memory, which a phantom does not emulate; "
-            f"choose {spec.name.replace('Paged', '')}"
-        )
-    return made
+    return _kind(config)(model, config, spec)
 
 
 def _kind(config: SweepConfig) -> type[AfterBackward | InBackward]:

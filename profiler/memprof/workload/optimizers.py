@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import Any, cast
 
 import torch
 from torch.nn import Parameter
@@ -55,6 +56,27 @@ def find_optimizer(name: str) -> tuple[type[Optimizer], Kwargs]:
         hint = did_you_mean(name, [*classes, *variants])
         raise WorkloadError(f"optimizer {name!r} is not in torch.optim{hint}")
     return classes[name.lower()], {}
+
+
+def keep_paged_state_on_host(optimizer: Optimizer) -> None:
+    """Give a paged optimizer of bitsandbytes its state as tensors of the CPU.
+
+    Its own are in CUDA's managed memory, which PyTorch counts as the CPU's; fake tensors have no such memory.
+    """
+    if not getattr(optimizer, "is_paged", False):
+        return
+    paged: Any = optimizer
+    own = paged.get_state_buffer
+
+    def get_state_buffer(parameter: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        if parameter.numel() < 1e5:  # bitsandbytes.optim.optimizer: small states are not paged
+            return cast("torch.Tensor", own(parameter, dtype=dtype))
+        state: Any = torch.zeros(parameter.shape, dtype=dtype)
+        state.is_paged = True
+        return cast("torch.Tensor", state)
+
+    paged.get_state_buffer = get_state_buffer
+    paged.prefetch_state = lambda _parameter: None
 
 
 def _installed(name: str, module_name: str, kind: str) -> type[Optimizer]:

@@ -143,3 +143,23 @@ def test_a_library_that_finds_no_memory_for_its_kernels_fails(start: Callable[..
     ended = start("loaded.py", gpu=gpu)
     assert ended.returncode == 1
     assert "CUBLAS_STATUS_ALLOC_FAILED" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def managed(figures: Figures) -> Mapping[str, Any]:
+    return figures("managed.py")
+
+
+def test_managed_pages_move_to_the_gpu_and_make_room(managed: Mapping[str, Any]) -> None:
+    mib = 1 << 20
+    assert managed["pages"]["taken"] == [0, 6 * mib, 6 * mib, 4 * mib, 6 * mib, 0, 0]
+    assert managed["full"] == {"after_prefetch": True, "error": 0, "free": True}
+
+
+def test_managed_memory_has_its_values_and_one_address(managed: Mapping[str, Any]) -> None:
+    expected = {"host": [0x01010101, 7, 0, 0], "device": [0, 7, 0, 0], "type": 3, "one_address": True}
+    assert managed["values"] == expected
+
+
+def test_managed_memory_refuses_wrong_arguments(managed: Mapping[str, Any]) -> None:
+    assert managed["wrong"] == {"no bytes": 1, "flags": 1, "unknown": 1}

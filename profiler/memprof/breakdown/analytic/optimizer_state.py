@@ -22,7 +22,7 @@ from memprof.config.names import installed_optimizer
 from memprof.config.schema import OptimizerConfig
 from memprof.errors import WorkloadError
 from memprof.workload.frozen import trained_parameters
-from memprof.workload.optimizers import build_optimizer, find_optimizer
+from memprof.workload.optimizers import build_optimizer, find_optimizer, keep_paged_state_on_host
 
 aten = torch.ops.aten
 Storages = dict[int, torch.UntypedStorage]
@@ -64,6 +64,7 @@ def _state_of_fakes(model: FakeCudaModel, spec: OptimizerConfig) -> State | None
         try:
             optimizer = build_optimizer(spec, parameters)
             _give_gradients(parameters)
+            keep_paged_state_on_host(optimizer)
             with torch.no_grad(), StateOnly():  # type: ignore[no-untyped-call]
                 optimizer.step()
         except WorkloadError as error:
@@ -81,6 +82,7 @@ def _state_on_cpu(model: FakeCudaModel, spec: OptimizerConfig) -> State | None:
     with model.real_values() as module:
         parameters = trained_parameters(module)
         optimizer = build_optimizer(spec, parameters)
+        keep_paged_state_on_host(optimizer)
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
         try:
@@ -107,7 +109,8 @@ def _by_parameter(
 
 
 def _all_storages(tensors: list[Tensor]) -> Storages:
-    return {(storage := tensor.untyped_storage())._cdata: storage for tensor in tensors}
+    on_device = [tensor for tensor in tensors if not getattr(tensor, "is_paged", False)]
+    return {(storage := tensor.untyped_storage())._cdata: storage for tensor in on_device}
 
 
 def _give_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

@@ -130,8 +130,8 @@ def mismatches(found: dict[str, Program]) -> dict[str, str]:
         expected, actual = program("cpu"), program("cuda")
         same: bool
         if isinstance(expected, Tensor) and isinstance(actual, Tensor):
-            close = torch.allclose(expected.cdouble(), actual.cpu().cdouble(), rtol=1e-6, equal_nan=True)
-            same = expected.dtype == actual.dtype and close
+            wide = (expected.to(torch.cdouble), actual.cpu().to(torch.cdouble))
+            same = expected.dtype == actual.dtype and torch.allclose(*wide, rtol=1e-6, equal_nan=True)
         else:
             same = bool(expected == actual)
         if not same:

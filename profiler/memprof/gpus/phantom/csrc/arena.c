@@ -9,6 +9,7 @@
 
 #include "device.h"
 #include "ledger.h"
+#include "managed.h"
 #include "values.h"
 
 typedef struct {
@@ -233,7 +234,7 @@ static block *find_block(const void *address) {
 
 void *phantom_allocate(int device, size_t bytes) {
     size_t whole = (bytes + PHANTOM_PAGE_BYTES - 1) / PHANTOM_PAGE_BYTES * PHANTOM_PAGE_BYTES, position;
-    if (whole < bytes || !phantom_take(phantom_gpu_index(device), whole)) return NULL;
+    if (whole < bytes || !phantom_take_from_managed(phantom_gpu_index(device), whole)) return NULL;
     pthread_mutex_lock(&lock);
     char *start = open_arena() ? find_gap(device, whole, &position) : NULL;
     if (start && !insert_block(position, (block){start, whole, device})) start = NULL;

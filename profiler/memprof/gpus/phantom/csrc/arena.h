@@ -5,9 +5,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* cudaMalloc hands out memory in these pages, as the driver does. */
-enum { PHANTOM_PAGE_BYTES = 2 << 20 };
-
 void *phantom_allocate(int device, size_t bytes); /* NULL: out of device memory */
 bool phantom_free(void *address);                 /* false: not the start of an allocation */
 void *phantom_reserve(size_t bytes, size_t alignment); /* an address range that holds no memory yet */

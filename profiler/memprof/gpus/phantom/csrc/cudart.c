@@ -105,6 +105,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device) {
     prop->asyncEngineCount = 2;
     prop->unifiedAddressing = 1;
     prop->canMapHostMemory = 1;
+    prop->managedMemory = prop->concurrentManagedAccess = 1; /* since Pascal, on Linux */
     prop->cooperativeLaunch = 1;
     prop->streamPrioritiesSupported = 1;
     prop->pciBusID = phantom_gpu_index(device) + 1;
@@ -155,6 +156,8 @@ static int common_attribute(enum cudaDeviceAttr attribute) {
     case cudaDevAttrConcurrentKernels:
     case cudaDevAttrUnifiedAddressing:
     case cudaDevAttrCanMapHostMemory:
+    case cudaDevAttrManagedMemory:
+    case cudaDevAttrConcurrentManagedAccess: /* since Pascal, on Linux */
     case cudaDevAttrCooperativeLaunch: return 1;
     default: return 0; /* a capability that this GPU lacks, or that PyTorch does not ask for */
     }

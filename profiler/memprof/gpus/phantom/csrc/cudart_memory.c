@@ -13,6 +13,7 @@
 #include "cudart_stream.h"
 #include "device.h"
 #include "ledger.h"
+#include "managed.h"
 #include "stream_table.h"
 #include "values.h"
 
@@ -38,6 +39,7 @@ cudaError_t cudaFree(void *address) {
     error = phantom_capture_forbids_unsafe_call();
     if (error) return error;
     int device = phantom_owner(address);
+    if (device < 0 && phantom_free_managed(address)) return cudaSuccess;
     if (device >= 0) phantom_wait_for_device(device); /* as the real one does before it frees */
     return phantom_free(address) ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
 }
@@ -51,6 +53,37 @@ cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
     *free_bytes = *total_bytes - phantom_used_bytes(phantom_gpu_index(device));
     return cudaSuccess;
 }
+
+/* ---- managed memory ---- */
+
+cudaError_t cudaMallocManaged(void **address, size_t bytes, unsigned int flags) {
+    cudaError_t error = phantom_require_device();
+    if (!error) error = phantom_capture_forbids_unsafe_call();
+    if (error) return error;
+    if (!bytes || (flags != cudaMemAttachGlobal && flags != cudaMemAttachHost)) return phantom_error(cudaErrorInvalidValue);
+    phantom_open_context(phantom_current_device());
+    *address = phantom_allocate_managed(bytes);
+    return *address ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
+}
+
+/* A location that is no device is the host, or the part of the host that is near a processor. */
+static cudaError_t prefetch(const void *address, size_t bytes, int device, cudaStream_t stream) {
+    phantom_launched(stream);
+    bool known = phantom_move_managed(address, bytes, phantom_is_device(device) ? phantom_gpu_index(device) : -1);
+    return known ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
+}
+
+#if CUDART_VERSION >= 13000
+cudaError_t cudaMemPrefetchAsync(const void *address, size_t bytes, struct cudaMemLocation location,
+                                 unsigned int flags, cudaStream_t stream) {
+    (void)flags;
+    return prefetch(address, bytes, location.type == cudaMemLocationTypeDevice ? location.id : cudaCpuDeviceId, stream);
+}
+#else
+cudaError_t cudaMemPrefetchAsync(const void *address, size_t bytes, int device, cudaStream_t stream) {
+    return prefetch(address, bytes, device, stream);
+}
+#endif
 
 /* ---- memory of the host: pinned memory is ordinary memory that cudaPointerGetAttributes calls "host" ---- */
 
@@ -122,12 +155,14 @@ cudaError_t cudaHostUnregister(void *address) { return forget_host(address); }
 cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *address) {
     memset(attributes, 0, sizeof *attributes);
     int owner = phantom_owner(address);
+    bool managed = owner < 0 && phantom_is_managed(address);
     attributes->device = owner >= 0 ? owner : phantom_current_device();
     attributes->type = owner >= 0          ? cudaMemoryTypeDevice
+                       : managed          ? cudaMemoryTypeManaged
                        : is_host(address) ? cudaMemoryTypeHost
                                           : cudaMemoryTypeUnregistered;
-    if (owner >= 0) memcpy(&attributes->devicePointer, &address, sizeof address);
-    else memcpy(&attributes->hostPointer, &address, sizeof address);
+    if (owner >= 0 || managed) memcpy(&attributes->devicePointer, &address, sizeof address);
+    if (owner < 0) memcpy(&attributes->hostPointer, &address, sizeof address);
     return cudaSuccess;
 }
 

@@ -9,6 +9,7 @@
 #include "context.h"
 #include "device.h"
 #include "ledger.h"
+#include "managed.h"
 
 typedef struct {
     size_t bytes;
@@ -55,7 +56,7 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *handle, size_t bytes, const C
     int device = properties->location.id, gpu = phantom_gpu_index(device);
     if (!phantom_is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
     phantom_open_context(device);
-    if (!phantom_take(gpu, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (!phantom_take_from_managed(gpu, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
     physical *memory = malloc(sizeof *memory);
     if (!memory) return phantom_give_back(gpu, bytes), CUDA_ERROR_OUT_OF_MEMORY;
     *memory = (physical){bytes, gpu, 1};

@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* cudaMalloc hands out memory in these pages, as the driver does. */
+enum { PHANTOM_PAGE_BYTES = 2 << 20 };
+
 enum { PHANTOM_MAX_PROCESSES = 64 };
 
 /* `gpu` is an index in the machine, and not one of CUDA's device numbers. */
