@@ -91,3 +91,50 @@ def test_run_with_a_bad_option_runs_nothing(
     ended = call("run", *arguments, "--", "touch", str(tmp_path / "ran"))
     assert one_line(ended, status).startswith(f"memprof: {complaint}")
     assert not (tmp_path / "ran").exists()
+
+
+DDP = """
+import os, torch, torch.distributed as dist
+torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+dist.init_process_group("nccl")
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(1024, 1024).cuda())
+for _ in range(2):
+    model(torch.ones(8, 1024, device="cuda")).sum().backward()
+objects = [None] * dist.get_world_size()
+dist.all_gather_object(objects, dist.get_rank())
+dist.barrier()
+print(objects)
+"""
+
+
+def test_run_one_rank_of_an_unmodified_ddp_script(memprof: Memprof, tmp_path: Path) -> None:
+    file = tmp_path / "peak.json"
+    options = ("--gpu", "h100-80gb", "--rank", "3", "--world-size", "4", "--json", str(file))
+    ended = memprof("run", *options, "--", sys.executable, "-W", "ignore", "-c", DDP)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "[3, 3, 3, 3]\n"  # absent ranks send what this one sends
+    assert "memprof: rank 3 of 4 ran; the other ranks are absent" in ended.stderr.splitlines()
+    assert "memprof: NCCL: 1 communicator; its GPU memory is unknown and not counted." in ended.stderr
+    assert "next: memprof run --gpu h100-80gb --rank 3 --world-size 4 --snapshot" in ended.stderr
+    figures = json.loads(file.read_text())
+    assert (figures["rank"], figures["world_size"], figures["communicators"]) == (3, 4, 1)
+    assert figures["unknown_workspaces"] == 0
+    assert figures["peak_allocated_bytes"] >= 3 * 1024 * 1024 * 4  # weights, gradients, a bucket
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--rank", "3"), "--rank 3: write how many ranks there are too, for example --world-size 8"),
+        (("--rank", "4", "--world-size", "4"), "--rank 4 --world-size 4: a rank is a number from 0 to world size - 1"),
+        (("--world-size", "0"), "--rank 0 --world-size 0: a rank is a number from 0 to world size - 1"),
+    ],
+)
+def test_run_refuses_a_rank_that_is_not_there(memprof: Memprof, options: tuple[str, ...], problem: str) -> None:
+    ended = memprof("run", *options, "--", "true")
+    assert one_line(ended, 2) == f"memprof: {problem}"
+
+
+def test_run_refuses_launchers_of_ranks(memprof: Memprof) -> None:
+    ended = memprof("run", "--world-size", "4", "--", "torchrun", "train.py")
+    assert one_line(ended, 2).startswith("memprof: --world-size 4: torchrun starts ranks itself")

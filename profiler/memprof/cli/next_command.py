@@ -125,11 +125,16 @@ def after_run(run: SimulatedRun, snapshot: Path | None) -> str | None:
         return None
     if run.status is Status.OOM and run.needed_bytes is not None:
         larger = larger_gpus(spec, run.needed_bytes)
-        return _run_words(["--fits", ",".join(larger)], run.asked.command) if larger else None
+        return _run_words(["--fits", ",".join(larger), *_rank(run)], run.asked.command) if larger else None
     if snapshot is not None:
         return shlex.join(["memprof", "explain", str(snapshot)]) if run.ended.snapshot_pid else None
     gpu = f"{spec.key}:{run.asked.devices}" if run.asked.devices > 1 else spec.key
-    return _run_words(["--gpu", gpu, "--snapshot", _SNAPSHOT], run.asked.command)
+    return _run_words(["--gpu", gpu, *_rank(run), "--snapshot", _SNAPSHOT], run.asked.command)
+
+
+def _rank(run: SimulatedRun) -> list[str]:
+    one = run.asked.one_rank
+    return [] if one is None else ["--rank", str(one.rank), "--world-size", str(one.world_size)]
 
 
 def after_runs(runs: Sequence[SimulatedRun]) -> str | None:
@@ -137,7 +142,8 @@ def after_runs(runs: Sequence[SimulatedRun]) -> str | None:
     fitting = [run for run in runs if run.fits]
     if fitting:
         smallest = min(fitting, key=lambda run: run.asked.spec.total_bytes)
-        return _run_words(["--gpu", smallest.asked.spec.key, "--snapshot", _SNAPSHOT], smallest.asked.command)
+        options = ["--gpu", smallest.asked.spec.key, *_rank(smallest), "--snapshot", _SNAPSHOT]
+        return _run_words(options, smallest.asked.command)
     refused = [run for run in runs if run.status is Status.OOM]
     return after_run(max(refused, key=lambda run: run.asked.spec.total_bytes), None) if refused else None
 

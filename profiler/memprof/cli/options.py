@@ -259,6 +259,13 @@ RunSnapshot = Annotated[
     Path | None,
     typer.Option("--snapshot", metavar="FILE", help="Record the memory history, for `memprof explain`."),
 ]
+OneRank = Annotated[
+    int | None, typer.Option("--rank", metavar="N", help="The rank that runs; with --world-size. Default: 0.")
+]
+WorldSize = Annotated[
+    int | None,
+    typer.Option("--world-size", metavar="N", help="Run one rank of N processes; the others are absent."),
+]
 CheckpointWrites = Annotated[
     str, typer.Option("--writes", metavar="HOW", help="Saved checkpoints: keep, discard or allow.")
 ]

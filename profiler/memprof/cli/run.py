@@ -15,6 +15,7 @@ from memprof.cli.console import stderr
 from memprof.errors import ConfigError, ExitCode, ResultError
 from memprof.experiments.run import SimulatedRun, simulate, simulate_each
 from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu
+from memprof.gpus.phantom.absent_store import OneRank
 from memprof.gpus.phantom.run import RunRequest, end_like
 from memprof.gpus.phantom.writes import Writes, WritesSummary, choose_writes
 from memprof.records import Status
@@ -27,11 +28,13 @@ EXAMPLES = """\
 memprof run -- python train.py
 memprof run --gpu t4 -- python train.py --epochs 1
 memprof run --gpu h100-80gb:8 -- python train_data_parallel.py
+memprof run --gpu h100-80gb --rank 3 --world-size 64 -- python train.py
 memprof run --fits t4,l4,a10g -- python train.py
 memprof run --max 8GiB --json peak.json -- python train.py"""
 CONTEXT_SETTINGS = {"allow_interspersed_args": False, "ignore_unknown_options": True}
 _SEVERAL = re.compile(r"(?P<name>.+):(?P<count>\d+)")
 _MOST = 16
+_LAUNCHERS = ("torchrun", "accelerate", "deepspeed", "mpirun", "srun")
 _INTERRUPTED = (-2, 130)  # SIGINT ended the command, or it ended itself by the custom of shells
 
 
@@ -45,6 +48,8 @@ class RunOptions:
     json: Path | None = None
     snapshot: Path | None = None
     writes: str = "keep"
+    rank: int | None = None
+    world_size: int | None = None
 
 
 def command(
@@ -55,9 +60,20 @@ def command(
     json: options.RunJson = None,
     snapshot: options.RunSnapshot = None,
     writes: options.CheckpointWrites = "keep",
+    rank: options.OneRank = None,
+    world_size: options.WorldSize = None,
 ) -> int:
     """Run a command on a simulated GPU."""
-    wanted = RunOptions(gpu=gpu, fits=fits or (), most=max_, json=json, snapshot=snapshot, writes=writes)
+    wanted = RunOptions(
+        gpu=gpu,
+        fits=fits or (),
+        most=max_,
+        json=json,
+        snapshot=snapshot,
+        writes=writes,
+        rank=rank,
+        world_size=world_size,
+    )
     return run(command, wanted)
 
 
@@ -72,7 +88,14 @@ def run(command: Sequence[str], wanted: RunOptions) -> int:
     if wanted.fits:
         return _run_each(command, wanted, choice)
     spec, devices = _gpus(wanted.gpu or DEFAULT_GPU)
-    asked = RunRequest(spec=spec, command=command, devices=devices, writes=choice, snapshot=wanted.snapshot)
+    asked = RunRequest(
+        spec=spec,
+        command=command,
+        devices=devices,
+        writes=choice,
+        snapshot=wanted.snapshot,
+        one_rank=_one_rank(command, wanted),
+    )
     done = simulate(asked, lambda: _print(_banner(spec, choice)))
     _print_answer(done, limit_bytes)
     _write([done], wanted.json)
@@ -86,7 +109,7 @@ def _run_each(command: Sequence[str], wanted: RunOptions, choice: Writes) -> int
     specs = [find_gpu(name) for text in wanted.fits for name in text.split(",") if name]
     if not specs:
         raise ConfigError("--fits: name GPUs that `memprof gpus` lists, for example t4,l4,a10g")
-    first = RunRequest(spec=specs[0], command=command, writes=choice)
+    first = RunRequest(spec=specs[0], command=command, writes=choice, one_rank=_one_rank(command, wanted))
     runs = []
     for done in simulate_each(first, list(dict.fromkeys(specs)), lambda spec: _print(_banner(spec, choice))):
         if done.ended.returncode in _INTERRUPTED:
@@ -118,6 +141,24 @@ def _check(wanted: RunOptions) -> None:
         check_writable(wanted.snapshot)
     if wanted.json is not None and (wanted.json.is_dir() or not wanted.json.absolute().parent.is_dir()):
         raise ResultError(f"--json {wanted.json}: must be a file in a folder that exists, for example peak.json")
+
+
+def _one_rank(command: Sequence[str], wanted: RunOptions) -> OneRank | None:
+    """Return the rank that runs of how many; ``None`` if the command runs as it is.
+
+    Raises:
+        ConfigError: there is no such rank, or the command starts ranks itself.
+    """
+    rank, world_size = wanted.rank or 0, wanted.world_size
+    if world_size is None:
+        if wanted.rank is not None:
+            raise ConfigError(f"--rank {rank}: write how many ranks there are too, for example --world-size 8")
+        return None
+    if world_size < 1 or not 0 <= rank < world_size:
+        raise ConfigError(f"--rank {rank} --world-size {world_size}: a rank is a number from 0 to world size - 1")
+    if (name := Path(command[0]).name) in _LAUNCHERS:
+        raise ConfigError(f"--world-size {world_size}: {name} starts ranks itself; write -- python train.py instead")
+    return OneRank(rank=rank, world_size=world_size)
 
 
 def _limit(most: str | None) -> int | None:

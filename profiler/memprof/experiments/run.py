@@ -62,6 +62,11 @@ class SimulatedRun:
         return self.ended.ledger.unknown_workspaces if self.ended.ledger else 0
 
     @property
+    def communicators(self) -> int:
+        """The communicators of NCCL, whose memory is unknown."""
+        return self.ended.ledger.communicators if self.ended.ledger else 0
+
+    @property
     def needed_bytes(self) -> int | None:
         """A lower bound of the memory that the command needs; ``None`` if it did not run out of memory.
 

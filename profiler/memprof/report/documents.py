@@ -128,6 +128,9 @@ def _run(run: SimulatedRun) -> dict[str, Any]:
         "context_bytes": spec.context_bytes,
         "context_is_assumed": "context_bytes" in spec.assumed,
         "unknown_workspaces": run.unknown_workspaces,
+        "communicators": run.communicators,
+        "rank": run.asked.one_rank.rank if run.asked.one_rank else None,
+        "world_size": run.asked.one_rank.world_size if run.asked.one_rank else None,
         "processes": [asdict(found) for found in run.ended.counters],
         "uncounted_processes": run.ended.uncounted,
     }

@@ -27,8 +27,8 @@ def lacks_nccl(record: RunRecord) -> bool:
 
 def unknown_nccl(communicators: int) -> str:
     """Return a sentence on communicators whose memory is unknown."""
-    made = f"{communicators:,} communicator{'s' if communicators != 1 else ''}"
-    return f"NCCL: {made}; their GPU memory is unknown and not counted. Leave a margin: {_PUBLISHED}."
+    made = "1 communicator; its" if communicators == 1 else f"{communicators:,} communicators; their"
+    return f"NCCL: {made} GPU memory is unknown and not counted. Leave a margin: {_PUBLISHED}."
 
 
 def _rank_notes(ranked: Sequence[RunRecord]) -> list[str]:

@@ -172,7 +172,7 @@ def run_verdict(run: SimulatedRun) -> str:
         needs = f"the command needs more than {format_bytes(run.needed_bytes)}"
         return f"does not fit: {needs}, {spec.key} has {format_bytes(spec.total_bytes)} (phantom)"
     if run.status is Status.OK:
-        return f"fits: {used} on {name}"
+        return f"fits: {used} on {name}{f', {WITHOUT_NCCL}' if run.communicators else ''}"
     return f"ended early ({ending(run)}): at least {used} on {name}"
 
 

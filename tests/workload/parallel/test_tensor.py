@@ -47,7 +47,8 @@ def test_plan_pairs_columns_with_rows() -> None:
     block = {path.removeprefix("layers.1."): style for path, style in found.items() if path.startswith("layers.1.")}
     columns = ["attention.wq", "attention.wk", "attention.wv", "feed_forward.w1", "feed_forward.w3"]
     rows = ["attention.wo", "feed_forward.w2"]
-    assert block == {**dict.fromkeys(columns, "ColwiseParallel"), **dict.fromkeys(rows, "RowwiseParallel")}
+    norms = dict.fromkeys(["attention_norm", "ffn_norm"], "_Whole")
+    assert block == {**dict.fromkeys(columns, "ColwiseParallel"), **dict.fromkeys(rows, "RowwiseParallel"), **norms}
     assert (found["tok_embeddings"], found["output"]) == ("RowwiseParallel", "ColwiseParallel")
 
 

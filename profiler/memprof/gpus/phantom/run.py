@@ -15,6 +15,7 @@ from types import FrameType
 
 from memprof.errors import ConfigError
 from memprof.gpus.catalog import GpuSpec
+from memprof.gpus.phantom.absent_store import OneRank, absent_store
 from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.counters import (
     TorchCounters,
@@ -52,6 +53,7 @@ class RunRequest:
     devices: int = 1
     writes: Writes = Writes.KEEP
     snapshot: Path | None = None  # where the allocator's history of the largest process goes
+    one_rank: OneRank | None = None  # of a script for several; the other ranks are absent
 
 
 def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) -> CommandRun:
@@ -77,6 +79,8 @@ def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) 
         added |= counters_environment(libraries, counters, added["LD_PRELOAD"])
         added |= writes_environment(libraries, scratch, added["LD_PRELOAD"]) if scratch else {}
         added |= snapshot_environment(history) if history else {}
+        if asked.one_rank is not None:
+            added |= asked.one_rank.environment(asked.devices, stack.enter_context(absent_store()))
         announce()
         returncode = _wait(_start(asked.command, added))
         counted = read_counters(counters)

@@ -12,6 +12,7 @@ from memprof.gpus.catalog import GpuSpec
 from memprof.records import Source, Status
 from memprof.report.figures import bound_text
 from memprof.report.labels import source_note
+from memprof.report.parallel_notes import unknown_nccl
 from memprof.report.terminal.columns import STATUS_STYLES
 from memprof.report.terminal.layout import Column, Grid, lay_out
 from memprof.report.verdicts import each_verdict, ending
@@ -27,6 +28,10 @@ def run_lines(run: SimulatedRun) -> list[str]:
         lines.append(f"{run.refusals:,} requests for memory were refused, and the command went on")
     if run.ended.uncounted:
         lines.append(f"{run.ended.uncounted:,} more processes used PyTorch; their peaks are only in the device memory")
+    if (one := run.asked.one_rank) is not None:
+        lines.append(f"rank {one.rank:,} of {one.world_size:,} ran; the other ranks are absent")
+    if run.communicators:
+        lines.append(unknown_nccl(run.communicators))
     return [*lines, f"modelled: {modelled(run)}"]
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
     ParallelStyle,
@@ -22,6 +22,7 @@ from torch.distributed.tensor.parallel import (
     SequenceParallel,
     parallelize_module,
 )
+from torch.utils._pytree import tree_map
 
 from memprof.config.names import user_model
 from memprof.config.schema import SweepConfig
@@ -73,7 +74,8 @@ def find_plan(model: nn.Module, config: SweepConfig, ranks: int, folder: Path) -
         )
     for path, layer in layers.items():
         _check_divides(path, layer, ranks, model)
-    return _with_sequence(model, layers) if options.sequence_parallel else _without_sequence(model, layers)
+    plan = _with_sequence(model, layers) if options.sequence_parallel else _without_sequence(model, layers)
+    return plan | {path: _Whole() for path in _with_other_parameters(model, plan)}
 
 
 def _users_plan(model: nn.Module, name: str, folder: Path) -> Plan:
@@ -149,6 +151,32 @@ def _norms_between(model: nn.Module, split: set[str]) -> list[str]:
         and path.rpartition(".")[0] in blocks | trunks
         and next(module.children(), None) is None
     ]
+
+
+def _with_other_parameters(model: nn.Module, plan: Plan) -> list[str]:
+    """Return the modules that the plan leaves as they are, and that have parameters of their own."""
+    own = (path for path, module in model.named_modules() if next(module.parameters(recurse=False), None) is not None)
+    return [path for path in own if path and path not in plan]
+
+
+class _Whole(ParallelStyle):
+    """Give each rank all parameters of a module, as DTensors: an optimizer takes no mixture with plain tensors."""
+
+    def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
+        def to_whole(_: nn.Module, inputs: Any, mesh: DeviceMesh) -> Any:
+            return tree_map(lambda leaf: _as_whole(leaf, mesh), inputs)
+
+        def to_local(_: nn.Module, outputs: Any, mesh: DeviceMesh) -> Any:
+            del mesh
+            return tree_map(lambda leaf: leaf.to_local() if isinstance(leaf, DTensor) else leaf, outputs)
+
+        return distribute_module(module, device_mesh, None, to_whole, to_local)
+
+
+def _as_whole(leaf: Any, mesh: DeviceMesh) -> Any:
+    if not isinstance(leaf, Tensor) or isinstance(leaf, DTensor):
+        return leaf
+    return DTensor.from_local(leaf, mesh, (Replicate(),), run_check=False)
 
 
 class _GatherSequence(ParallelStyle):
