@@ -197,6 +197,14 @@ def test_check_within_the_limit_passes(call: Memprof, tmp_path: Path) -> None:
             ("fit", "configs/mnist_mlp.yaml", "--memory", "0"),
             "memprof: --memory 0: must be above 0; write for example 8GiB\n",
         ),
+        (
+            ("fit", "configs/mnist_mlp.yaml", "--gpus", "few"),
+            "memprof: --gpus few: write a number from 1 to 1,024, or fewest\n",
+        ),
+        (
+            ("fit", "configs/mnist_mlp.yaml", "--gpus", "8", "--memory", "8GiB"),
+            "memprof: --gpus 8: --memory limits one GPU; leave it out\n",
+        ),
     ],
 )
 def test_compare_and_fit_refuse_wrong_options(call: Memprof, arguments: tuple[str, ...], refusal: str) -> None:

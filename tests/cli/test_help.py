@@ -68,13 +68,14 @@ def test_help_examples_are_accepted(name: str) -> None:
 
 def test_commands_have_one_stem_everywhere() -> None:
     stems = {name.replace("-", "_") for name in COMMANDS}
-    shared = {"address_spread", "advice", "columns", "header", "layout", "module_groups", "render"}
+    shared = {"address_spread", "advice", "columns", "fit_gpus", "header", "layout", "module_groups", "render"}
     terminal = {module.name for module in pkgutil.iter_modules(report.terminal.__path__)}
     assert terminal - stems == shared
     helpers = {
         "app",
         "completion",
         "console",
+        "fit_gpus",
         "generic",
         "help_pages",
         "inferred",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from memprof.cli import options
+from memprof.cli import fit_gpus, options
 from memprof.cli.console import note, print_json, print_next, progress_bar, stdout
 from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
@@ -19,6 +19,7 @@ from memprof.cli.require import required_source
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
+from memprof.config.parallel import ParallelConfig
 from memprof.config.schema import Mode, SweepConfig
 from memprof.config.variants import Setting, load_variant
 from memprof.errors import ConfigError, DeviceError, ExitCode
@@ -35,7 +36,8 @@ from memprof.units import format_bytes, parse_bytes
 EXAMPLES = """\
 memprof fit torchvision:vit_b_16 --gpu t4 --batch-size 128
 memprof fit configs/vit_b_16.yaml --gpu t4 --memory 8GiB
-memprof fit configs/resnet50.yaml --gpu rtx-4090 --batch-size 512"""
+memprof fit configs/resnet50.yaml --gpu rtx-4090 --batch-size 512
+memprof fit configs/hub/llama_3.1_8b.yaml --gpu h100-80gb --batch-size 1 --gpus fewest"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,7 @@ def command(
     gpu: options.GpuName = None,
     set_: options.Settings = None,
     same_training: options.SameTraining = False,
+    gpus: options.FitGpus = None,
     require: options.RequiredSource = None,
     json: options.Json = False,
     model: ModelOptions = (),
@@ -81,7 +84,19 @@ def command(
         required=required_source(require),
         same_training=same_training,
     )
+    if gpus is not None:
+        return _run_gpus(wanted, gpus, json)
     return run(_with_gpu(wanted), json)
+
+
+def _run_gpus(wanted: FitOptions, gpus: str, json: bool) -> ExitCode:
+    if wanted.memory is not None:
+        raise ConfigError(f"--gpus {gpus:.20}: --memory limits one GPU; leave it out")
+    loaded = wanted.loaded()
+    # Each mesh replaces the configured one; a model for one rank of many is built without memory.
+    parallel = loaded.config.parallel or ParallelConfig()
+    loaded = replace(loaded, config=loaded.config.model_copy(update={"parallel": parallel}))
+    return fit_gpus.run(loaded, choose_device(loaded.config.gpu, wanted.required), gpus, json)
 
 
 def run(wanted: FitOptions, json: bool) -> ExitCode:

@@ -159,6 +159,7 @@ FitMemory = Annotated[
     str | None,
     typer.Option("--memory", metavar="BYTES", help="8GiB or 8GB: the limit; without --gpu, the GPU's size."),
 ]
+FitGpus = Annotated[str | None, typer.Option("--gpus", metavar="N", help="Try all meshes of N GPUs, or: fewest.")]
 SameTraining = Annotated[
     bool, typer.Option("--same-training", help="Try no setting that changes what is trained, such as LoRA.")
 ]

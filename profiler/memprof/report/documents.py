@@ -8,6 +8,7 @@ from typing import Any
 
 from memprof.breakdown.explanation import Explained
 from memprof.experiments.fit import Step, cheapest_of, peak_bytes, smallest_of
+from memprof.experiments.fit_gpus import MeshRun
 from memprof.experiments.memory_savers import merged_settings
 from memprof.experiments.run import SimulatedRun
 from memprof.records import SCHEMA_VERSION, Environment, MaxBatch, Source
@@ -77,6 +78,27 @@ def compare_document(
         "base": dict(base),
         "rows": rows,
         "optimizer_states": [{**asdict(state), "factor": state.factor} for state in optimizer_states(answers)],
+    }
+
+
+def gpus_document(found: Sequence[MeshRun], best: MeshRun | None) -> dict[str, Any]:
+    """Return the meshes that were run, and the one that leaves most room, if any trains."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": asdict(found[0].record.environment),
+        "fits": best is not None,
+        "mesh": dict(best.mesh.sizes) if best else None,
+        "gpus": best.mesh.world_size if best else None,
+        "meshes": [
+            {
+                **row(run.record),
+                "sizes": dict(run.mesh.sizes),
+                "global_batch_size": run.global_batch_size,
+                "device_bytes": run.device_bytes,
+                "headroom_bytes": run.headroom_bytes,
+            }
+            for run in found
+        ],
     }
 
 
