@@ -18,6 +18,11 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 
 @pytest.fixture(scope="module")
+def timed(figures: Figures) -> Mapping[str, Any]:
+    return figures("timed.py")
+
+
+@pytest.fixture(scope="module")
 def compiled(figures: Figures, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str, Any]]:
     def run(mode: str) -> Mapping[str, Any]:
         caches = tmp_path_factory.mktemp(mode)
@@ -68,3 +73,8 @@ def test_reduce_overhead_captures_graphs_in_private_pools(compiled: Mapping[str,
     assert compiled["reduce-overhead"]["skipped_graphs"] == 0
     assert compiled["reduce-overhead"]["private_pools"] > 0
     assert compiled["default"]["private_pools"] == 0
+
+
+@pytest.mark.parametrize("name", ["do_bench", "inductor"])
+def test_a_benchmark_of_a_kernel_ends_after_a_few_runs(name: str, timed: Mapping[str, Any]) -> None:
+    assert 5 < timed[name] < 200

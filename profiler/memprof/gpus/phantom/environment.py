@@ -15,7 +15,8 @@ from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
 _CUDA = "MEMPROF_PHANTOM_CUDA"  # the version of the installed CUDA, which `cuda_version.c` reads
 _DESCRIBED = (
-    "name", "compute_capability", "multiprocessors", "total_bytes", "context_bytes", "kernels_bytes", "cublas_bytes",
+    "name", "compute_capability", "multiprocessors", "total_bytes", "nvml_total_bytes", "context_bytes",
+    "kernels_bytes", "cublas_bytes",
     "cudnn_bytes", "l2_cache_bytes",
     "shared_memory_per_block_bytes", "shared_memory_per_block_optin_bytes",
     "shared_memory_per_multiprocessor_bytes", "reserved_shared_memory_per_block_bytes", "registers_per_block",

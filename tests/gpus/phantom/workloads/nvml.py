@@ -25,6 +25,10 @@ def about(handle: Any) -> dict[str, Any]:
         "by_uuid": pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByUUID(uuid)),
         "by_bus": pynvml.nvmlDeviceGetIndex(pynvml.nvmlDeviceGetHandleByPciBusId(pci.busId)),
         "utilization": [used.gpu, used.memory],
+        "temperature": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+        "power": pynvml.nvmlDeviceGetPowerUsage(handle),
+        "clocks": [pynvml.nvmlDeviceGetClockInfo(handle, clock) for clock in (0, 1, 2)],
+        "highest_clocks": [pynvml.nvmlDeviceGetMaxClockInfo(handle, clock) for clock in (0, 1, 2)],
         "graphics": len(pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle)),
     }
 
@@ -39,7 +43,9 @@ def memory() -> list[dict[str, int]]:
                 "used": second.used,
                 "used_v1": first.used,
                 "reserved": second.reserved,
-                "adds_up": second.used + second.free == second.total == first.total,
+                "total": second.total,
+                "adds_up": second.used + second.reserved + second.free == second.total == first.total
+                and first.used + first.free == first.total,
                 "processes": len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)),
             }
         )
@@ -62,8 +68,7 @@ found["driver"] = pynvml.nvmlSystemGetDriverVersion()
 found["cuda"] = pynvml.nvmlSystemGetCudaDriverVersion()
 found["errors"] = {
     "fan": error_of(pynvml.nvmlDeviceGetFanSpeed, handles[0]),
-    "temperature": error_of(pynvml.nvmlDeviceGetTemperature, handles[0], pynvml.NVML_TEMPERATURE_GPU),
-    "power": error_of(pynvml.nvmlDeviceGetPowerUsage, handles[0]),
+    "video clock": error_of(pynvml.nvmlDeviceGetClockInfo, handles[0], pynvml.NVML_CLOCK_VIDEO),
     "index": error_of(pynvml.nvmlDeviceGetHandleByIndex, 2),
     "uuid": error_of(pynvml.nvmlDeviceGetHandleByUUID, "GPU-00000000-0000-0000-0000-000000000000"),
     "bus": error_of(pynvml.nvmlDeviceGetHandleByPciBusId, "nonsense"),

@@ -23,7 +23,8 @@ typedef struct {
 
 #define FIELD(name) {#name, offsetof(phantom_gpu, name)}
 static const field SIZE_FIELDS[] = {
-    FIELD(total_bytes), FIELD(context_bytes), FIELD(kernels_bytes), FIELD(cublas_bytes), FIELD(cudnn_bytes),
+    FIELD(total_bytes),   FIELD(nvml_total_bytes), FIELD(context_bytes),
+    FIELD(kernels_bytes), FIELD(cublas_bytes),     FIELD(cudnn_bytes),
 };
 
 static const field INT_FIELDS[] = {

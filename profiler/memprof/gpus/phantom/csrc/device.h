@@ -18,6 +18,7 @@ typedef struct {
     int capability_major, capability_minor;
     int multiprocessors;
     size_t total_bytes;
+    size_t nvml_total_bytes; /* with what the driver reserves; 0 if it is unknown */
     size_t context_bytes;
     size_t kernels_bytes, cublas_bytes, cudnn_bytes; /* 0 if they were not measured */
     int l2_cache_bytes;

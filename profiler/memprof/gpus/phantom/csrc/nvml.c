@@ -158,22 +158,26 @@ nvmlReturn_t nvmlDeviceGetCudaComputeCapability(nvmlDevice_t device, int *major,
     return NVML_SUCCESS;
 }
 
-/* ---- memory: contexts and allocations are "used"; the driver reserves nothing ---- */
+/* ---- memory: contexts and allocations are "used"; what the driver reserves is nvidia-smi's total minus CUDA's ---- */
 
-nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
-    memory->total = phantom_gpu_now()->total_bytes;
-    memory->used = phantom_used_bytes(index_of(device));
-    memory->free = memory->total - memory->used;
-    return NVML_SUCCESS;
+static size_t reserved_bytes(void) {
+    const phantom_gpu *gpu = phantom_gpu_now();
+    return gpu->nvml_total_bytes > gpu->total_bytes ? gpu->nvml_total_bytes - gpu->total_bytes : 0;
 }
 
 nvmlReturn_t nvmlDeviceGetMemoryInfo_v2(nvmlDevice_t device, nvmlMemory_v2_t *memory) {
-    nvmlMemory_t plain;
-    nvmlDeviceGetMemoryInfo(device, &plain);
-    memory->total = plain.total;
-    memory->reserved = 0; /* by the driver; version 1 would count it as used */
-    memory->free = plain.free;
-    memory->used = plain.used;
+    memory->reserved = reserved_bytes();
+    memory->total = phantom_gpu_now()->total_bytes + memory->reserved;
+    memory->used = phantom_used_bytes(index_of(device));
+    memory->free = memory->total - memory->reserved - memory->used;
+    return NVML_SUCCESS;
+}
+
+/* Version 1 counts what the driver reserves as used. */
+nvmlReturn_t nvmlDeviceGetMemoryInfo(nvmlDevice_t device, nvmlMemory_t *memory) {
+    nvmlMemory_v2_t split;
+    nvmlDeviceGetMemoryInfo_v2(device, &split);
+    *memory = (nvmlMemory_t){split.total, split.free, split.used + split.reserved};
     return NVML_SUCCESS;
 }
 
@@ -220,6 +224,46 @@ nvmlReturn_t nvmlDeviceGetUtilizationRates(nvmlDevice_t device, nvmlUtilization_
     (void)device;
     *utilization = (nvmlUtilization_t){0, 0};
     return NVML_SUCCESS;
+}
+
+/* ---- sensors: constants of a GPU that is idle ---- */
+
+enum { IDLE_DEGREES_CELSIUS = 30, IDLE_MILLIWATTS = 50000 }; /* assumed */
+
+nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, int sensor, unsigned int *degrees) {
+    (void)device;
+    *degrees = IDLE_DEGREES_CELSIUS;
+    return sensor ? NVML_ERROR_INVALID_ARGUMENT : NVML_SUCCESS;
+}
+
+typedef struct {
+    unsigned int version;
+    int sensor, degrees;
+} nvmlTemperature_t;
+
+nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t device, nvmlTemperature_t *temperature) {
+    (void)device;
+    temperature->degrees = IDLE_DEGREES_CELSIUS;
+    return temperature->sensor ? NVML_ERROR_INVALID_ARGUMENT : NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t device, unsigned int *milliwatts) {
+    (void)device;
+    *milliwatts = IDLE_MILLIWATTS;
+    return NVML_SUCCESS;
+}
+
+/* The highest clocks, as the catalog has them: 0 and 1 are those of the multiprocessors, 2 is the memory's. */
+nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t device, int type, unsigned int *megahertz) {
+    (void)device;
+    if (type < 0 || type > 3) return NVML_ERROR_INVALID_ARGUMENT;
+    int khz = type == 2 ? phantom_gpu_now()->memory_clock_khz : phantom_gpu_now()->clock_khz;
+    *megahertz = (unsigned int)khz / 1000;
+    return type == 3 || !khz ? NVML_ERROR_NOT_SUPPORTED : NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t device, int type, unsigned int *megahertz) {
+    return nvmlDeviceGetMaxClockInfo(device, type, megahertz);
 }
 
 /* "Not part of a fabric", as a GPU without NVSwitch answers. */
