@@ -35,6 +35,7 @@ from memprof.report.page.elements import (
 )
 from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.page.sweep_section import category_segments
+from memprof.report.parallel_notes import parallel_notes
 from memprof.results import VariantPlan, name_of
 from memprof.results.diff import Change, Pair
 from memprof.units import format_percent
@@ -57,7 +58,7 @@ def compare_section(records: Sequence[RunRecord], plans: Sequence[VariantPlan]) 
     """Return the variants of a comparison, the base first. `plans` are in the order of the records."""
     variants = _variants(records, plans)
     settings = ", ".join(f"{key}={value}" for key, value in plans[0].settings.items())
-    lead = (f"The base is {run_name(records[0])}: {settings}.",)
+    lead = (f"The base is {run_name(records[0])}: {settings}.", *parallel_notes(records))
     parts = (compare_bars(variants), compare_table(variants))
     return Section(id="compare", title="Settings compared", lead=lead, parts=parts)
 

@@ -35,6 +35,7 @@ from memprof.report.page.elements import (
     text_cell,
 )
 from memprof.report.page.names import run_name
+from memprof.report.parallel_notes import parallel_notes
 from memprof.report.plots.colors import in_stack_order
 from memprof.report.plots.timeline import timeline_plot
 from memprof.report.terminal.columns import reason_of
@@ -54,7 +55,12 @@ def explain_section(explained: Explained) -> Section:
     return Section(
         id="explain",
         title=_TITLE,
-        lead=(*_ending(record), _where(explanation, record), *why_unknown(explanation)),
+        lead=(
+            *_ending(record),
+            _where(explanation, record),
+            *why_unknown(explanation),
+            *parallel_notes([record]),
+        ),
         parts=(
             memory_levels(explanation, record.source, record.environment.gpu_total_bytes),
             *_timeline(explained),

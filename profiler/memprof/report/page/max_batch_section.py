@@ -21,6 +21,7 @@ from memprof.report.page.elements import (
     status_cell,
     text_cell,
 )
+from memprof.report.parallel_notes import unknown_nccl
 from memprof.report.terminal.max_batch import does_not_fit, fit_formula, stopped_by
 from memprof.units import format_bytes
 
@@ -36,6 +37,10 @@ def max_batch_section(answers: Sequence[MaxBatch]) -> Section:
     lead = [f"Stopped by {stopped_by(answer)}."]
     if answer.fit is not None:
         lead.append(f"Peak allocated ≈ {fit_formula(answer.fit)}.")
+    if answer.parallel is not None:
+        lead.append(f"Emulated: {answer.parallel}; the other ranks are absent.")
+    if answer.communicators and answer.nccl_bytes is None:
+        lead.append(unknown_nccl(answer.communicators))
     if answer.batch_size_at_80_percent_memory is not None:
         most = f"{answer.batch_size_at_80_percent_memory:,}"
         lead.append(f"Batch {most} takes at most 80 % of GPU memory, CUDA context included.")

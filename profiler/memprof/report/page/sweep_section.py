@@ -37,6 +37,7 @@ from memprof.report.page.elements import (
     text_cell,
 )
 from memprof.report.page.names import failures, run_name, status_text
+from memprof.report.parallel_notes import parallel_notes
 from memprof.report.plots.batch import batch_plot
 from memprof.report.terminal.columns import blank_percents
 from memprof.units import MIB
@@ -47,13 +48,13 @@ _NAMES = (Heading(text="optimizer", numeric=False), Heading(text="batch"))
 def sweep_section(records: Sequence[RunRecord]) -> Section:
     """Return the section: a line for each optimizer, the figures of each row, the analytic estimate by category."""
     analytic = records[0].source is Source.ANALYTIC
+    estimated = any(record.mesh is None for record in records)  # one rank of many has no estimate
     parts = (
         batch_chart(batch_plot(records)),
         *(() if analytic else (readings_table(records),)),
-        estimate_table(records),
-        estimate_bars(records),
+        *((estimate_table(records), estimate_bars(records)) if estimated else ()),
     )
-    lead = () if analytic else (ANALYTIC_ESTIMATE,)
+    lead = (ANALYTIC_ESTIMATE,) if estimated and not analytic else ()
     return Section(id="sweep", title="Memory against batch size", lead=lead, parts=parts)
 
 
@@ -147,7 +148,7 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     notes = list(failures(records, [run_name(record) for record in records]))
     if any(record.status is not Status.OK and record.reading for record in records):
         notes.append("A run that did not finish needs at least what it reached (>, ≥).")
-    notes += loop_notes(records)
+    notes += [*loop_notes(records), *parallel_notes(records)]
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")
