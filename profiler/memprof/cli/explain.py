@@ -20,7 +20,7 @@ from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import SweepConfig
 from memprof.config.variants import Setting, load_variant
-from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.errors import ConfigError, DeviceError, ExitCode, ResultError
 from memprof.experiments.advice import find_advice
 from memprof.experiments.compare import VariantRuns
 from memprof.experiments.explain import explain_point, find_address_spread
@@ -114,7 +114,11 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
             progress.describe(f"{named}, running changes that may save memory")
             explained = replace(explained, advice=_advice(session, explained, config, chosen))
         manifest = make_manifest(Kind.EXPLAIN, loaded, session.environment, 1)
-    saved = load_result(save_document(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
+    try:
+        saved = load_result(save_document(wanted.folder, manifest, explained), kinds=(Kind.EXPLAIN,))
+    except ResultError:  # the run took time, and a full disk must not lose its answer
+        _print_explained(explained, wanted.json, wanted.depth, wanted.blocks)
+        raise
     show(saved, wanted.json, wanted.depth, wanted.blocks)
     if wanted.snapshot is not None and wanted.snapshot.is_file() and not wanted.json:
         stdout().print(f"snapshot in {wanted.snapshot}: open it at https://pytorch.org/memory_viz", soft_wrap=True)
@@ -141,14 +145,19 @@ def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions)
 def show(saved: Result, json: bool, depth: int | None = None, blocks: int = 10) -> None:
     """Print a saved explanation."""
     explained = load_document(saved.path, Explained)
+    _print_explained(explained, json, depth, blocks)
+    if not json:
+        print_place(saved)
+        print_next(next_command.after_explain(saved, explained))
+
+
+def _print_explained(explained: Explained, json: bool, depth: int | None, blocks: int) -> None:
     if json:
         print_json(explain_document(explained))
         return
     console = stdout()
     print_verdict(explain_verdict(explained))
     console.print(explain_report(explained, depth, blocks, console.width))
-    print_place(saved)
-    print_next(next_command.after_explain(saved, explained))
 
 
 def _advice(session: Session, explained: Explained, config: Path, chosen: Sequence[Override]) -> tuple[Advice, ...]:

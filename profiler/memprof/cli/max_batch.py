@@ -28,13 +28,13 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.config.schema import Mode
-from memprof.errors import ConfigError, DeviceError, ExitCode
+from memprof.errors import ConfigError, DeviceError, ExitCode, ResultError
 from memprof.experiments.max_batch.accumulation import find_accumulations
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
 from memprof.experiments.session import open_session
 from memprof.gpus.catalog import load_catalog
 from memprof.gpus.select import Device, choose_device, runnable_gpus
-from memprof.records import MaxBatch, Source
+from memprof.records import Environment, MaxBatch, Source
 from memprof.report.documents import max_batch_document
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
 from memprof.report.verdicts import max_batch_verdict
@@ -120,7 +120,11 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
         search = _Search(client=session.client, limits=limits, wanted=wanted, progress=progress)
         answers = search.run(_targets(loaded, devices))
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))
-    saved = results.load(save_document(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
+    try:
+        saved = results.load(save_document(wanted.folder, manifest, answers), kinds=(Kind.MAX_BATCH,))
+    except ResultError:  # the search took time, and a full disk must not lose its answer
+        _print_answers(answers, session.environment, wanted.json, announced=search.has_announced)
+        raise
     show(saved, wanted.json, announced=search.has_announced)
     return ExitCode.OK if any(answer.largest_batch_size for answer in answers) else ExitCode.DOES_NOT_FIT
 
@@ -131,10 +135,17 @@ def show(saved: Result, json: bool, *, announced: bool = False) -> None:
     `announced` says that the verdict has been printed.
     """
     answers = results.load_document(saved.path, list[MaxBatch])
+    _print_answers(answers, saved.manifest.environment, json, announced=announced)
+    if not json:
+        print_place(saved)
+        print_next(next_command.after_max_batch(saved, answers))
+
+
+def _print_answers(answers: Sequence[MaxBatch], environment: Environment, json: bool, *, announced: bool) -> None:
     fits = any(answer.largest_batch_size for answer in answers)
     console = stdout()
     if json:
-        print_json(max_batch_document(answers, saved.manifest.environment))
+        print_json(max_batch_document(answers, environment))
     else:
         if not announced:
             print_verdict(max_batch_verdict(answers))
@@ -145,9 +156,6 @@ def show(saved: Result, json: bool, *, announced: bool = False) -> None:
     if not fits:
         for answer in answers:
             stderr().print(f"memprof: {does_not_fit(answer)}", soft_wrap=True)
-    if not json:
-        print_place(saved)
-        print_next(next_command.after_max_batch(saved, answers))
 
 
 def _limits(wanted: MaxBatchOptions) -> Limits:
