@@ -110,6 +110,7 @@ def test_csrc_graph_contains_known_includes_and_calls(needs: dict[str, set[str]]
         "cudnn_library",
         "element",
         "exit",
+        "graph_nodes",
         "handle",
         "kernel_name",
         "refuse",

@@ -103,3 +103,21 @@ def test_allowed_capture_works_after_forbidden_ones_failed(graphs: Mapping[str, 
     skip_if_torch_has_not_recovered(graphs["forbidden"]["nothing"])
     assert graphs["forbidden"]["nothing"] == "went through"
     assert graphs["afterwards"] == 0.0
+
+
+def test_cudamallocasync_block_waits_for_the_stream_that_uses_it(figures: Figures) -> None:
+    found = figures(
+        "pool_streams.py",
+        PYTORCH_CUDA_ALLOC_CONF="backend:cudaMallocAsync",
+        PYTORCH_ALLOC_CONF="backend:cudaMallocAsync",
+    )
+    assert found["freed"] == {"used_again_while_busy": False, "used_again_when_done": True}
+    assert found["same_stream"]
+    assert found["captured"]
+
+
+@pytest.mark.skipif(not torch_is_at_least(2, 10), reason="the setting is newer")
+@pytest.mark.parametrize(("reuse", "most_mib"), [("False", 600), ("True", 100)])
+def test_record_stream_reuse_in_a_capture_saves_memory(reuse: str, most_mib: int, figures: Figures) -> None:
+    found = figures("pool_streams.py", PYTORCH_ALLOC_CONF=f"graph_capture_record_stream_reuse:{reuse}")
+    assert most_mib - 100 < found["blocks"] < most_mib

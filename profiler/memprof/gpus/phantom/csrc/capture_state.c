@@ -11,6 +11,7 @@
 
 #include "cudart.h"
 #include "device.h"
+#include "graph_nodes.h"
 #include "stream_table.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -33,13 +34,16 @@ phantom_graph *phantom_begin_capture(phantom_stream *stream, enum cudaStreamCapt
     graph->next_running = running;
     running = graph;
     pthread_mutex_unlock(&lock);
+    phantom_clear_nodes(&stream->last_nodes);
     atomic_store(&stream->capture, graph);
     atomic_fetch_add(&captures_running, 1);
     return graph;
 }
 
 bool phantom_end_capture(phantom_graph *graph) {
+    phantom_mark_ancestors(&graph->origin->last_nodes);
     bool unjoined = phantom_end_capture_of_streams(graph);
+    phantom_clear_nodes(&graph->origin->last_nodes);
     atomic_store(&graph->origin->capture, NULL); /* which may be a default stream */
     pthread_mutex_lock(&lock);
     phantom_graph **link = &running;
@@ -66,7 +70,9 @@ enum cudaStreamCaptureMode phantom_exchange_capture_mode(enum cudaStreamCaptureM
 }
 
 void phantom_release_graph(phantom_graph *graph) {
-    if (atomic_fetch_sub(&graph->holders, 1) == 1) free(graph);
+    if (atomic_fetch_sub(&graph->holders, 1) != 1) return;
+    phantom_free_nodes(&graph->nodes);
+    free(graph);
 }
 
 /* ---- nodes and events ---- */
@@ -78,30 +84,40 @@ static phantom_graph *find_running(unsigned long long id) {
     return id ? graph : NULL;
 }
 
-bool phantom_capture_add(phantom_stream *stream) {
+static bool add_node(phantom_stream *stream, bool frees) {
     phantom_graph *capture = phantom_capture_of(stream);
     if (!capture) return false;
-    stream->last_node = 1 + atomic_fetch_add(&capture->nodes, 1);
-    stream->unjoined = stream != capture->origin;
+    pthread_mutex_lock(&lock);
+    phantom_nodes *last = &stream->last_nodes;
+    cudaGraphNode_t node = phantom_make_node(&capture->nodes, last->nodes, last->count);
+    last->count = 0;
+    if (node) node->frees = frees, phantom_insert_node(last, node);
+    pthread_mutex_unlock(&lock);
     return true;
+}
+
+bool phantom_capture_add(phantom_stream *stream) { return add_node(stream, false); }
+
+bool phantom_capture_add_free(phantom_stream *stream) { return add_node(stream, true); }
+
+void phantom_capture_depend(phantom_stream *stream, cudaGraphNode_t const *nodes, size_t count, bool replaces) {
+    pthread_mutex_lock(&lock);
+    if (replaces) stream->last_nodes.count = 0;
+    for (size_t i = 0; i < count; i++) phantom_insert_node(&stream->last_nodes, nodes[i]);
+    pthread_mutex_unlock(&lock);
 }
 
 void phantom_capture_record(phantom_stream *stream, cudaEvent_t event) {
     phantom_graph *capture = phantom_capture_of(stream);
     event->capture = capture ? capture->id : 0;
-    event->node = stream->last_node;
+    event->nodes.count = 0;
+    if (capture) phantom_insert_nodes(&event->nodes, stream->last_nodes.nodes, stream->last_nodes.count);
 }
 
-/* Call with the lock held. If the capture's own stream has not waited for a node in the end, that is an error. */
+/* Call with the lock held. */
 static void join(phantom_stream *stream, phantom_graph *capture, cudaEvent_t event) {
-    if (atomic_exchange(&stream->capture, capture) != capture) {
-        stream->last_node = 0;
-        stream->unjoined = false;
-    }
-    phantom_stream *source = event->stream;
-    if (stream == source || !source->unjoined || event->node < source->last_node) return;
-    source->unjoined = false;
-    stream->unjoined = stream != capture->origin;
+    if (atomic_exchange(&stream->capture, capture) != capture) stream->last_nodes.count = 0;
+    for (size_t i = 0; i < event->nodes.count; i++) phantom_insert_node(&stream->last_nodes, event->nodes.nodes[i]);
 }
 
 /* A stream that waits for an event of a capture joins it; one in a capture must wait for nothing outside. */

@@ -7,12 +7,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "graph_nodes.h"
 #include "stream_table.h"
 
 /* A graph, and the capture that makes it. */
 typedef struct CUgraph_st {
     unsigned long long id;
-    _Atomic size_t nodes;
+    phantom_nodes nodes;
     _Atomic int holders; /* the user, executable graphs, and the capture itself */
     cudaStream_t origin; /* the stream that began the capture */
     enum cudaStreamCaptureMode mode;
@@ -29,6 +30,9 @@ enum cudaStreamCaptureMode phantom_exchange_capture_mode(enum cudaStreamCaptureM
 void phantom_release_graph(phantom_graph *graph);
 
 bool phantom_capture_add(phantom_stream *stream); /* true: the work is now in a graph, and not in the stream */
+bool phantom_capture_add_free(phantom_stream *stream); /* likewise, for a free of memory */
+/* Replaces what the next node of a capturing stream depends on, or adds to it. */
+void phantom_capture_depend(phantom_stream *stream, cudaGraphNode_t const *nodes, size_t count, bool replaces);
 void phantom_capture_record(phantom_stream *stream, cudaEvent_t event);
 
 /* Each returns cudaErrorStreamCaptureUnsupported or a similar error if a capture forbids the call, which also

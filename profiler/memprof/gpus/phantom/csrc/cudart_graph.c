@@ -1,10 +1,13 @@
 /* The CUDA runtime: the capture of graphs, and graphs. A graph's nodes are counted and kept, and never run. */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "capture_state.h"
 #include "cudart.h"
 #include "cudart_stream.h"
+#include "graph_nodes.h"
+#include "refuse.h"
 #include "stream_table.h"
 #include "values.h"
 
@@ -59,18 +62,37 @@ cudaError_t cudaStreamGetCaptureInfo_v2(cudaStream_t stream, enum cudaStreamCapt
                                         unsigned long long *id, cudaGraph_t *graph,
                                         const cudaGraphNode_t **dependencies, size_t *count) {
 #endif
-    if (dependencies) *dependencies = NULL;
-    if (count) *count = 0;
+    phantom_stream *own = phantom_stream_of(stream);
+    bool captured = phantom_capture_of(own);
+    if (dependencies) *dependencies = captured ? own->last_nodes.nodes : NULL;
+    if (count) *count = captured ? own->last_nodes.count : 0;
     return capture_status(stream, status, id, graph);
+}
+
+/* Sets what the next node of a stream depends on, or adds to it. */
+cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t stream, cudaGraphNode_t *nodes,
+#if CUDART_VERSION >= 13000
+                                                const cudaGraphEdgeData *edges,
+#endif
+                                                size_t count, unsigned int flags) {
+#if CUDART_VERSION >= 13000
+    (void)edges;
+#endif
+    if (!phantom_capture_of(phantom_stream_of(stream))) return phantom_error(cudaErrorIllegalState);
+    phantom_capture_depend(phantom_stream_of(stream), nodes, count, flags == cudaStreamSetCaptureDependencies);
+    return cudaSuccess;
 }
 
 /* ---- graphs ---- */
 
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
-    size_t there = atomic_load(&graph->nodes);
-    for (size_t i = 0; nodes && i < *count; i++) nodes[i] = i < there ? (cudaGraphNode_t)(i + 1) : NULL;
-    if (!nodes || *count > there) *count = there;
+static cudaError_t list_nodes(const phantom_nodes *found, cudaGraphNode_t *nodes, size_t *count) {
+    for (size_t i = 0; nodes && i < *count; i++) nodes[i] = i < found->count ? found->nodes[i] : NULL;
+    if (!nodes || *count > found->count) *count = found->count;
     return cudaSuccess;
+}
+
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
+    return list_nodes(&graph->nodes, nodes, count);
 }
 
 cudaError_t cudaGraphNodeGetDependencies(cudaGraphNode_t node, cudaGraphNode_t *dependencies,
@@ -78,13 +100,45 @@ cudaError_t cudaGraphNodeGetDependencies(cudaGraphNode_t node, cudaGraphNode_t *
                                          cudaGraphEdgeData *edges,
 #endif
                                          size_t *count) {
-    (void)node, (void)dependencies;
 #if CUDART_VERSION >= 13000
-    (void)edges;
+    if (edges) memset(edges, 0, *count * sizeof *edges);
 #endif
-    *count = 0;
+    return list_nodes(&node->dependencies, dependencies, count);
+}
+
+static cudaError_t add_empty_node(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                                  size_t count) {
+    *node = phantom_make_node(&graph->nodes, dependencies, count);
+    return *node ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
+}
+
+#if CUDART_VERSION >= 13000
+/* Only empty nodes: PyTorch marks the end of a block's use with them. */
+cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                             const cudaGraphEdgeData *edges, size_t count, struct cudaGraphNodeParams *parameters) {
+    (void)edges;
+    if (parameters->type == cudaGraphNodeTypeEmpty) return add_empty_node(node, graph, dependencies, count);
+    phantom_refuse("cudaGraphAddNode");
+    return phantom_error(cudaErrorNotSupported);
+}
+#else
+cudaError_t cudaGraphAddNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                             size_t count, struct cudaGraphNodeParams *parameters) {
+    if (parameters->type == cudaGraphNodeTypeEmpty) return add_empty_node(node, graph, dependencies, count);
+    phantom_refuse("cudaGraphAddNode");
+    return phantom_error(cudaErrorNotSupported);
+}
+
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, enum cudaGraphNodeType *type) {
+    *type = node->frees ? cudaGraphNodeTypeMemFree : cudaGraphNodeTypeKernel; /* the others are not told apart */
     return cudaSuccess;
 }
+
+cudaError_t cudaGraphAddEmptyNode(cudaGraphNode_t *node, cudaGraph_t graph, const cudaGraphNode_t *dependencies,
+                                  size_t count) {
+    return add_empty_node(node, graph, dependencies, count);
+}
+#endif
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long flags) {
     (void)flags;

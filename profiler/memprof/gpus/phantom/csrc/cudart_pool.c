@@ -2,17 +2,21 @@
  *
  * One pool for each device. How the driver's pools grow and choose is not documented. The model: a pool grows by
  * multiples of 32 MiB, an allocation gets the smallest free range that is large enough, neighbours merge when they
- * are freed, and a segment can be given back if all of it is free. Freed memory can be used again at once, on every
- * stream.
+ * are freed, and a segment can be given back if all of it is free.
+ *
+ * The stream that freed memory can use it again at once; others can if they have waited for it, or if the free is
+ * done. If there is no memory left, another stream may wait for it (cudaMemPoolReuseAllowInternalDependencies).
  */
 #include <cuda_runtime_api.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
+#include "capture_state.h"
 #include "context.h"
 #include "cudart.h"
 #include "cudart_stream.h"
@@ -27,6 +31,8 @@ typedef struct range {
     size_t bytes;
     bool taken;
     bool first; /* of its segment: it never merges with the one before */
+    phantom_stream *freed_on; /* NULL: every stream may use it */
+    uint64_t freed_at;        /* the number of the free among the work of that stream */
     struct range *next;
 } range;
 
@@ -52,10 +58,16 @@ cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device) {
 
 /* ---- the ranges. Call with the lock held. ---- */
 
-static range *smallest_fit(cudaMemPool_t pool, size_t bytes) {
+static bool may_use(const range *r, phantom_stream *stream) {
+    return !r->freed_on || r->freed_on == stream || phantom_has_waited(stream, r->freed_on, r->freed_at);
+}
+
+/* `stream` may be NULL, for a stream that waits for every free. */
+static range *smallest_fit(cudaMemPool_t pool, size_t bytes, phantom_stream *stream) {
     range *best = NULL;
     for (range *r = pool->ranges; r; r = r->next)
-        if (!r->taken && r->bytes >= bytes && (!best || r->bytes < best->bytes)) best = r;
+        if (!r->taken && r->bytes >= bytes && (!stream || may_use(r, stream)) && (!best || r->bytes < best->bytes))
+            best = r;
     return best;
 }
 
@@ -95,29 +107,36 @@ static void trim(cudaMemPool_t pool, uint64_t keep) {
     }
 }
 
+/* Free neighbours become one if the same streams may use them. */
 static void merge(cudaMemPool_t pool) {
+    for (range *r = pool->ranges; r; r = r->next)
+        if (!r->taken && r->freed_on && phantom_is_done(r->freed_on, r->freed_at)) r->freed_on = NULL;
     for (range *r = pool->ranges; r && r->next;) {
         range *after = r->next;
-        if (r->taken || after->taken || after->first) {
+        if (r->taken || after->taken || after->first || r->freed_on != after->freed_on) {
             r = after;
             continue;
         }
+        if (after->freed_at > r->freed_at) r->freed_at = after->freed_at;
         r->bytes += after->bytes;
         r->next = after->next;
         free(after);
     }
 }
 
-static void *take(cudaMemPool_t pool, size_t bytes) {
-    range *found = smallest_fit(pool, bytes);
+static void *take(cudaMemPool_t pool, size_t bytes, phantom_stream *stream) {
+    merge(pool);
+    range *found = smallest_fit(pool, bytes, stream);
     if (!found) found = grow(pool, bytes);
     if (!found) { /* cached segments take the memory */
         trim(pool, 0);
         found = grow(pool, bytes);
     }
+    if (!found) found = smallest_fit(pool, bytes, NULL);
     if (!found) return NULL;
     if (found->bytes > bytes) {
-        range rest = {.start = found->start + bytes, .bytes = found->bytes - bytes};
+        range rest = {.start = found->start + bytes, .bytes = found->bytes - bytes,
+                      .freed_on = found->freed_on, .freed_at = found->freed_at};
         if (add_range(pool, rest)) found->bytes = bytes;
     }
     found->taken = true;
@@ -126,12 +145,14 @@ static void *take(cudaMemPool_t pool, size_t bytes) {
     return found->start;
 }
 
-static bool give_back(cudaMemPool_t pool, const void *address) {
+static bool give_back(cudaMemPool_t pool, const void *address, phantom_stream *stream) {
     range *found = pool->ranges;
     while (found && found->start != address) found = found->next;
     if (!found || !found->taken) return false;
     phantom_forget_values(found->start, found->bytes);
     found->taken = false;
+    found->freed_on = phantom_capture_of(stream) ? NULL : stream; /* the order in a graph is not followed */
+    found->freed_at = atomic_load(&stream->requested);
     pool->used -= found->bytes;
     merge(pool);
     trim(pool, pool->threshold);
@@ -147,19 +168,21 @@ cudaError_t cudaMallocAsync(void **address, size_t bytes, cudaStream_t stream) {
     phantom_open_context(device);
     size_t whole = (bytes + STEP_BYTES - 1) / STEP_BYTES * STEP_BYTES;
     pthread_mutex_lock(&lock);
-    *address = whole ? take(pool_of(device), whole) : NULL;
+    *address = whole ? take(pool_of(device), whole, phantom_stream_of(stream)) : NULL;
     pthread_mutex_unlock(&lock);
     phantom_launched(stream);
-    return *address || !bytes ? cudaSuccess : phantom_error(cudaErrorMemoryAllocation);
+    if (*address || !bytes) return cudaSuccess;
+    return phantom_error(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeAsync(void *address, cudaStream_t stream) {
     int device = phantom_owner(address);
     if (device < 0) return phantom_error(cudaErrorInvalidValue);
+    phantom_stream *own = phantom_stream_of(stream);
+    if (!phantom_capture_add_free(own)) phantom_request_work(own);
     pthread_mutex_lock(&lock);
-    bool known = give_back(pool_of(device), address);
+    bool known = give_back(pool_of(device), address, own);
     pthread_mutex_unlock(&lock);
-    phantom_launched(stream);
     return known ? cudaSuccess : phantom_error(cudaErrorInvalidValue);
 }
 

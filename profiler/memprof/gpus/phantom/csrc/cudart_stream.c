@@ -8,6 +8,7 @@
 #include "context.h"
 #include "cudart.h"
 #include "device.h"
+#include "graph_nodes.h"
 #include "stream_table.h"
 
 void phantom_launched(const void *handle) {
@@ -105,6 +106,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
 cudaError_t cudaEventCreate(cudaEvent_t *event) { return cudaEventCreateWithFlags(event, 0); }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    phantom_clear_nodes(&event->nodes);
     free(event);
     return cudaSuccess;
 }

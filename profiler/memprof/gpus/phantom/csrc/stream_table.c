@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "device.h"
+#include "graph_nodes.h"
 
 /* Assumed: launches block at about 1024 pending ones on current drivers. NVIDIA documents only that a limit exists. */
 enum { QUEUE_DEPTH = 1024 };
@@ -103,12 +104,30 @@ void phantom_add_wait(phantom_stream *stream, phantom_stream *source, uint64_t n
     pthread_mutex_unlock(&lock);
 }
 
+bool phantom_has_waited(phantom_stream *waits, phantom_stream *source, uint64_t number) {
+    pthread_mutex_lock(&lock);
+    wait_edge *edge = waits->edges;
+    while (edge && (edge->stream != source || edge->number < number)) edge = edge->next;
+    pthread_mutex_unlock(&lock);
+    return edge;
+}
+
+/* A free needs no join, but what it waits for does: PyTorch captures some frees in a stream of its own. */
+static bool is_joined(const phantom_nodes *last_nodes) {
+    for (size_t i = 0; i < last_nodes->count; i++) {
+        const struct CUgraphNode_st *node = last_nodes->nodes[i];
+        if (!node->seen && !(node->frees && is_joined(&node->dependencies))) return false;
+    }
+    return true;
+}
+
 bool phantom_end_capture_of_streams(cudaGraph_t graph) {
     bool unjoined = false;
     pthread_mutex_lock(&lock);
     for (phantom_stream *stream = streams; stream; stream = stream->next) {
         if (atomic_load(&stream->capture) != graph) continue;
-        unjoined |= stream->unjoined;
+        unjoined |= !is_joined(&stream->last_nodes);
+        phantom_clear_nodes(&stream->last_nodes);
         atomic_store(&stream->capture, NULL);
     }
     pthread_mutex_unlock(&lock);
