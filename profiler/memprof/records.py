@@ -146,9 +146,15 @@ class Reading:
     inactive_split_bytes: int
     allocation_retries: int
     workspace_known: bool  # False if cuDNN did not report the workspace of a plan
+    zeros_read: int | None = None  # unknown values that the model's code read on a phantom; None on a real GPU
     resume: PhaseReading | None = None  # loading the checkpoint; None if the run did not resume
     communicators: int | None = None  # of NCCL; None if the run was not one rank of several
     nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted
+
+    @property
+    def value_dependent(self) -> bool | None:
+        """Whether the peak may depend on values that a phantom does not know; ``None`` on a real GPU."""
+        return None if self.zeros_read is None else self.zeros_read > 0
 
     @property
     def first_step_peak_allocated_bytes(self) -> int | None:

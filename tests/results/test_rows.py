@@ -15,7 +15,8 @@ buffers_bytes, gradients_bytes, optimizer_state_bytes, input_bytes, activations_
 analytic_total_bytes, textbook_total_bytes, analytic_peak_bytes,
 peak_requested_bytes, peak_allocated_bytes, first_step_peak_allocated_bytes, peak_reserved_bytes,
 nvml_used_bytes, context_bytes, difference_bytes, difference_percent, resume_peak_bytes, load_peak_bytes,
-forward_peak_bytes, backward_peak_bytes, optimizer_peak_bytes, evaluation_peak_bytes, workspace_known, seconds_per_step,
+forward_peak_bytes, backward_peak_bytes, optimizer_peak_bytes, evaluation_peak_bytes, workspace_known,
+value_dependent, seconds_per_step,
 torch_version, cuda_version, cudnn_version, error"""
 
 sizes = st.integers(0, 2**62)
@@ -73,6 +74,7 @@ def test_row_has_totals_differences_and_phase_peaks() -> None:
         "first_step_peak_allocated_bytes": 4_000,
         "nvml_used_bytes": None,
         "workspace_known": True,
+        "value_dependent": None,
         "gpu": "h100-80gb",
         "error": "first second",
     }

@@ -10,7 +10,10 @@ from typing import Any, Protocol
 import torch
 
 from memprof.gpus.nvml import NvmlGpu
+from memprof.gpus.phantom.runtime import zeros_read
 from memprof.records import Phase, PhaseReading, Reading, StepReading
+
+_OF_THE_MODEL = (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.EVALUATION)
 
 
 class Listener:
@@ -64,6 +67,7 @@ class Recorder:
         self._sizes: Mapping[str, int] | None = None
         self._resume: list[PhaseReading] = []
         self._peaks = {"allocated_bytes": 0, "requested_bytes": 0, "reserved_bytes": 0}
+        self._zeros_read = None if zeros_read() is None else 0
         self._used_bytes: int | None = None
         self._context_bytes: int | None = None
 
@@ -110,13 +114,14 @@ class Recorder:
 
     @contextmanager
     def _read_phase(self, phase: Phase, step: int | None, readings: list[PhaseReading]) -> Iterator[None]:
-        before = _stats(self.device)["allocated_bytes"]["all"]["current"]
+        before, zeros = _stats(self.device)["allocated_bytes"]["all"]["current"], zeros_read()
         self.listener.phase_started(step, phase)
         try:
             with self._recorded_peaks():
                 yield
         finally:
             self.listener.phase_finished(step, phase)
+            self._count_zeros(phase, zeros)
             stats = _stats(self.device)
             readings.append(
                 PhaseReading(
@@ -142,8 +147,15 @@ class Recorder:
             inactive_split_bytes=stats["inactive_split_bytes"]["all"]["current"],
             allocation_retries=stats["num_alloc_retries"],
             workspace_known=True,
+            zeros_read=self._zeros_read,
             resume=self._resume[0] if self._resume else None,
         )
+
+    def _count_zeros(self, phase: Phase, before: int | None) -> None:
+        """Count reads in the model's own code; a GradScaler reads what it found in the optimizer's phase."""
+        after = zeros_read()
+        if phase in _OF_THE_MODEL and before is not None and after is not None and self._zeros_read is not None:
+            self._zeros_read += after - before
 
     @contextmanager
     def _recorded_peaks(self) -> Iterator[None]:

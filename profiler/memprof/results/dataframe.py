@@ -19,6 +19,7 @@ _DTYPES = {
     "seconds": "Float64",
     "seconds_per_step": "Float64",
     "workspace_known": "boolean",
+    "value_dependent": "boolean",
 }
 
 

@@ -18,7 +18,7 @@ COLUMNS = (
     *("first_step_peak_allocated_bytes", "peak_reserved_bytes", "nvml_used_bytes", "context_bytes"),
     *("difference_bytes", "difference_percent", "resume_peak_bytes", "load_peak_bytes"),
     *("forward_peak_bytes", "backward_peak_bytes", "optimizer_peak_bytes", "evaluation_peak_bytes"),
-    *("workspace_known", "seconds_per_step"),
+    *("workspace_known", "value_dependent", "seconds_per_step"),
     *("torch_version", "cuda_version", "cudnn_version", "error"),
 )
 
@@ -95,7 +95,8 @@ def _analytic(record: RunRecord) -> dict[str, Cell]:
 def _counters(record: RunRecord) -> dict[str, Cell]:
     names = (
         *("peak_requested_bytes", "peak_allocated_bytes", "first_step_peak_allocated_bytes"),
-        *("peak_reserved_bytes", "nvml_used_bytes", "context_bytes", "workspace_known", "seconds_per_step"),
+        *("peak_reserved_bytes", "nvml_used_bytes", "context_bytes", "workspace_known", "value_dependent"),
+        "seconds_per_step",
     )
     reading = record.reading
     cells: dict[str, Cell] = {name: getattr(reading, name, None) for name in names}

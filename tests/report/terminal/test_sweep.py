@@ -146,6 +146,14 @@ def test_sweep_table_footer_has_unknown_workspaces_and_retries(sweep: Sequence[R
     assert "1 of 12 rows hit allocator retries" in shown
 
 
+def test_sweep_table_footer_counts_reads_of_unknown_values(sweep: Sequence[RunRecord], show: Show) -> None:
+    assert "depends on values" not in show(sweep_table(sweep), 80)
+    assert sweep[0].reading is not None
+    first, second = (replace(sweep[0], reading=replace(sweep[0].reading, zeros_read=count)) for count in (30, 7))
+    shown = show(sweep_table([first, second, *sweep[2:]]), 200)
+    assert "depends on values in 2 of 12 rows: 37 reads of unknown values, each as zeros" in shown
+
+
 def test_sweep_table_of_inference_has_its_own_section(sweep: Sequence[RunRecord], show: Show) -> None:
     assert sweep[0].breakdown is not None
     breakdown = replace(sweep[0].breakdown, activations_bytes=None)

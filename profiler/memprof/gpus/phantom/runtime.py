@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from functools import cache
+from typing import cast
 
 
 def unknown_workspaces() -> int | None:
@@ -25,10 +28,21 @@ def set_absent_peers(communicator_bytes: int | None) -> None:
     os.environ["MEMPROF_PHANTOM_NCCL_BYTES"] = str(communicator_bytes or 0)
 
 
+def zeros_read() -> int | None:
+    """Return how many unknown results of kernels this process has read, each as zeros; ``None`` on a real GPU."""
+    return _count("phantom_zeros_read")
+
+
 def _count(name: str) -> int | None:
+    count = _counter(name)
+    return None if count is None else int(count())
+
+
+@cache
+def _counter(name: str) -> Callable[[], int] | None:
     try:
         count = getattr(ctypes.CDLL(None), name)
     except AttributeError:
         return None
     count.restype = ctypes.c_uint64
-    return int(count())
+    return cast("Callable[[], int]", count)

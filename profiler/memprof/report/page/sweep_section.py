@@ -40,6 +40,7 @@ from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.parallel_notes import parallel_notes
 from memprof.report.plots.batch import batch_plot
 from memprof.report.terminal.columns import blank_percents
+from memprof.report.value_notes import value_note
 from memprof.units import MIB
 
 _NAMES = (Heading(text="optimizer", numeric=False), Heading(text="batch"))
@@ -152,6 +153,8 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")
+    if note := value_note(records):
+        notes.append(note[0].upper() + note[1:])
     if blank_percents(records):
         least = LEAST_ESTIMATE_BYTES // MIB
         notes.append(f"No percentage for an estimate below {least} MiB: one library workspace would exceed it.")

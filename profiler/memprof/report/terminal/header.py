@@ -9,6 +9,7 @@ from rich.text import Text
 
 from memprof.records import RunRecord
 from memprof.report.labels import gpu_label, source_note
+from memprof.report.value_notes import value_note
 from memprof.units import format_bytes
 
 T = TypeVar("T")
@@ -39,13 +40,14 @@ def title_lines(records: Sequence[RunRecord]) -> list[Text]:
 
 
 def source_lines(records: Sequence[RunRecord]) -> list[Text]:
-    """Return a line for each source of the records, and one if cuDNN did not report a workspace."""
+    """Return a line for each source of the records, and one each for unknown workspaces and for unknown values."""
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     lines = [Text(source_note(source), "dim") for source in dict.fromkeys(record.source for record in records)]
     if unknown:
         rows = f"{unknown:,} of {len(records):,} rows"
         lines.append(Text(f"workspace unknown in {rows}: cuDNN did not report it; the true peak may be higher."))
-    return lines
+    note = value_note(records)
+    return [*lines, Text(note)] if note else lines
 
 
 def _rank(record: RunRecord) -> str | None:
