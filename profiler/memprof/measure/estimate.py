@@ -60,7 +60,7 @@ class _Peaks:
     """The peaks of the points of a sweep.
 
     For each optimizer the smallest and the largest batch run. If both request memory in the same order, the requests
-    of the batches between them are on the lines through the two.
+    of the batches between them are on the lines through the two. Otherwise the batch in the middle runs too.
     """
 
     def __init__(self, model: nn.Module, config: SweepConfig, points: Sequence[Point], gpu: GpuTraits) -> None:
@@ -69,18 +69,21 @@ class _Peaks:
         self._sizes: dict[str, list[int]] = {}
         for spec, size in points:
             self._sizes.setdefault(_key(spec), []).append(size)
+        self._sizes = {key: sorted(set(sizes)) for key, sizes in self._sizes.items()}
 
     def of(self, spec: OptimizerConfig | None, size: int) -> int | None:
         sizes = self._sizes[_key(spec)]
-        small, large = (self._run(spec, end) for end in (min(sizes), max(sizes)))
-        if small is None or large is None:
-            return None
-        if size not in (small.batch_size, large.batch_size):
-            if not has_pattern_of(small, large):
-                run = self._run(spec, size)
-                return None if run is None else _peak(run.requests)
-            return _peak(extrapolated(large, small, ()).at(size))
-        return _peak((small if size == small.batch_size else large).requests)
+        first, last = 0, len(sizes) - 1
+        while True:
+            small, large = (self._run(spec, sizes[end]) for end in (first, last))
+            if small is None or large is None:
+                return None
+            if size in (small.batch_size, large.batch_size):
+                return _peak((small if size == small.batch_size else large).requests)
+            if has_pattern_of(small, large):
+                return _peak(extrapolated(large, small, ()).at(size))
+            middle = (first + last) // 2
+            first, last = (first, middle) if size <= sizes[middle] else (middle, last)
 
     def _run(self, spec: OptimizerConfig | None, size: int) -> RecordedRun | None:
         key = _key(spec), size

@@ -24,6 +24,7 @@ Point = tuple[OptimizerConfig | None, int]
 
 SETUP = 0  # the number of the replies to a `Setup`; a request gets its own number, from 1 on, when it is sent
 # Bound before any model is imported: a model that replaces functions of the json module must not break the messages.
+_adapters: dict[type, TypeAdapter[Any]] = {}
 _INTERIM = b'{"type": "step_started"'
 _TO_JSON, _FROM_JSON = json.JSONEncoder(default=str), json.JSONDecoder()
 
@@ -231,13 +232,26 @@ Reply = (
 def encode(message: Setup | Request | Reply) -> bytes:
     """Return `message` as one line."""
     # Not pydantic's own JSON, which turns the infinities of a config into null.
-    plain = TypeAdapter(type(message)).dump_python(message)
+    plain = _adapter(type(message)).dump_python(message)
     return _TO_JSON.encode(plain).encode() + b"\n"
 
 
 def is_interim(line: bytes | bytearray) -> bool:
     """Say whether a line, or its beginning, is a message before the reply."""
     return line.startswith(_INTERIM)
+
+
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """Return the serializer of one kind of message; to build it takes longer than to use it."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
+
+
+def prepare_replies() -> None:
+    """Build what `encode` needs for the replies of children, so that no child has to."""
+    for kind in (MeasureReply, BreakdownReply, DescribeReply):
+        _adapter(kind)
 
 
 class Decoder:

@@ -88,28 +88,28 @@ def _fields(output: Any) -> Mapping[str, Any]:
 
 
 def _criterion(spec: LossConfig) -> Callable[..., Tensor]:
-    functions, classes = _functions(), _classes()
     try:
-        if spec.name in classes:
-            module: Callable[..., Tensor] = classes[spec.name](**spec.kwargs)
+        if _is_class(spec.name):
+            module: Callable[..., Tensor] = getattr(nn, spec.name)(**spec.kwargs)
             return module
-        if spec.name in functions:
-            inspect.signature(functions[spec.name]).bind(None, None, **spec.kwargs)
-            return partial(functions[spec.name], **spec.kwargs)
+        if _is_function(spec.name):
+            function = getattr(nn.functional, spec.name)
+            inspect.signature(function).bind(None, None, **spec.kwargs)
+            return partial(function, **spec.kwargs)
     except Exception as error:
         raise WorkloadError(f"loss {spec.name!r} cannot be built: {reason(error)}") from error
-    hint = did_you_mean(spec.name, [*functions, *classes, "sum", "output"])
+    known = [*filter(_is_function, vars(nn.functional)), *filter(_is_class, nn.modules.loss.__all__)]
+    hint = did_you_mean(spec.name, [*known, "sum", "output"])
     raise WorkloadError(f"loss {spec.name!r} is not in torch.nn.functional or torch.nn{hint}")
 
 
-def _functions() -> dict[str, Callable[..., Tensor]]:
-    members = {name: value for name, value in vars(nn.functional).items() if inspect.isfunction(value)}
-    return {name: value for name, value in members.items() if _first_two(value) == ("input", "target")}
+def _is_function(name: str) -> bool:
+    function = vars(nn.functional).get(name)
+    return inspect.isfunction(function) and _first_two(function) == ("input", "target")
 
 
-def _classes() -> dict[str, Callable[..., nn.Module]]:
-    names = nn.modules.loss.__all__
-    return {name: getattr(nn, name) for name in names if _first_two(getattr(nn, name).forward) == ("input", "target")}
+def _is_class(name: str) -> bool:
+    return name in nn.modules.loss.__all__ and _first_two(getattr(nn, name).forward) == ("input", "target")
 
 
 def _first_two(function: Callable[..., object]) -> tuple[str, ...]:
