@@ -42,7 +42,7 @@ from memprof.records import (
 from memprof.results import Manifest, Result
 from memprof.units import GIB, MIB, round_up
 
-TRAINING_PHASES = tuple(phase for phase in Phase if phase not in (Phase.RESUME, Phase.EVALUATION))  # of a step
+TRAINING_PHASES = tuple(phase for phase in Phase if phase not in (Phase.RESUME, Phase.PIPELINE, Phase.EVALUATION))
 
 
 def sample_environment(**changes: Any) -> Environment:

@@ -84,7 +84,10 @@ class Block(nn.Module):
 
 
 class Llama(nn.Module):
-    """A decoder that returns the loss of its labels: the cross-entropy of logits in float32, as in torchtitan."""
+    """A decoder that returns the loss of its labels: the cross-entropy of logits in float32, as in torchtitan.
+
+    Without labels it returns the logits; a stage of a pipeline that is not the last returns what its blocks give.
+    """
 
     def __init__(
         self, vocab: int, layers: int, size: int, heads: int, kv_heads: int, hidden: int, checkpointing: str
@@ -95,11 +98,13 @@ class Llama(nn.Module):
         self.norm = nn.RMSNorm(size)
         self.output = nn.Linear(size, vocab, bias=False)
 
-    def forward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Tensor:
         x = self.tok_embeddings(tokens)
         for layer in self.layers:
             x = layer(x)
         logits = self.output(self.norm(x))
+        if labels is None:
+            return logits
         return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
 

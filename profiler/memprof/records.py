@@ -40,6 +40,7 @@ class Phase(StrEnum):
     FORWARD = "forward"
     LOSS = "loss"
     BACKWARD = "backward"
+    PIPELINE = "pipeline"  # forward, loss and backward of all microbatches of a stage
     OPTIMIZER = "optimizer"
     EVALUATION = "evaluation"  # after the last step of an epoch
 

@@ -46,14 +46,16 @@ def test_parallel_of_one_gpu_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sizes"),
     [
-        ({"world": "64"}, {"replicate": 1, "shard": 64, "tensor": 1}),
-        ({"parallel": "shard=8,tensor=8"}, {"replicate": 1, "shard": 8, "tensor": 8}),
-        ({"parallel": "tensor=8", "world": "64"}, {"replicate": 1, "shard": 8, "tensor": 8}),
-        ({"parallel": "replicate=8"}, {"replicate": 8, "shard": 1, "tensor": 1}),
+        ({"world": "64"}, {"shard": 64}),
+        ({"parallel": "shard=8,tensor=8"}, {"shard": 8, "tensor": 8}),
+        ({"parallel": "tensor=8", "world": "64"}, {"shard": 8, "tensor": 8}),
+        ({"parallel": "replicate=8"}, {"replicate": 8}),
     ],
 )
 def test_options_set_the_mesh(tmp_path: Path, options: dict[str, Any], sizes: dict[str, int]) -> None:
-    assert loaded(tmp_path, "parallel: {mesh: {shard: 2}, fsdp: {wrap: root}}", **options).mesh.sizes == sizes
+    assert loaded(tmp_path, "parallel: {mesh: {shard: 2}, fsdp: {wrap: root}}", **options).mesh.sizes == {
+        name: sizes.get(name, 1) for name in ("pipeline", "replicate", "shard", "tensor")
+    }
 
 
 def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
@@ -73,7 +75,13 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
         ("parallel: {mesh: {replicate: 2, tensor: 2}}", {}, "replicate and tensor need shard above 1 too"),
         ("parallel: {mesh: 8, ddp: {zero: true}}", {}, "ddp.zero shares the optimizer state of DDP"),
         ("parallel: {mesh: 8}\ncompile: true", {}, "compile is not supported with several ranks; set compile: false"),
-        ("parallel: {mesh: {pipeline: 4}}", {}, "parallel.mesh.pipeline: unknown key"),
+        ("parallel: {mesh: {expert: 4}}", {}, "parallel.mesh.expert: unknown key"),
+        ("parallel: {mesh: {pipeline: 2, tensor: 2}}", {}, "pipeline and tensor cannot be combined yet"),
+        (
+            "parallel: {mesh: {pipeline: 2}}\nmode: inference",
+            {},
+            "x.yaml:2: parallel.mesh.pipeline: with a pipeline, mode is not supported; write train",
+        ),
     ],
 )
 def test_parallel_problem_is_one_line(tmp_path: Path, text: str, options: dict[str, str], problem: str) -> None:

@@ -20,6 +20,7 @@ MATRICES = [VOCAB * SIZE] * 2 + LAYERS * [SIZE * SIZE] * 2 + LAYERS * [SIZE * KV
 NORMS = [SIZE] * (2 * LAYERS + 1)
 PARAMETERS = sum(MATRICES) + sum(NORMS)
 BATCH_BYTES = 2 * 256 * 8  # tokens and labels
+HIDDEN_STATES_BYTES = 256 * SIZE * 4  # of one sample
 WORKSPACES_BYTES = 2 * (32 << 20)  # of cuBLAS on an H100: one for forward, one for backward's thread
 
 RUNS = f"""
@@ -42,6 +43,8 @@ CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(repl
          None, dict(mesh=dict(replicate=2)), dict(mesh=dict(replicate=2), ddp=dict(gradient_as_bucket_view=True)),
          dict(mesh=dict(replicate=2), ddp=dict(zero=True)), dict(mesh=dict(replicate=2), ddp=dict(zero=True), rank=1),
          dict(mesh=dict(shard=8), nccl=dict(bytes_per_communicator=1 << 28)),
+         *(dict(mesh=dict(pipeline=4), rank=rank) for rank in (1, 2, 3)),
+         dict(mesh=dict(pipeline=4), rank=1, pipeline=dict(schedule="GPipe")),
          "fake", "fake tensor"]
 TOKENS = dict(shape=["seq_len"], dtype="int64")
 BASE = dict(name="x", input=dict(tokens=TOKENS, labels=TOKENS), sizes=dict(seq_len=256), loss="output", steps=3,
@@ -57,7 +60,8 @@ def run(number, case):
         world.finish_collectives = lambda: None
         case = dict(mesh=dict(shard=4, tensor=2) if case == "fake tensor" else dict(shard=8))
     config = SweepConfig.model_validate({{**BASE, "parallel": case}})
-    outcome = measure(build_model(config, FOLDER), config, ADAM, 1, torch.device("cuda", 0), folder=FOLDER)
+    batch_size = 8 if config.parallel and config.parallel.mesh.pipeline > 1 else 1
+    outcome = measure(build_model(config, FOLDER), config, ADAM, batch_size, torch.device("cuda", 0), folder=FOLDER)
     os.write(1, encode(MeasureReply(number=number, outcome=_marked(outcome, config))))
 
 torch.set_num_threads(1)
@@ -71,7 +75,8 @@ for number, case in enumerate(CASES):
 """
 NAMES = (
     *("shard 8", "shard 4", "replicate 2 shard 4", "bf16", "bf16 kept", "shard 4 tensor 2", "tensor 4"),
-    *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known", "fake", "fake tensor"),
+    *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known"),
+    *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", "fake", "fake tensor"),
 )
 
 
@@ -174,3 +179,22 @@ def test_known_nccl_bytes_are_outside_the_allocator(outcomes: Mapping[str, Outco
     assert known.context_bytes is not None
     assert unknown.context_bytes is not None
     assert known.context_bytes - unknown.context_bytes == 1 << 28
+
+
+def test_1f1b_keeps_one_microbatch_less_per_rank(outcomes: Mapping[str, Outcome]) -> None:
+    """Of four stages, the second has three microbatches at once and the third two; GPipe has all eight."""
+    second, third, all_eight = (
+        phase_of(outcomes[name], Phase.PIPELINE).peak_allocated_bytes
+        for name in ("stage 1", "stage 2", "stage 1 of GPipe")
+    )
+    microbatch_bytes = second - third
+    assert microbatch_bytes > 10 * HIDDEN_STATES_BYTES  # what one block keeps for backward
+    sent_bytes = 4 * HIDDEN_STATES_BYTES  # hidden states and gradients on their way, of which 1F1B has more
+    assert 5 * (microbatch_bytes - sent_bytes) < all_eight - second <= 5 * microbatch_bytes
+
+
+def test_last_stage_has_the_output_layer(outcomes: Mapping[str, Outcome]) -> None:
+    middle, last = kept_bytes(outcomes["stage 2"]), kept_bytes(outcomes["stage 3"])
+    output_and_norm = 3 * 4 * (VOCAB * SIZE + SIZE)
+    sent_bytes = 8 * HIDDEN_STATES_BYTES  # PyTorch keeps the outputs of the stage until the next step
+    assert last - middle == pytest.approx(output_and_norm - sent_bytes, abs=16 * 512)

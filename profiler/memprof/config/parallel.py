@@ -17,6 +17,9 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 class MeshConfig(Section):
     """The GPUs as a mesh: the product of its dimensions is the number of ranks."""
 
+    pipeline: Count = Field(
+        default=1, description="Stages that have some of the blocks each: pipeline parallelism, first stage first."
+    )
     replicate: Count = Field(
         default=1, description="Copies of the model: DDP alone, HSDP together with shard. Each gets its own batches."
     )
@@ -35,7 +38,7 @@ class MeshConfig(Section):
     @property
     def sizes(self) -> Mapping[str, int]:
         """The size of each dimension, from the slowest rank to the fastest."""
-        return {"replicate": self.replicate, "shard": self.shard, "tensor": self.tensor}
+        return {"pipeline": self.pipeline, "replicate": self.replicate, "shard": self.shard, "tensor": self.tensor}
 
     @property
     def label(self) -> str:
@@ -92,6 +95,13 @@ class TensorParallelConfig(Section):
     )
 
 
+class PipelineConfig(Section):
+    """The options of pipeline parallelism, `torch.distributed.pipelining`."""
+
+    schedule: Literal["1F1B", "GPipe"] = Field(default="1F1B", description="The order of forward and backward passes.")
+    microbatches: Count = Field(default=8, description="The parts of the local batch, which go through the stages.")
+
+
 class NcclConfig(Section):
     """NCCL's own device memory, which no library reports."""
 
@@ -116,12 +126,17 @@ class ParallelConfig(Section):
         examples=[8, {"replicate": 2, "shard": 8}, {"shard": 8, "tensor": 8}],
     )
     rank: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=0, description="The rank that runs. Rank 0 has the largest part where parts differ in size."
+        default=0,
+        description="The rank that runs. Rank 0 has the largest part where parts differ in size; with a pipeline, the "
+        "stages differ.",
     )
     fsdp: FsdpConfig = Field(default=FsdpConfig(), description="The options of FSDP2, if shard is above 1.")
     ddp: DdpConfig = Field(default=DdpConfig(), description="The options of DDP, if only replicate is above 1.")
     tensor: TensorParallelConfig = Field(
         default=TensorParallelConfig(), description="The options of tensor parallelism, if tensor is above 1."
+    )
+    pipeline: PipelineConfig = Field(
+        default=PipelineConfig(), description="The options of pipeline parallelism, if pipeline is above 1."
     )
     nccl: NcclConfig = Field(default=NcclConfig(), description="What NCCL itself takes of the GPU's memory.")
 
@@ -149,6 +164,10 @@ class ParallelConfig(Section):
             raise ValueError(f"rank {self.rank:,} is not one of the {world:,} ranks of the mesh, 0 to {world - 1:,}")
         if self.is_ddp and self.mesh.tensor > 1:
             raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
+        if self.mesh.pipeline > 1 and self.mesh.tensor > 1:
+            raise ValueError("mesh: pipeline and tensor cannot be combined yet; set one of the two to 1")
+        if self.mesh.pipeline > 1 and self.is_ddp:
+            raise ValueError("mesh: pipeline and replicate need shard above 1 too")
         if self.ddp.zero and not self.is_ddp:
             raise ValueError("ddp.zero shares the optimizer state of DDP; set mesh.replicate above 1 and shard to 1")
         return self

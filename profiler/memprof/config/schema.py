@@ -446,7 +446,20 @@ class SweepConfig(Section):
         problem = parallel_conflict({name: bool(getattr(self, name)) for name in names})
         if self.parallel is not None and problem is not None:
             raise _misfit(("parallel",), problem)
+        if self.parallel is not None and self.parallel.mesh.pipeline > 1:
+            self._pipeline_is_possible()
         return self
+
+    def _pipeline_is_possible(self) -> None:
+        conflicts = {
+            "mode": (self.mode is Mode.INFERENCE, "write train"),
+            "evaluation": (self.evaluation is not None, "leave it out"),
+            "gradient_accumulation": (self.gradient_accumulation > 1, "write more microbatches"),
+            "precision": (self.precision.value.startswith("amp"), "write bf16, or fsdp.param_dtype with shard"),
+        }
+        used = next((f"{name} is not supported; {fix}" for name, (on, fix) in conflicts.items() if on), None)
+        if used is not None:
+            raise _misfit(("parallel", "mesh", "pipeline"), f"with a pipeline, {used}")
 
     def tensors(self) -> Iterator[tuple[tuple[str | int, ...], TensorConfig]]:
         """Yield each tensor of the input and the target with the path of its key."""

@@ -102,13 +102,13 @@ class _Tracking(Listener):
     def phase_started(self, step: int | None, phase: Phase) -> None:
         self.tracker.enter_phase(step, phase)
         trains = self._config.mode is Mode.TRAIN
-        if trains and phase in (Phase.FORWARD, Phase.LOSS) and not self._config.compile:
+        if trains and phase in (Phase.FORWARD, Phase.LOSS, Phase.PIPELINE) and not self._config.compile:
             self._saving.enter_context(self.tracker.saving())
 
     def phase_finished(self, step: int | None, phase: Phase) -> None:
         del step
         self._saving.close()
-        if phase is Phase.BACKWARD:
+        if phase in (Phase.BACKWARD, Phase.PIPELINE):
             self.tracker.label_gradients()
 
     def device_peak_read(self) -> None:

@@ -6,6 +6,7 @@ live until the next pass replaces their values. So the previous output still exi
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,36 @@ class InferenceStep:
             recorder.listener.outputs_kept("output of the model", self._output)
 
 
-Step = TrainingStep | InferenceStep
+class PipelineStep:
+    """load and zero_grad; then the schedule of the pipeline's stage, and the optimizer."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        pipeline: Callable[[Batch], Sequence[torch.Tensor]],
+        optimizer: Optimizer,
+        loader: BatchLoader,
+        after_step: AfterStep,
+    ) -> None:
+        self.model, self._pipeline = model, pipeline
+        self.optimizer, self.loader, self.after_step = optimizer, loader, after_step
+        self._scaler = torch.amp.GradScaler(loader.device.type, enabled=False)
+        self._losses: Sequence[torch.Tensor] = ()
+
+    def __call__(self, recorder: Phases) -> None:
+        """Run one step; forward, loss and backward of the microbatches are one phase."""
+        load(self.loader, recorder)
+        with recorder.phase(Phase.ZERO_GRAD):
+            self.optimizer.zero_grad(set_to_none=True)
+        with recorder.phase(Phase.PIPELINE):
+            self._losses = self._pipeline(self.loader.current)
+            recorder.listener.outputs_kept("losses", self._losses)
+        with recorder.phase(Phase.OPTIMIZER):
+            self.optimizer.step(self._scaler)
+            self.after_step()
+
+
+Step = TrainingStep | InferenceStep | PipelineStep
 
 
 def load(loader: BatchLoader, recorder: Phases) -> None:
@@ -111,22 +141,37 @@ def build_step(
 ) -> Step:
     """Move `model` to `device`, then a batch that stays there, and then create the optimizer, as PyTorch requires."""
     model.train(config.mode is Mode.TRAIN)
-    module = _on_device(model, config, device, folder)
+    if config.parallel is not None:
+        return _build_rank_step(model, config, optimizer, batch_size, device, folder)
+    module = move_to_device(model, device)
     loader = make_loader(config, batch_size, device, folder, config.steps)
     module = compile_model(model, config, loader) if config.compile else module
     return make_step(model, module, config, optimizer, loader)
 
 
-def _on_device(model: torch.nn.Module, config: SweepConfig, device: torch.device, folder: Path) -> torch.nn.Module:
-    """Move `model`, or the part of one rank of many, to `device`; return the module to call."""
-    if config.parallel is None:
-        return move_to_device(model, device)
+def _build_rank_step(
+    model: torch.nn.Module,
+    config: SweepConfig,
+    optimizer: OptimizerConfig | None,
+    batch_size: int,
+    device: torch.device,
+    folder: Path,
+) -> Step:
+    """Do the same for one rank of many: its part of the model, and the local batch."""
     from memprof.workload.parallel.model import distribute  # torch.distributed.fsdp takes a second to import
+    from memprof.workload.parallel.pipeline import Pipeline, hidden_size
 
-    if unknown_workspaces() is None:
+    if config.parallel is None or unknown_workspaces() is None:
         raise WorkloadError("parallel: one rank of many runs on a simulated GPU alone, for example --gpu h100-80gb")
     set_absent_peers(config.parallel.nccl.bytes_per_communicator)
-    return distribute(model, config, device, folder)
+    width = hidden_size(model) if config.parallel.mesh.pipeline > 1 else 0
+    module, mesh = distribute(model, config, device, folder)
+    loader = make_loader(config, batch_size, device, folder, config.steps)
+    if config.parallel.mesh.pipeline == 1 or optimizer is None:
+        return make_step(model, module, config, optimizer, loader)
+    pipeline = Pipeline(module, config, mesh["pipeline"], width, batch_size)
+    updates = make_optimizer(model, config, optimizer)
+    return PipelineStep(model, pipeline, updates, loader, AfterStep(model, config, updates))
 
 
 def make_step(

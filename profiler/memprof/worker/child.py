@@ -134,7 +134,8 @@ def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
     config = job.config or setup.config
     if job.steps is not None:
         config = config.model_copy(update={"steps": job.steps})
-    if job.evaluate and config.evaluation is None and config.mode is Mode.TRAIN:
+    is_stage = config.parallel is not None and config.parallel.mesh.pipeline > 1  # which cannot evaluate by itself
+    if job.evaluate and config.evaluation is None and config.mode is Mode.TRAIN and not is_stage:
         config = config.model_copy(update={"evaluation": EvaluationConfig()})
     if job.memory_limit_bytes is not None:
         _limit_memory(job.memory_limit_bytes, device)
@@ -154,6 +155,7 @@ def _with_nccl(outcome: Outcome, config: SweepConfig) -> Outcome:
     made = communicators()
     if outcome.reading is None or config.parallel is None or made is None:
         return outcome
+    made += config.parallel.mesh.pipeline > 1  # that of its group, which a phantom does not use
     each = config.parallel.nccl.bytes_per_communicator
     return replace(
         outcome, reading=replace(outcome.reading, communicators=made, nccl_bytes=None if each is None else each * made)

@@ -9,6 +9,7 @@ from torch import nn
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.parallel.model import blocks_to_shard
+from memprof.workload.parallel.pipeline import find_trunk
 from memprof.workload.parallel.tensor import find_plan
 
 
@@ -23,6 +24,8 @@ def check_mesh(model: nn.Module, config: SweepConfig, folder: Path) -> None:
         return
     if parallel.is_fsdp:
         blocks_to_shard(model, parallel.fsdp, config.model.name)
+    if parallel.mesh.pipeline > 1:
+        find_trunk(model, parallel.mesh.pipeline, config.model.name)
     ranks = parallel.mesh.tensor
     if ranks == 1:
         return

@@ -14,12 +14,15 @@ from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.checkpointing import find_blocks
 from memprof.workload.meta import is_on_meta, move_to_device, move_to_meta
+from memprof.workload.parallel.pipeline import cut_stage
 from memprof.workload.parallel.tensor import apply_tensor_parallelism
 from memprof.workload.parallel.world import open_mesh
 
 
-def distribute(model: nn.Module, config: SweepConfig, device: torch.device, folder: Path) -> nn.Module:
-    """Turn `model` into its part on the config's rank, on `device`; return the module to call.
+def distribute(
+    model: nn.Module, config: SweepConfig, device: torch.device, folder: Path
+) -> tuple[nn.Module, DeviceMesh]:
+    """Turn `model` into its part on the config's rank, on `device`; return the module to call, and the mesh.
 
     That is `model`, or DDP around it. A sharded model gets memory for its own part only: it is on the meta device until
     it is sharded, as torchtitan does it.
@@ -30,14 +33,16 @@ def distribute(model: nn.Module, config: SweepConfig, device: torch.device, fold
     parallel = _parallel_of(config)
     mesh = open_mesh(parallel, device)
     if parallel.is_ddp:
-        return _with_ddp(move_to_device(model, device), parallel, device)
+        return _with_ddp(move_to_device(model, device), parallel, device), mesh
     if not is_on_meta(model):
         move_to_meta(model)
+    if parallel.mesh.pipeline > 1:
+        cut_stage(model, config, mesh["pipeline"].get_local_rank(), parallel.mesh.pipeline)
     if parallel.mesh.tensor > 1:
         apply_tensor_parallelism(model, config, mesh["tensor"], folder)
     if parallel.is_fsdp:
         _shard(model, parallel.fsdp, _sharding_mesh(parallel, mesh), config.model.name)
-    return model.to_empty(device=device)
+    return model.to_empty(device=device), mesh
 
 
 def _parallel_of(config: SweepConfig) -> ParallelConfig:

@@ -33,8 +33,8 @@ from memprof.workload.user_models import call_factory
 _COLUMNS = {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "wq", "wk", "wv", "w1", "w3"}
 _ROWS = {"o_proj", "down_proj", "wo", "w2"}
 _HEADS = {"q_proj": "attention heads", "k_proj": "key-value heads", "wq": "attention heads", "wk": "key-value heads"}
-_EMBEDDINGS = {"embed_tokens", "tok_embeddings"}
-_OUTPUTS = {"lm_head", "output"}
+EMBEDDINGS = {"embed_tokens", "tok_embeddings"}
+OUTPUTS = {"lm_head", "output"}
 _SEQUENCE_DIMENSION = 1
 Plan = dict[str, ParallelStyle]
 
@@ -109,9 +109,9 @@ def _check_divides(path: str, layer: nn.Linear, ranks: int, model: nn.Module) ->
 
 def _without_sequence(model: nn.Module, layers: Mapping[str, nn.Linear]) -> Plan:
     plan: Plan = {path: _column_or_row(path, RowwiseParallel()) for path in layers}
-    for path in _named(model, _EMBEDDINGS, nn.Embedding):
+    for path in named_modules(model, EMBEDDINGS, nn.Embedding):
         plan[path] = RowwiseParallel(input_layouts=Replicate())
-    for path in _named(model, _OUTPUTS, nn.Linear):
+    for path in named_modules(model, OUTPUTS, nn.Linear):
         plan[path] = ColwiseParallel(output_layouts=Replicate())
     return plan
 
@@ -124,10 +124,10 @@ def _with_sequence(model: nn.Module, layers: Mapping[str, nn.Linear]) -> Plan:
     plan |= {path: _GatherSequence() for path in parents}
     for path in _norms_between(model, parents):
         plan[path] = SequenceParallel(sequence_dim=_SEQUENCE_DIMENSION)
-    for path in _named(model, _EMBEDDINGS, nn.Embedding):
+    for path in named_modules(model, EMBEDDINGS, nn.Embedding):
         plan[path] = RowwiseParallel(input_layouts=Replicate(), output_layouts=part)
         model.get_submodule(path.rpartition(".")[0]).register_forward_pre_hook(_number_positions, with_kwargs=True)
-    for path in _named(model, _OUTPUTS, nn.Linear):
+    for path in named_modules(model, OUTPUTS, nn.Linear):
         plan[path] = ColwiseParallel(input_layouts=part, output_layouts=Replicate())
     return plan
 
@@ -136,7 +136,8 @@ def _column_or_row(path: str, row: ParallelStyle) -> ParallelStyle:
     return ColwiseParallel() if path.rpartition(".")[2] in _COLUMNS else row
 
 
-def _named(model: nn.Module, names: set[str], kind: type[nn.Module]) -> list[str]:
+def named_modules(model: nn.Module, names: set[str], kind: type[nn.Module]) -> list[str]:
+    """Return the paths of the modules of one class whose own name is one of `names`."""
     return [path for path, module in model.named_modules() if path.rpartition(".")[2] in names and type(module) is kind]
 
 

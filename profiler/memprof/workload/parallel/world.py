@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from datetime import timedelta
 from typing import Any
@@ -78,7 +79,16 @@ def open_mesh(parallel: ParallelConfig, device: torch.device) -> DeviceMesh:
     _stores.append(AbsentPeersStore())
     dist.init_process_group("nccl", rank=parallel.rank, world_size=mesh.world_size, store=_stores[-1])
     sizes = {name: size for name, size in mesh.sizes.items() if size > 1} or {"replicate": 1}
-    return init_device_mesh(device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
+    # Stages ask each other for shapes, which an absent stage cannot answer; with PyTorch's backend without peers they
+    # take those that they are given.
+    other: Any = {"backend_override": {"pipeline": _without_peers()}} if "pipeline" in sizes else {}
+    return init_device_mesh(device.type, tuple(sizes.values()), mesh_dim_names=tuple(sizes), **other)
+
+
+def _without_peers() -> str:
+    """Register PyTorch's backend whose collectives do nothing, and return its name."""
+    importlib.import_module("torch.testing._internal.distributed.fake_pg")
+    return "fake"
 
 
 def finish_collectives() -> None:
@@ -88,6 +98,6 @@ def finish_collectives() -> None:
     real GPU is rarely shorter; on a phantom it would be chance how many steps pass in between.
     """
     for group in list(dist.distributed_c10d._world.pg_map):
-        if isinstance(group, dist.ProcessGroup):
+        if isinstance(group, dist.ProcessGroup) and dist.get_backend(group) == "nccl":
             backend: Any = group._get_backend(torch.device("cuda"))
             backend._wait_for_pending_works()
