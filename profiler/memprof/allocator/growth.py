@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-_SMALLEST_INFORMATIVE = 11  # a smaller prime is a factor of many widths
+SMALLEST_INFORMATIVE = 11  # a smaller prime is a factor of many widths
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +67,7 @@ class RecordedRun:
 
 def is_informative(number: int) -> bool:
     """Say whether `number` is a prime that is a factor of hardly any layer's width."""
-    return number >= _SMALLEST_INFORMATIVE and all(number % factor for factor in range(2, math.isqrt(number) + 1))
+    return number >= SMALLEST_INFORMATIVE and all(number % factor for factor in range(2, math.isqrt(number) + 1))
 
 
 def has_pattern_of(run: RecordedRun, other: RecordedRun) -> bool:

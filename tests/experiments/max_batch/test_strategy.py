@@ -248,3 +248,13 @@ def test_predicted_start_that_fails_is_followed_by_a_size_just_below() -> None:
     predicted = Bounds(available_bytes=11 * GIB, start=1010, start_origin=StartOrigin.PREDICTED, predictor=unknown)
     assert search(world, predicted)[1][:2] == [1010, 959]
     assert search(world, replace(predicted, start_origin=StartOrigin.ESTIMATED))[1][:2] == [1010, 505]
+
+
+def test_lines_cap_the_prediction_of_a_few_samples() -> None:
+    world = linear(70 * GIB, 10 * GIB, 139 * GIB)
+    wrong = Bounds(available_bytes=139 * GIB, start=2, predictor=Predictions(largest=27))
+    trained = [TrialFigures(batch_size=n, trains=True, needs_bytes=world.needs(n), held_bytes=1) for n in (1, 2)]
+    assert next_batch_size(trained, wrong) == 6
+    assert next_batch_size(trained[:1], wrong) == 27  # one trial shows no line
+    many = [replace(one, batch_size=10 * one.batch_size) for one in trained]
+    assert next_batch_size(many, wrong) == 27

@@ -14,7 +14,7 @@ batch size is kept between them.
 | the guided trials are used up | the middle of `low` and `high` | `halve_at_the_end` |
 | `high` is a multiple of 4, and by the replay of `low` one less fits | one less | `one_below_a_multiple` |
 | `high` was cut off, and `low` has another pattern | a share of `high`, mostly 80 % | `below_another_pattern` |
-| the replay of the trials' requests predicts a limit | that limit, or one more if it is `low` | `predicted` |
+| the replay of the trials' requests predicts a limit | that, or one more if it is `low` | `predicted` |
 | `high` ran to its end, holding too much | where the line between both sides crosses the memory | `between_sides` |
 | no line shows an upper limit | 8 times `low`, twice an estimated start, or the middle | `grow` |
 | `low` is far below the upper limit | 90 % of that limit | `leap` |
@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from memprof.allocator.growth import SMALLEST_INFORMATIVE
 from memprof.experiments.max_batch.boundary import TrialFigures
 from memprof.experiments.max_batch.lines import lower_limit, upper_limit
 from memprof.experiments.max_batch.situation import Bounds, Situation, StartOrigin
@@ -129,7 +130,11 @@ def predicted(situation: Situation) -> int | None:
     if predictor is None or (found := predictor.largest_that_fits(situation.boundary)) is None:
         return None
     if found > situation.boundary.trains:
-        return found // situation.bounds.multiple_of
+        units = found // situation.bounds.multiple_of
+        # Activations of a few samples may be as large as a weight, and then seem not to grow. The lines are no guess.
+        if 0 < low < SMALLEST_INFORMATIVE and situation.has_bound:
+            return min(units, max(low + 1, math.floor(situation.upper)))
+        return units
     close = sum(sample.batch_size >= _SAME * situation.boundary.trains for sample in situation.trained)
     if close <= _PREDICTIONS:
         return low + 1
