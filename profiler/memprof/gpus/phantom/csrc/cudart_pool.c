@@ -107,17 +107,19 @@ static void trim(cudaMemPool_t pool, uint64_t keep) {
     }
 }
 
-/* Free neighbours become one if the same streams may use them. */
+/* Free neighbours become one unless two streams freed them; the whole then waits for the free that is not done. */
 static void merge(cudaMemPool_t pool) {
     for (range *r = pool->ranges; r; r = r->next)
         if (!r->taken && r->freed_on && phantom_is_done(r->freed_on, r->freed_at)) r->freed_on = NULL;
     for (range *r = pool->ranges; r && r->next;) {
         range *after = r->next;
-        if (r->taken || after->taken || after->first || r->freed_on != after->freed_on) {
+        bool alike = !r->freed_on || !after->freed_on || r->freed_on == after->freed_on;
+        if (r->taken || after->taken || after->first || !alike) {
             r = after;
             continue;
         }
-        if (after->freed_at > r->freed_at) r->freed_at = after->freed_at;
+        if (!r->freed_on || (after->freed_on && after->freed_at > r->freed_at)) r->freed_at = after->freed_at;
+        if (!r->freed_on) r->freed_on = after->freed_on;
         r->bytes += after->bytes;
         r->next = after->next;
         free(after);
@@ -188,6 +190,7 @@ cudaError_t cudaFreeAsync(void *address, cudaStream_t stream) {
 
 cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, size_t keep) {
     pthread_mutex_lock(&lock);
+    merge(pool);
     trim(pool, keep);
     pthread_mutex_unlock(&lock);
     return cudaSuccess;
