@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.conftest import torch_is_at_least
+
 
 class Figures(Protocol):
     def __call__(self, workload: str) -> Mapping[str, Any]: ...
@@ -29,7 +31,10 @@ def test_values_are_unknown_after_an_unknown_operator(values: Mapping[str, Any])
 
 
 def test_values_that_an_operator_only_reads_stay(values: Mapping[str, Any]) -> None:
-    assert {name: found for name, found in values["read_only"].items() if found != [1.0, 2.0, 3.0, 4.0]} == {}
+    read = dict(values["read_only"])
+    if not torch_is_at_least(2, 10):
+        del read["nonzero"]  # its kernels have other names before, and what they read becomes unknown
+    assert {name: found for name, found in read.items() if found != [1.0, 2.0, 3.0, 4.0]} == {}
 
 
 def test_outputs_of_a_replayed_graph_are_unknown(values: Mapping[str, Any]) -> None:

@@ -174,22 +174,21 @@ def overwritten() -> dict[str, list[float]]:
 def read_only() -> dict[str, list[float]]:
     """Known values that an operator only reads stay known."""
     index = torch.tensor([0], device="cuda")
-    x = torch.tensor([1.0, 2.0, 3.0, 4.0], device="cuda")
-    operators: dict[str, Callable[[], Any]] = {
-        "index": lambda: x[index],
-        "gather": lambda: x.gather(0, index),
-        "cat": lambda: torch.cat([x, x]),
-        "sort": x.sort,
-        "softmax": lambda: x.softmax(0),
-        "nonzero": x.nonzero,
-        "unique": lambda: torch.unique(x),
-        "product": lambda: x.view(2, 2) @ x.view(2, 2),
-        "loss": lambda: torch.nn.functional.cross_entropy(torch.randn(4, 5, device="cuda"), x.long()),
-        "larger": lambda: x + torch.randn(1000, 1000, 4, device="cuda"),
+    operators: dict[str, Callable[[Tensor], Any]] = {
+        "index": lambda x: x[index],
+        "gather": lambda x: x.gather(0, index),
+        "cat": lambda x: torch.cat([x, x]),
+        "sort": lambda x: x.sort(),
+        "softmax": lambda x: x.softmax(0),
+        "nonzero": lambda x: x.nonzero(),
+        "product": lambda x: x.view(2, 2) @ x.view(2, 2),
+        "loss": lambda x: torch.nn.functional.cross_entropy(torch.randn(4, 5, device="cuda"), x.long()),
+        "larger": lambda x: x + torch.randn(1000, 1000, 4, device="cuda"),
     }
     found = {}
     for name, operator in operators.items():
-        operator()
+        x = torch.tensor([1.0, 2.0, 3.0, 4.0], device="cuda")
+        operator(x)
         found[name] = x.tolist()
     return found
 
