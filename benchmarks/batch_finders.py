@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.results import BatchSearch
-from benchmarks.timing import IMPORTS, Finished, run_python
+from benchmarks.timing import IMPORTS, Finished, run_python, run_until_answer
 from memprof.gpus.select import choose_device
 
 _MAX_REPEATS = 3
@@ -61,16 +62,22 @@ def batch_finders(repeats: int) -> Iterator[BatchSearch]:
 
 def _round(task: Task) -> tuple[Finished, Finished, list[Finished]]:
     config = f"configs/{task.model}.yaml"
-    options = ["--gpu", task.gpu, "--optimizer", "sgd+momentum", "--json"]
+    options = ["--gpu", task.gpu, "--optimizer", "sgd+momentum"]
     with tempfile.TemporaryDirectory() as results:
-        memprof = run_python(["-m", "memprof", "max-batch", config, *options, "--output-dir", results])
-    return memprof, run_python(IMPORTS), [_run(peer.finder, task, peer.start) for peer in PEERS]
+        memprof = run_until_answer(["-m", "memprof", "max-batch", config, *options, "--output-dir", results])
+        (document,) = Path(results).glob("*/*/result.json")
+        found = json.loads(document.read_text(encoding="utf-8"))["result"][0]
+    return replace(memprof, output=json.dumps(found)), run_python(IMPORTS), _peers(task)
+
+
+def _peers(task: Task) -> list[Finished]:
+    return [_run(peer.finder, task, peer.start) for peer in PEERS]
 
 
 def _ours(task: Task, runs: list[Finished], imports: list[Finished]) -> BatchSearch:
     found = json.loads(runs[0].output)
     batch_size = found["largest_batch_size"]
-    whole = median(run.seconds for run in runs)
+    whole, answer = (median(run.seconds for run in runs), median(run.first_line_seconds or 0.0 for run in runs))
     return BatchSearch(
         task=task.title,
         finder="memprof max-batch",
@@ -78,7 +85,7 @@ def _ours(task: Task, runs: list[Finished], imports: list[Finished]) -> BatchSea
         batch_size=batch_size,
         trains=_trains(task, batch_size),
         next_trains=_trains(task, batch_size + 1),
-        seconds=whole - median(run.seconds for run in imports),
+        seconds=answer - median(run.seconds for run in imports),
         process_seconds=whole,
     )
 

@@ -21,6 +21,7 @@ class Finished:
     seconds: float
     peak_rss_bytes: int
     output: str
+    first_line_seconds: float | None = None  # until the first line of the output, if it was watched
 
 
 def run_python(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Finished:
@@ -41,6 +42,28 @@ def run_python(arguments: Sequence[str], environment: Mapping[str, str] | None =
         if process.returncode:
             raise RuntimeError(f"python {' '.join(arguments)}: {errors.read()[-2000:]}")
         return Finished(seconds=seconds, peak_rss_bytes=usage.ru_maxrss * 1024, output=output.read())
+
+
+def run_until_answer(arguments: Sequence[str]) -> Finished:
+    """Run this interpreter with `arguments` to its end, and note when the first line of its output came.
+
+    Raises:
+        RuntimeError: it failed; the text is the end of what it wrote to stderr.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        started = time.perf_counter()
+        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        answered = time.perf_counter() - started
+        output = first + process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"python {' '.join(arguments)}: {errors.read()[-2000:]}")
+    return Finished(seconds=seconds, peak_rss_bytes=usage.ru_maxrss * 1024, output=output, first_line_seconds=answered)
 
 
 def seconds_of(action: Callable[[], object]) -> float:
