@@ -38,12 +38,14 @@ def find_starts(client: WorkerClient, targets: Sequence[Target], limits: Limits)
 def _estimated(total_bytes: int | None, analytic_bytes: tuple[int | None, ...], limits: Limits) -> Start:
     """Return about half of what fits by the analytic estimates of one unit and of two.
 
-    It is a prime number of units, so that one run shows what grows with the batch (`memprof.allocator.growth`).
+    It is a prime number of units, so that one run shows what grows with the batch (`memprof.allocator.growth`), unless
+    the half is below all primes that do.
     """
     unit, (one, two) = limits.multiple_of, analytic_bytes
     if total_bytes is None or one is None or two is None:
         return Start(batch_size=unit)
     available = min(_LIKELY_FREE * total_bytes, limits.memory_limit_bytes or total_bytes)
     units = 1 + max(0, int((available - one) / max(two - one, 1)))
-    units = next(filter(is_informative, range(min(units // 2, _LARGEST_START), 0, -1)), 1)
+    half = max(1, min(units // 2, _LARGEST_START))
+    units = next(filter(is_informative, range(half, 0, -1)), half)
     return Start(batch_size=unit * units, origin=StartOrigin.ESTIMATED)
