@@ -37,5 +37,9 @@ def test_values_that_an_operator_only_reads_stay(values: Mapping[str, Any]) -> N
     assert {name: found for name, found in read.items() if found != [1.0, 2.0, 3.0, 4.0]} == {}
 
 
+def test_sum_of_an_expanded_scalar_is_computed_only_if_it_is_short(values: Mapping[str, Any]) -> None:
+    assert values["expanded"] == [1000.0, 0.0]
+
+
 def test_outputs_of_a_replayed_graph_are_unknown(values: Mapping[str, Any]) -> None:
     assert values["captured"] == {"captured": [0.0], "replayed": [0.0]}

@@ -205,6 +205,12 @@ def captured() -> dict[str, list[float]]:
     return {"captured": after_capture, "replayed": y.tolist()}
 
 
+def expanded() -> list[float]:
+    """Sums over a scalar that stands for 1,000 elements, and for so many that to add them up would take hours."""
+    one = torch.ones((), device="cuda")
+    return [one.expand(1000).sum().item(), one.expand(1 << 42).sum().item()]
+
+
 def main() -> None:
     by_type = {str(dtype): mismatches(programs(dtype)) for dtype in TYPES}
     found = {
@@ -213,6 +219,7 @@ def main() -> None:
         "overwritten": overwritten(),
         "read_only": read_only(),
         "captured": captured(),
+        "expanded": expanded(),
     }
     print(json.dumps(found))
 

@@ -62,6 +62,8 @@ bool phantom_run_reduction(const kernel_plan *plan, char *reduce) {
     if (!phantom_are_plausible(outputs) || phantom_owner(data[INPUT]) < 0 || phantom_owner(data[OUTPUT]) < 0) return false;
     const bool *accumulates = (const bool *)(data + FLAGS), *is_final = accumulates + 1;
     if (*accumulates || !*is_final || config->inputs < 1 || config->outputs < 1) return false;
+    /* An expanded scalar covers few bytes, and may have any number of elements. */
+    if ((size_t)config->inputs > (size_t)PHANTOM_SMALL_BYTES / (size_t)config->outputs) return false;
     size_t input_bytes = phantom_covered_bytes(inputs, 1, 0, 0) + phantom_covered_bytes(outputs, 2, 1, phantom_element_bytes(plan->from));
     size_t output_bytes = phantom_covered_bytes(outputs, 2, 0, phantom_element_bytes(plan->to));
     if (input_bytes > PHANTOM_SMALL_BYTES || !phantom_has_values(data[INPUT], input_bytes)) return false;
