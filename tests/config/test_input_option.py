@@ -32,6 +32,8 @@ def test_input_option_parses(texts: list[str], expected: Any) -> None:
         (["3,224,224"], "--input 3,224,224: write SHAPE:DTYPE:LOW-HIGH, for example 3x224x224, 128:int64:0-30000"),
         ([""], "--input : write SHAPE"),
         (["3x"], "--input 3x: write SHAPE"),
+        (["3\n4"], "--input 3 4: write SHAPE"),
+        (["ids=3", "4\n5"], "--input 4 5: give all inputs a name, as in ids=4 5, or none"),
         (["3:int46"], "--input 3:int46: unknown dtype 'int46'; did you mean int64?"),
         (["3:int64:9"], "--input 3:int64:9: write the range as LOW-HIGH, for example 0-30000; HIGH is excluded"),
         (["ids=3", "4"], "--input 4: give all inputs a name, as in ids=4, or none"),

@@ -12,7 +12,7 @@ from memprof.errors import ConfigError, did_you_mean, one_line
 SCALAR = "scalar"  # one number per sample
 EXAMPLES = "3x224x224, 128:int64:0-30000 or ids=128:int64"
 _DTYPES: tuple[str, ...] = get_args(Dtype)
-_NAMED = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<tensor>.*)")
+_NAMED = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<tensor>.*)", re.DOTALL)
 _SHAPE = re.compile(r"\d{1,12}(x\d{1,12})*")
 _RANGE = re.compile(r"(?P<low>-?\d{1,19})-(?P<high>-?\d{1,19})")
 
@@ -27,7 +27,7 @@ def parse_inputs(texts: Sequence[str], option: str = "--input") -> Any:
     names = [name for _, name, _ in named if name is not None]
     if names and len(names) < len(named):
         other = next(text for text, name, _ in named if name is None)
-        raise ConfigError(f"{option} {one_line(other, 60)}: give all inputs a name, as in ids={other:.30}, or none")
+        raise ConfigError(f"{option} {one_line(other, 60)}: give all inputs a name, as in ids={one_line(other, 30)}, or none")
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise ConfigError(f"{option} {twice}=...: the name {twice} is given twice")
