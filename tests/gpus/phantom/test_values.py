@@ -1,4 +1,4 @@
-"""Values of small tensors on the device: the CPU's where they are known, and zeros, never an old value, elsewhere."""
+"""Values of small tensors on the device: those of the CPU where they are known, and zeros elsewhere."""
 
 from __future__ import annotations
 

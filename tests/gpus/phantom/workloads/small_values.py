@@ -110,6 +110,13 @@ def of_floats(a: Callable[[str], Tensor]) -> dict[str, Program]:
     }
 
 
+def counted_steps(device: str) -> Any:
+    """As optimizers count the steps of all parameters at once."""
+    steps = [torch.tensor(3.0).to(device) for _ in range(40)]
+    torch._foreach_add_(steps, 1)
+    return [step.item() for step in steps]
+
+
 def others() -> dict[str, Program]:
     return {
         "a scalar": lambda d: torch.ones((), device=d).item(),
@@ -117,6 +124,7 @@ def others() -> dict[str, Program]:
         "two types": lambda d: torch.tensor([1.5, 2.5]).to(d) + torch.tensor([1, 2]).to(d),
         "truncated": lambda d: torch.tensor([1.5, -2.5]).to(d).to(torch.int32),
         "complex": lambda d: torch.full((2,), 1 + 2j, device=d),
+        "counters of steps": counted_steps,
         "64 KiB": lambda d: torch.ones(16384, device=d).sum(),
         "halves": lambda d: (torch.arange(64, device=d) / 7).half(),
         "subnormal halves": lambda d: (torch.arange(1, 64, device=d) * 1e-8).half(),
@@ -148,7 +156,6 @@ def overwritten() -> dict[str, list[float]]:
         "exp_ of a part": lambda x: x[1:3].exp_(),
         "normal_": lambda x: x.normal_(),
         "cumsum": lambda x: torch.cumsum(x, 0, out=x),
-        "several": lambda x: torch._foreach_mul_([x], 2),
         "index_put": lambda x: x.index_put_((index,), ones),
         "accumulate": lambda x: x.index_put_((index,), ones, accumulate=True),
         "scatter": lambda x: x.scatter_(0, index, 9.0),

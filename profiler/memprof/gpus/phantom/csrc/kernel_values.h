@@ -3,8 +3,9 @@
 #define MEMPROF_KERNEL_VALUES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
-/* `computes` is false while a graph is captured: the kernel is not run then, and its results are not known. */
-void phantom_run_kernel(const void *function, void **arguments, bool computes);
+/* `blocks` is the width of the grid. `computes` is false while a graph is captured: the kernel is not run then, and its results are not known. */
+void phantom_run_kernel(const void *function, void **arguments, size_t blocks, bool computes);
 
 #endif

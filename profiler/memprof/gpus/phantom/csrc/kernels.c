@@ -68,20 +68,6 @@ static void add_written(kernel_plan *plan, int position, int first_word, int wor
     if (plan->written_count < WRITTEN_LIMIT) plan->written[plan->written_count++] = (written){position, first_word, words};
 }
 
-/* The words of TensorListMetadata and its relatives: its addresses, sizes, and addresses of a step for each tensor.
- * The numbers of tensors are those of MultiTensorApply.cuh for parameters of 4 KB, and of 32 KB since CUDA 13. */
-static int words_of_tensor_list(part text) {
-    static const int TENSORS[] = {770, 448, 336, 252, 210}; /* at most 110, 64, 48, 36, 30 before CUDA 13 */
-    part items[2];
-    size_t count = phantom_split(text, '<', items, 2);
-    int depth = count ? atoi(items[count - 1].text) : 0;
-    int tensors = depth >= 1 && depth <= 5 ? TENSORS[depth - 1] : TENSORS[0];
-#if CUDART_VERSION < 13000
-    tensors /= 7;
-#endif
-    return (depth + 2) * tensors;
-}
-
 /* Structures that are only read: their pointers are to constants, or they have none that outlives the operator. */
 static bool is_only_read(part text) {
     static const char *const READ[] = {
@@ -108,7 +94,7 @@ static void read_parameters(kernel_plan *plan, part parameters) {
             bool constant = item.length > 6 && !strncmp(item.text + item.length - 6, "const*", 6);
             if (!constant) add_written(plan, (int)i, 0, 1);
         } else if (phantom_find(item, "TensorList") && phantom_find(item, "Metadata<")) {
-            add_written(plan, (int)i, 0, words_of_tensor_list(item));
+            continue; /* behind its last tensor it has addresses of earlier launches: which ones count, is not known */
         } else if (memchr(item.text, '<', item.length) || memchr(item.text, ':', item.length)) {
             bool first = phantom_begins(item, "at::cuda::detail::TensorInfo<") || phantom_find(item, "Accessor<");
             int words = first ? 1 : phantom_find(item, "{lambda(") ? WORDS_OF_A_LAMBDA : WORDS_OF_A_STRUCTURE;
@@ -224,6 +210,7 @@ static kernel_plan read_name(const char *name) {
         add_written(&plan, 0, 0, WORDS_OF_REDUCTION);
     } else if (!read_elementwise(&plan, text) && !read_indexing(&plan, text)) {
         read_parameters(&plan, phantom_parameters(name));
+        if (phantom_find(text, "BinaryOpScalarFunctor<float, 1, 1, 0>, plus<float>, float>")) plan.shape = ADDED_TO_LIST;
     }
     return plan;
 }

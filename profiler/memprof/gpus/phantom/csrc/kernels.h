@@ -13,6 +13,7 @@ typedef enum {
     STRIDED,         /* (n, lambda that has offsets, array of operands, functor) */
     ENUMERATED,      /* (n, lambda of the index, output): arange */
     REDUCED,         /* (ReduceOp) */
+    ADDED_TO_LIST,   /* (list of tensors, functor, plus, scalar): _foreach_add_, as optimizers count their steps */
 } kernel_shape;
 
 typedef enum { SUM, MEAN, ALL, ANY, LARGEST, SMALLEST } reduction;
