@@ -27,7 +27,8 @@ def parse_inputs(texts: Sequence[str], option: str = "--input") -> Any:
     names = [name for _, name, _ in named if name is not None]
     if names and len(names) < len(named):
         other = next(text for text, name, _ in named if name is None)
-        raise ConfigError(f"{option} {one_line(other, 60)}: give all inputs a name, as in ids={one_line(other, 30)}, or none")
+        example = f"ids={one_line(other, 30)}"
+        raise ConfigError(f"{option} {one_line(other, 60)}: give all inputs a name, as in {example}, or none")
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise ConfigError(f"{option} {twice}=...: the name {twice} is given twice")
