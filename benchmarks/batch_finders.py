@@ -67,11 +67,8 @@ def _round(task: Task) -> tuple[Finished, Finished, list[Finished]]:
         memprof = run_until_answer(["-m", "memprof", "max-batch", config, *options, "--output-dir", results])
         (document,) = Path(results).glob("*/*/result.json")
         found = json.loads(document.read_text(encoding="utf-8"))["result"][0]
-    return replace(memprof, output=json.dumps(found)), run_python(IMPORTS), _peers(task)
-
-
-def _peers(task: Task) -> list[Finished]:
-    return [_run(peer.finder, task, peer.start) for peer in PEERS]
+    peers = [_run(peer.finder, task, peer.start) for peer in PEERS]
+    return replace(memprof, output=json.dumps(found)), run_python(IMPORTS), peers
 
 
 def _ours(task: Task, runs: list[Finished], imports: list[Finished]) -> BatchSearch:

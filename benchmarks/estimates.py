@@ -9,14 +9,14 @@ runs nothing.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.campaign import Server, open_server
+from benchmarks.json_lines import read_lines, write_lines
 from benchmarks.machine import describe_machine
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import build_phantom
@@ -70,15 +70,13 @@ def run(server: Server, row: Row, kinds: Sequence[str]) -> Row:
 
 def read_rows() -> dict[str, Row]:
     """Return the saved rows by model."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    rows = [Row(**json.loads(line)) for line in lines]
+    rows = [Row(**row) for row in read_lines(ROWS)]
     return {row.model: row for row in rows}
 
 
 def write_rows(rows: dict[str, Row]) -> None:
     """Replace the saved rows, in the order of their names."""
-    lines = [json.dumps(asdict(row)) for _, row in sorted(rows.items())]
-    ROWS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_lines(ROWS, rows)
 
 
 def campaign(selected: Sequence[str], versions: str, again: Sequence[str]) -> Iterator[Row]:

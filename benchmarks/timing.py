@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import IO
 
 IMPORTS = ("-c", "import torch, torchvision")  # every program that uses PyTorch needs them
 
@@ -33,15 +34,11 @@ def run_python(arguments: Sequence[str], environment: Mapping[str, str] | None =
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
         command, added = [sys.executable, *arguments], environment or {}
-        process = subprocess.Popen(command, env={**os.environ, **added}, stdout=output, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
+        process = subprocess.Popen(command, env={**os.environ, **added}, stdout=output, stderr=errors, text=True)
+        peak_rss_bytes = _wait(process, arguments, errors)
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
-        errors.seek(0)
-        if process.returncode:
-            raise RuntimeError(f"python {' '.join(arguments)}: {errors.read()[-2000:]}")
-        return Finished(seconds=seconds, peak_rss_bytes=usage.ru_maxrss * 1024, output=output.read())
+        return Finished(seconds=seconds, peak_rss_bytes=peak_rss_bytes, output=output.read())
 
 
 def run_until_answer(arguments: Sequence[str]) -> Finished:
@@ -57,13 +54,19 @@ def run_until_answer(arguments: Sequence[str]) -> Finished:
         first = process.stdout.readline()
         answered = time.perf_counter() - started
         output = first + process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_rss_bytes = _wait(process, arguments, errors)
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
+    return Finished(seconds=seconds, peak_rss_bytes=peak_rss_bytes, output=output, first_line_seconds=answered)
+
+
+def _wait(process: subprocess.Popen[str], arguments: Sequence[str], errors: IO[str]) -> int:
+    """Wait for the end of a process, and return its peak RSS in bytes; raise what it wrote to `errors` if it failed."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
         errors.seek(0)
-        if process.returncode:
-            raise RuntimeError(f"python {' '.join(arguments)}: {errors.read()[-2000:]}")
-    return Finished(seconds=seconds, peak_rss_bytes=usage.ru_maxrss * 1024, output=output, first_line_seconds=answered)
+        raise RuntimeError(f"python {' '.join(arguments)}: {errors.read()[-2000:]}")
+    return usage.ru_maxrss * 1024
 
 
 def seconds_of(action: Callable[[], object]) -> float:

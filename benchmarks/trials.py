@@ -8,12 +8,12 @@ which may be repeated, runs only these; `--page` runs nothing.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.json_lines import read_lines, write_lines
 from benchmarks.machine import describe_machine
 from memprof.config.load import load
 from memprof.errors import MemprofError
@@ -80,8 +80,7 @@ def shipped_configs() -> list[Path]:
 
 def read_rows() -> dict[str, Row]:
     """Return the saved rows by config."""
-    lines = ROWS.read_text(encoding="utf-8").splitlines() if ROWS.exists() else []
-    rows = [json.loads(line) for line in lines]
+    rows = read_lines(ROWS)
     for row in rows:
         row["searches"] = {gpu: Search(**found) for gpu, found in row["searches"].items()}
     return {row["config"]: Row(**row) for row in rows}
@@ -89,8 +88,7 @@ def read_rows() -> dict[str, Row]:
 
 def write_rows(rows: dict[str, Row]) -> None:
     """Replace the saved rows, in the order of their names."""
-    lines = [json.dumps(asdict(row)) for _, row in sorted(rows.items())]
-    ROWS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_lines(ROWS, rows)
 
 
 def markdown(rows: Sequence[Row], machine: Sequence[str], planned: int) -> str:
