@@ -248,9 +248,9 @@ def _adapter(kind: type) -> TypeAdapter[Any]:
     return _adapters[kind]
 
 
-def prepare_replies() -> None:
-    """Build what `encode` needs for the replies of children, so that no child has to."""
-    for kind in (MeasureReply, BreakdownReply, DescribeReply):
+def prepare_messages() -> None:
+    """Build what `encode` needs for the messages of children, so that no child has to."""
+    for kind in (StepStarted, MeasureReply, BreakdownReply, DescribeReply):
         _adapter(kind)
 
 

@@ -42,7 +42,7 @@ from memprof.worker.protocol import (
     Setup,
     encode,
     is_interim,
-    prepare_replies,
+    prepare_messages,
     request_decoder,
 )
 from memprof.workload.datasets import open_dataset
@@ -245,4 +245,4 @@ def import_for_children() -> None:
     with suppress(ImportError, OSError, RuntimeError):  # a model that needs it fails and says so
         import torchvision  # noqa: F401
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # the first optimizer imports torch's compiler
-    prepare_replies()
+    prepare_messages()

@@ -184,7 +184,7 @@ def _read(stream: BufferedIOBase, size: int) -> bytes:
 
     Raises:
         EOFError: the connection was closed.
-        ValueError: nobody sends so many.
+        ValueError: no valid message is that long.
     """
     if size > _MOST_BYTES:
         raise ValueError(f"{size} bytes are too many")

@@ -181,7 +181,7 @@ def _as_whole(leaf: Any, mesh: DeviceMesh) -> Any:
 
 
 class _GatherSequence(ParallelStyle):
-    """Gather the parts of the sequence in front of a module, from its first input however that is passed."""
+    """Gather the parts of the sequence before a module runs, from its first input however that is passed."""
 
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         def gather(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:

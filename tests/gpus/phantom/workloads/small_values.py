@@ -147,6 +147,16 @@ def mismatches(found: dict[str, Program]) -> dict[str, str]:
     return wrong
 
 
+def after(operators: dict[str, Callable[[Tensor], Any]]) -> dict[str, list[float]]:
+    """Return what can be read of four known values after each operator."""
+    found = {}
+    for name, operator in operators.items():
+        x = torch.tensor([1.0, 2.0, 3.0, 4.0], device="cuda")
+        operator(x)
+        found[name] = x.tolist()
+    return found
+
+
 def overwritten() -> dict[str, list[float]]:
     """Known values that an operator overwrites whose results are not known: what can be read then."""
     index, ones = torch.tensor([0], device="cuda"), torch.ones(1, device="cuda")
@@ -170,12 +180,7 @@ def overwritten() -> dict[str, list[float]]:
         "unknown sum": lambda x: x.add_(unknown),
         "unknown fill": lambda x: x.fill_(unknown.sum()),
     }
-    found = {}
-    for name, operator in operators.items():
-        x = torch.tensor([1.0, 2.0, 3.0, 4.0], device="cuda")
-        operator(x)
-        found[name] = x.tolist()
-    return found
+    return after(operators)
 
 
 def read_only() -> dict[str, list[float]]:
@@ -192,12 +197,7 @@ def read_only() -> dict[str, list[float]]:
         "loss": lambda x: torch.nn.functional.cross_entropy(torch.randn(4, 5, device="cuda"), x.long()),
         "larger": lambda x: x + torch.randn(1000, 1000, 4, device="cuda"),
     }
-    found = {}
-    for name, operator in operators.items():
-        x = torch.tensor([1.0, 2.0, 3.0, 4.0], device="cuda")
-        operator(x)
-        found[name] = x.tolist()
-    return found
+    return after(operators)
 
 
 def captured() -> dict[str, list[float]]:

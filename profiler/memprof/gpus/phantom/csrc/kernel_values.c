@@ -1,4 +1,5 @@
-/* Running the kernels whose name tells what they compute, on small tensors; others make what they write unknown.
+/* Running the kernels whose name tells what they compute, on small tensors; others make what they write unknown,
+ * apart from those for lists of tensors, which leave it as it is.
  *
  * The parameters are the same in PyTorch 2.9 to 2.14. Where a pointer is not one to the device, the layout is not what
  * is expected: then nothing is computed.
