@@ -28,7 +28,7 @@ def loaded(tmp_path: Path, text: str = "", **options: str) -> ParallelConfig:
     ("text", "world", "label"),
     [
         ("parallel: {mesh: 8}", 8, "rank 0 of 8: shard 8"),
-        ("parallel: {mesh: {replicate: 2, shard: 4, tensor: 2}, rank: 5}", 16, "rank 5 of 16: replicate 2 × shard 4"),
+        ("parallel: {mesh: {replicate: 2, shard: 4, tensor: 2}, ranks: 5}", 16, "rank 5 of 16: replicate 2 × shard 4"),
         ("parallel: {}", 1, "rank 0 of 1: 1 rank"),
     ],
 )
@@ -36,6 +36,22 @@ def test_mesh_names_its_ranks(tmp_path: Path, text: str, world: int, label: str)
     parallel = loaded(tmp_path, text)
     assert parallel.mesh.world_size == world
     assert parallel.label.startswith(label)
+
+
+@pytest.mark.parametrize(
+    ("text", "ranks"),
+    [
+        ("{mesh: {shard: 8, tensor: 2}}", (0,)),
+        ("{mesh: {pipeline: 2}}", (0, 1)),
+        ("{mesh: {pipeline: 4, shard: 2}}", (0, 2, 4, 6)),
+        ("{mesh: {pipeline: 16}}", (0, 1, 8, 15)),
+        ("{mesh: {replicate: 4}, ddp: {zero: true}}", (0, 1, 2, 3)),
+        ("{mesh: {replicate: 64}, ddp: {zero: true}}", tuple(range(8))),
+        ("{mesh: {pipeline: 16}, ranks: [3, 5]}", (3, 5)),
+    ],
+)
+def test_auto_ranks_are_those_that_differ(tmp_path: Path, text: str, ranks: tuple[int, ...]) -> None:
+    assert loaded(tmp_path, f"parallel: {text}").chosen_ranks == ranks
 
 
 def test_parallel_of_one_gpu_is_none(tmp_path: Path) -> None:
@@ -70,7 +86,8 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
         ("", {"parallel": "shard=2,shard=4"}, "--parallel shard=2,shard=4: shard is there twice"),
         ("", {"world": "x"}, "--world-size x: 'x' is not a whole number"),
         ("", {"parallel": "tensor=8", "world": "60"}, "--world-size 60: not a multiple of the 8 ranks of tensor 8"),
-        ("parallel: {mesh: {shard: 8}, rank: 8}", {}, "rank 8 is not one of the 8 ranks of the mesh, 0 to 7"),
+        ("parallel: {mesh: {shard: 8}, ranks: [0, 8]}", {}, "ranks: 8 is not one of the 8 ranks of the mesh, 0 to 7"),
+        ("parallel: {mesh: {shard: 8}, ranks: [1, 1]}", {}, "ranks: a rank is listed twice"),
         ("parallel: {mesh: {shard: 0}}", {}, "x.yaml:2: parallel.mesh.shard: 0 is too small; the minimum is 1"),
         ("parallel: {mesh: {replicate: 2, tensor: 2}}", {}, "replicate and tensor need shard above 1 too"),
         ("parallel: {mesh: 8, ddp: {zero: true}}", {}, "ddp.zero shares the optimizer state of DDP"),

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.experiments.session import Session, open_session
-from memprof.experiments.sweep import default_jobs, point_name, sweep_records
+from memprof.experiments.sweep import default_jobs, sweep_points, sweep_records
 from memprof.gpus.select import Device, choose_device
 from memprof.gpus.traits import default_traits
 from memprof.records import Phase, RunRecord, Source, Status
+from memprof.results import RowName
 from tests.samples import TRAINING_PHASES, sample_config, sample_loaded
 
 NO_GPU = Device(
@@ -40,6 +42,11 @@ def records(session: Session) -> list[RunRecord]:
     return list(sweep_records(session))
 
 
+def names_of(config: SweepConfig) -> list[tuple[str | None, int]]:
+    """Return the optimizer and the batch size of each row."""
+    return [(point.name.optimizer, point.name.batch_size) for point in sweep_points(config)]
+
+
 def sweep(device: Device, folder: Path, **changes: object) -> list[RunRecord]:
     """Return the records of a whole sweep in a session of its own."""
     with open_session(sample_loaded(folder, **changes), device) as session:
@@ -47,20 +54,23 @@ def sweep(device: Device, folder: Path, **changes: object) -> list[RunRecord]:
 
 
 def test_points_are_ordered_by_optimizer_and_batch_size() -> None:
-    config = sample_config()
-    names = [point_name(point) for point in config.points()]
-    assert names == [("sgd", 64), ("sgd", 256), ("adam", 64), ("adam", 256)]
+    assert names_of(sample_config()) == [("sgd", 64), ("sgd", 256), ("adam", 64), ("adam", 256)]
 
 
 def test_inference_points_have_no_optimizer() -> None:
-    config = sample_config(mode="inference")
-    assert [point_name(point) for point in config.points()] == [(None, 64), (None, 256)]
+    assert names_of(sample_config(mode="inference")) == [(None, 64), (None, 256)]
 
 
 def test_point_name_has_the_label_of_the_optimizer() -> None:
     optimizers = [{"name": "sgd", "label": "heavy", "kwargs": {"momentum": 0.9}}]
-    config = sample_config(optimizers=optimizers, batch_sizes=[1])
-    assert [point_name(point) for point in config.points()] == [("heavy", 1)]
+    assert names_of(sample_config(optimizers=optimizers, batch_sizes=[1])) == [("heavy", 1)]
+
+
+def test_each_rank_is_a_row_of_its_point() -> None:
+    config = sample_config(optimizers=["sgd"], batch_sizes=[8, 16], parallel={"mesh": {"pipeline": 2, "shard": 2}})
+    points = sweep_points(config)
+    assert [(point.name.batch_size, point.name.rank) for point in points] == [(8, 0), (8, 2), (16, 0), (16, 2)]
+    assert [point.job.config for point in points] == [point.config for point in points]
 
 
 def test_default_jobs_on_a_real_gpu_is_one() -> None:
@@ -114,12 +124,12 @@ def test_nvml_is_the_sum_of_context_and_reserved(records: list[RunRecord]) -> No
 
 
 def test_sweep_leaves_out_the_points_that_are_done(session: Session) -> None:
-    done = {("sgd", 64), ("sgd", 256), ("adam", 64)}
+    done = {RowName("sgd", 64), RowName("sgd", 256), RowName("adam", 64)}
     assert [(r.optimizer, r.batch_size) for r in sweep_records(session, done)] == [("adam", 256)]
 
 
 def test_sweep_whose_points_are_all_done_has_no_records(session: Session) -> None:
-    assert list(sweep_records(session, {point_name(point) for point in sample_config().points()})) == []
+    assert list(sweep_records(session, {point.name for point in sweep_points(sample_config())})) == []
 
 
 def test_sweep_without_a_gpu_has_only_breakdowns(tmp_path: Path) -> None:

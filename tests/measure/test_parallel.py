@@ -41,10 +41,10 @@ CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(repl
          dict(mesh=dict(shard=8), fsdp=dict(param_dtype="bfloat16", reshard_after_forward=False)),
          dict(mesh=dict(shard=4, tensor=2)), dict(mesh=dict(tensor=4)),
          None, dict(mesh=dict(replicate=2)), dict(mesh=dict(replicate=2), ddp=dict(gradient_as_bucket_view=True)),
-         dict(mesh=dict(replicate=2), ddp=dict(zero=True)), dict(mesh=dict(replicate=2), ddp=dict(zero=True), rank=1),
+         *(dict(mesh=dict(replicate=2), ddp=dict(zero=True), ranks=[rank]) for rank in (0, 1)),
          dict(mesh=dict(shard=8), nccl=dict(bytes_per_communicator=1 << 28)),
-         *(dict(mesh=dict(pipeline=4), rank=rank) for rank in (1, 2, 3)),
-         dict(mesh=dict(pipeline=4), rank=1, pipeline=dict(schedule="GPipe")),
+         *(dict(mesh=dict(pipeline=4), ranks=[rank]) for rank in (1, 2, 3)),
+         dict(mesh=dict(pipeline=4), ranks=[1], pipeline=dict(schedule="GPipe")),
          "fake", "fake tensor"]
 TOKENS = dict(shape=["seq_len"], dtype="int64")
 BASE = dict(name="x", input=dict(tokens=TOKENS, labels=TOKENS), sizes=dict(seq_len=256), loss="output", steps=3,

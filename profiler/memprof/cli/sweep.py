@@ -17,13 +17,12 @@ from memprof.config.load import load
 from memprof.config.overrides import Override
 from memprof.errors import ExitCode
 from memprof.experiments.session import open_session
-from memprof.experiments.sweep import point_name, sweep_records
+from memprof.experiments.sweep import sweep_points, sweep_records
 from memprof.gpus.select import choose_device
 from memprof.records import Source, Status
 from memprof.report.terminal.sweep import sweep_table
 from memprof.report.verdicts import sweep_verdict
-from memprof.results import Kind, Result, check_output_folder, to_json
-from memprof.worker.protocol import Point
+from memprof.results import Kind, Result, RowName, check_output_folder, name_of, to_json
 
 EXAMPLES = """\
 memprof sweep timm:vit_small_patch16_224 --gpu l4 --batch-size 64
@@ -59,28 +58,28 @@ def run(config: Path, chosen: Sequence[Override], output: Output, required: Sour
     note(device.explanation)
     note_inferred(loaded, loaded.config.points())
     note_slow_precision([loaded.config], [device])
-    points = len(loaded.config.points())
+    names = [point.name for point in sweep_points(loaded.config)]
     with (
-        progress_bar("starting PyTorch", points) as progress,
+        progress_bar("starting PyTorch", len(names)) as progress,
         open_session(loaded, device, progress.on_step) as session,
     ):
-        manifest = make_manifest(Kind.SWEEP, loaded, session.environment, points)
+        manifest = make_manifest(Kind.SWEEP, loaded, session.environment, len(names))
         progress.describe("analytic estimate")
         folder = keep_rows(
             manifest,
-            lambda done: sweep_records(session, [(record.optimizer, record.batch_size) for record in done]),
+            lambda done: sweep_records(session, [name_of(record) for record in done]),
             output,
             progress,
-            [_name(point) for point in loaded.config.points()],
+            [_label(name) for name in names],
         )
     show(folder.result(), output.json)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
 
 
-def _name(point: Point) -> str:
-    optimizer, batch_size = point_name(point)
-    return f"{optimizer or 'inference'}, batch {batch_size:,}"
+def _label(name: RowName) -> str:
+    rank = "" if name.rank is None else f", rank {name.rank:,}"
+    return f"{name.optimizer or 'inference'}, batch {name.batch_size:,}{rank}"
 
 
 def show(saved: Result, json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +11,13 @@ from pydantic import BeforeValidator, Field, model_validator
 from memprof.config.sections import Count, Real, Section
 
 MAX_WORLD_SIZE = 1_000_000
+MOST_RANKS = 1024  # that may run in one sweep
 Dtype = Literal["float32", "float16", "bfloat16"]
+Ranks = (
+    Literal["auto"]
+    | Annotated[tuple[Annotated[int, Field(strict=True, ge=0)], ...], Field(min_length=1, max_length=MOST_RANKS)]
+)
+_ZERO_RANKS = 8  # the parts of ZeroRedundancyOptimizer differ in size from rank to rank
 
 
 class MeshConfig(Section):
@@ -112,23 +118,29 @@ class NcclConfig(Section):
     )
 
 
+def _one_rank(value: Any) -> Any:
+    """Return the list of one rank of a number alone."""
+    return (value,) if type(value) is int else value
+
+
 def _dimensions(value: Any) -> Any:
     """Return the mesh of a number alone: that many ranks of FSDP2."""
     return {"shard": value} if type(value) is int else value
 
 
 class ParallelConfig(Section):
-    """One rank of many: the process group has all ranks, and one of them runs."""
+    """One rank of many: the process group has all ranks, and those of `ranks` run, each without the others."""
 
     mesh: Annotated[MeshConfig, BeforeValidator(_dimensions, json_schema_input_type=int | MeshConfig)] = Field(
         default=MeshConfig(),
         description="How many ranks share what; a number alone is that of shard.",
         examples=[8, {"replicate": 2, "shard": 8}, {"shard": 8, "tensor": 8}],
     )
-    rank: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=0,
-        description="The rank that runs. Rank 0 has the largest part where parts differ in size; with a pipeline, the "
-        "stages differ.",
+    ranks: Annotated[Ranks, BeforeValidator(_one_rank, json_schema_input_type=Ranks | int)] = Field(
+        default="auto",
+        description="The ranks that run, one after the other: a list, or auto. With a pipeline, auto is the first, "
+        "second, middle and last stage; with ddp.zero, the first 8 ranks; otherwise rank 0, whose part is the largest.",
+        examples=["auto", [0, 3]],
     )
     fsdp: FsdpConfig = Field(default=FsdpConfig(), description="The options of FSDP2, if shard is above 1.")
     ddp: DdpConfig = Field(default=DdpConfig(), description="The options of DDP, if only replicate is above 1.")
@@ -151,17 +163,37 @@ class ParallelConfig(Section):
         return self.mesh.shard > 1
 
     @property
+    def chosen_ranks(self) -> tuple[int, ...]:
+        """The ranks that run."""
+        if self.ranks != "auto":
+            return self.ranks
+        if self.ddp.zero:
+            return tuple(range(min(self.mesh.world_size, _ZERO_RANKS)))
+        stages = self.mesh.pipeline
+        return tuple(
+            stage * self.mesh.world_size // stages for stage in sorted({0, min(1, stages - 1), stages // 2, stages - 1})
+        )
+
+    @property
+    def rank(self) -> int:
+        """The rank that runs in one process: the first of those chosen."""
+        return self.chosen_ranks[0]
+
+    @property
     def label(self) -> str:
-        """The rank and the mesh, as a row names them: ``rank 0 of 64: shard 8 × tensor 8``."""
-        return f"rank {self.rank:,} of {self.mesh.world_size:,}: {self.mesh.label}"
+        """The ranks that run and the mesh, as in ``rank 0 of 64: shard 8 × tensor 8``."""
+        return f"{rank_names(self.chosen_ranks)} of {self.mesh.world_size:,}: {self.mesh.label}"
 
     @model_validator(mode="after")
     def _ranks_fit(self) -> Self:
         world = self.mesh.world_size
         if world > MAX_WORLD_SIZE:
             raise ValueError(f"mesh has {world:,} ranks; the maximum is {MAX_WORLD_SIZE:,}")
-        if self.rank >= world:
-            raise ValueError(f"rank {self.rank:,} is not one of the {world:,} ranks of the mesh, 0 to {world - 1:,}")
+        last, twice = max(self.chosen_ranks), len(self.chosen_ranks) - len(set(self.chosen_ranks))
+        if last >= world:
+            raise ValueError(f"ranks: {last:,} is not one of the {world:,} ranks of the mesh, 0 to {world - 1:,}")
+        if twice:
+            raise ValueError("ranks: a rank is listed twice")
         if self.is_ddp and self.mesh.tensor > 1:
             raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
         if self.mesh.pipeline > 1 and self.mesh.tensor > 1:
@@ -171,6 +203,12 @@ class ParallelConfig(Section):
         if self.ddp.zero and not self.is_ddp:
             raise ValueError("ddp.zero shares the optimizer state of DDP; set mesh.replicate above 1 and shard to 1")
         return self
+
+
+def rank_names(ranks: Sequence[int]) -> str:
+    """Return some ranks in words: ``rank 3``, or ``ranks 0, 1 and 3``."""
+    *others, last = (f"{rank:,}" for rank in ranks)
+    return f"ranks {', '.join(others)} and {last}" if others else f"rank {last}"
 
 
 def parallel_conflict(settings: Mapping[str, bool]) -> str | None:

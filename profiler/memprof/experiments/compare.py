@@ -10,6 +10,7 @@ from memprof.config.schema import SweepConfig
 from memprof.config.variants import Variant
 from memprof.errors import ConfigError, WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
+from memprof.experiments.ranks import fullest_outcomes
 from memprof.experiments.session import Session
 from memprof.experiments.sweep import default_jobs, make_record
 from memprof.gpus.catalog import find_gpu
@@ -65,6 +66,8 @@ class VariantRuns:
     ) -> Iterator[RunRecord]:
         """Yield the record of each config's first point, in their order, with its analytic breakdown if wanted.
 
+        Of several ranks of a config it is that of the fullest.
+
         A config that cannot be built or run is a record with its status and reason.
 
         Raises:
@@ -73,8 +76,9 @@ class VariantRuns:
         """
         runs = [self._run(config, breakdowns) for config in configs]
         with closing(self._outcomes(runs, budget)) as outcomes:
-            for run, outcome in zip(runs, outcomes, strict=True):
-                yield self._record(run, outcome)
+            for run, (config, outcome) in zip(runs, outcomes, strict=True):
+                environment, point = self._environment_of(run), run.config.points()[0]
+                yield make_record(config, environment, point, run.breakdown, outcome)
 
     def largest_batch_size(self, config: SweepConfig) -> int | None:
         """Return the largest batch size that trains with `config` on its GPU, or 0 if none does.
@@ -107,12 +111,16 @@ class VariantRuns:
             raise ConfigError(f"gpu={config.gpu}: {sources}; compare real GPUs with real ones, phantoms with phantoms")
         return device
 
-    def _outcomes(self, runs: Sequence[_Run], budget: MemoryBudget) -> Generator[Outcome, None, None]:
+    def _outcomes(
+        self, runs: Sequence[_Run], budget: MemoryBudget
+    ) -> Generator[tuple[SweepConfig, Outcome], None, None]:
+        """Yield how each run ended, with its config; of several ranks, the fullest and the config of that rank."""
         if self.device.source is Source.ANALYTIC:
-            yield from (run.analytic_outcome for run in runs)
+            yield from ((run.config, run.analytic_outcome) for run in runs)
             return
-        jobs = [self._job(run, budget) for run in runs]
-        yield from self._client.outcomes(jobs, default_jobs(self.device.source))
+        jobs = [(self._job(run, budget), run.config) for run in runs]
+        with closing(fullest_outcomes(self._client, jobs, default_jobs(self.device.source))) as ended:
+            yield from ((one.config, one.outcome) for one in ended)
 
     def _job(self, run: _Run, budget: MemoryBudget) -> Job:
         optimizer, batch_size = run.config.points()[0]
@@ -130,9 +138,6 @@ class VariantRuns:
         if budget.unbounded and device.source is Source.EMULATED:
             variables["MEMPROF_PHANTOM"] = describe_gpu(replace(find_gpu(device.name), total_bytes=_UNBOUNDED_BYTES))
         return variables
-
-    def _record(self, run: _Run, outcome: Outcome) -> RunRecord:
-        return make_record(run.config, self._environment_of(run), run.config.points()[0], run.breakdown, outcome)
 
     def _environment_of(self, run: _Run) -> Environment:
         environment = self.environment

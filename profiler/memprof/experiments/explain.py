@@ -9,6 +9,9 @@ from memprof.allocator.address_order import AddressPolicy
 from memprof.breakdown.address_spread import AddressRun, AddressSpread, address_run, simulate_orders
 from memprof.breakdown.attribution import find_differences
 from memprof.breakdown.explanation import Explained
+from memprof.config.ranks import configs_of_ranks
+from memprof.config.schema import SweepConfig
+from memprof.experiments.ranks import fullest_outcomes, of_rank
 from memprof.experiments.session import Session
 from memprof.experiments.sweep import default_jobs, make_record
 from memprof.gpus.phantom.environment import address_environment, address_policy
@@ -20,19 +23,30 @@ from memprof.worker.protocol import Job, Point
 def explain_point(session: Session, point: Point, snapshot_file: Path | None = None) -> Explained:
     """Run one point and break down its peak; with `snapshot_file`, write the allocator's snapshot there.
 
-    A point that fails keeps what was read until then.
+    A point that fails keeps what was read until then. Of several ranks it is the fullest, which a run of all finds.
 
     Raises:
         WorkloadError: the model cannot run these inputs, not even on shapes alone.
     """
     breakdown = None if session.loaded.config.parallel else _breakdown(session.client, point)
     optimizer, batch_size = point
-    outcome, explanation = session.client.explain(Job(optimizer=optimizer, batch_size=batch_size), snapshot_file)
+    job = Job(optimizer=optimizer, batch_size=batch_size)
+    config = _fullest_rank(session, job)
+    outcome, explanation = session.client.explain(of_rank(job, config), snapshot_file)
     return Explained(
-        record=make_record(session.loaded.config, session.environment, point, breakdown, outcome),
+        record=make_record(config, session.environment, point, breakdown, outcome),
         explanation=explanation,
         differences=find_differences(explanation, breakdown) if explanation else (),
     )
+
+
+def _fullest_rank(session: Session, job: Job) -> SweepConfig:
+    """Return the config of the rank that is the fullest, or the session's own if there is only one."""
+    config = session.loaded.config
+    if len(configs_of_ranks(config)) == 1:
+        return config
+    (ended,) = fullest_outcomes(session.client, [(job, config)], default_jobs(session.environment.source))
+    return ended.config
 
 
 def find_address_spread(session: Session, point: Point, first: RunRecord) -> AddressSpread:

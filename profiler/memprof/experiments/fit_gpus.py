@@ -86,7 +86,7 @@ def _with_mesh(config: SweepConfig, mesh: MeshConfig) -> SweepConfig:
     options = config.parallel or ParallelConfig()
     is_ddp = mesh.replicate > 1 and mesh.shard == 1
     ddp = options.ddp if is_ddp else options.ddp.model_copy(update={"zero": False})
-    parallel = options.model_copy(update={"mesh": mesh, "rank": 0, "ddp": ddp})
+    parallel = options.model_copy(update={"mesh": mesh, "ranks": "auto", "ddp": ddp})
     return config.model_copy(update={"parallel": parallel, "steps": min(config.steps, _STEPS)})
 
 

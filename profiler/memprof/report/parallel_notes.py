@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from memprof.config.parallel import rank_names
 from memprof.records import RunRecord
 from memprof.units import format_bytes
 
@@ -32,10 +33,15 @@ def unknown_nccl(communicators: int) -> str:
 
 
 def _rank_notes(ranked: Sequence[RunRecord]) -> list[str]:
-    names = dict.fromkeys(f"rank {r.rank:,} of {r.world_size:,} ({r.mesh})" for r in ranked)
-    if not names:
+    ranks = dict[str, list[int]]()
+    for record in ranked:
+        of_mesh = ranks.setdefault(f"{record.world_size:,} ({record.mesh})", [])
+        of_mesh += [] if record.rank is None or record.rank in of_mesh else [record.rank]
+    if not ranks:
         return []
-    return [f"Emulated: {'; '.join(names)}. The other ranks are absent; batch sizes are those of one rank."]
+    names = "; ".join(f"{rank_names(sorted(some))} of {mesh}" for mesh, some in ranks.items())
+    each = "Each ran alone, the others" if max(map(len, ranks.values())) > 1 else "The other ranks"
+    return [f"Emulated: {names}. {each} are absent; batch sizes are those of one rank."]
 
 
 def _nccl_notes(ranked: Sequence[RunRecord]) -> list[str]:

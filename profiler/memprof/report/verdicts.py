@@ -13,11 +13,14 @@ from memprof.report.labels import gpu_label
 from memprof.report.parallel_notes import WITHOUT_NCCL, lacks_nccl
 from memprof.results.comparison import VariantResult
 from memprof.results.diff import Comparison, figure_of
+from memprof.results.fullest import fullest_records
 from memprof.units import format_bytes, format_percent, format_share
 
 
 def sweep_verdict(records: Sequence[RunRecord]) -> str:
     """Return whether all points fit, with the highest use of the GPU, or the first that does not."""
+    ranks, records = len(records), fullest_records(records)  # all ranks of a point have to fit
+    several = ranks > len(records)
     finished = [record for record in records if record.status is Status.OK]
     over = min((r for r in records if r.status is Status.OOM), key=lambda r: r.batch_size, default=None)
     if records[0].source is Source.ANALYTIC:
@@ -25,13 +28,13 @@ def sweep_verdict(records: Sequence[RunRecord]) -> str:
     if over is not None:
         ran = [r.batch_size for r in finished if r.optimizer == over.optimizer and r.batch_size < over.batch_size]
         most = f"batch {max(ran):,} ran" if ran else "no smaller batch was run"
-        return f"does not fit at batch {over.batch_size:,}{_with(over)}: needs {need(over)}; {most}"
+        return f"does not fit at batch {over.batch_size:,}{_with(over, several)}: needs {need(over)}; {most}"
     if not finished:
         return f"unknown: no point finished; the first ended with {records[0].status.value}"
     top = max(finished, key=lambda record: device_bytes(record) or 0)
     unfinished = len(records) - len(finished)
     rest = f"; {unfinished:,} of {len(records):,} points failed" if unfinished else ""
-    return f"fits up to batch {top.batch_size:,}{_with(top)}: {_share(top)}{rest}"
+    return f"fits up to batch {top.batch_size:,}{_with(top, several)}: {_share(top)}{rest}"
 
 
 def explain_verdict(explained: Explained) -> str:
@@ -155,8 +158,9 @@ def _share(record: RunRecord) -> str:
     return f"{format_share(used, total)} on {gpu}{without}"
 
 
-def _with(record: RunRecord) -> str:
-    return f" with {record.optimizer}" if record.optimizer else ""
+def _with(record: RunRecord, several_ranks: bool = False) -> str:
+    rank = f" on rank {record.rank:,}" if several_ranks and record.rank is not None else ""
+    return f" with {record.optimizer}{rank}" if record.optimizer else rank
 
 
 def run_verdict(run: SimulatedRun) -> str:

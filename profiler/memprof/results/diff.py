@@ -88,7 +88,8 @@ class Pair:
     @property
     def label(self) -> str:
         """The row in words: ``adam, batch 64``."""
-        return f"{self.group}, batch {self.name.batch_size:,}"
+        rank = "" if self.name.rank is None else f", rank {self.name.rank:,}"
+        return f"{self.group}, batch {self.name.batch_size:,}{rank}"
 
 
 @dataclass(frozen=True, kw_only=True)

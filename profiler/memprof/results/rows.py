@@ -39,11 +39,12 @@ class RowName(NamedTuple):
     optimizer: str | None  # None in inference
     batch_size: int
     variant: str | None = None  # None in a sweep
+    rank: int | None = None  # None if one GPU trains the model
 
 
 def name_of(record: RunRecord) -> RowName:
     """Return what distinguishes the record from the others of its sweep or comparison."""
-    return RowName(optimizer=record.optimizer, batch_size=record.batch_size, variant=record.variant)
+    return RowName(record.optimizer, record.batch_size, record.variant, record.rank)
 
 
 def row(record: RunRecord) -> dict[str, Cell]:

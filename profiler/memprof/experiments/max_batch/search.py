@@ -17,6 +17,7 @@ from memprof.experiments.max_batch.start import find_starts
 from memprof.experiments.max_batch.target import Limits, Target
 from memprof.experiments.max_batch.target_search import TargetSearch
 from memprof.experiments.max_batch.trials import PlannedTrial
+from memprof.experiments.ranks import fullest_outcomes
 from memprof.experiments.sweep import default_jobs
 from memprof.records import MaxBatch, Source
 from memprof.worker.client import WorkerClient
@@ -70,10 +71,11 @@ def _run_round(
     on_limit: Callable[[MaxBatch], None] | None,
 ) -> None:
     """Run one trial of each search. A search plans its next one while another's trial is under way."""
-    with closing(client.timed_outcomes([planned.job for _, planned in asked], jobs)) as outcomes:
-        for (search, planned), (outcome, seconds) in zip(asked, outcomes, strict=True):
+    wanted = [(planned.job, search.config) for search, planned in asked]
+    with closing(fullest_outcomes(client, wanted, jobs)) as outcomes:
+        for (search, planned), ended in zip(asked, outcomes, strict=True):
             had_boundary = search.has_boundary
-            search.take(planned, outcome, seconds)
+            search.take(planned, ended.outcome, ended.seconds)
             if on_limit is not None and search.has_boundary and not had_boundary and search.planned is not None:
                 on_limit(search.answer())
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from memprof.allocator.address_order import AddressPolicy
 from memprof.allocator.extrapolate import AllocatorBudget, BatchExtrapolator
 from memprof.allocator.growth import RecordedRun
+from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.experiments.max_batch.boundary import BatchBoundary, TrialFigures, find_boundary
 from memprof.experiments.max_batch.lines import fit_line
@@ -59,6 +60,11 @@ class TargetSearch:
     def gpu(self) -> str:
         """The name of the GPU."""
         return self._target.device.name
+
+    @property
+    def config(self) -> SweepConfig:
+        """The config of its trials; each runs on all ranks that it names."""
+        return self._target.config
 
     @property
     def has_begun(self) -> bool:

@@ -12,6 +12,7 @@ from memprof.report.labels import SOURCE_MEANINGS
 from memprof.report.page.collect import ReportInputs
 from memprof.report.page.names import run_name
 from memprof.report.terminal.max_batch import does_not_fit, proof
+from memprof.results.fullest import fullest_records
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
 
@@ -120,6 +121,7 @@ def _of_gpu(answer: MaxBatch, rank: str) -> Fact:
 
 def _of_runs(records: Sequence[RunRecord]) -> Verdict:
     """No limit was searched: the runs give a lower bound, for the optimizer whose largest batch is the smallest."""
+    records = fullest_records(records)
     finished = [record for record in records if record.status is Status.OK]
     over = min((r for r in records if r.status is Status.OOM), key=lambda r: r.batch_size, default=None)
     broken = next((record for record in records if record.status not in (Status.OK, Status.OOM)), None)

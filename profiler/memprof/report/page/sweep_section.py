@@ -39,8 +39,10 @@ from memprof.report.page.elements import (
 from memprof.report.page.names import failures, run_name, status_text
 from memprof.report.parallel_notes import parallel_notes
 from memprof.report.plots.batch import batch_plot
+from memprof.report.ranks import fullest_note, rank_text, several_ranks, with_most
 from memprof.report.terminal.columns import blank_percents
 from memprof.report.value_notes import value_note
+from memprof.results.fullest import fullest_records
 from memprof.units import MIB
 
 _NAMES = (Heading(text="optimizer", numeric=False), Heading(text="batch"))
@@ -51,7 +53,7 @@ def sweep_section(records: Sequence[RunRecord]) -> Section:
     analytic = records[0].source is Source.ANALYTIC
     estimated = any(record.mesh is None for record in records)  # one rank of many has no estimate
     parts = (
-        batch_chart(batch_plot(records)),
+        batch_chart(batch_plot(fullest_records(records))),
         *(() if analytic else (readings_table(records),)),
         *((estimate_table(records), estimate_bars(records)) if estimated else ()),
     )
@@ -63,8 +65,10 @@ def readings_table(records: Sequence[RunRecord]) -> Table:
     """Return the counters of the device next to the analytic estimate."""
     source = records[0].source
     percents = any(difference_percent(record) is not None for record in records)
+    ranked = several_ranks(records)
     headings = (
         *_NAMES,
+        *((Heading(text="rank"),) if ranked else ()),
         figure_heading(ESTIMATE, Source.ANALYTIC.value),
         *(figure_heading(figure, source.value) for figure in READINGS),
         *(Heading(text=text, group=DIFFERENCE.heading) for text in ("bytes", *(["percent"] if percents else []))),
@@ -74,14 +78,15 @@ def readings_table(records: Sequence[RunRecord]) -> Table:
     return Table(
         caption=caption,
         headings=headings,
-        rows=tuple(_reading_row(record, percents) for record in records),
+        rows=tuple(_reading_row(record, percents, ranked) for record in with_most(records)),
         notes=_notes(records),
     )
 
 
-def _reading_row(record: RunRecord, percents: bool) -> tuple[Cell, ...]:
+def _reading_row(record: RunRecord, percents: bool, ranked: bool) -> tuple[Cell, ...]:
     return (
         *_name_cells(record),
+        *((text_cell(rank_text(record)),) if ranked else ()),
         bytes_cell(bytes_of(record, ESTIMATE)),
         *(bound_cell(bytes_of(record, figure), record.status) for figure in READINGS),
         bytes_cell(record.difference_bytes, signed=True),
@@ -149,7 +154,7 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     notes = list(failures(records, [run_name(record) for record in records]))
     if any(record.status is not Status.OK and record.reading for record in records):
         notes.append("A run that did not finish needs at least what it reached (>, ≥).")
-    notes += [*loop_notes(records), *parallel_notes(records)]
+    notes += [note for note in (fullest_note(records), *loop_notes(records), *parallel_notes(records)) if note]
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")

@@ -13,6 +13,7 @@ from memprof.report.plots.categories import categories_of_comparison, categories
 from memprof.report.plots.elements import Plot, PlotKind
 from memprof.report.plots.timeline import timeline_plot
 from memprof.results import Kind, Result, load_document
+from memprof.results.fullest import fullest_records
 
 # The plots of each kind of result; the first is drawn unless another one is requested.
 PLOTS: Mapping[Kind, tuple[PlotKind, ...]] = {
@@ -43,9 +44,10 @@ def plot_of(result: Result, kind: PlotKind | None = None) -> Plot:
     _check_drawable(result)
     if result.manifest.kind is Kind.COMPARE:
         return categories_of_comparison(result)
-    one_size = len({record.batch_size for record in result.records}) == 1
+    records = fullest_records(result.records)
+    one_size = len({record.batch_size for record in records}) == 1
     categories = kind is PlotKind.CATEGORIES or (kind is None and one_size)
-    return categories_of_sweep(result.records) if categories else batch_plot(result.records)
+    return categories_of_sweep(records) if categories else batch_plot(records)
 
 
 def _of_explanation(result: Result, kind: PlotKind) -> Plot:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from rich.text import Text
 
+from memprof.config.parallel import rank_names
 from memprof.records import RunRecord
 from memprof.report.labels import gpu_label, source_note
 from memprof.report.value_notes import value_note
@@ -30,7 +31,7 @@ def title_lines(records: Sequence[RunRecord]) -> list[Text]:
     circumstances = (
         _shared(records, lambda r: r.precision),
         _shared(records, lambda r: r.mode),
-        _shared(records, _rank),
+        _ranks(records),
         f"{format_bytes(total)} of memory" if total else None,
         f"torch {torch}" if torch else None,
         f"cuDNN {cudnn}" if cudnn else None,
@@ -50,8 +51,11 @@ def source_lines(records: Sequence[RunRecord]) -> list[Text]:
     return [*lines, Text(note)] if note else lines
 
 
-def _rank(record: RunRecord) -> str | None:
-    return None if record.mesh is None else f"rank {record.rank:,} of {record.world_size:,}, {record.mesh}"
+def _ranks(records: Sequence[RunRecord]) -> str | None:
+    """Return the ranks that ran, if all rows have the same mesh."""
+    mesh = _shared(records, lambda record: (record.world_size, record.mesh))
+    ranks = sorted({record.rank for record in records if record.rank is not None})
+    return None if mesh is None or not ranks else f"{rank_names(ranks)} of {mesh[0]:,}, {mesh[1]}"
 
 
 def _shared(records: Sequence[RunRecord], value: Callable[[RunRecord], T]) -> T | None:

@@ -15,6 +15,7 @@ from memprof.report.figures import LEAST_ESTIMATE_BYTES
 from memprof.report.labels import ANALYTIC_ESTIMATE
 from memprof.report.loop_notes import loop_notes
 from memprof.report.parallel_notes import parallel_notes
+from memprof.report.ranks import fullest_note, rank_text, several_ranks, with_most
 from memprof.report.terminal import columns
 from memprof.report.terminal.header import source_lines, title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, note_width
@@ -58,18 +59,20 @@ def _place_among(records: Sequence[RunRecord]) -> Callable[[RunRecord], tuple[in
 
 
 def _alike_table(records: Sequence[RunRecord], width: int) -> RenderableType:
-    main, below = _choose(records, width)
+    shown = with_most(records)
+    main, below = _choose(shown, width)
     parts: list[RenderableType] = [*title_lines(records), Text(), *lay_out(main, width)]
     if below is not None:
         parts += [Text(), *lay_out(below, width)]
-    return Group(*parts, *_full_reasons(main, records, width), Text(), *_footer(records))
+    return Group(*parts, *_full_reasons(main, shown, width), Text(), *_footer(records))
 
 
 def _choose(records: Sequence[RunRecord], width: int) -> tuple[Grid, Grid | None]:
     """The richest main grid that fits, and the breakdown if it must be below."""
     categories, status, notes = columns.categories(records), columns.status(records), columns.notes(records)
     if all(record.mesh is not None for record in records):  # one rank of many has no estimate
-        return _grid(records, [*columns.readings(records, phases=False), status], notes), None
+        ranks = [Column(heading="rank", cells=tuple(map(rank_text, records)))] if several_ranks(records) else []
+        return _grid(records, [*ranks, *columns.readings(records, phases=False), status], notes), None
     if records[0].source is Source.ANALYTIC:
         ended = [] if all(record.status is Status.OK for record in records) else [status]
         return _grid(records, [*categories, *ended], notes), None
@@ -110,7 +113,7 @@ def _footer(records: Sequence[RunRecord]) -> list[Text]:
     footer = [Text(ANALYTIC_ESTIMATE, "dim")] if estimated and records[0].source is not Source.ANALYTIC else []
     if columns.blank_percents(records):
         footer.append(Text(_TINY, "dim"))
-    footer += [Text(note) for note in (*loop_notes(records), *parallel_notes(records))]
+    footer += [Text(note) for note in (fullest_note(records), *loop_notes(records), *parallel_notes(records)) if note]
     footer += source_lines(records)
     if retried:
         footer.append(
