@@ -98,3 +98,26 @@ def test_integers_become_zeros_that_are_valid_indices(dtype: torch.dtype) -> Non
     moved = move_to_device(model, torch.device("cpu")).index
     assert isinstance(moved, torch.Tensor)
     assert not moved.any()
+
+
+class Shared(nn.Module):
+    """Layers that use one module, as a rotary embedding is used; those before them leave ids that can be used again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        angles = nn.Module()
+        for number in range(20):
+            angles.register_buffer(f"theta{number}", torch.arange(4.0))
+        self.first = nn.ModuleList(nn.Linear(2, 2) for _ in range(100))
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(100))
+        for layer in self.layers:
+            layer.angles = angles
+
+
+def test_shared_module_moves_once_and_keeps_buffers() -> None:
+    with torch.device("meta"):
+        model = Shared()
+    move_to_device(model, torch.device("cpu"))
+    assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert [type(buffer) for _, buffer in model.named_buffers()] == [torch.Tensor] * 20
+    assert len(list(model.parameters())) == 400

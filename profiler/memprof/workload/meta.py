@@ -6,7 +6,7 @@ model of any size can be built and summarized on a machine that could not hold i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -37,42 +37,38 @@ def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """
     if not is_on_meta(model):
         return model.to(device)
-    moved: dict[int, Tensor] = {}
-    for module in _submodules_first(model):
-        for slots in (module._parameters, module._buffers):
-            for name, tensor in slots.items():
-                if tensor is not None and tensor.is_meta:
-                    setattr(module, name, _moved(tensor, moved, device))
-                elif tensor is not None:
-                    setattr(module, name, moved.setdefault(id(tensor), _with_data_on(tensor, device)))
+    _replace(model, lambda tensor: _moved(tensor, device) if tensor.is_meta else _with_data_on(tensor, device))
     return model
 
 
 def move_to_meta(model: nn.Module) -> nn.Module:
     """Give up the values of `model`; tensors that several modules share stay shared."""
-    moved: dict[int, Tensor] = {}
-    for module in _submodules_first(model):
-        for slots in (module._parameters, module._buffers):
-            for name, tensor in slots.items():
-                if tensor is not None:
-                    setattr(module, name, moved.setdefault(id(tensor), _with_data_on(tensor, torch.device("meta"))))
+    _replace(model, lambda tensor: _with_data_on(tensor, torch.device("meta")))
     return model
 
 
-def _moved(tensor: Tensor, moved: dict[int, Tensor], device: torch.device) -> Tensor:
-    if id(tensor) not in moved:
-        with torch.no_grad():
-            there: Tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
-            if there.is_floating_point():
-                there.normal_(0, _STANDARD_DEVIATION)
-            else:
-                there.zero_()
-        is_parameter = isinstance(tensor, nn.Parameter)
-        if (pending := pending_weight(tensor)) is not None:
-            moved[id(tensor)] = packed(pending, there)
-            return moved[id(tensor)]
-        moved[id(tensor)] = nn.Parameter(there, requires_grad=tensor.requires_grad) if is_parameter else there
-    return moved[id(tensor)]
+def _replace(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> None:
+    """Replace each tensor of `model`, submodules first; what several modules share stays shared."""
+    replaced: dict[int, tuple[Tensor, Tensor]] = {}  # with the old tensor, so that no new one gets its id
+    for module in dict.fromkeys(_submodules_first(model)):
+        for slots in (module._parameters, module._buffers):
+            for name, tensor in slots.items():
+                if tensor is not None:
+                    if id(tensor) not in replaced:
+                        replaced[id(tensor)] = tensor, replacement(tensor)
+                    setattr(module, name, replaced[id(tensor)][1])
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    with torch.no_grad():
+        there: Tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+        if there.is_floating_point():
+            there.normal_(0, _STANDARD_DEVIATION)
+        else:
+            there.zero_()
+    if (pending := pending_weight(tensor)) is not None:
+        return packed(pending, there)
+    return nn.Parameter(there, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
 
 
 def _with_data_on(tensor: Tensor, device: torch.device) -> Tensor:
