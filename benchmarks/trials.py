@@ -58,7 +58,7 @@ def run(config: Path, versions: str) -> Row:
                 Target(config=loaded.config, optimizer=loaded.config.optimizers[0], device=device, extras=False)
                 for device in devices
             ]
-            answers = [answer for one in targets for answer in find_max_batches(session.client, [one], Limits())]
+            answers = [answer for one in targets for answer in find_max_batches(session.engine, [one], Limits())]
     except MemprofError as error:
         return Row(config=str(config), versions=versions, error=str(error))
     return Row(config=str(config), versions=versions, searches={answer.gpu: _search(answer) for answer in answers})

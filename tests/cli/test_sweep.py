@@ -137,6 +137,39 @@ def test_sweep_if_terminated_names_what_was_saved(
     )
 
 
+def test_sweep_of_several_configs_resumes_in_each_folder(
+    memprof: Memprof, phantom_device_h100: Device, tmp_path: Path
+) -> None:
+    first, results = write_slow_config(tmp_path, "1, 2"), tmp_path / "results"
+    second = tmp_path / "slower.yaml"
+    second.write_text(first.read_text().replace("[1, 2]", "[3, 4, 5, 6]"))
+    options = ["--gpu", phantom_device_h100.name, "--json", "--output-dir", str(results)]
+    stopped = interrupt(["sweep", str(first), str(second), *options], results)
+    (rows,) = (results / "slow").glob("*/records.jsonl")
+    assert len(rows.read_text().splitlines()) == 2
+    assert " of 6 points are saved in " in stopped.stderr
+    again = memprof("sweep", str(first), str(second), *options)
+    assert again.returncode == ExitCode.OK, again.stderr
+    sizes = [[row["batch_size"] for row in one["rows"]] for one in json.loads(again.stdout)["sweeps"]]
+    assert sizes == [[1, 2], [3, 4, 5, 6]]
+    assert {name: len(list((results / name).iterdir())) for name in ("slow", "slower")} == {"slow": 1, "slower": 1}
+
+
+def test_sweep_of_several_configs_prints_a_table_for_each(
+    call: Memprof, phantom_device_h100: Device, tmp_path: Path
+) -> None:
+    configs = ("configs/mnist_mlp.yaml", "configs/mnist_cnn.yaml")
+    options = ("--gpu", phantom_device_h100.name, "--batch-size", "64", "--output-dir", str(tmp_path))
+    ended = call("sweep", *configs, *options)
+    assert ended.returncode == ExitCode.OK, ended.stderr
+    assert [line.split(" ")[0] for line in ended.stdout.splitlines() if " · emulated" in line] == [
+        "mnist_mlp",
+        "mnist_cnn",
+    ]
+    assert ended.stdout.count("saved in ") == 2
+    assert "next: " not in ended.stdout
+
+
 def rows_in(results: Path) -> tuple[Path, int]:
     """Return the only folder of the slow config, and how many rows it has."""
     (folder,) = (results / "slow").iterdir()

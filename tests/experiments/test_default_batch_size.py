@@ -17,7 +17,7 @@ from tests.samples import sample_breakdown, sample_config, sample_environment
 PER_SAMPLE = 1_000
 
 
-class Client:
+class Engine:
     """Estimates 1,000 bytes for each sample; nothing at all if the model cannot be run on shapes alone."""
 
     def __init__(self, runs: bool) -> None:
@@ -32,7 +32,7 @@ class Client:
 def session(total_bytes: int | None, runs: bool = True) -> Session:
     source = Source.ANALYTIC if total_bytes is None else Source.EMULATED
     environment = sample_environment(gpu_total_bytes=total_bytes, source=source)
-    return cast(Session, SimpleNamespace(environment=environment, client=Client(runs)))
+    return cast(Session, SimpleNamespace(environment=environment, engine=Engine(runs)))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from memprof.config.schema import SweepConfig
 from memprof.experiments.compare import VariantRuns
 from memprof.experiments.explain import explain_point
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
-from memprof.experiments.session import Session, open_session
+from memprof.experiments.session import LocalSession, open_session
 from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import Device
 from memprof.records import RunRecord, Status
@@ -38,14 +38,14 @@ BATCH = 8
 
 
 @pytest.fixture(scope="module")
-def session(phantom_device_h100: Device) -> Iterator[Session]:
+def session(phantom_device_h100: Device) -> Iterator[LocalSession]:
     loaded = LoadedConfig(config=CONFIG, folder=CONFIGS / "parallel", path=CONFIGS / "parallel" / "stages.yaml")
     with open_session(loaded, phantom_device_h100) as session:
         yield session
 
 
 @pytest.fixture(scope="module")
-def stages(session: Session) -> list[RunRecord]:
+def stages(session: LocalSession) -> list[RunRecord]:
     return list(sweep_records(session))
 
 
@@ -59,32 +59,32 @@ def test_sweep_runs_the_stages_that_differ(stages: list[RunRecord]) -> None:
     assert len({peak_bytes(record) for record in stages}) > 1
 
 
-def test_sweep_leaves_out_the_ranks_that_are_done(session: Session, stages: list[RunRecord]) -> None:
+def test_sweep_leaves_out_the_ranks_that_are_done(session: LocalSession, stages: list[RunRecord]) -> None:
     done = [RowName("sgd", BATCH, rank=rank) for rank in (0, 1, 3)]
     (record,) = sweep_records(session, done)
     assert (record.rank, peak_bytes(record)) == (2, peak_bytes(stages[2]))
 
 
-def test_comparison_has_the_fullest_rank(session: Session, stages: list[RunRecord]) -> None:
+def test_comparison_has_the_fullest_rank(session: LocalSession, stages: list[RunRecord]) -> None:
     (record,) = VariantRuns(session).records([CONFIG])
     fullest = max(stages, key=peak_bytes)
     assert (record.rank, peak_bytes(record)) == (fullest.rank, peak_bytes(fullest))
 
 
-def test_explanation_is_that_of_the_fullest_rank(session: Session, stages: list[RunRecord]) -> None:
+def test_explanation_is_that_of_the_fullest_rank(session: LocalSession, stages: list[RunRecord]) -> None:
     explained = explain_point(session, CONFIG.points()[0])
     assert explained.record.rank == max(stages, key=peak_bytes).rank
     assert explained.explanation is not None
 
 
-def test_largest_batch_trains_on_every_rank(session: Session) -> None:
+def test_largest_batch_trains_on_every_rank(session: LocalSession) -> None:
     limits = Limits(memory_limit_bytes=512 << 20, multiple_of=8)
     largest = [_largest(session, config, limits) for config in (CONFIG, *configs_of_ranks(CONFIG))]
     assert largest[0] == min(largest[1:]) > 0
     assert len(set(largest[1:])) > 1
 
 
-def _largest(session: Session, config: SweepConfig, limits: Limits) -> int:
+def _largest(session: LocalSession, config: SweepConfig, limits: Limits) -> int:
     target = Target(config=config, optimizer=config.points()[0][0], device=session.device, extras=False)
-    (answer,) = find_max_batches(session.client, [target], limits)
+    (answer,) = find_max_batches(session.engine, [target], limits)
     return answer.largest_batch_size

@@ -52,7 +52,7 @@ def test_session_for_max_batch_asks_for_its_environment_once(
     target = Target(config=loaded.config, optimizer=loaded.config.optimizers[0], device=phantom_device, extras=False)
     with open_session(loaded, phantom_device) as session:
         assert session.environment.gpu == phantom_device.name
-        assert list(find_max_batches(session.client, [target], Limits(most=2)))
+        assert list(find_max_batches(session.engine, [target], Limits(most=2)))
     assert sum(isinstance(message, DescribeRequest) for message in sent) == 1
 
 

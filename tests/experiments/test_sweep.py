@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from memprof.config.schema import SweepConfig
+from memprof.engines.local import default_jobs
 from memprof.errors import WorkloadError
 from memprof.experiments.session import Session, open_session
-from memprof.experiments.sweep import default_jobs, sweep_points, sweep_records
+from memprof.experiments.sweep import sweep_points, sweep_records
 from memprof.gpus.select import Device, choose_device
 from memprof.gpus.traits import default_traits
 from memprof.records import Phase, RunRecord, Source, Status

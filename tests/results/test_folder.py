@@ -37,6 +37,18 @@ def test_result_folder_finished_loads_as_written(tmp_path: Path) -> None:
     assert (folder.path / "results.csv").read_text() == to_csv(records)
 
 
+def test_result_folder_rows_of_any_order_are_sorted(tmp_path: Path) -> None:
+    sizes = (256, 1024, 64)
+    with ResultFolder.create(tmp_path, sample_manifest()) as folder:
+        for batch_size in sizes:
+            folder.append(sample_record(batch_size=batch_size))
+        assert [record.batch_size for record in load(folder.path).records] == list(sizes)
+        folder.finish(lambda record: record.batch_size)
+    records = load(folder.path).records
+    assert [record.batch_size for record in records] == sorted(sizes)
+    assert (folder.path / "results.csv").read_text() == to_csv(records)
+
+
 def test_result_folder_saves_each_point_at_once(tmp_path: Path) -> None:
     with ResultFolder.create(tmp_path, sample_manifest()) as folder:
         assert load(folder.path).records == ()

@@ -106,7 +106,7 @@ def max_batch(
         chosen = None if loaded.config.mode is Mode.INFERENCE else loaded.config.optimizers[0]
         target = Target(config=loaded.config, optimizer=chosen, device=device)
         with open_session(loaded, device) as session:
-            (answer,) = find_max_batches(session.client, [target], Limits(memory_limit_bytes=limit_bytes))
+            (answer,) = find_max_batches(session.engine, [target], Limits(memory_limit_bytes=limit_bytes))
             return MaxBatchResult(answer=answer, environment=session.environment)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from memprof.cli import next_command, options
@@ -12,7 +13,7 @@ from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
-from memprof.cli.saving import Output, keep_rows, make_manifest, model_source, print_place
+from memprof.cli.saving import Output, PlannedRows, keep_rows, make_manifest, model_source, print_place
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
@@ -21,7 +22,7 @@ from memprof.errors import ExitCode
 from memprof.experiments.compare import VariantRuns, default_batch_size, variant_records
 from memprof.experiments.session import open_session
 from memprof.gpus.select import choose_device
-from memprof.records import Environment, Source, Status
+from memprof.records import Environment, RunRecord, Source, Status
 from memprof.report.documents import compare_document
 from memprof.report.terminal.compare import compare_table
 from memprof.report.verdicts import compare_verdict
@@ -88,16 +89,27 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
             sized = (*chosen, Override(flag=Flag.BATCH_SIZE, text=str(size)))
             variants = plan_variants(config, sized, wanted.vary, wanted.grid)
         manifest = _manifest(variants, session.environment, wanted)
-        folder = keep_rows(
-            manifest,
-            lambda done: variant_records(runs, variants[len(done) :], wanted.max_batch),
+        (folder,) = keep_rows(
+            [PlannedRows(manifest=manifest, labels={v.label: v.label for v in variants}, key_of=_label)],
+            partial(_measure, runs, variants, wanted.max_batch),
             output,
             progress,
-            [variant.label for variant in variants],
         )
     show(folder.result(), output.json)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
+
+
+def _label(record: RunRecord) -> str | None:
+    return record.variant
+
+
+def _measure(
+    runs: VariantRuns, variants: Sequence[Variant], max_batch: bool, done: Sequence[Collection[Hashable]]
+) -> Iterator[tuple[int, RunRecord]]:
+    """Yield the records of the variants that are not done, for the one folder of the comparison."""
+    left = [variant for variant in variants if variant.label not in done[0]]
+    return ((0, record) for record in variant_records(runs, left, max_batch))
 
 
 def _names_batch_size(chosen: Sequence[Override], vary: Sequence[str]) -> bool:

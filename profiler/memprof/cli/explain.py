@@ -25,7 +25,7 @@ from memprof.experiments.advice import find_advice
 from memprof.experiments.compare import VariantRuns
 from memprof.experiments.explain import explain_point, find_address_spread
 from memprof.experiments.memory_savers import list_memory_savers
-from memprof.experiments.session import Session, open_session
+from memprof.experiments.session import LocalSession, open_session
 from memprof.gpus.select import Device, choose_device, multiplies_bf16
 from memprof.records import SCHEMA_VERSION, Source, Status
 from memprof.report.documents import explain_document
@@ -160,7 +160,9 @@ def _print_explained(explained: Explained, json: bool, depth: int | None, blocks
     console.print(explain_report(explained, depth, blocks, console.width))
 
 
-def _advice(session: Session, explained: Explained, config: Path, chosen: Sequence[Override]) -> tuple[Advice, ...]:
+def _advice(
+    session: LocalSession, explained: Explained, config: Path, chosen: Sequence[Override]
+) -> tuple[Advice, ...]:
     def config_of(settings: Sequence[Setting]) -> SweepConfig:
         return load_variant(config, chosen, settings, Flag.SAVER).config
 

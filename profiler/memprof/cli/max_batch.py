@@ -28,6 +28,7 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.config.schema import Mode
+from memprof.engines.protocol import Engine
 from memprof.errors import ConfigError, DeviceError, ExitCode, ResultError
 from memprof.experiments.max_batch.accumulation import find_accumulations
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
@@ -40,7 +41,6 @@ from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max
 from memprof.report.verdicts import max_batch_verdict
 from memprof.results import Kind, Result, save_document
 from memprof.units import format_bytes, parse_bytes
-from memprof.worker.client import WorkerClient
 
 EXAMPLES = """\
 memprof max-batch torchvision:resnet50 --gpu t4
@@ -117,7 +117,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
         progress_bar("starting PyTorch", parts) as progress,
         open_session(loaded, devices[0], progress.on_step) as session,
     ):
-        search = _Search(client=session.client, limits=limits, wanted=wanted, progress=progress)
+        search = _Search(engine=session.engine, limits=limits, wanted=wanted, progress=progress)
         answers = search.run(_targets(loaded, devices))
     manifest = make_manifest(Kind.MAX_BATCH, loaded, session.environment, len(devices))
     try:
@@ -229,7 +229,7 @@ def _targets(loaded: LoadedConfig, devices: Sequence[Device]) -> list[Target]:
 class _Search:
     """The search with its progress. For one GPU it prints the verdict as soon as the limit is proven."""
 
-    client: WorkerClient
+    engine: Engine
     limits: Limits
     wanted: MaxBatchOptions
     progress: ProgressBar
@@ -240,14 +240,14 @@ class _Search:
         self.progress.describe("trying batch sizes")
         announce = self._announce if len(targets) == 1 and not self.wanted.json else None
         found = {}
-        for answer in find_max_batches(self.client, targets, self.limits, announce, self._describe):
+        for answer in find_max_batches(self.engine, targets, self.limits, announce, self._describe):
             found[answer.gpu] = answer
             self.progress.advance()
         answers = [found[target.device.name] for target in targets]
         if (target_batch_size := self.wanted.target_batch_size) is None:
             return answers
         self.progress.describe(f"accumulating {target_batch_size:,}")
-        ways = find_accumulations(self.client, targets, answers, target_batch_size)
+        ways = find_accumulations(self.engine, targets, answers, target_batch_size)
         return [replace(answer, target_batch=way) for answer, way in zip(answers, ways, strict=True)]
 
     def _describe(self, gpu: str, batch_size: int) -> None:

@@ -75,7 +75,8 @@ def after_summary(command: Sequence[str], summary: ModuleSummary) -> str | None:
 def follow(command: Sequence[str], name: str, changes: Changes, settings: Sequence[str] = ()) -> str | None:
     """Return the command `name` with the arguments of `command` that it understands, changed as `changes` says.
 
-    ``None`` if `command` is not one of memprof's, as in a program that calls it. `settings` are added with ``--set``.
+    ``None`` if `command` is not one of memprof's, as in a program that calls it, or has several configs. `settings` are
+    added with ``--set``.
     """
     if len(command) < 2 or command[1] not in COMMANDS:
         return None
@@ -83,7 +84,10 @@ def follow(command: Sequence[str], name: str, changes: Changes, settings: Sequen
     words = ["memprof", name]
     for parameter in load_command(name).params:
         if parameter.param_type_name == "argument":
-            words += typed.get(parameter.name, [])
+            values = typed.get(parameter.name, [])
+            if len(values) > 1 and parameter.nargs == 1:  # `sweep` takes several configs
+                return None
+            words += values
         elif (option := max(parameter.opts, key=len)) not in _DROPPED:
             values = typed.get(option, [])
             if option in changes:

@@ -21,6 +21,14 @@ ConfigFile = Annotated[
         autocompletion=completion.configs,
     ),
 ]
+ConfigFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="CONFIG",
+        help="YAML files, or models: torchvision:NAME, timm:NAME, FILE.py:NAME.",
+        autocompletion=completion.configs,
+    ),
+]
 ConfigOrSnapshot = Annotated[
     Path,
     typer.Argument(

@@ -1,25 +1,26 @@
-"""`memprof sweep`: from a config file to a results folder and a table."""
+"""`memprof sweep`: from config files to a results folder and a table for each."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from memprof.cli import next_command, options
-from memprof.cli.console import note, print_json, print_next, print_verdict, progress_bar, stdout
+from memprof.cli.console import note, print_json, print_line, print_next, print_verdict, progress_bar, stdout
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
 from memprof.cli.require import required_source
-from memprof.cli.saving import Output, keep_rows, make_manifest, print_place
+from memprof.cli.saving import Output, PlannedRows, keep_rows, make_manifest, print_place
 from memprof.cli.slow_precision import note_slow_precision
-from memprof.config.load import load
+from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.errors import ExitCode
-from memprof.experiments.session import open_session
-from memprof.experiments.sweep import sweep_points, sweep_records
+from memprof.experiments.session import Session, check_parallel_device, open_session
+from memprof.experiments.sweep import Sweep, SweepPoint, environment_of, records_of_sweeps, sweep_points
 from memprof.gpus.select import choose_device
-from memprof.records import Source, Status
+from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal.sweep import sweep_table
 from memprof.report.verdicts import sweep_verdict
 from memprof.results import Kind, Result, RowName, check_output_folder, name_of, to_json
@@ -33,7 +34,7 @@ memprof sweep configs/resnet50.yaml --optimizer adamw --set precision=amp-bf16""
 
 @takes_model
 def command(
-    config: options.ConfigFile,
+    config: options.ConfigFiles,
     gpu: options.GpuName = None,
     batch_size: options.BatchSizes = None,
     optimizer: options.Optimizers = None,
@@ -50,36 +51,59 @@ def command(
     return run(config, chosen, output, required_source(require))
 
 
-def run(config: Path, chosen: Sequence[Override], output: Output, required: Source | None = None) -> ExitCode:
-    """Run the sweep, or the rest of an interrupted one; return the exit status."""
-    loaded = load(config, chosen)
-    device = choose_device(loaded.config.gpu, required)
+def run(configs: Sequence[Path], chosen: Sequence[Override], output: Output, required: Source | None) -> ExitCode:
+    """Run the sweeps, or the rest of interrupted ones; return the exit status."""
+    sweeps = [load(config, chosen) for config in configs]
+    first = sweeps[0]
+    device = choose_device(first.config.gpu, required)
     check_output_folder(output.folder)
     note(device.explanation)
-    note_inferred(loaded, loaded.config.points())
-    note_slow_precision([loaded.config], [device])
-    names = [point.name for point in sweep_points(loaded.config)]
+    for loaded in sweeps:
+        check_parallel_device(loaded, device)
+        note_inferred(loaded, loaded.config.points())
+    note_slow_precision([loaded.config for loaded in sweeps], [device])
+    points = [sweep_points(loaded.config) for loaded in sweeps]
     with (
-        progress_bar("starting PyTorch", len(names)) as progress,
-        open_session(loaded, device, progress.on_step) as session,
+        progress_bar("starting PyTorch", sum(map(len, points))) as progress,
+        open_session(first, device, progress.on_step) as session,
     ):
-        manifest = make_manifest(Kind.SWEEP, loaded, session.environment, len(names))
-        progress.describe("analytic estimate")
-        folder = keep_rows(
-            manifest,
-            lambda done: sweep_records(session, [name_of(record) for record in done]),
-            output,
-            progress,
-            [_label(name) for name in names],
-        )
-    show(folder.result(), output.json)
-    failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}
+        planned = [_planned(session, *one) for one in zip(sweeps, points, strict=True)]
+        folders = keep_rows(planned, partial(_measure, session, sweeps, points), output, progress, session.engine.place)
+    show_all([folder.result() for folder in folders], output.json)
+    failed = {record.status for folder in folders for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
+
+
+def _planned(session: Session, loaded: LoadedConfig, points: Sequence[SweepPoint]) -> PlannedRows:
+    manifest = make_manifest(Kind.SWEEP, loaded, environment_of(session, loaded), len(points))
+    return PlannedRows(manifest=manifest, labels={point.name: _label(point.name) for point in points}, key_of=name_of)
+
+
+def _measure(
+    session: Session,
+    sweeps: Sequence[LoadedConfig],
+    points: Sequence[Sequence[SweepPoint]],
+    done: Sequence[Collection[Hashable]],
+) -> Iterator[tuple[int, RunRecord]]:
+    """Yield the records of the points that are not done, each with the index of its config."""
+    left = [[one for one in each if one.name not in names] for each, names in zip(points, done, strict=True)]
+    return records_of_sweeps(session, [Sweep(loaded=one, points=each) for one, each in zip(sweeps, left, strict=True)])
 
 
 def _label(name: RowName) -> str:
     rank = "" if name.rank is None else f", rank {name.rank:,}"
     return f"{name.optimizer or 'inference'}, batch {name.batch_size:,}{rank}"
+
+
+def show_all(saved: Sequence[Result], json: bool) -> None:
+    """Print one sweep as `show` does, or several one after the other."""
+    if json and len(saved) > 1:
+        print_json({"sweeps": [to_json(one.records, one.manifest.environment) for one in saved]})
+        return
+    for place, one in enumerate(saved):
+        if place:
+            print_line("")
+        show(one, json)
 
 
 def show(saved: Result, json: bool) -> None:

@@ -11,16 +11,18 @@ from memprof.breakdown.attribution import find_differences
 from memprof.breakdown.explanation import Explained
 from memprof.config.ranks import configs_of_ranks
 from memprof.config.schema import SweepConfig
-from memprof.experiments.ranks import fullest_outcomes, of_rank
-from memprof.experiments.session import Session
-from memprof.experiments.sweep import default_jobs, make_record
+from memprof.engines.local import default_jobs
+from memprof.engines.protocol import Task
+from memprof.experiments.ranks import fullest_results, of_rank
+from memprof.experiments.session import LocalSession
+from memprof.experiments.sweep import make_record
 from memprof.gpus.phantom.environment import address_environment, address_policy
 from memprof.records import Breakdown, Outcome, RunRecord, Status
 from memprof.worker.client import NoReplyError, WorkerClient
 from memprof.worker.protocol import Job, Point
 
 
-def explain_point(session: Session, point: Point, snapshot_file: Path | None = None) -> Explained:
+def explain_point(session: LocalSession, point: Point, snapshot_file: Path | None = None) -> Explained:
     """Run one point and break down its peak; with `snapshot_file`, write the allocator's snapshot there.
 
     A point that fails keeps what was read until then. Of several ranks it is the fullest, which a run of all finds.
@@ -40,16 +42,16 @@ def explain_point(session: Session, point: Point, snapshot_file: Path | None = N
     )
 
 
-def _fullest_rank(session: Session, job: Job) -> SweepConfig:
+def _fullest_rank(session: LocalSession, job: Job) -> SweepConfig:
     """Return the config of the rank that is the fullest, or the session's own if there is only one."""
     config = session.loaded.config
     if len(configs_of_ranks(config)) == 1:
         return config
-    (ended,) = fullest_outcomes(session.client, [(job, config)], default_jobs(session.environment.source))
+    (ended,) = fullest_results(session.engine, [(Task(job=job), config)])
     return ended.config
 
 
-def find_address_spread(session: Session, point: Point, first: RunRecord) -> AddressSpread:
+def find_address_spread(session: LocalSession, point: Point, first: RunRecord) -> AddressSpread:
     """Run a point on phantoms that assign addresses in each of the other orders.
 
     `first` is the record of the point in the session's own order.

@@ -14,7 +14,7 @@ from memprof.config.variants import Setting
 from memprof.errors import ConfigError, WorkloadError
 from memprof.experiments.compare import MemoryBudget, VariantRuns
 from memprof.experiments.memory_savers import MemorySaver, list_memory_savers, merged_settings
-from memprof.experiments.session import Session
+from memprof.experiments.session import LocalSession
 from memprof.experiments.training_changes import list_training_changes
 from memprof.gpus.select import multiplies_bf16
 from memprof.records import Reading, RunRecord, Status
@@ -200,7 +200,7 @@ def _effective(savers: Sequence[MemorySaver]) -> list[MemorySaver]:
     return [saver for saver in savers if any(setting in left for setting in saver.settings)]
 
 
-def savers_for(session: Session, *, same_training: bool) -> tuple[MemorySaver, ...]:
+def savers_for(session: LocalSession, *, same_training: bool) -> tuple[MemorySaver, ...]:
     """Return the settings to try for the session's config, in the order in which they are added.
 
     With `same_training`, without those that change what is trained.
@@ -210,7 +210,7 @@ def savers_for(session: Session, *, same_training: bool) -> tuple[MemorySaver, .
     return savers if same_training else (*savers, *list_training_changes(config, bf16))
 
 
-def _has_batch_norm(session: Session) -> bool:
+def _has_batch_norm(session: LocalSession) -> bool:
     """Return whether a module normalizes over the batch; assumed if the modules cannot be run on shapes alone."""
     try:
         rows = session.client.module_summary(session.loaded.config.points()[0]).rows

@@ -9,30 +9,32 @@ from itertools import islice
 
 from memprof.config.ranks import configs_of_ranks
 from memprof.config.schema import SweepConfig
-from memprof.records import Outcome
+from memprof.engines.protocol import Engine, PointResult, Task, in_order
 from memprof.results.fullest import fullness
-from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankOutcome:
-    """How the run of one rank ended. `config` names that rank alone, and `seconds` are those of all ranks together."""
+class RankResult:
+    """How the run of one rank ended. `config` names that rank alone; `seconds` are those of all ranks together."""
 
     config: SweepConfig
-    outcome: Outcome
+    result: PointResult
     seconds: float
 
 
-def fullest_outcomes(
-    client: WorkerClient, jobs: Sequence[tuple[Job, SweepConfig]], at_once: int
-) -> Generator[RankOutcome, None, None]:
-    """Run each job for all ranks of its config, and yield the outcome of the fullest rank, in the order of the jobs."""
-    ranks = [configs_of_ranks(config) for _, config in jobs]
-    runs = [of_rank(job, config) for (job, _), configs in zip(jobs, ranks, strict=True) for config in configs]
-    with closing(client.timed_outcomes(runs, at_once)) as outcomes:
+def fullest_results(engine: Engine, tasks: Sequence[tuple[Task, SweepConfig]]) -> Generator[RankResult, None, None]:
+    """Run each task for all ranks of its config, and yield the fullest rank's result, in the order of the tasks."""
+    ranks = [configs_of_ranks(config) for _, config in tasks]
+    runs = [
+        replace(task, job=of_rank(task.job, config))
+        for (task, _), configs in zip(tasks, ranks, strict=True)
+        for config in configs
+    ]
+    with closing(engine.results(runs)) as unordered:
+        results = in_order(unordered)
         for configs in ranks:
-            yield _fullest(configs, islice(outcomes, len(configs)))
+            yield _fullest(configs, islice(results, len(configs)))
 
 
 def of_rank(job: Job, config: SweepConfig) -> Job:
@@ -40,8 +42,8 @@ def of_rank(job: Job, config: SweepConfig) -> Job:
     return job if config.parallel is None else replace(job, config=config)
 
 
-def _fullest(configs: Sequence[SweepConfig], timed: Iterator[tuple[Outcome, float]]) -> RankOutcome:
-    ended = list(timed)
-    outcomes = [outcome for outcome, _ in ended]
+def _fullest(configs: Sequence[SweepConfig], results: Iterator[PointResult]) -> RankResult:
+    ended = list(results)
+    outcomes = [one.outcome for one in ended]
     place = max(range(len(outcomes)), key=lambda place: fullness(outcomes[place].status, outcomes[place].reading))
-    return RankOutcome(config=configs[place], outcome=outcomes[place], seconds=sum(seconds for _, seconds in ended))
+    return RankResult(config=configs[place], result=ended[place], seconds=sum(one.seconds for one in ended))

@@ -1,4 +1,4 @@
-"""One running worker, opened for a command: its client, the config and device it works for, and the environment."""
+"""One running engine, opened for a command: the config and device it works for, and the environment."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.config.load import LoadedConfig
-from memprof.errors import DeviceError
-from memprof.gpus.select import Device
+from memprof.config.schema import SweepConfig
+from memprof.engines.local import LocalEngine
+from memprof.engines.protocol import Engine
+from memprof.errors import ConfigError, DeviceError
+from memprof.gpus.select import Device, choose_device
 from memprof.records import Environment, Source
 from memprof.worker.client import OnStep, WorkerClient
 
@@ -19,16 +22,47 @@ _GIT_SECONDS = 10  # a repository on a slow network drive must not hold up a mea
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A worker that is ready, and the environment that its records carry."""
+    """An engine that is ready, and the environment that its records carry."""
 
-    client: WorkerClient
+    engine: Engine
     loaded: LoadedConfig
     device: Device
     environment: Environment
 
+    def device_of(self, config: SweepConfig) -> Device:
+        """Return the device that `config` names; ``auto`` is the session's own.
+
+        Raises:
+            DeviceError: the GPU is unavailable.
+            ConfigError: one GPU is real and the other a phantom.
+        """
+        if self.device.source is Source.ANALYTIC or config.gpu in ("auto", self.device.choice):
+            return self.device
+        device = choose_device(config.gpu)
+        if device.source is not self.device.source:
+            sources = f"{self.device.name} is {self.device.source.value} and {device.name} {device.source.value}"
+            raise ConfigError(f"gpu={config.gpu}: {sources}; compare real GPUs with real ones, phantoms with phantoms")
+        return device
+
+    def environment_of(self, config: SweepConfig) -> Environment:
+        """Return the environment of the records of `config`: its GPU, and its allocator settings."""
+        environment, device = self.environment, self.device_of(config)
+        if config.allocator != self.loaded.config.allocator:
+            environment = replace(environment, allocator_settings=config.allocator)
+        if device != self.device:
+            environment = replace(environment, gpu=device.name, gpu_total_bytes=device.total_bytes)
+        return environment
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalSession(Session):
+    """A session with a worker on this machine, which answers all kinds of requests."""
+
+    client: WorkerClient
+
 
 @contextmanager
-def open_session(loaded: LoadedConfig, device: Device, on_step: OnStep | None = None) -> Iterator[Session]:
+def open_session(loaded: LoadedConfig, device: Device, on_step: OnStep | None = None) -> Iterator[LocalSession]:
     """Start a worker for `loaded` on `device`, and end it with the block. `on_step` goes to the worker's client.
 
     The environment is asked for once; it includes the git commit of the config's folder.
@@ -41,7 +75,8 @@ def open_session(loaded: LoadedConfig, device: Device, on_step: OnStep | None = 
     check_parallel_device(loaded, device)
     with WorkerClient(loaded, device, on_step) as client:
         environment = replace(client.environment(), git_commit=find_commit(loaded.folder))
-        yield Session(client=client, loaded=loaded, device=device, environment=environment)
+        engine = LocalEngine(client, loaded, device, on_step)
+        yield LocalSession(engine=engine, client=client, loaded=loaded, device=device, environment=environment)
 
 
 def check_parallel_device(loaded: LoadedConfig, device: Device) -> None:

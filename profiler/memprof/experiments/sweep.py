@@ -1,21 +1,20 @@
-"""A sweep: the points of a config in their order, and the record of each as soon as it is measured."""
+"""Sweeps: the points of configs, and the record of each as soon as it is measured."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
 from typing import Any
 
+from memprof.config.load import LoadedConfig
 from memprof.config.ranks import configs_of_ranks
 from memprof.config.schema import SweepConfig
+from memprof.engines.protocol import Estimate, Task
 from memprof.experiments.ranks import of_rank
-from memprof.experiments.session import Session
-from memprof.records import Breakdown, Environment, Outcome, RunRecord, Source, Status
+from memprof.experiments.session import Session, find_commit
+from memprof.records import Breakdown, Environment, Outcome, RunRecord
 from memprof.results import RowName
-from memprof.worker.client import NoReplyError, WorkerClient
 from memprof.worker.protocol import Job, Point
 
 
@@ -41,11 +40,11 @@ class SweepPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Estimate:
-    """The analytic breakdown of a point, or how the process that should compute it ended."""
+class Sweep:
+    """A config, and those of its points that are to be measured."""
 
-    breakdown: Breakdown | None
-    outcome: Outcome  # of the point if there is no GPU
+    loaded: LoadedConfig
+    points: Sequence[SweepPoint]
 
 
 def sweep_points(config: SweepConfig) -> list[SweepPoint]:
@@ -82,54 +81,38 @@ def _rank_of(config: SweepConfig) -> dict[str, Any]:
     return {"rank": parallel.rank, "world_size": parallel.mesh.world_size, "mesh": parallel.mesh.label}
 
 
-def sweep_records(session: Session, done: Collection[RowName] = (), jobs: int | None = None) -> Iterator[RunRecord]:
-    """Yield the record of each point that is not in `done`, in the order of the config's points.
+def sweep_records(session: Session, done: Collection[RowName] = ()) -> Iterator[RunRecord]:
+    """Yield the record of each point of the session's config that is not in `done`, as `records_of_sweeps` does."""
+    points = [point for point in sweep_points(session.loaded.config) if point.name not in done]
+    return (record for _, record in records_of_sweeps(session, [Sweep(loaded=session.loaded, points=points)]))
 
-    A point that fails is a record with its status and reason, and the sweep continues. `jobs` points run at the same
-    time: by default one, or two on a phantom, where each process has its own GPU.
+
+def records_of_sweeps(session: Session, sweeps: Sequence[Sweep]) -> Iterator[tuple[int, RunRecord]]:
+    """Yield the record of each point as it is ready, with the index of its sweep.
+
+    A point that fails is a record with its status and reason, and the sweeps continue.
 
     Raises:
-        WorkloadError: before the first record: the model cannot run these inputs, or takes too long on shapes alone.
+        WorkloadError: a model cannot run these inputs, or takes too long on shapes alone.
     """
-    config, environment = session.loaded.config, session.environment
-    points = [point for point in sweep_points(config) if point.name not in done]
-    if not points:
-        return
-    estimates = _no_estimates(points) if config.parallel else _estimates(session.client, [one.point for one in points])
-    with closing(_outcomes(session, points, estimates, jobs or default_jobs(environment.source))) as outcomes:
-        for point, estimate, outcome in zip(points, estimates, outcomes, strict=True):
-            yield make_record(point.config, environment, point.point, estimate.breakdown, outcome)
+    points = [(index, point) for index, sweep in enumerate(sweeps) for point in sweep.points]
+    environments = [environment_of(session, sweep.loaded) for sweep in sweeps]
+    tasks = [_task(session, sweeps[index].loaded, point) for index, point in points]
+    with closing(session.engine.results(tasks)) as results:
+        for place, result in results:
+            index, point = points[place]
+            yield index, make_record(point.config, environments[index], point.point, result.breakdown, result.outcome)
 
 
-def default_jobs(source: Source) -> int:
-    """Return how many points may run at the same time: two only if each process has its own GPU, as on a phantom."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 if source is Source.EMULATED and cores >= 2 else 1
+def environment_of(session: Session, loaded: LoadedConfig) -> Environment:
+    """Return the environment of the records of `loaded`, with the git commit of its folder."""
+    found = session.environment_of(loaded.config)
+    return found if loaded.folder == session.loaded.folder else replace(found, git_commit=find_commit(loaded.folder))
 
 
-def _no_estimates(points: Sequence[SweepPoint]) -> list[_Estimate]:
-    """Estimate nothing: shapes alone do not say what one rank of many keeps and gathers."""
-    return [_Estimate(breakdown=None, outcome=Outcome(status=Status.OK))] * len(points)
-
-
-def _estimates(client: WorkerClient, points: Sequence[Point]) -> list[_Estimate]:
-    """Estimate all points in one process; if it crashes, exits or is killed, use one process for each optimizer."""
-    by_optimizer = [list(group) for _, group in groupby(points, key=lambda point: point[0])]
-    try:
-        found = client.breakdowns(points)
-        return [_Estimate(breakdown=breakdown, outcome=Outcome(status=Status.OK)) for breakdown in found]
-    except NoReplyError as error:
-        if error.outcome.status is Status.TIMEOUT:  # otherwise the time limit would pass again for each optimizer
-            raise
-        if len(by_optimizer) == 1:
-            return [_Estimate(breakdown=None, outcome=error.outcome)] * len(points)
-    return [estimate for group in by_optimizer for estimate in _estimates(client, group)]
-
-
-def _outcomes(
-    session: Session, points: Sequence[SweepPoint], estimates: Sequence[_Estimate], jobs: int
-) -> Generator[Outcome, None, None]:
-    if session.environment.source is Source.ANALYTIC:
-        yield from (estimate.outcome for estimate in estimates)
-    else:
-        yield from session.client.outcomes([point.job for point in points], jobs)
+def _task(session: Session, loaded: LoadedConfig, point: SweepPoint) -> Task:
+    """Return the task of a point. Shapes alone do not say what one rank of many keeps and gathers."""
+    is_own = loaded is session.loaded
+    job = point.job if is_own else replace(point.job, config=point.config, gpu=session.device_of(loaded.config).choice)
+    estimate = Estimate.REQUIRED if loaded.config.parallel is None else Estimate.NONE
+    return Task(job=job, folder=loaded.folder, estimate=estimate)

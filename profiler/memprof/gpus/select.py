@@ -33,6 +33,12 @@ class Device:
     explanation: str  # one line: what was chosen, and why
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def choice(self) -> str:
+        """What `choose_device` takes to choose this device; without a GPU, ``auto``."""
+        names = {Source.MEASURED: f"cuda:{self.index}", Source.EMULATED: self.name, Source.ANALYTIC: "auto"}
+        return names[self.source]
+
 
 def choose_device(gpu: str, required: Source | None = None) -> Device:
     """Return the device for `gpu`: ``auto``, ``cuda``, ``cuda:N`` or a name of the catalog.

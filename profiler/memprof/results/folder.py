@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,18 +72,28 @@ class ResultFolder:
             self._records.append(record)
             self._csv_lines.append(to_csv_lines([record], self._columns))
 
-    def finish(self) -> None:
+    def finish(self, place_of: Callable[[RunRecord], int] | None = None) -> None:
         """Mark the run complete, so that the next one starts over, and close the folder.
+
+        `place_of` gives the place of each row, since they may have come in any order.
 
         Raises:
             ResultError: the folder cannot be written.
         """
         with writing(self.path):
             self._record_lines.sync()
+            if place_of is not None:
+                self._sort(place_of)
             self.rewrite_csv()
             self.manifest = replace(self.manifest, complete=True, finished=utc_now())
             write_manifest(self.path, self.manifest)
         self.close()
+
+    def _sort(self, place_of: Callable[[RunRecord], int]) -> None:
+        found = sorted(self._records, key=place_of)
+        if found != self._records:
+            self._records = found
+            replace_file(self.path / RECORDS_FILE, "".join(to_line(record) + "\n" for record in found))
 
     def rewrite_csv(self) -> None:
         """Derive `results.csv` from the records."""

@@ -16,7 +16,7 @@ from memprof.breakdown.module_summary import ModuleSummary
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.errors import ConfigError, DeviceError, MemprofError, WorkloadError
-from memprof.gpus.select import Device
+from memprof.gpus.select import Device, choose_device
 from memprof.records import Breakdown, Environment, Outcome, Status
 from memprof.worker.process import WorkerDiedError, WorkerProcess
 from memprof.worker.protocol import (
@@ -64,6 +64,7 @@ class WorkerClient:
         self._loaded = loaded
         self._on_step = on_step
         self._device = device
+        self._devices: dict[str, Device] = {}
         self._build_in_server = True
         self._number = 0
         self._process: WorkerProcess | None = None
@@ -81,6 +82,18 @@ class WorkerClient:
     def server_pid(self) -> int | None:
         """The process id of the current server."""
         return self._process.pid if self._process else None
+
+    def device_of(self, gpu: str | None) -> Device:
+        """Return the device that `choose_device` names `gpu`; ``None`` is the client's own.
+
+        Raises:
+            DeviceError: it is unavailable.
+        """
+        if gpu is None or gpu == self._device.choice:
+            return self._device
+        if gpu not in self._devices:
+            self._devices[gpu] = choose_device(gpu)
+        return self._devices[gpu]
 
     def close(self) -> None:
         """End the server, if there is one."""
@@ -230,6 +243,9 @@ class WorkerClient:
 
     def _job(self, wanted: Point | Job) -> Job:
         job = wanted if isinstance(wanted, Job) else Job(optimizer=wanted[0], batch_size=wanted[1])
+        device = self.device_of(job.gpu)
+        if device != self._device:
+            job = replace(job, index=device.index, environment={**device.environment, **job.environment})
         if job.config is None or job.config.allocator == self._loaded.config.allocator:
             return job
         return replace(job, environment={**allocator_variables(job.config.allocator), **job.environment})

@@ -33,14 +33,16 @@ _TO_JSON, _FROM_JSON = json.JSONEncoder(default=str), json.JSONDecoder()
 class Job:
     """One point to measure, with the server's config and GPU for each field that is ``None``.
 
-    `environment` is set in the job's process before it uses CUDA, for example to another phantom GPU or other allocator
-    settings; a variable that is ``None`` is removed. `memory_limit_bytes` is set by
+    `gpu` is what `choose_device` takes; the client looks it up and fills in the rest. `environment` is set in the job's
+    process before it uses CUDA, for example to another size of the phantom or other allocator settings; a variable that
+    is ``None`` is removed. `memory_limit_bytes` is set by
     `torch.cuda.set_per_process_memory_fraction`.
     """
 
     optimizer: OptimizerConfig | None
     batch_size: int
     config: SweepConfig | None = None
+    gpu: str | None = None
     index: int | None = None  # PyTorch's index of the device
     environment: Mapping[str, str | None] = field(default_factory=dict)
     memory_limit_bytes: int | None = None

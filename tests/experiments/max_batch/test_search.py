@@ -15,6 +15,8 @@ from memprof import cli
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
 from memprof.config.schema import SweepConfig
+from memprof.engines.local import LocalEngine
+from memprof.engines.protocol import Task
 from memprof.errors import ExitCode, WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
 from memprof.experiments.max_batch.target import STEPS
@@ -81,10 +83,10 @@ def config_of(model: str | dict[str, object], shape: Sequence[int], **settings: 
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path, phantom_device_h100: Device) -> Iterator[WorkerClient]:
+def engine(folder: Path, phantom_device_h100: Device) -> Iterator[LocalEngine]:
     loaded = LoadedConfig(config=config_of("mnist_mlp", [1, 28, 28]), folder=folder, path=folder / "one.yaml")
     with WorkerClient(loaded, phantom_device_h100) as client:
-        yield client
+        yield LocalEngine(client, loaded, phantom_device_h100)
 
 
 def target(model: str | dict[str, object], shape: Sequence[int], gpu: str = "t4", *, extras: bool = False) -> Target:
@@ -97,8 +99,8 @@ def limited(most: int, text: str) -> Target:
     return target({"name": "limited.py:build", "kwargs": {"most": most, "text": text}}, [4])
 
 
-def find(client: WorkerClient, wanted: Target, **limits: object) -> MaxBatch:
-    (answer,) = find_max_batches(client, [wanted], Limits(**limits))  # type: ignore[arg-type]
+def find(engine: LocalEngine, wanted: Target, **limits: object) -> MaxBatch:
+    (answer,) = find_max_batches(engine, [wanted], Limits(**limits))  # type: ignore[arg-type]
     return answer
 
 
@@ -114,7 +116,7 @@ def double_and_halve() -> Generator[int, bool, int]:
 
 
 def brute_force(
-    client: WorkerClient, targets: Sequence[Target], case: Case, tried: Sequence[dict[int, bool]]
+    engine: LocalEngine, targets: Sequence[Target], case: Case, tried: Sequence[dict[int, bool]]
 ) -> list[int]:
     """Return the largest batch of each target; sizes in `tried` do not run again."""
     searches = {index: double_and_halve() for index in range(len(targets))}
@@ -123,8 +125,8 @@ def brute_force(
         sizes = {index: unit * case.multiple_of for index, unit in units.items()}
         new = [index for index, size in sizes.items() if size not in tried[index]]
         jobs = [job_of(targets[index], sizes[index], case.cap_bytes) for index in new]
-        for index, outcome in zip(new, client.outcomes(jobs, 2), strict=True):
-            tried[index][sizes[index]] = outcome.status is Status.OK
+        for place, result in engine.results([Task(job=job) for job in jobs]):
+            tried[new[place]][sizes[new[place]]] = result.outcome.status is Status.OK
         for index, size in sizes.items():
             try:
                 units[index] = searches[index].send(tried[index][size])
@@ -145,15 +147,15 @@ def job_of(wanted: Target, size: int, cap_bytes: int | None) -> Job:
     )
 
 
-def test_find_max_batches_agrees_with_doubling_and_halving(client: WorkerClient) -> None:
+def test_find_max_batches_agrees_with_doubling_and_halving(engine: LocalEngine) -> None:
     same = 0
     for case in CASES:
         targets = [target(case.model, case.shape, gpu) for gpu in GPUS]
         limits = Limits(memory_limit_bytes=case.cap_bytes, multiple_of=case.multiple_of)
-        answers = {answer.gpu: answer for answer in find_max_batches(client, targets, limits)}
+        answers = {answer.gpu: answer for answer in find_max_batches(engine, targets, limits)}
         found = [answers[gpu].largest_batch_size for gpu in GPUS]
         tried = [{done.batch_size: done.trains for done in answers[gpu].trials} for gpu in GPUS]
-        wanted = brute_force(client, targets, case, tried)
+        wanted = brute_force(engine, targets, case, tried)
         same += sum(ours == theirs for ours, theirs in zip(found, wanted, strict=True))
         assert {(answer.verified, answer.stopped_by) for answer in answers.values()} == {
             (True, StopReason.MEMORY_LIMIT)
@@ -161,8 +163,8 @@ def test_find_max_batches_agrees_with_doubling_and_halving(client: WorkerClient)
     assert same >= 12  # of 15: with little memory the allocator's rounding can leave several boundaries, close together
 
 
-def test_answer_is_verified_by_its_trials(client: WorkerClient) -> None:
-    answer = find(client, target(RESNET, (3, 64, 64), extras=True), memory_limit_bytes=CAP)
+def test_answer_is_verified_by_its_trials(engine: LocalEngine) -> None:
+    answer = find(engine, target(RESNET, (3, 64, 64), extras=True), memory_limit_bytes=CAP)
     by_size = {done.batch_size: done for done in answer.trials}
     assert by_size[answer.largest_batch_size].trains
     assert by_size[answer.largest_batch_size + 1].status is Status.OOM
@@ -175,8 +177,8 @@ def test_answer_is_verified_by_its_trials(client: WorkerClient) -> None:
     assert answer.fit.fixed_bytes > 4 * 11_000_000 * 4  # weights, gradients and two states of Adam
 
 
-def test_batch_at_80_percent_takes_hardly_less_than_that(client: WorkerClient) -> None:
-    answer = find(client, target(RESNET, (3, 64, 64), "rtx-4060", extras=True))
+def test_batch_at_80_percent_takes_hardly_less_than_that(engine: LocalEngine) -> None:
+    answer = find(engine, target(RESNET, (3, 64, 64), "rtx-4060", extras=True))
     held = {done.batch_size: done.device_bytes or 0 for done in (*answer.trials, *answer.more_trials) if done.trains}
     largest, total = answer.batch_size_at_80_percent_memory, answer.gpu_total_bytes
     assert largest is not None
@@ -194,38 +196,38 @@ def test_batch_at_80_percent_takes_hardly_less_than_that(client: WorkerClient) -
         ("the user's own reason", StopReason.ERROR),
     ],
 )
-def test_limit_other_than_memory_is_named(client: WorkerClient, text: str, stop: StopReason) -> None:
-    answer = find(client, limited(37, text))
+def test_limit_other_than_memory_is_named(engine: LocalEngine, text: str, stop: StopReason) -> None:
+    answer = find(engine, limited(37, text))
     assert (answer.largest_batch_size, answer.stopped_by, answer.verified) == (37, stop, True)
     failed = next(done for done in answer.trials if done.batch_size == 38)
     assert text in str(failed.error)
 
 
-def test_smallest_batch_with_another_error_raises(client: WorkerClient) -> None:
+def test_smallest_batch_with_another_error_raises(engine: LocalEngine) -> None:
     with pytest.raises(WorkloadError, match=r"batch 1: forward of step 1: RuntimeError: no such luck \("):
-        find(client, limited(0, "no such luck"))
+        find(engine, limited(0, "no such luck"))
     with pytest.raises(WorkloadError, match="batch 8: "):
-        find(client, limited(0, "no such luck"), start=5, multiple_of=8)
+        find(engine, limited(0, "no such luck"), start=5, multiple_of=8)
 
 
-def test_max_ends_the_search_without_verification(client: WorkerClient) -> None:
-    answer = find(client, limited(1000, "never"), most=50)
+def test_max_ends_the_search_without_verification(engine: LocalEngine) -> None:
+    answer = find(engine, limited(1000, "never"), most=50)
     assert (answer.largest_batch_size, answer.stopped_by, answer.verified) == (50, StopReason.MAX, False)
 
 
-def test_multiple_of_restricts_the_trials(client: WorkerClient) -> None:
-    answer = find(client, limited(37, "too many"), multiple_of=8)
+def test_multiple_of_restricts_the_trials(engine: LocalEngine) -> None:
+    answer = find(engine, limited(37, "too many"), multiple_of=8)
     assert (answer.largest_batch_size, answer.verified) == (32, True)
     assert {done.batch_size % 8 for done in answer.trials} == {0}
 
 
-def test_timeout_gives_the_best_answer_so_far(client: WorkerClient) -> None:
-    answer = find(client, limited(1000, "too many"), start=1, timeout_seconds=0.001)
+def test_timeout_gives_the_best_answer_so_far(engine: LocalEngine) -> None:
+    answer = find(engine, limited(1000, "too many"), start=1, timeout_seconds=0.001)
     assert (answer.largest_batch_size, answer.stopped_by, answer.verified) == (1, StopReason.TIME, False)
 
 
-def test_no_batch_trains_gives_the_footprint(client: WorkerClient) -> None:
-    answer = find(client, target(RESNET, (3, 64, 64)), memory_limit_bytes=50 * MIB)
+def test_no_batch_trains_gives_the_footprint(engine: LocalEngine) -> None:
+    answer = find(engine, target(RESNET, (3, 64, 64)), memory_limit_bytes=50 * MIB)
     assert (answer.largest_batch_size, answer.stopped_by) == (0, StopReason.MEMORY_LIMIT)
     assert answer.smallest_footprint_bytes is not None
     assert answer.smallest_footprint_bytes > 4 * 11_000_000 * 4 + find_gpu("t4").context_bytes
@@ -337,11 +339,11 @@ def test_max_batch_bad_option_is_an_error_of_one_line(
     assert err.count("\n") == 1
 
 
-def test_answer_is_the_same_alone_and_with_other_targets(client: WorkerClient) -> None:
+def test_answer_is_the_same_alone_and_with_other_targets(engine: LocalEngine) -> None:
     both = [target("mnist_cnn", [1, 28, 28], gpu) for gpu in ("t4", "h100-80gb")]
     limits = Limits(memory_limit_bytes=64 * MIB)
-    together = {answer.gpu: answer for answer in find_max_batches(client, both, limits)}
-    alone = find(client, both[0], memory_limit_bytes=64 * MIB)
+    together = {answer.gpu: answer for answer in find_max_batches(engine, both, limits)}
+    alone = find(engine, both[0], memory_limit_bytes=64 * MIB)
     assert without_seconds(together["t4"]) == without_seconds(alone)
 
 
@@ -355,7 +357,7 @@ def test_answer_is_the_same_alone_and_with_other_targets(client: WorkerClient) -
     ],
 )
 def test_changing_plans_need_few_trials(
-    client: WorkerClient, config: str, gpu: str, stop: StopReason, most: int
+    engine: LocalEngine, config: str, gpu: str, stop: StopReason, most: int
 ) -> None:
     # A second batch would fill the H200 before 32-bit indices end.
     settings = [Override(flag=Flag.SET, text="batch=resident")]
@@ -363,39 +365,39 @@ def test_changing_plans_need_few_trials(
     wanted = Target(
         config=loaded_config, optimizer=loaded_config.optimizers[0], device=phantom_device(find_gpu(gpu)), extras=False
     )
-    answer = find(client, wanted)
+    answer = find(engine, wanted)
     assert (answer.verified, answer.stopped_by) == (True, stop)
     assert len(answer.trials) <= most
     trained = {done.batch_size: done.trains for done in answer.trials}
     assert (trained[answer.largest_batch_size], trained[answer.largest_batch_size + 1]) == (True, False)
 
 
-def test_gpus_of_one_architecture_begin_where_the_first_predicts(client: WorkerClient) -> None:
+def test_gpus_of_one_architecture_begin_where_the_first_predicts(engine: LocalEngine) -> None:
     base = target(RESNET, (3, 64, 64))
     targets = [replace(base, device=phantom_device(find_gpu(gpu))) for gpu in ("a10", "a40", "rtx-3060")]
-    answers = {answer.gpu: answer for answer in find_max_batches(client, targets, Limits(multiple_of=8))}
+    answers = {answer.gpu: answer for answer in find_max_batches(engine, targets, Limits(multiple_of=8))}
     assert [answer.verified for answer in answers.values()] == [True] * 3
     for gpu in ("a40", "rtx-3060"):
         first = answers[gpu].trials[0].batch_size
         assert abs(first - answers[gpu].largest_batch_size) <= 0.02 * first
 
 
-def test_gpus_that_wait_for_another_have_an_answer_after_the_time_limit(client: WorkerClient) -> None:
+def test_gpus_that_wait_for_another_have_an_answer_after_the_time_limit(engine: LocalEngine) -> None:
     targets = [
         replace(limited(1000, "too many"), device=phantom_device(find_gpu(gpu))) for gpu in ("t4", "rtx-2080-ti")
     ]
-    answers = list(find_max_batches(client, targets, Limits(start=1, timeout_seconds=0.001)))
+    answers = list(find_max_batches(engine, targets, Limits(start=1, timeout_seconds=0.001)))
     assert {(answer.gpu, answer.stopped_by) for answer in answers} == {
         ("t4", StopReason.TIME),
         ("rtx-2080-ti", StopReason.TIME),
     }
 
 
-def test_on_limit_has_the_verified_answer_before_the_extras(client: WorkerClient) -> None:
+def test_on_limit_has_the_verified_answer_before_the_extras(engine: LocalEngine) -> None:
     early: list[MaxBatch] = []
     wanted = target("mnist_mlp", [1, 28, 28], extras=True)
     limits = Limits(memory_limit_bytes=48 * MIB, multiple_of=64)
-    (answer,) = find_max_batches(client, [wanted], limits, early.append)
+    (answer,) = find_max_batches(engine, [wanted], limits, early.append)
     (first,) = early
     assert first.verified
     assert (first.batch_size_at_80_percent_memory, first.confirmed, first.more_trials) == (None, None, ())

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from memprof.config.schema import Mode
+from memprof.engines.protocol import Engine, Task, in_order
 from memprof.errors import ConfigError
 from memprof.experiments.max_batch.target import STEPS, Target
-from memprof.experiments.sweep import default_jobs
 from memprof.records import Accumulation, MaxBatch, Status, safe_batch_size
-from memprof.worker.client import WorkerClient
 from memprof.worker.protocol import Job
 
 _MOST_CANDIDATES = 6  # of a target batch with many divisors: each costs a run
 
 
 def find_accumulations(
-    client: WorkerClient, targets: Sequence[Target], answers: Sequence[MaxBatch], target_batch_size: int
+    engine: Engine, targets: Sequence[Target], answers: Sequence[MaxBatch], target_batch_size: int
 ) -> list[Accumulation | None]:
     """Return, for each target with its answer, the fewest accumulation steps whose micro-batch is safe and runs.
 
@@ -38,15 +37,15 @@ def find_accumulations(
     counts = [_step_counts(target_batch_size, size) for size in safe]
     while planned := [(index, steps) for index, left in enumerate(counts) if (steps := next(left, None)) is not None]:
         jobs = [_job(targets[index], answers[index], target_batch_size // steps, steps) for index, steps in planned]
-        outcomes = client.outcomes(jobs, default_jobs(targets[0].device.source))
-        for (index, steps), job, outcome in zip(planned, jobs, outcomes, strict=True):
+        results = in_order(engine.results([Task(job=job) for job in jobs]))
+        for (index, steps), job, result in zip(planned, jobs, results, strict=True):
             found[index] = Accumulation(
                 target_batch_size=target_batch_size,
                 micro_batch_size=job.batch_size,
                 steps=steps,
-                status=outcome.status,
+                status=result.outcome.status,
             )
-            if outcome.status is Status.OK:
+            if result.outcome.status is Status.OK:
                 counts[index] = iter(())
     return found
 
@@ -66,8 +65,7 @@ def _job(target: Target, answer: MaxBatch, micro_batch_size: int, steps: int) ->
         config=config,
         optimizer=target.optimizer,
         batch_size=micro_batch_size,
-        index=target.device.index,
-        environment=dict(target.device.environment),
+        gpu=target.device.choice,
         memory_limit_bytes=answer.memory_limit_bytes,
         steps=STEPS,
     )

@@ -12,21 +12,20 @@ from contextlib import closing
 from dataclasses import replace
 
 from memprof.allocator.simulator import address_order_for
+from memprof.engines.protocol import Engine, Task
 from memprof.experiments.max_batch.situation import Start
 from memprof.experiments.max_batch.start import find_starts
 from memprof.experiments.max_batch.target import Limits, Target
 from memprof.experiments.max_batch.target_search import TargetSearch
 from memprof.experiments.max_batch.trials import PlannedTrial
-from memprof.experiments.ranks import fullest_outcomes
-from memprof.experiments.sweep import default_jobs
+from memprof.experiments.ranks import fullest_results
 from memprof.records import MaxBatch, Source
-from memprof.worker.client import WorkerClient
 
 __all__ = ["Limits", "Target", "find_max_batches"]
 
 
 def find_max_batches(
-    client: WorkerClient,
+    engine: Engine,
     targets: Sequence[Target],
     limits: Limits,
     on_limit: Callable[[MaxBatch], None] | None = None,
@@ -34,7 +33,7 @@ def find_max_batches(
 ) -> Iterator[MaxBatch]:
     """Yield the answer of each target as soon as it is complete, not in the order of the targets.
 
-    All targets are of one kind, real or phantom, and of the config's folder that `client` has. With `extras` come the
+    All targets are of one kind, real or phantom, and of the config's folder that `engine` has. With `extras` come the
     batch at 80 % of the memory and the confirming run. `on_limit` is called once for each target that has extras, as
     soon as its largest batch is known, with the answer so far. `on_trial` is called with the GPU and the batch size
     before each trial.
@@ -43,9 +42,9 @@ def find_max_batches(
         WorkloadError: the first batch fails for another reason than memory.
     """
     deadline = None if limits.timeout_seconds is None else time.monotonic() + limits.timeout_seconds
-    environment = client.environment()
+    environment = engine.environment()
     targets = [_with_cuda_memory(target, environment.gpu_total_bytes) for target in targets]
-    starts, addresses = find_starts(client, targets, limits), address_order_for(environment.torch_version)
+    starts, addresses = find_starts(engine, targets, limits), address_order_for(environment.torch_version)
     searches, waiting = list[TargetSearch](), dict[TargetSearch, list[tuple[Target, Start]]]()
     for (first, start), *others in _alike(zip(targets, starts, strict=True)):
         searches.append(TargetSearch(first, limits, start, addresses))
@@ -61,21 +60,20 @@ def find_max_batches(
         if on_trial is not None:
             for search, planned in asked:
                 on_trial(search.gpu, planned.job.batch_size)
-        _run_round(client, asked, default_jobs(targets[0].device.source), on_limit)
+        _run_round(engine, asked, on_limit)
 
 
 def _run_round(
-    client: WorkerClient,
+    engine: Engine,
     asked: Sequence[tuple[TargetSearch, PlannedTrial]],
-    jobs: int,
     on_limit: Callable[[MaxBatch], None] | None,
 ) -> None:
     """Run one trial of each search. A search plans its next one while another's trial is under way."""
-    wanted = [(planned.job, search.config) for search, planned in asked]
-    with closing(fullest_outcomes(client, wanted, jobs)) as outcomes:
-        for (search, planned), ended in zip(asked, outcomes, strict=True):
+    wanted = [(Task(job=planned.job), search.config) for search, planned in asked]
+    with closing(fullest_results(engine, wanted)) as results:
+        for (search, planned), ended in zip(asked, results, strict=True):
             had_boundary = search.has_boundary
-            search.take(planned, ended.outcome, ended.seconds)
+            search.take(planned, ended.result.outcome, ended.seconds)
             if on_limit is not None and search.has_boundary and not had_boundary and search.planned is not None:
                 on_limit(search.answer())
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from memprof.allocator.growth import is_informative
 from memprof.config.schema import Mode
+from memprof.engines.protocol import Engine
 from memprof.experiments.max_batch.situation import Start, StartOrigin
 from memprof.experiments.max_batch.target import Limits, Target
-from memprof.worker.client import WorkerClient
 
 _LIKELY_FREE = 0.9  # of a GPU's memory, before the size of its context is known
 _LARGEST_START = 10_000  # of models so small that making their data would take longest
 
 
-def find_starts(client: WorkerClient, targets: Sequence[Target], limits: Limits) -> list[Start]:
+def find_starts(engine: Engine, targets: Sequence[Target], limits: Limits) -> list[Start]:
     """Return the batch size that each target begins with. The analytic estimate of a config is asked for once.
 
     Raises:
@@ -29,7 +29,7 @@ def find_starts(client: WorkerClient, targets: Sequence[Target], limits: Limits)
         key = id(target.config), id(target.optimizer)
         if key not in estimates:
             points = [(target.optimizer, units * limits.multiple_of) for units in (1, 2)]
-            found = client.breakdowns(points, target.config, target.device, with_peaks=False)
+            found = engine.breakdowns(points, target.config, target.device, with_peaks=False)
             estimates[key] = tuple(one.total_bytes for one in found)
         starts.append(_estimated(target.device.total_bytes, estimates[key], limits))
     return starts

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 from memprof.config.load import LoadedConfig
-from memprof.experiments.session import Session, open_session
-from memprof.experiments.sweep import default_jobs
+from memprof.engines.local import default_jobs
+from memprof.experiments.session import LocalSession, open_session
 from memprof.experiments.verify.cases import FOLDER, Entry
 from memprof.experiments.verify.record import Figures, Row
 from memprof.gpus.select import Device
@@ -32,7 +32,7 @@ def verify(
         return (first, second), _rows(stack.pop_all(), sessions, entries)
 
 
-def _rows(stack: ExitStack, sessions: Sequence[Session], entries: Sequence[Entry]) -> Iterator[Row]:
+def _rows(stack: ExitStack, sessions: Sequence[LocalSession], entries: Sequence[Entry]) -> Iterator[Row]:
     with stack:
         jobs = [_job(entry) for entry in entries]
         columns = (session.client.outcomes(jobs, default_jobs(session.device.source)) for session in sessions)
