@@ -93,7 +93,11 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
         ("parallel: {mesh: 8, ddp: {zero: true}}", {}, "ddp.zero shares the optimizer state of DDP"),
         ("parallel: {mesh: 8}\ncompile: true", {}, "compile is not supported with several ranks; set compile: false"),
         ("parallel: {mesh: {expert: 4}}", {}, "parallel.mesh.expert: unknown key"),
-        ("parallel: {mesh: {pipeline: 2, tensor: 2}}", {}, "pipeline and tensor cannot be combined yet"),
+        (
+            "parallel: {mesh: {pipeline: 2}, pipeline: {schedule: GPipe, stages_per_rank: 2}}",
+            {},
+            "stages_per_rank: GPipe has 1 on each rank; leave it out, or write Interleaved1F1B",
+        ),
         (
             "parallel: {mesh: {pipeline: 2}}\nmode: inference",
             {},

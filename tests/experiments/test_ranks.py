@@ -15,7 +15,7 @@ from memprof.experiments.max_batch.search import Limits, Target, find_max_batche
 from memprof.experiments.session import LocalSession, open_session
 from memprof.experiments.sweep import sweep_records
 from memprof.gpus.select import Device
-from memprof.records import RunRecord, Status
+from memprof.records import RunRecord, Status, StopReason
 from memprof.results import RowName
 from tests.paths import CONFIGS
 
@@ -87,4 +87,5 @@ def test_largest_batch_trains_on_every_rank(session: LocalSession) -> None:
 def _largest(session: LocalSession, config: SweepConfig, limits: Limits) -> int:
     target = Target(config=config, optimizer=config.points()[0][0], device=session.device, extras=False)
     (answer,) = find_max_batches(session.engine, [target], limits)
+    assert answer.stopped_by is StopReason.MEMORY_LIMIT
     return answer.largest_batch_size

@@ -36,6 +36,15 @@ def test_is_out_of_memory_by_library_status() -> None:
     assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
 
 
+def test_out_of_memory_that_another_error_was_raised_from() -> None:
+    error = RuntimeError("[Stage 1] failed to run forward:\nargs: x")
+    error.__cause__ = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert classify(error, "pipeline") == (Status.OOM, f"pipeline: {error.__cause__}")
+    error.__cause__ = ValueError("no")
+    reason = "pipeline: RuntimeError: [Stage 1] failed to run forward: ValueError: no"
+    assert classify(error, "pipeline") == (Status.ERROR, reason)
+
+
 def test_classify_host_oom_is_error() -> None:
     assert classify(MemoryError(), "setup") == (Status.ERROR, "setup: MemoryError")
     text = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"

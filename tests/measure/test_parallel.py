@@ -23,6 +23,8 @@ BATCH_BYTES = 2 * 256 * 8  # tokens and labels
 HIDDEN_STATES_BYTES = 256 * SIZE * 4  # of one sample
 WORKSPACES_BYTES = 2 * (32 << 20)  # of cuBLAS on an H100: one for forward, one for backward's thread
 
+SCHEDULES = ("1F1B", "Interleaved1F1B", "InterleavedZeroBubble", "ZBVZeroBubble", "DualPipeV")
+
 RUNS = f"""
 import os
 import torch
@@ -45,6 +47,8 @@ CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(repl
          dict(mesh=dict(shard=8), nccl=dict(bytes_per_communicator=1 << 28)),
          *(dict(mesh=dict(pipeline=4), ranks=[rank]) for rank in (1, 2, 3)),
          dict(mesh=dict(pipeline=4), ranks=[1], pipeline=dict(schedule="GPipe")),
+         *(dict(mesh=dict(pipeline=2), pipeline=dict(schedule=schedule)) for schedule in {SCHEDULES}),
+         dict(mesh=dict(pipeline=4, tensor=2), ranks=[2]),
          "fake", "fake tensor"]
 TOKENS = dict(shape=["seq_len"], dtype="int64")
 BASE = dict(name="x", input=dict(tokens=TOKENS, labels=TOKENS), sizes=dict(seq_len=256), loss="output", steps=3,
@@ -76,7 +80,7 @@ for number, case in enumerate(CASES):
 NAMES = (
     *("shard 8", "shard 4", "replicate 2 shard 4", "bf16", "bf16 kept", "shard 4 tensor 2", "tensor 4"),
     *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known"),
-    *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", "fake", "fake tensor"),
+    *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", *SCHEDULES, "stage 1 tensor 2", "fake", "fake tensor"),
 )
 
 
@@ -191,6 +195,38 @@ def test_1f1b_keeps_one_microbatch_less_per_rank(outcomes: Mapping[str, Outcome]
     assert microbatch_bytes > 10 * HIDDEN_STATES_BYTES  # what one block keeps for backward
     sent_bytes = 4 * HIDDEN_STATES_BYTES  # hidden states and gradients on their way, of which 1F1B has more
     assert 5 * (microbatch_bytes - sent_bytes) < all_eight - second <= 5 * microbatch_bytes
+
+
+def test_interleaved_keeps_one_block_more_on_rank_0(outcomes: Mapping[str, Outcome]) -> None:
+    """Of two ranks with two blocks each, 1F1B has two microbatches of both; interleaved five of one block.
+
+    PyTorch keeps what a stage got and sent for all eight microbatches, and the second stage of the rank has both.
+    """
+    alone, interleaved = (phase_of(outcomes[name], Phase.PIPELINE) for name in ("1F1B", "Interleaved1F1B"))
+    block_bytes = microbatch_bytes_of_a_block(outcomes)
+    assert interleaved.peak_allocated_bytes - alone.peak_allocated_bytes == pytest.approx(
+        block_bytes + 2 * 8 * HIDDEN_STATES_BYTES, abs=3 * HIDDEN_STATES_BYTES
+    )
+
+
+@pytest.mark.parametrize("schedule", ["InterleavedZeroBubble", "ZBVZeroBubble", "DualPipeV"])
+def test_zero_bubble_keeps_what_weight_gradients_need(outcomes: Mapping[str, Outcome], schedule: str) -> None:
+    """The gradients of the weights come later than those of the inputs, so activations live longer than with 1F1B."""
+    alone, bubble = (phase_of(outcomes[name], Phase.PIPELINE).peak_allocated_bytes for name in ("1F1B", schedule))
+    assert bubble > alone
+
+
+def test_stage_with_tensor_parallelism_has_its_part(outcomes: Mapping[str, Outcome]) -> None:
+    whole, part = (kept_bytes(outcomes[name]) for name in ("stage 1", "stage 1 tensor 2"))
+    matrices = (sum(MATRICES) - 2 * VOCAB * SIZE) // LAYERS
+    exchanged_bytes = 2 * 8 * HIDDEN_STATES_BYTES  # PyTorch keeps what a stage got and sent until the next step
+    assert whole - part == pytest.approx((3 * 4 * matrices + exchanged_bytes) // 2, abs=64 * 512)
+
+
+def microbatch_bytes_of_a_block(outcomes: Mapping[str, Outcome]) -> int:
+    """Return what one block keeps of one microbatch for backward."""
+    second, third = (phase_of(outcomes[name], Phase.PIPELINE).peak_allocated_bytes for name in ("stage 1", "stage 2"))
+    return second - third
 
 
 def test_last_stage_has_the_output_layer(outcomes: Mapping[str, Outcome]) -> None:

@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from memprof.config.sections import Count, Real, Section
 
 MAX_WORLD_SIZE = 1_000_000
+Schedule = Literal["1F1B", "GPipe", "Interleaved1F1B", "InterleavedZeroBubble", "ZBVZeroBubble", "DualPipeV"]
+_ONE_STAGE, _V_SHAPED = ("1F1B", "GPipe"), ("ZBVZeroBubble", "DualPipeV")
 MOST_RANKS = 1024  # that may run in one sweep
 Dtype = Literal["float32", "float16", "bfloat16"]
 Ranks = (
@@ -104,8 +106,36 @@ class TensorParallelConfig(Section):
 class PipelineConfig(Section):
     """The options of pipeline parallelism, `torch.distributed.pipelining`."""
 
-    schedule: Literal["1F1B", "GPipe"] = Field(default="1F1B", description="The order of forward and backward passes.")
+    schedule: Schedule = Field(
+        default="1F1B",
+        description="The order of forward and backward passes, by PyTorch's name. 1F1B and GPipe have one stage on "
+        "each rank. Interleaved1F1B and InterleavedZeroBubble have several: rank 0 of 4 has stages 0 and 4. "
+        "ZBVZeroBubble and DualPipeV have two: rank 0 of 4 has stages 0 and 7.",
+    )
     microbatches: Count = Field(default=8, description="The parts of the local batch, which go through the stages.")
+    stages_per_rank: Count | None = Field(
+        default=None, description="Stages on each rank, with an interleaved schedule. Default: 2 with these, else 1."
+    )
+
+    @property
+    def stages_on_each(self) -> int:
+        """How many stages each rank has."""
+        return self.stages_per_rank or (1 if self.schedule in _ONE_STAGE else 2)
+
+    def stages_of(self, rank: int, ranks: int) -> tuple[int, ...]:
+        """Return the stages of the rank `rank` of `ranks`."""
+        if self.schedule in _V_SHAPED:
+            return rank, 2 * ranks - 1 - rank
+        return tuple(range(rank, ranks * self.stages_on_each, ranks))
+
+    @model_validator(mode="after")
+    def _schedule_has_its_stages(self) -> Self:
+        fixed = 1 if self.schedule in _ONE_STAGE else 2 if self.schedule in _V_SHAPED else None
+        if fixed is not None and self.stages_on_each != fixed:
+            raise ValueError(
+                f"stages_per_rank: {self.schedule} has {fixed} on each rank; leave it out, or write Interleaved1F1B"
+            )
+        return self
 
 
 class NcclConfig(Section):
@@ -153,6 +183,11 @@ class ParallelConfig(Section):
     nccl: NcclConfig = Field(default=NcclConfig(), description="What NCCL itself takes of the GPU's memory.")
 
     @property
+    def splits_sequence(self) -> bool:
+        """Whether each rank has a part of the sequence between attention and feed-forward."""
+        return self.mesh.tensor > 1 and self.tensor.plan == "auto" and self.tensor.sequence_parallel
+
+    @property
     def is_ddp(self) -> bool:
         """Whether DDP keeps copies of the whole model."""
         return self.mesh.replicate > 1 and self.mesh.shard == 1
@@ -196,8 +231,6 @@ class ParallelConfig(Section):
             raise ValueError("ranks: a rank is listed twice")
         if self.is_ddp and self.mesh.tensor > 1:
             raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
-        if self.mesh.pipeline > 1 and self.mesh.tensor > 1:
-            raise ValueError("mesh: pipeline and tensor cannot be combined yet; set one of the two to 1")
         if self.mesh.pipeline > 1 and self.is_ddp:
             raise ValueError("mesh: pipeline and replicate need shard above 1 too")
         if self.ddp.zero and not self.is_ddp:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -27,7 +28,19 @@ _ADVICE = " If reserved but unallocated memory is large"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` means that the device, not the host, ran out of memory."""
+    """Return whether `error`, or what it was raised from, means that the device, not the host, ran out of memory."""
+    return any(_says_out_of_memory(one) for one in _with_causes(error))
+
+
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield `error` and what it was raised from: PyTorch's pipelines raise their own errors from those of a stage."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     if getattr(error, "error_code", None) == _CUDA_ERROR_MEMORY_ALLOCATION:
@@ -37,8 +50,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def classify(error: Exception, stage: str) -> tuple[Status, str]:
     """Return the status and the one-line reason of a point that ended with `error` during `stage`."""
-    if is_out_of_memory(error):
-        return Status.OOM, f"{stage}: {_first_line(error).partition(_ADVICE)[0]}"
+    lacking = next((one for one in _with_causes(error) if _says_out_of_memory(one)), None)
+    if lacking is not None:
+        return Status.OOM, f"{stage}: {_first_line(lacking).partition(_ADVICE)[0]}"
     return Status.ERROR, f"{stage}: {describe(error)}"
 
 
@@ -47,6 +61,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, MemprofError):
         return _first_line(error)
     text = ": ".join(part for part in (type(error).__name__, _first_line(error)) if part)
+    if text.endswith(":") and error.__cause__ is not None:  # PyTorch's pipelines: "[Stage 1] failed to run forward:"
+        return f"{text} {describe(error.__cause__)}"
     line = _users_line(error)
     return f"{text} ({line})" if line else text
 

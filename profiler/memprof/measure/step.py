@@ -170,8 +170,8 @@ def _build_rank_step(
     if config.parallel.mesh.pipeline == 1 or optimizer is None:
         return make_step(model, module, config, optimizer, loader)
     pipeline = Pipeline(module, config, mesh["pipeline"], width, batch_size)
-    updates = make_optimizer(model, config, optimizer)
-    return PipelineStep(model, pipeline, updates, loader, AfterStep(model, config, updates))
+    updates = make_optimizer(module, config, optimizer)
+    return PipelineStep(module, pipeline, updates, loader, AfterStep(module, config, updates))
 
 
 def make_step(

@@ -10,7 +10,7 @@ import torch
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload import build_model
-from memprof.workload.parallel.pipeline import cut_stage, find_trunk
+from memprof.workload.parallel.pipeline import cut_stages, find_trunk, stages_in
 from tests.paths import CONFIGS
 
 FOLDER = CONFIGS / "parallel"
@@ -31,7 +31,7 @@ def config(stages: int = 2, **changes: Any) -> SweepConfig:
 
 def names_of_stage(stage: int) -> set[str]:
     model = build_model(config(), FOLDER)
-    cut_stage(model, config(), stage, 2)
+    assert cut_stages(model, config(), [stage], 2) is model
     return {name for name, _ in model.named_parameters()}
 
 
@@ -46,12 +46,35 @@ def test_stages_share_all_parameters() -> None:
 
 def test_stage_passes_on_the_residual_stream() -> None:
     first, last = (build_model(config(), FOLDER).to_empty(device="cpu") for _ in range(2))
-    cut_stage(first, config(), 0, 2)
-    cut_stage(last, config(), 1, 2)
+    cut_stages(first, config(), [0], 2)
+    cut_stages(last, config(), [1], 2)
     tokens = torch.zeros(2, 16, dtype=torch.int64)
     between = first(tokens)
     assert between.shape == (2, 16, 64)
     assert last(between, labels=tokens).shape == (1,)
+
+
+def test_rank_with_first_and_last_stage_has_both_ends() -> None:
+    model = build_model(config(), FOLDER).to_empty(device="cpu")
+    whole = {name for name, _ in model.named_parameters()}
+    first, last = stages_in(cut_stages(model, config(), [0, 3], 4))
+    names = [
+        {name for name, _ in part.named_parameters() if not name.startswith("layers.0.")} for part in (first, last)
+    ]
+    assert names == [{"tok_embeddings.weight"}, {"norm.weight", "output.weight"}]
+    assert {name for name in whole if name.startswith("layers.0.")} <= {name for name, _ in last.named_parameters()}
+    tokens = torch.zeros(2, 16, dtype=torch.int64)
+    assert first(tokens, labels=tokens).shape == (2, 16, 64)  # a schedule hands the labels to both
+
+
+@pytest.mark.parametrize(
+    ("schedule", "held"),
+    [("1F1B", (1,)), ("Interleaved1F1B", (1, 5)), ("InterleavedZeroBubble", (1, 5)), ("ZBVZeroBubble", (1, 6))],
+)
+def test_schedule_places_stages_on_ranks(schedule: str, held: tuple[int, ...]) -> None:
+    parallel = config(parallel={"mesh": {"pipeline": 4}, "pipeline": {"schedule": schedule}}).parallel
+    assert parallel is not None
+    assert parallel.pipeline.stages_of(1, 4) == held
 
 
 def test_blocks_that_stages_do_not_divide_are_refused() -> None:

@@ -25,7 +25,7 @@ def check_mesh(model: nn.Module, config: SweepConfig, folder: Path) -> None:
     if parallel.is_fsdp:
         blocks_to_shard(model, parallel.fsdp, config.model.name)
     if parallel.mesh.pipeline > 1:
-        find_trunk(model, parallel.mesh.pipeline, config.model.name)
+        find_trunk(model, parallel.mesh.pipeline * parallel.pipeline.stages_on_each, config.model.name)
     ranks = parallel.mesh.tensor
     if ranks == 1:
         return

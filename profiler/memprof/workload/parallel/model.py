@@ -14,7 +14,7 @@ from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.checkpointing import find_blocks
 from memprof.workload.meta import is_on_meta, move_to_device, move_to_meta
-from memprof.workload.parallel.pipeline import cut_stage
+from memprof.workload.parallel.pipeline import cut_stages, stages_in
 from memprof.workload.parallel.tensor import apply_tensor_parallelism
 from memprof.workload.parallel.world import open_mesh
 
@@ -24,8 +24,8 @@ def distribute(
 ) -> tuple[nn.Module, DeviceMesh]:
     """Turn `model` into its part on the config's rank, on `device`; return the module to call, and the mesh.
 
-    That is `model`, or DDP around it. A sharded model gets memory for its own part only: it is on the meta device until
-    it is sharded, as torchtitan does it.
+    That is `model`, DDP around it, or a list of the stages of a pipeline. A sharded model gets memory for its own part
+    only: it is on the meta device until it is sharded, as torchtitan does it.
 
     Raises:
         WorkloadError: the model has no blocks or no plan, or the mesh does not divide it.
@@ -36,12 +36,14 @@ def distribute(
         return _with_ddp(move_to_device(model, device), parallel, device), mesh
     if not is_on_meta(model):
         move_to_meta(model)
-    if parallel.mesh.pipeline > 1:
-        cut_stage(model, config, mesh["pipeline"].get_local_rank(), parallel.mesh.pipeline)
-    if parallel.mesh.tensor > 1:
-        apply_tensor_parallelism(model, config, mesh["tensor"], folder)
-    if parallel.is_fsdp:
-        _shard(model, parallel.fsdp, _sharding_mesh(parallel, mesh), config.model.name)
+    if (ranks := parallel.mesh.pipeline) > 1:
+        held = parallel.pipeline.stages_of(mesh["pipeline"].get_local_rank(), ranks)
+        model = cut_stages(model, config, held, ranks * parallel.pipeline.stages_on_each)
+    for part in stages_in(model) if ranks > 1 else [model]:
+        if parallel.mesh.tensor > 1:
+            apply_tensor_parallelism(part, config, mesh["tensor"], folder)
+        if parallel.is_fsdp:
+            _shard(part, parallel.fsdp, _sharding_mesh(parallel, mesh), config.model.name)
     return model.to_empty(device=device), mesh
 
 

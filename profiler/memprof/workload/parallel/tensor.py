@@ -8,6 +8,7 @@ sequence outside of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,8 @@ def apply_tensor_parallelism(model: nn.Module, config: SweepConfig, mesh: Device
         raise WorkloadError(f"parallel.tensor.plan: PyTorch refuses the plan: {error}") from error
     for places in ties:
         _tie_again(places)
+    if config.parallel and config.parallel.splits_sequence:
+        _number_whole_sequence(model, mesh.size())
 
 
 def find_plan(model: nn.Module, config: SweepConfig, ranks: int, folder: Path) -> Plan:
@@ -126,7 +129,6 @@ def _with_sequence(model: nn.Module, layers: Mapping[str, nn.Linear]) -> Plan:
         plan[path] = SequenceParallel(sequence_dim=_SEQUENCE_DIMENSION)
     for path in named_modules(model, EMBEDDINGS, nn.Embedding):
         plan[path] = RowwiseParallel(input_layouts=Replicate(), output_layouts=part)
-        model.get_submodule(path.rpartition(".")[0]).register_forward_pre_hook(_number_positions, with_kwargs=True)
     for path in named_modules(model, OUTPUTS, nn.Linear):
         plan[path] = ColwiseParallel(input_layouts=part, output_layouts=Replicate())
     return plan
@@ -144,14 +146,19 @@ def named_modules(model: nn.Module, names: set[str], kind: type[nn.Module]) -> l
 def _norms_between(model: nn.Module, split: set[str]) -> list[str]:
     """Return the norms of the residual stream: next to attention and feed-forward, and after the last block."""
     blocks = {path.rpartition(".")[0] for path in split}
-    trunks = {block.rpartition(".")[0].rpartition(".")[0] for block in blocks}  # model.layers.0 is in model.layers
     return [
         path
         for path, module in model.named_modules()
         if "norm" in path.rpartition(".")[2]
-        and path.rpartition(".")[0] in blocks | trunks
+        and path.rpartition(".")[0] in blocks | _trunks(split)
         and next(module.children(), None) is None
+        and not isinstance(module, nn.Identity)  # in place of the norm that another stage of a pipeline has
     ]
+
+
+def _trunks(split: set[str]) -> set[str]:
+    """Return the paths of the modules with the lists of blocks: ``model`` for model.layers.0.mlp."""
+    return {path.rpartition(".")[0].rpartition(".")[0].rpartition(".")[0] for path in split}
 
 
 def _with_other_parameters(model: nn.Module, plan: Plan) -> list[str]:
@@ -201,15 +208,26 @@ def _gathered(part: Any, mesh: DeviceMesh) -> DTensor:
     return whole
 
 
+def _number_whole_sequence(model: nn.Module, ranks: int) -> None:
+    """Let a transformers model number the positions of the whole sequence: it numbers those that it gets."""
+    embeddings = named_modules(model, EMBEDDINGS, nn.Embedding)
+    owners = {path.rpartition(".")[0] for path in embeddings}
+    if not embeddings:  # a later stage of a pipeline, which gets its part of the sequence
+        owners = _trunks({path.rpartition(".")[0] for path, _ in _split_layers(model)})
+    numbering = partial(_number_positions, parts=1 if embeddings else ranks)
+    for path in owners:
+        model.get_submodule(path).register_forward_pre_hook(numbering, with_kwargs=True)
+
+
 def _number_positions(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], parts: int
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Number the tokens of the whole sequence, since a transformers model numbers those of its embeddings."""
+    """Number the tokens of the sequence of which the input is one of `parts`."""
     del module
     tokens = kwargs.get("input_ids")
     if tokens is None or kwargs.get("position_ids") is not None:
         return None
-    positions = torch.arange(tokens.shape[_SEQUENCE_DIMENSION], device=tokens.device).unsqueeze(0)
+    positions = torch.arange(parts * tokens.shape[_SEQUENCE_DIMENSION], device=tokens.device).unsqueeze(0)
     return args, {**kwargs, "position_ids": positions}
 
 
