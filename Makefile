@@ -1,5 +1,5 @@
 # `make check` is what a change must pass; the README's two commands are what a newcomer runs.
-.PHONY: check fuzz reliability format lint types layers docs outputs tests check-torch benchmarks fidelity wheel
+.PHONY: check fuzz reliability format lint types layers docs outputs tests check-torch benchmarks fidelity on-gpu wheel
 
 PYTHON ?= python
 
@@ -79,3 +79,8 @@ benchmarks:
 # FIDELITY="--cudnn FOLDER --python FILE" puts other versions beside this environment's
 fidelity:
 	$(PYTHON) -m benchmarks.fidelity $(FIDELITY)
+
+# On a machine with a GPU, at most 12 minutes: ON_GPU="--only verify" runs a part, ON_GPU="--gpu t4 --seconds 60 --output /tmp/records"
+# tries it on a phantom.
+on-gpu:
+	$(PYTHON) -m benchmarks.on_gpu $(ON_GPU)

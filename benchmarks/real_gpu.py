@@ -1,7 +1,7 @@
 """`python -m benchmarks.real_gpu`: a step of every torchvision model on a real GPU and on its phantom, as CSV.
 
 The rows are those of docs/fidelity/*-models.csv. `--model NAME`, which may be repeated, selects models. It needs a real
-GPU.
+GPU; `--gpu NAME` names a phantom, for a dry run.
 """
 
 from __future__ import annotations
@@ -48,15 +48,19 @@ def main() -> int:
     """Print the rows; the exit status is 4 without a real GPU."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_gpu", description=__doc__)
     parser.add_argument("--model", action="append", default=[], metavar="NAME")
-    selected = parser.parse_args().model
+    parser.add_argument("--gpu", default="cuda:0", metavar="NAME")
+    options = parser.parse_args()
     try:
-        phantom = phantom_of(choose_device("cuda:0")).environment
+        gpu = choose_device(options.gpu)
+        phantom = phantom_of(gpu).environment
     except DeviceError as error:
         print(f"real_gpu: {error}", file=sys.stderr)
         return 4
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(COLUMNS)
-    rows.writerows(compare({}, phantom, selected))
+    for row in compare(gpu.environment, phantom, options.model):
+        rows.writerow(row)
+        sys.stdout.flush()
     return 0
 
 
