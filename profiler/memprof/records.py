@@ -151,6 +151,7 @@ class Reading:
     resume: PhaseReading | None = None  # loading the checkpoint; None if the run did not resume
     communicators: int | None = None  # of NCCL; None if the run was not one rank of several
     nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted
+    host_bytes: int | None = None  # offloaded parameters, gradients and optimizer state; None without offload
 
     @property
     def value_dependent(self) -> bool | None:

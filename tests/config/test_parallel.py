@@ -90,6 +90,7 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
         ("parallel: {mesh: {shard: 8}, ranks: [1, 1]}", {}, "ranks: a rank is listed twice"),
         ("parallel: {mesh: {shard: 0}}", {}, "x.yaml:2: parallel.mesh.shard: 0 is too small; the minimum is 1"),
         ("parallel: {mesh: {replicate: 2, tensor: 2}}", {}, "replicate and tensor need shard above 1 too"),
+        ("parallel: {mesh: {tensor: 2}, fsdp: {offload: true}}", {}, "fsdp.offload is FSDP2's; set mesh.shard above 1"),
         ("parallel: {mesh: 8, ddp: {zero: true}}", {}, "ddp.zero shares the optimizer state of DDP"),
         ("parallel: {mesh: 8}\ncompile: true", {}, "compile is not supported with several ranks; set compile: false"),
         ("parallel: {mesh: {expert: 4}}", {}, "parallel.mesh.expert: unknown key"),

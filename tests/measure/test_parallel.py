@@ -48,7 +48,7 @@ CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(repl
          *(dict(mesh=dict(pipeline=4), ranks=[rank]) for rank in (1, 2, 3)),
          dict(mesh=dict(pipeline=4), ranks=[1], pipeline=dict(schedule="GPipe")),
          *(dict(mesh=dict(pipeline=2), pipeline=dict(schedule=schedule)) for schedule in {SCHEDULES}),
-         dict(mesh=dict(pipeline=4, tensor=2), ranks=[2]),
+         dict(mesh=dict(pipeline=4, tensor=2), ranks=[2]), dict(mesh=dict(shard=8), fsdp=dict(offload=True)),
          "fake", "fake tensor"]
 TOKENS = dict(shape=["seq_len"], dtype="int64")
 BASE = dict(name="x", input=dict(tokens=TOKENS, labels=TOKENS), sizes=dict(seq_len=256), loss="output", steps=3,
@@ -80,7 +80,8 @@ for number, case in enumerate(CASES):
 NAMES = (
     *("shard 8", "shard 4", "replicate 2 shard 4", "bf16", "bf16 kept", "shard 4 tensor 2", "tensor 4"),
     *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known"),
-    *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", *SCHEDULES, "stage 1 tensor 2", "fake", "fake tensor"),
+    *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", *SCHEDULES, "stage 1 tensor 2", "offload"),
+    *("fake", "fake tensor"),
 )
 
 
@@ -145,6 +146,18 @@ def test_tensor_parallel_keeps_its_part_of_matrices(outcomes: Mapping[str, Outco
     expected = 3 * 4 * sum(MATRICES) // 4 + norms + BATCH_BYTES + WORKSPACES_BYTES
     assert 0 <= kept_bytes(outcomes["tensor 4"]) - expected < 16 * 512
     assert 0 <= kept_bytes(outcomes["shard 4 tensor 2"]) - (expected - 3 * 4 * sum(MATRICES) // 8 - norms) < 1 << 17
+
+
+def test_offload_keeps_nothing_of_the_shard_on_the_gpu(outcomes: Mapping[str, Outcome]) -> None:
+    offloaded, shard = outcomes["offload"], outcomes["shard 8"]
+    assert 0 <= kept_bytes(offloaded) - BATCH_BYTES - WORKSPACES_BYTES < 1 << 17
+    assert kept_bytes(shard) - kept_bytes(offloaded) == pytest.approx(3 * blocks(8), abs=1 << 17)
+    assert offloaded.reading is not None
+    steps = 2 * 4 * len([*MATRICES, *NORMS])  # Adam counts in a tensor of each parameter
+    assert offloaded.reading.host_bytes == pytest.approx(4 * 4 * PARAMETERS // 8, abs=steps)
+    assert offloaded.reading.zeros_read == 0
+    assert shard.reading is not None
+    assert shard.reading.host_bytes is None
 
 
 def test_ddp_adds_one_copy_of_gradients_in_buckets(outcomes: Mapping[str, Outcome]) -> None:
@@ -233,4 +246,5 @@ def test_last_stage_has_the_output_layer(outcomes: Mapping[str, Outcome]) -> Non
     middle, last = kept_bytes(outcomes["stage 2"]), kept_bytes(outcomes["stage 3"])
     output_and_norm = 3 * 4 * (VOCAB * SIZE + SIZE)
     sent_bytes = 8 * HIDDEN_STATES_BYTES  # PyTorch keeps the outputs of the stage until the next step
+    assert [o.reading.zeros_read for o in (outcomes["stage 2"], outcomes["stage 3"]) if o.reading] == [0, 0]
     assert last - middle == pytest.approx(output_and_norm - sent_bytes, abs=16 * 512)

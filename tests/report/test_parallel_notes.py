@@ -46,6 +46,13 @@ def test_known_nccl_memory_is_a_figure() -> None:
     )
 
 
+def test_offloaded_memory_is_named() -> None:
+    record = ranked()
+    assert record.reading is not None
+    _, offloaded, _ = parallel_notes([replace(record, reading=replace(record.reading, host_bytes=15 * GIB))])
+    assert offloaded.startswith("Offloaded: 15.00 GiB of host memory for each rank")
+
+
 @pytest.mark.parametrize(("nccl_bytes", "warned"), [(None, True), (GIB, False)])
 def test_verdict_says_that_nccl_is_missing(nccl_bytes: int | None, warned: bool) -> None:
     assert sweep_verdict([ranked(nccl_bytes=nccl_bytes)]).endswith(", without NCCL's own memory") is warned

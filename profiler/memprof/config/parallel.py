@@ -69,6 +69,11 @@ class FsdpConfig(Section):
     reduce_dtype: Dtype | None = Field(
         default=None, description="MixedPrecisionPolicy.reduce_dtype: the dtype in which gradients are reduced."
     )
+    offload: bool = Field(
+        default=False,
+        description="CPUOffloadPolicy: parameters, gradients and optimizer state are in host memory. The optimizer's "
+        "step is not run: it computes on the CPU and takes no GPU memory.",
+    )
     wrap: Literal["blocks", "root"] = Field(
         default="blocks",
         description="What fully_shard is called for: each block of the model and then the model, or the model alone.",
@@ -215,6 +220,11 @@ class ParallelConfig(Section):
         return self.chosen_ranks[0]
 
     @property
+    def offloads(self) -> bool:
+        """Whether parameters, gradients and optimizer state are in host memory."""
+        return self.is_fsdp and self.fsdp.offload
+
+    @property
     def label(self) -> str:
         """The ranks that run and the mesh, as in ``rank 0 of 64: shard 8 × tensor 8``."""
         return f"{rank_names(self.chosen_ranks)} of {self.mesh.world_size:,}: {self.mesh.label}"
@@ -233,6 +243,8 @@ class ParallelConfig(Section):
             raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
         if self.mesh.pipeline > 1 and self.is_ddp:
             raise ValueError("mesh: pipeline and replicate need shard above 1 too")
+        if self.fsdp.offload and not self.is_fsdp:
+            raise ValueError("fsdp.offload is FSDP2's; set mesh.shard above 1")
         if self.ddp.zero and not self.is_ddp:
             raise ValueError("ddp.zero shares the optimizer state of DDP; set mesh.replicate above 1 and shard to 1")
         return self

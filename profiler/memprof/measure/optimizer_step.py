@@ -21,6 +21,10 @@ class Optimizer(Protocol):
     def parts(self) -> tuple[torch.optim.Optimizer, ...]:
         """PyTorch's own optimizers; there may be one per parameter."""
 
+    @property
+    def host_bytes(self) -> int | None:
+        """What this rank offloads to host memory; ``None`` if it offloads nothing, or that is unknown."""
+
     def zero_grad(self, *, set_to_none: bool) -> None:
         """Free the gradients, or set them to zero."""
 
@@ -40,11 +44,15 @@ def make_optimizer(model: nn.Module, config: SweepConfig, spec: OptimizerConfig)
 def _kind(config: SweepConfig) -> type[AfterBackward | InBackward]:
     if config.optimizer_in_backward:
         return InBackward
-    return SharedState if config.parallel is not None and config.parallel.ddp.zero else AfterBackward
+    if config.parallel is None:
+        return AfterBackward
+    return SharedState if config.parallel.ddp.zero else OnHost if config.parallel.offloads else AfterBackward
 
 
 class AfterBackward:
     """The usual order: one optimizer, which steps once after backward."""
+
+    host_bytes: int | None = None
 
     def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
         self._parameters, self._max_norm = trained_parameters(model), config.clip_grad_norm
@@ -75,11 +83,26 @@ class SharedState(AfterBackward):
         self.parts = (self._optimizer.optim,)
 
 
+class OnHost(AfterBackward):
+    """No step: the state would be in host memory, and the CPU would compute for minutes. `host_bytes` has its size."""
+
+    def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
+        from memprof.workload.parallel.offload import offloaded_bytes  # torch.distributed takes a second to import
+
+        super().__init__(model, config, spec)
+        self.host_bytes = offloaded_bytes(model, spec)
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        """Do nothing."""
+
+
 class InBackward:
     """One optimizer per parameter; a hook steps it once the gradient is computed, and frees the gradient.
 
     Source: the PyTorch tutorial "How to save memory by fusing the optimizer step into the backward pass".
     """
+
+    host_bytes: int | None = None
 
     def __init__(self, model: nn.Module, config: SweepConfig, spec: OptimizerConfig) -> None:
         del config

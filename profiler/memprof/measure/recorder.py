@@ -13,7 +13,7 @@ from memprof.gpus.nvml import NvmlGpu
 from memprof.gpus.phantom.runtime import zeros_read
 from memprof.records import Phase, PhaseReading, Reading, StepReading
 
-_OF_THE_MODEL = (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.EVALUATION)
+_OF_THE_MODEL = (Phase.FORWARD, Phase.LOSS, Phase.BACKWARD, Phase.PIPELINE, Phase.EVALUATION)
 
 
 class Listener:
@@ -68,6 +68,7 @@ class Recorder:
         self._resume: list[PhaseReading] = []
         self._peaks = {"allocated_bytes": 0, "requested_bytes": 0, "reserved_bytes": 0}
         self._zeros_read = None if zeros_read() is None else 0
+        self.host_bytes: int | None = None  # what the run offloads
         self._used_bytes: int | None = None
         self._context_bytes: int | None = None
 
@@ -149,12 +150,23 @@ class Recorder:
             workspace_known=True,
             zeros_read=self._zeros_read,
             resume=self._resume[0] if self._resume else None,
+            host_bytes=self.host_bytes,
         )
 
     def _count_zeros(self, phase: Phase, before: int | None) -> None:
-        """Count reads in the model's own code; a GradScaler reads what it found in the optimizer's phase."""
+        """Count reads in the model's own code; a GradScaler reads what it found in the optimizer's phase.
+
+        Gradients that are offloaded go to the host during backward, and nobody looks at their values there.
+        """
         after = zeros_read()
-        if phase in _OF_THE_MODEL and before is not None and after is not None and self._zeros_read is not None:
+        offloads = self.host_bytes is not None and phase in (Phase.BACKWARD, Phase.PIPELINE)
+        if (
+            phase in _OF_THE_MODEL
+            and not offloads
+            and before is not None
+            and after is not None
+            and self._zeros_read is not None
+        ):
             self._zeros_read += after - before
 
     @contextmanager

@@ -80,6 +80,7 @@ def _run_steps(
         recorder.listener.setup_started()
         step = build_step(model, config, *point, recorder.device, folder)
     recorder.listener.setup_finished(step)
+    recorder.host_bytes = step.optimizer.host_bytes if step.optimizer is not None else None
     if config.resume is not None and checkpoint is not None:
         with recorder.resume():
             optimizers = step.optimizer.parts if step.optimizer is not None else ()

@@ -17,7 +17,7 @@ _PUBLISHED = "after init_process_group and a barrier, 1.5 GiB were in use on eac
 def parallel_notes(records: Sequence[RunRecord]) -> list[str]:
     """Return a sentence on the rank that ran and one on NCCL; nothing if one GPU trains the model."""
     ranked = [record for record in records if record.mesh is not None]
-    return [*_rank_notes(ranked), *_nccl_notes(ranked)]
+    return [*_rank_notes(ranked), *_host_notes(ranked), *_nccl_notes(ranked)]
 
 
 def lacks_nccl(record: RunRecord) -> bool:
@@ -42,6 +42,16 @@ def _rank_notes(ranked: Sequence[RunRecord]) -> list[str]:
     names = "; ".join(f"{rank_names(sorted(some))} of {mesh}" for mesh, some in ranks.items())
     each = "Each ran alone, the others" if max(map(len, ranks.values())) > 1 else "The other ranks"
     return [f"Emulated: {names}. {each} are absent; batch sizes are those of one rank."]
+
+
+def _host_notes(ranked: Sequence[RunRecord]) -> list[str]:
+    sizes = [one.reading.host_bytes for one in ranked if one.reading is not None and one.reading.host_bytes is not None]
+    if not sizes:
+        return []
+    return [
+        f"Offloaded: {format_bytes(max(sizes))} of host memory for each rank: parameters, gradients and optimizer "
+        "state. The optimizer's step on the CPU did not run."
+    ]
 
 
 def _nccl_notes(ranked: Sequence[RunRecord]) -> list[str]:

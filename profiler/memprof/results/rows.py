@@ -24,7 +24,7 @@ COLUMNS = (
 
 VARIANT_COLUMNS = ("variant", "largest_batch_size")  # after the others, and only in a comparison
 # After those, and only if a row is that of one rank of several.
-PARALLEL_COLUMNS = ("rank", "world_size", "mesh", "communicators", "nccl_bytes")
+PARALLEL_COLUMNS = ("rank", "world_size", "mesh", "communicators", "nccl_bytes", "host_bytes")
 
 # A spreadsheet takes text that begins with one of these for a formula:
 # https://owasp.org/www-community/attacks/CSV_Injection
@@ -55,7 +55,7 @@ def row(record: RunRecord) -> dict[str, Cell]:
     cells["difference_percent"] = None if percent is None else round(percent, 2) + 0.0  # no -0.0
     cells["error"] = None if record.error is None else " ".join(record.error.split())
     cells |= {name: getattr(record, name) for name in (*VARIANT_COLUMNS, "rank", "world_size", "mesh")}
-    cells |= {name: getattr(record.reading, name, None) for name in ("communicators", "nccl_bytes")}
+    cells |= {name: getattr(record.reading, name, None) for name in ("communicators", "nccl_bytes", "host_bytes")}
     return {column: cells[column] for column in columns_of([record])}
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from memprof.config.parallel import FsdpConfig, ParallelConfig
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.checkpointing import find_blocks
 from memprof.workload.meta import is_on_meta, move_to_device, move_to_meta
+from memprof.workload.parallel.offload import move_to_host
 from memprof.workload.parallel.pipeline import cut_stages, stages_in
 from memprof.workload.parallel.tensor import apply_tensor_parallelism
 from memprof.workload.parallel.world import open_mesh
@@ -44,7 +46,7 @@ def distribute(
             apply_tensor_parallelism(part, config, mesh["tensor"], folder)
         if parallel.is_fsdp:
             _shard(part, parallel.fsdp, _sharding_mesh(parallel, mesh), config.model.name)
-    return model.to_empty(device=device), mesh
+    return move_to_host(model, device) if parallel.offloads else model.to_empty(device=device), mesh
 
 
 def _parallel_of(config: SweepConfig) -> ParallelConfig:
@@ -68,9 +70,13 @@ def _sharding_mesh(parallel: ParallelConfig, mesh: DeviceMesh) -> DeviceMesh:
 
 def _shard(model: nn.Module, fsdp: FsdpConfig, mesh: DeviceMesh, name: str) -> None:
     """Call `fully_shard` for each block, and then for the model with what is left."""
-    policy = MixedPrecisionPolicy(param_dtype=_dtype(fsdp.param_dtype), reduce_dtype=_dtype(fsdp.reduce_dtype))
+    options: dict[str, Any] = {
+        "mp_policy": MixedPrecisionPolicy(param_dtype=_dtype(fsdp.param_dtype), reduce_dtype=_dtype(fsdp.reduce_dtype)),
+        "offload_policy": CPUOffloadPolicy() if fsdp.offload else OffloadPolicy(),
+        "reshard_after_forward": fsdp.reshard_after_forward,
+    }
     for module in (*blocks_to_shard(model, fsdp, name), model):
-        fully_shard(module, mesh=mesh, mp_policy=policy, reshard_after_forward=fsdp.reshard_after_forward)
+        fully_shard(module, mesh=mesh, **options)
 
 
 def blocks_to_shard(model: nn.Module, fsdp: FsdpConfig, name: str) -> list[nn.Module]:
