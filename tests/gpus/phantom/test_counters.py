@@ -19,6 +19,14 @@ from tests.paths import WORKLOADS
 
 ROWS = 256
 ROW_BYTES = 16 + 16 * 4 * 8
+NEXT_BLOCK = """
+import torch
+before = torch.empty(1, device="cuda")
+known = torch.tensor([1.0], device="cuda")
+del before
+unknown = torch.empty(1, device="cuda").exp_()
+print(unknown.data_ptr() < known.data_ptr(), known.item())
+"""
 KILLED = """
 import os, signal, torch
 torch.empty({size}, dtype=torch.uint8, device="cuda")
@@ -54,6 +62,15 @@ def test_counters_have_a_row_for_each_process(counted: tuple[dict[str, object], 
 def test_counters_note_refused_requests(counted: tuple[dict[str, object], tuple[TorchCounters, ...]]) -> None:
     printed, counters = counted
     assert (counters[-1].refusals, counters[-1].wanted_bytes) == (1, printed["wanted"])
+
+
+@pytest.mark.usefixtures("phantom_libraries")
+def test_counting_leaves_known_values_of_other_blocks(tmp_path: Path) -> None:
+    """The phantom's library must still learn where each block of the allocator ends."""
+    printed = tmp_path / "printed"
+    command = ["sh", "-c", f"{sys.executable} -c '{NEXT_BLOCK}' > {printed}"]
+    ended = run_command(RunRequest(spec=find_gpu("t4"), command=command))
+    assert (ended.returncode, printed.read_text()) == (0, "True 1.0\n")
 
 
 @pytest.mark.usefixtures("phantom_libraries")
