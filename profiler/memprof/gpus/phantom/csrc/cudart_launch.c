@@ -75,7 +75,7 @@ static cudaError_t launch_kernel(const void *function, dim3 grid, dim3 block, vo
     cudaError_t error = check_launch(grid, block);
     if (error) return error;
     phantom_launched(stream);
-    phantom_run_kernel(function, arguments, grid.x, !phantom_capture_of(phantom_stream_of(stream)));
+    phantom_run_kernel(function, arguments, grid.x, grid.y, !phantom_capture_of(phantom_stream_of(stream)));
     return cudaSuccess;
 }
 

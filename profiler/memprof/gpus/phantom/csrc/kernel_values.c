@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "concatenation.h"
 #include "elementwise.h"
 #include "kernels.h"
 #include "reductions.h"
@@ -50,7 +51,7 @@ static bool add_to_scalars(void **arguments, size_t blocks) {
     return true;
 }
 
-void phantom_run_kernel(const void *function, void **arguments, size_t blocks, bool computes) {
+void phantom_run_kernel(const void *function, void **arguments, size_t blocks, size_t rows, bool computes) {
     const kernel_plan *plan = phantom_plan_of(function);
     if (!plan || !arguments) return;
     switch (plan->shape) {
@@ -67,6 +68,9 @@ void phantom_run_kernel(const void *function, void **arguments, size_t blocks, b
         break;
     case ADDED_TO_LIST:
         if (computes && add_to_scalars(arguments, blocks)) return;
+        break;
+    case CONCATENATED:
+        if (computes && phantom_run_concatenation(plan, arguments, rows)) return;
         break;
     case OTHER_KERNEL: break;
     }

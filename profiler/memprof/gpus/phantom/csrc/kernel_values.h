@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* `blocks` is the width of the grid. `computes` is false while a graph is captured: the kernel is not run then, and its results are not known. */
-void phantom_run_kernel(const void *function, void **arguments, size_t blocks, bool computes);
+/* `blocks` and `rows` are the width and the height of the grid. `computes` is false while a graph is captured: the
+ * kernel is not run then, and its results are not known. */
+void phantom_run_kernel(const void *function, void **arguments, size_t blocks, size_t rows, bool computes);
 
 #endif

@@ -201,6 +201,23 @@ static bool read_indexing(kernel_plan *plan, part text) {
     return false;
 }
 
+/* CatArrayBatchedCopy<type, index, dimensions, batch, strides>, and its forms for contiguous inputs, of which the
+ * vectorized one also names the bytes and the elements of a unit. */
+static void read_concatenation(kernel_plan *plan, part text) {
+    part items[7];
+    size_t count = phantom_split(text, '<', items, 7);
+    bool vectorized = is_template(text, "CatArrayBatchedCopy_vectorized") && count == 7;
+    bool others = is_template(text, "CatArrayBatchedCopy") || is_template(text, "CatArrayBatchedCopy_contig") ||
+                  is_template(text, "CatArrayBatchedCopy_alignedK_contig");
+    if ((!vectorized && !others) || count < 5 || !phantom_begins(items[1], "unsigned int")) return;
+    plan->from = type_of(items[0]);
+    plan->dimensions = atoi(items[2].text);
+    plan->batch = atoi(items[3].text);
+    plan->strides = atoi(items[4].text);
+    plan->unit = vectorized ? atoi(items[6].text) : 0;
+    if (phantom_element_bytes(plan->from)) plan->shape = CONCATENATED;
+}
+
 static kernel_plan read_name(const char *name) {
     kernel_plan plan = {.shape = OTHER_KERNEL};
     part text = whole_of(name), items[3];
@@ -210,6 +227,7 @@ static kernel_plan read_name(const char *name) {
         add_written(&plan, 0, 0, WORDS_OF_REDUCTION);
     } else if (!read_elementwise(&plan, text) && !read_indexing(&plan, text)) {
         read_parameters(&plan, phantom_parameters(name));
+        read_concatenation(&plan, text);
         if (phantom_find(text, "BinaryOpScalarFunctor<float, 1, 1, 0>, plus<float>, float>")) plan.shape = ADDED_TO_LIST;
     }
     return plan;

@@ -13,6 +13,7 @@ typedef enum {
     STRIDED,         /* (n, lambda that has offsets, array of operands, functor) */
     ENUMERATED,      /* (n, lambda of the index, output): arange */
     REDUCED,         /* (ReduceOp) */
+    CONCATENATED,    /* (output, inputs, sizes and strides of the output, dimension, its stride): cat */
     ADDED_TO_LIST,   /* (list of tensors, functor, plus, scalar): _foreach_add_, as optimizers count their steps */
 } kernel_shape;
 
@@ -30,6 +31,7 @@ typedef struct {
     functor does;       /* of the elementwise shapes */
     reduction reduces;  /* of REDUCED, and its types: */
     element from, accumulated, to;
+    int dimensions, batch, strides, unit; /* of CONCATENATED: numbers in its template; `from` is its type */
     int written_count; /* where it writes, if what it writes cannot be computed */
     written written[WRITTEN_LIMIT];
 } kernel_plan;
