@@ -113,9 +113,9 @@ def test_csrc_graph_contains_known_includes_and_calls(needs: dict[str, set[str]]
         "graph_nodes",
         "handle",
         "kernel_name",
+        "pending",
         "refuse",
         "uuid",
-        "values",
         "writes_real",
     }
     assert needs["copies"] == {"arena", "values"}

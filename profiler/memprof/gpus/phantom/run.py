@@ -26,6 +26,7 @@ from memprof.gpus.phantom.counters import (
 )
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.ledger import Ledger, new_ledger, read_ledger
+from memprof.gpus.phantom.mailboxes import mailboxes_environment, new_mailboxes
 from memprof.gpus.phantom.snapshots import keep_snapshot, snapshot_environment, snapshot_folder
 from memprof.gpus.phantom.writes import Writes, WritesSummary, finish_scratch, scratch_folder, writes_environment
 
@@ -64,7 +65,7 @@ def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) 
     Signals to this process are passed on to the command. Ctrl-C in a terminal reaches both, and the command decides.
 
     Raises:
-        ConfigError: there is no such command.
+        ConfigError: there is no such command, or the time limit for other ranks is no number.
         DeviceError: phantoms are unavailable on this machine.
         ResultError: the snapshot cannot be written.
     """
@@ -77,6 +78,7 @@ def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) 
         scratch = stack.enter_context(_scratch(asked.writes, history))
         added = {**phantom_environment(libraries, asked.spec, devices=asked.devices, ledger=ledger)}
         added |= counters_environment(libraries, counters, added["LD_PRELOAD"])
+        added |= mailboxes_environment(stack.enter_context(new_mailboxes()))
         added |= writes_environment(libraries, scratch, added["LD_PRELOAD"]) if scratch else {}
         added |= snapshot_environment(history) if history else {}
         if asked.one_rank is not None:

@@ -7,11 +7,9 @@
  */
 #include "ledger.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +18,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "process.h"
 
 typedef struct {
     _Atomic int64_t pid; /* 0: free */
@@ -67,28 +66,13 @@ static ledger_page *open_page(void) {
     return shared == MAP_FAILED ? &private_page : shared;
 }
 
-/* A zombie counts as dead: the driver takes the memory of a killed process back before its parent waits for it. */
-static bool is_dead(pid_t pid) {
-    if (kill(pid, 0)) return errno == ESRCH;
-    char path[32], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return false;
-    ssize_t length = read(file, text, sizeof text - 1);
-    close(file);
-    if (length <= 0) return false;
-    text[length] = '\0';
-    const char *name_end = strrchr(text, ')'); /* the state follows the name: "12 (python) Z 1 ..." */
-    return name_end && (!strncmp(name_end, ") Z", 3) || !strncmp(name_end, ") X", 3));
-}
-
 /* Gives back what killed processes had, as the driver would have done. A row with this process's id that is not its
  * own is from before an exec. */
 static void remove_dead_processes(void) {
     for (int i = 0; i < PHANTOM_MAX_PROCESSES; i++) {
         process_row *row = &page->processes[i];
         int64_t pid = atomic_load(&row->pid);
-        if (pid <= 0 || row == own_row || (pid != own_pid && !is_dead((pid_t)pid))) continue;
+        if (pid <= 0 || row == own_row || (pid != own_pid && !phantom_has_ended((pid_t)pid))) continue;
         if (!atomic_compare_exchange_strong(&row->pid, &pid, -1)) continue;
         for (int gpu = 0; gpu < PHANTOM_MAX_DEVICES; gpu++)
             atomic_fetch_sub(&page->used_bytes[gpu], atomic_exchange(&row->used_bytes[gpu], 0));

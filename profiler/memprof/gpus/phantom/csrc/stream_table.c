@@ -14,6 +14,7 @@
 
 #include "device.h"
 #include "graph_nodes.h"
+#include "pending.h"
 
 /* Assumed: launches block at about 1024 pending ones on current drivers. NVIDIA documents only that a limit exists. */
 enum { QUEUE_DEPTH = 1024 };
@@ -78,6 +79,7 @@ void phantom_wait_for_work(phantom_stream *stream, uint64_t number) {
     pthread_mutex_lock(&lock);
     mark_waited(stream, number);
     pthread_mutex_unlock(&lock);
+    phantom_settle_waited();
 }
 
 void phantom_wait_for_stream(phantom_stream *stream) { phantom_wait_for_work(stream, atomic_load(&issued)); }
@@ -89,6 +91,7 @@ void phantom_wait_for_device(int device) {
     for (phantom_stream *stream = streams; stream; stream = stream->next)
         if (stream->device == device) mark_waited(stream, now);
     pthread_mutex_unlock(&lock);
+    phantom_settle_waited();
 }
 
 void phantom_add_wait(phantom_stream *stream, phantom_stream *source, uint64_t number) {

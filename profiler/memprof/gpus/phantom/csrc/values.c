@@ -1,13 +1,15 @@
 /* Values on the device that are known, by their address; the device has no memory for them.
  *
  * Small copies from the host are kept here, and what known kernels make of them, so that a scalar, a label or one
- * element of a list can be read back. What is not known reads as zeros.
+ * element of a list can be read back. What is not known reads as zeros. Values that are pending are waited for before
+ * they are read.
  */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "pending.h"
 #include "values.h"
 
 typedef struct {
@@ -129,6 +131,7 @@ static void remember(const char *start, const char *values, size_t bytes) {
 }
 
 bool phantom_has_values(const void *start, size_t bytes) {
+    phantom_settle_values(start, bytes);
     pthread_mutex_lock(&lock);
     bool found = is_noted(start, bytes);
     pthread_mutex_unlock(&lock);
@@ -136,24 +139,28 @@ bool phantom_has_values(const void *start, size_t bytes) {
 }
 
 void phantom_keep_values(const void *start, const void *values, size_t bytes) {
+    phantom_overwrite_pending(start, bytes);
     pthread_mutex_lock(&lock);
     remember(start, values, bytes);
     pthread_mutex_unlock(&lock);
 }
 
 void phantom_recall_values(void *to, const void *start, size_t bytes) {
+    phantom_settle_values(start, bytes);
     pthread_mutex_lock(&lock);
     recall(to, NULL, start, bytes);
     pthread_mutex_unlock(&lock);
 }
 
 void phantom_recall_known(char *to, char *known, const void *start, size_t bytes) {
+    phantom_settle_values(start, bytes);
     pthread_mutex_lock(&lock);
     recall(to, known, start, bytes);
     pthread_mutex_unlock(&lock);
 }
 
 void phantom_keep_known(const void *start, const char *values, const char *known, size_t bytes) {
+    phantom_overwrite_pending(start, bytes);
     pthread_mutex_lock(&lock);
     forget(start, bytes);
     for (size_t from = 0, end; from < bytes; from = end) {
@@ -164,20 +171,24 @@ void phantom_keep_known(const void *start, const char *values, const char *known
 }
 
 const void *phantom_next_values(const void *start) {
+    const char *pending = phantom_next_pending(start);
     pthread_mutex_lock(&lock);
     size_t first = find_note(start);
     const char *found = first < note_count ? notes[first].start : NULL;
     pthread_mutex_unlock(&lock);
+    if (pending && (!found || pending < found)) found = pending;
     return found && found < (const char *)start ? start : found;
 }
 
 void phantom_forget_values(const void *start, size_t bytes) {
+    phantom_overwrite_pending(start, bytes);
     pthread_mutex_lock(&lock);
     forget(start, bytes);
     pthread_mutex_unlock(&lock);
 }
 
 void phantom_forget_all_values(void) {
+    phantom_overwrite_all_pending();
     pthread_mutex_lock(&lock);
     if (note_count) remove_notes(0, note_count);
     pthread_mutex_unlock(&lock);
