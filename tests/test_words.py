@@ -27,7 +27,7 @@ BANNED = {
     r"mend(s|ed|ing)?": "fix",
     r"defects?": "internal error",
     r"(can|could|cannot|can't) be had": "available, unavailable",
-    r"error[ _-]bars?": "address spread, --address-orders",
+    r"error[ _-]bars?": "spread, --spread",
     r"prov(e|es|en|ed|ing)": "verify, verified",
     r"stand-ins?": "fake CUDA",
     r"cards?": "GPU",

@@ -25,7 +25,7 @@ def search(config: str, device: Device) -> dict[str, Any]:
     try:
         with open_session(loaded, device) as session:
             target = Target(config=loaded.config, optimizer=loaded.config.optimizers[0], device=device, extras=False)
-            [answer] = find_max_batches(session.client, [target], Limits())
+            [answer] = find_max_batches(session.engine, [target], Limits())
     except MemprofError as error:
         return {"error": str(error)}
     return {

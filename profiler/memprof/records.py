@@ -214,6 +214,7 @@ class Environment:
     source: Source
     allocator_settings: str | None
     git_commit: str | None = None
+    address_order: str | None = None  # in which a phantom hands out addresses; of a real driver it is not known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,19 +112,21 @@ def test_explain_of_a_failing_model_has_its_reason(memprof: Memprof, tmp_path: P
 
 
 @pytest.mark.usefixtures("phantom_device_h100")
-def test_explain_saves_the_address_spread(memprof: Memprof, tmp_path: Path) -> None:
-    done = memprof("explain", str(CONFIG), "--gpu", "t4", "--address-orders", "--json", cwd=tmp_path)
+def test_explain_saves_the_spread(memprof: Memprof, tmp_path: Path) -> None:
+    done = memprof("explain", str(CONFIG), "--gpu", "t4", "--spread", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    spread = json.loads(done.stdout)["address_spread"]
-    assert [run["policy"] for run in spread["runs"]] == ["driver", "ascending", "descending", "mixed"]
+    spread = json.loads(done.stdout)["spread"]
+    assert [run["setting"] for run in spread["runs"]] == ["driver", "ascending", "descending", "mixed"]
     assert {run["requested_bytes"] for run in (*spread["runs"], *spread["simulated"])} == {
         spread["runs"][0]["requested_bytes"]
     }
+    assert [run["setting"] for run in spread["timings"]] == ["busy GPU", "idle GPU"]
+    assert spread["caches"] == []
     again = memprof("show", "mnist_mlp", cwd=tmp_path)
-    assert "Address spread: the same point" in again.stdout
+    assert "Spread: the same point" in again.stdout
 
 
-def test_explain_snapshot_refuses_address_orders(call: Memprof, tmp_path: Path) -> None:
-    done = call("explain", "some.pickle", "--address-orders", cwd=tmp_path)
+def test_explain_snapshot_refuses_spread(call: Memprof, tmp_path: Path) -> None:
+    done = call("explain", "some.pickle", "--spread", cwd=tmp_path)
     assert done.returncode == 2
     assert "nothing is run" in done.stderr

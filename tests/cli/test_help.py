@@ -68,7 +68,7 @@ def test_help_examples_are_accepted(name: str) -> None:
 
 def test_commands_have_one_stem_everywhere() -> None:
     stems = {name.replace("-", "_") for name in COMMANDS}
-    shared = {"address_spread", "advice", "columns", "fit_gpus", "header", "layout", "module_groups", "render"}
+    shared = {"advice", "columns", "fit_gpus", "header", "layout", "module_groups", "render", "spread"}
     terminal = {module.name for module in pkgutil.iter_modules(report.terminal.__path__)}
     assert terminal - stems == shared
     helpers = {

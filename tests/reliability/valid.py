@@ -49,7 +49,7 @@ COMMANDS = ("sweep", "compare", "max-batch", "fit", "explain", "plot", "report",
 OPTIONS = (
     *("--gpu", "--batch-size", "--set", "--output-dir", "--memory", "--json", "--depth", "-o", "--kind", "--vary"),
     *("--max-increase", "--baseline", "--theme", "--force", "--timeout", "--start", "--optimizer", "-x"),
-    *("--nope", "--require", "--snapshot", "--snapshot", "--blocks", "--address-orders"),
+    *("--nope", "--require", "--snapshot", "--snapshot", "--blocks", "--spread"),
 )
 
 # Commands that need no GPU, or refuse one before they measure. RESULT is the folder of a saved result.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from memprof.breakdown.address_spread import AddressSpread
+from memprof.breakdown.spread import PointSpread
 from memprof.records import Phase, RunRecord, Source
 
 
@@ -196,14 +196,14 @@ class Advice:
 class Explained:
     """The result of `memprof explain`: the record of the run, and what its peak consists of.
 
-    `explanation` is ``None`` if nothing ran; `record` then has the reason. `address_spread` is ``None`` unless
+    `explanation` is ``None`` if nothing ran; `record` then has the reason. `spread` is ``None`` unless
     requested.
     """
 
     record: RunRecord
     explanation: Explanation | None
     differences: tuple[Difference, ...]
-    address_spread: AddressSpread | None = None
+    spread: PointSpread | None = None
     advice: tuple[Advice, ...] = ()  # the largest saving first; empty if nothing was tried
 
     @property

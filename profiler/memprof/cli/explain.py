@@ -23,7 +23,7 @@ from memprof.config.variants import Setting, load_variant
 from memprof.errors import ConfigError, DeviceError, ExitCode, ResultError
 from memprof.experiments.advice import find_advice
 from memprof.experiments.compare import VariantRuns
-from memprof.experiments.explain import explain_point, find_address_spread
+from memprof.experiments.explain import explain_point, find_spread
 from memprof.experiments.memory_savers import list_memory_savers
 from memprof.experiments.session import LocalSession, open_session
 from memprof.gpus.select import Device, choose_device, multiplies_bf16
@@ -51,7 +51,7 @@ class ExplainOptions:
     snapshot: Path | None
     folder: Path
     json: bool
-    address_orders: bool = False
+    spread: bool = False
     advice: bool = True
     required: Source | None = None
 
@@ -66,7 +66,7 @@ def command(
     depth: options.Depth = None,
     blocks: options.Blocks = 10,
     snapshot: options.SnapshotFile = None,
-    address_orders: options.AddressOrders = False,
+    spread: options.SpreadOption = False,
     no_advice: options.NoAdvice = False,
     require: options.RequiredSource = None,
     output_dir: options.OutputDir = Path("results"),
@@ -81,7 +81,7 @@ def command(
         snapshot=snapshot,
         folder=output_dir,
         json=json,
-        address_orders=address_orders,
+        spread=spread,
         advice=not no_advice,
         required=required_source(require),
     )
@@ -95,9 +95,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
     loaded = load(config, chosen)
     device = _gpu(loaded.config.gpu, wanted.required)
     check_output_folder(wanted.folder)
-    if wanted.address_orders and device.source is Source.MEASURED:
+    if wanted.spread and device.source is Source.MEASURED:
         raise ConfigError(
-            "--address-orders needs a simulated GPU, for example --gpu t4: the driver of a real GPU has one order"
+            "--spread needs a simulated GPU, for example --gpu t4: a real GPU has one driver and one timing"
         )
     note(device.explanation)
     note_inferred(loaded, loaded.config.points()[:1])
@@ -107,9 +107,9 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
         named = f"{device.name}: batch {point[1]:,}"
         progress.describe(f"{named}, recording the allocator's history")
         explained = explain_point(session, point, wanted.snapshot)
-        if wanted.address_orders:
-            progress.describe(f"{named}, running with other address orders")
-            explained = replace(explained, address_spread=find_address_spread(session, point, explained.record))
+        if wanted.spread:
+            progress.describe(f"{named}, running with other addresses and timings")
+            explained = replace(explained, spread=find_spread(session, point, explained.record))
         if wanted.advice:
             progress.describe(f"{named}, running changes that may save memory")
             explained = replace(explained, advice=_advice(session, explained, config, chosen))
@@ -127,7 +127,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> Exi
 
 def run_snapshot(file: Path, chosen: Sequence[Override], wanted: ExplainOptions) -> ExitCode:
     """Explain a snapshot that PyTorch wrote: nothing is run, and nothing is saved."""
-    if chosen or wanted.snapshot is not None or wanted.address_orders or wanted.required is not None:
+    if chosen or wanted.snapshot is not None or wanted.spread or wanted.required is not None:
         raise ConfigError(f"{file} is a snapshot: only --blocks and --json can be used with it, since nothing is run")
     _check(wanted)
     explanations = explain_snapshot(file)

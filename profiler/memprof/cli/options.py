@@ -144,9 +144,9 @@ SnapshotFile = Annotated[
     Path | None,
     typer.Option("--snapshot", metavar="FILE", help="Also write a snapshot for pytorch.org/memory_viz."),
 ]
-AddressOrders = Annotated[
+SpreadOption = Annotated[
     bool,
-    typer.Option("--address-orders", help="Also run with other address orders (simulated GPUs)."),
+    typer.Option("--spread", help="Also run with other addresses, timings and caches."),
 ]
 
 NoAdvice = Annotated[bool, typer.Option("--no-advice", help="Do not run changes that may save memory.")]

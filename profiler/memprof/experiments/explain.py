@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from memprof.allocator.address_order import AddressPolicy
-from memprof.breakdown.address_spread import AddressRun, AddressSpread, address_run, simulate_orders
 from memprof.breakdown.attribution import find_differences
 from memprof.breakdown.explanation import Explained
+from memprof.breakdown.spread import PointSpread, SpreadRun, simulate_orders, spread_run
 from memprof.config.ranks import configs_of_ranks
 from memprof.config.schema import SweepConfig
 from memprof.engines.local import default_jobs
@@ -16,7 +17,7 @@ from memprof.engines.protocol import Task
 from memprof.experiments.ranks import fullest_results, of_rank
 from memprof.experiments.session import LocalSession
 from memprof.experiments.sweep import make_record
-from memprof.gpus.phantom.environment import address_environment, address_policy
+from memprof.gpus.phantom.environment import Timing, address_environment, address_policy, timing_environment
 from memprof.records import Breakdown, Outcome, RunRecord, Status
 from memprof.worker.client import NoReplyError, WorkerClient
 from memprof.worker.protocol import Job, Point
@@ -51,10 +52,10 @@ def _fullest_rank(session: LocalSession, job: Job) -> SweepConfig:
     return ended.config
 
 
-def find_address_spread(session: LocalSession, point: Point, first: RunRecord) -> AddressSpread:
-    """Run a point on phantoms that assign addresses in each of the other orders.
+def find_spread(session: LocalSession, point: Point, first: RunRecord) -> PointSpread:
+    """Run a point on phantoms that differ in what no config sets: addresses, the timing of streams, compile caches.
 
-    `first` is the record of the point in the session's own order.
+    `first` is the record of the point with the defaults of the session.
 
     Raises:
         WorkloadError, DeviceError: a new worker could not be started.
@@ -67,11 +68,30 @@ def find_address_spread(session: LocalSession, point: Point, first: RunRecord) -
         for policy in others
     ]
     outcomes = list(session.client.outcomes(jobs, default_jobs(session.environment.source)))
-    runs = [address_run(policy, ended.status, ended.reading) for policy, ended in zip(others, outcomes, strict=True)]
-    return AddressSpread(
-        runs=(address_run(own, first.status, first.reading), *runs),
+    runs = [spread_run(policy, ended.status, ended.reading) for policy, ended in zip(others, outcomes, strict=True)]
+    return PointSpread(
+        runs=(spread_run(own, first.status, first.reading), *runs),
         simulated=_simulate(outcomes, session.environment.gpu_total_bytes),
+        timings=(
+            spread_run(Timing.BUSY, first.status, first.reading),
+            _run(session, point, Timing.IDLE, timing_environment(Timing.IDLE)),
+        ),
+        caches=_cold_and_warm(session, point) if session.loaded.config.compile else (),
     )
+
+
+def _cold_and_warm(session: LocalSession, point: Point) -> tuple[SpreadRun, ...]:
+    """Run a compiled point twice with a new folder for the caches of Inductor and Triton."""
+    with TemporaryDirectory(prefix="memprof-compile-") as folder:
+        caches = {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": str(Path(folder, "triton"))}
+        return tuple(_run(session, point, setting, caches) for setting in ("cold", "warm"))
+
+
+def _run(session: LocalSession, point: Point, setting: str, environment: Mapping[str, str]) -> SpreadRun:
+    optimizer, batch_size = point
+    job = Job(optimizer=optimizer, batch_size=batch_size, environment=environment)
+    [ended] = session.client.outcomes([job], 1)
+    return spread_run(setting, ended.status, ended.reading)
 
 
 def _breakdown(client: WorkerClient, point: Point) -> Breakdown | None:
@@ -82,7 +102,7 @@ def _breakdown(client: WorkerClient, point: Point) -> Breakdown | None:
         return None
 
 
-def _simulate(outcomes: Sequence[Outcome], total_bytes: int | None) -> tuple[AddressRun, ...]:
+def _simulate(outcomes: Sequence[Outcome], total_bytes: int | None) -> tuple[SpreadRun, ...]:
     """Replay the requests of the first outcome that has them, in the allocator's simulation."""
     for ended in outcomes:
         if ended.status is Status.OK and ended.allocator_requests is not None and ended.reading is not None:

@@ -50,7 +50,7 @@ def explain_document(explained: Explained) -> dict[str, Any]:
         **(asdict(explanation) if explanation else {}),
         "memory_levels": [asdict(level) for level in explanation.memory_levels] if explanation else None,
         "differences": [asdict(row) for row in explained.differences],
-        "address_spread": asdict(explained.address_spread) if explained.address_spread else None,
+        "spread": asdict(explained.spread) if explained.spread else None,
         "advice": [asdict(advice) for advice in explained.advice],
         "record": asdict(explained.record),
     }

@@ -10,6 +10,7 @@ import torch
 
 from memprof._version import __version__
 from memprof.gpus.nvml import open_nvml
+from memprof.gpus.phantom.environment import address_policy
 from memprof.records import Environment, Source
 from memprof.worker.protocol import Setup
 
@@ -42,6 +43,7 @@ def describe_environment(setup: Setup) -> Environment:
         gpu_total_bytes=total_bytes,
         source=setup.source,
         allocator_settings=next((os.environ[name] for name in ALLOCATOR_VARIABLES if os.environ.get(name)), None),
+        address_order=address_policy().value if setup.source is Source.EMULATED else None,
     )
 
 

@@ -68,6 +68,12 @@ def test_work_is_done_after_a_full_queue_of_later_work(streams: Mapping[str, Any
     assert streams["overtaken"] == [False, True]  # after 700 and 1400 launches
 
 
+def test_work_on_an_idle_gpu_is_done_at_once(figures: Figures) -> None:
+    found = figures("streams.py", MEMPROF_PHANTOM_QUEUE="0")
+    assert found["overtaken"] == [True, True]
+    assert found["shared_block"]["while_busy"]  # it is free, and used again
+
+
 def test_waiting_for_a_stream_includes_what_it_waited_for(streams: Mapping[str, Any]) -> None:
     assert streams["waited"] == {"joined": True, "apart": False}
 

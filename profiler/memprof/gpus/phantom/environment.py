@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 
 from memprof.allocator.address_order import AddressPolicy
@@ -13,6 +14,7 @@ from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
 
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
+_QUEUE = "MEMPROF_PHANTOM_QUEUE"
 _CUDA = "MEMPROF_PHANTOM_CUDA"  # the version of the installed CUDA, which `cuda_version.c` reads
 _DESCRIBED = (
     "name", "compute_capability", "multiprocessors", "total_bytes", "nvml_total_bytes", "context_bytes",
@@ -63,6 +65,18 @@ def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
 def address_environment(policy: AddressPolicy) -> Mapping[str, str]:
     """Return the variable that sets a phantom's order of addresses; it must be set before CUDA is first used."""
     return {_ADDRESSES: policy.value}
+
+
+class Timing(StrEnum):
+    """How far a phantom is behind the host: `stream_table.c` explains what the program can see of it."""
+
+    BUSY = "busy GPU"  # work is done when the host waits for it, or when the queue is full: the default
+    IDLE = "idle GPU"  # work is done at once
+
+
+def timing_environment(timing: Timing) -> Mapping[str, str]:
+    """Return the variable that sets how much requested work may be pending on a phantom."""
+    return {_QUEUE: "0"} if timing is Timing.IDLE else {}
 
 
 def address_policy() -> AddressPolicy:

@@ -25,12 +25,12 @@ from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, ordinal, part_name, source_note
 from memprof.report.loop_notes import loop_notes
 from memprof.report.parallel_notes import parallel_notes
-from memprof.report.terminal.address_spread import TITLE, address_spread_lines
 from memprof.report.terminal.advice import advice_lines
 from memprof.report.terminal.columns import STATUS_STYLES
 from memprof.report.terminal.header import title_lines
 from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
 from memprof.report.terminal.module_groups import GROUPS_NOTE, chosen_depth, grouped
+from memprof.report.terminal.spread import TITLE, spread_lines
 from memprof.report.terminal.summary import down_to, one_tree
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
@@ -65,8 +65,8 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
     parts[1] = peak_line(explanation, record.status)
     if advised := advice_lines(explained, width):
         parts = [*parts[:_BELOW_PEAK], Text("What saves most", "bold"), *advised, Text(), *parts[_BELOW_PEAK:]]
-    if explained.address_spread is not None:
-        bar = [Text(TITLE, "bold"), *address_spread_lines(explained.address_spread, width), Text()]
+    if explained.spread is not None:
+        bar = [Text(TITLE, "bold"), *spread_lines(explained.spread, width), Text()]
         parts = [*parts[:-1], *bar, parts[-1]]  # what the figures' source means stays last
     return Group(*head, *parts)
 

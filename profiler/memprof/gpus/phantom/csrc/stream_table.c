@@ -3,7 +3,7 @@
  * The values of a copy are there at once, and kernels do not run. A program can only see whether work is done, and
  * the caching allocator asks: a block that another stream used is free once an event recorded after its use is done.
  * A phantom answers as a GPU that is always busy would: work is done when the host has waited for it, or when
- * QUEUE_DEPTH later pieces of work have been requested, since a real launch waits if its queue is full. Each answer
+ * 1024 later pieces of work have been requested, since a real launch waits if its queue is full. Each answer
  * "not done" counts as one such piece, so that a loop that asks until the work is done comes to an end.
  */
 #include "stream_table.h"
@@ -16,8 +16,20 @@
 #include "graph_nodes.h"
 #include "pending.h"
 
-/* Assumed: launches block at about 1024 pending ones on current drivers. NVIDIA documents only that a limit exists. */
+/* Assumed: launches block at about 1024 pending ones on current drivers. NVIDIA documents only that a limit exists.
+ * MEMPROF_PHANTOM_QUEUE is another number; with 0 all work is done at once, as on an idle GPU. */
 enum { QUEUE_DEPTH = 1024 };
+
+static uint64_t queue_depth(void) {
+    static _Atomic int64_t chosen = -1;
+    int64_t depth = atomic_load_explicit(&chosen, memory_order_relaxed);
+    if (depth >= 0) return (uint64_t)depth;
+    const char *text = getenv("MEMPROF_PHANTOM_QUEUE");
+    depth = text && *text ? strtoll(text, NULL, 10) : QUEUE_DEPTH;
+    if (depth < 0) depth = QUEUE_DEPTH;
+    atomic_store_explicit(&chosen, depth, memory_order_relaxed);
+    return (uint64_t)depth;
+}
 
 typedef struct wait_edge {
     phantom_stream *stream;
@@ -58,7 +70,7 @@ void phantom_request_work(phantom_stream *stream) {
 }
 
 bool phantom_is_done(const phantom_stream *stream, uint64_t number) {
-    return number <= atomic_load(&stream->waited) || atomic_load(&issued) - number >= QUEUE_DEPTH;
+    return number <= atomic_load(&stream->waited) || atomic_load(&issued) - number >= queue_depth();
 }
 
 bool phantom_query_work(const phantom_stream *stream, uint64_t number) {

@@ -1,9 +1,12 @@
-"""The peaks of one point for several orders of the driver's addresses, and the spread between them.
+"""The peaks of one point when something varies that a config does not set, and the spread between them.
 
-From PyTorch 2.12 on, ties between free blocks of one size go to the oldest segment, and allocated and reserved bytes do
-not depend on the driver's addresses. Older versions take the lowest address (`BlockComparatorSize` in
-c10/cuda/CUDACachingAllocator.cpp), so that the figures of a real GPU may be anywhere in the spread, or near it: a
-phantom assigns addresses as one real driver was observed to do, and other drivers may differ.
+- The order of the driver's addresses, and how PyTorch chooses between free blocks of one size. From PyTorch 2.12 on,
+  ties go to the oldest segment, and allocated and reserved bytes do not depend on the driver's addresses. Older
+  versions take the lowest address (`BlockComparatorSize` in c10/cuda/CUDACachingAllocator.cpp), so that the figures of
+  a real GPU may be anywhere in the spread, or near it: a phantom does as one real driver was observed to do.
+- When the work of a stream is done. The allocator uses a block again that another stream used once the GPU has got to
+  its end. A phantom answers as a GPU that is busy; an idle one has finished everything at once.
+- Whether `torch.compile` finds its kernels in its caches.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ FIGURES = ("requested", "allocated", "reserved")  # each contains the one before
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddressRun:
-    """The peaks of the point for one order of addresses, until it ended; ``None`` if nothing was read."""
+class SpreadRun:
+    """The peaks of the point with one setting, until it ended; ``None`` if nothing was read."""
 
-    policy: AddressPolicy
+    setting: str
     status: Status
     requested_bytes: int | None
     allocated_bytes: int | None
@@ -43,35 +46,39 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddressSpread:
-    """Runs on phantoms with different orders of addresses, and simulations of the first run's requests.
+class PointSpread:
+    """Runs on phantoms: `runs` with different orders of addresses, `timings` and `caches` with what their names say.
 
-    The first run has the default order. The simulations break ties by address, as PyTorch before 2.12 does, whatever
-    version ran; `simulated` is empty if the requests are unknown (the run failed) or cannot be simulated (expandable
-    segments).
+    The first run of `runs`, and that of `timings`, is the one with the default settings. `simulated` replays the first
+    run's requests with each order; ties are broken by address, as PyTorch before 2.12 does, whatever version ran. It is
+    empty if the requests are unknown (the run failed) or cannot be simulated (expandable segments). `caches` is empty
+    unless the config compiles the model.
     """
 
-    runs: tuple[AddressRun, ...]
-    simulated: tuple[AddressRun, ...]
+    runs: tuple[SpreadRun, ...]
+    simulated: tuple[SpreadRun, ...]
+    timings: tuple[SpreadRun, ...] = ()
+    caches: tuple[SpreadRun, ...] = ()
 
     def spread(self, figure: str) -> Spread | None:
-        """Return the spread of one of `FIGURES` over the runs that ended with the status of the first one."""
-        return _spread(self.runs, figure)
+        """Return the spread of one of `FIGURES` over the orders of addresses."""
+        return spread_of(self.runs, figure)
 
     def simulated_spread(self, figure: str) -> Spread | None:
         """Return the spread of one of `FIGURES` over the simulations, which break ties by address."""
-        return _spread(self.simulated, figure)
+        return spread_of(self.simulated, figure)
 
     @property
-    def ended_differently(self) -> tuple[AddressRun, ...]:
+    def ended_differently(self) -> tuple[SpreadRun, ...]:
         """The runs with another status than the first one, for example out of memory."""
-        return tuple(run for run in (*self.runs, *self.simulated) if run.status is not self.runs[0].status)
+        every = (*self.runs, *self.simulated, *self.timings, *self.caches)
+        return tuple(run for run in every if run.status is not self.runs[0].status)
 
 
-def address_run(policy: AddressPolicy, status: Status, reading: Reading | None) -> AddressRun:
-    """Return the peaks of a run with the order `policy`."""
-    return AddressRun(
-        policy=policy,
+def spread_run(setting: str, status: Status, reading: Reading | None) -> SpreadRun:
+    """Return the peaks of a run with `setting`."""
+    return SpreadRun(
+        setting=setting,
         status=status,
         requested_bytes=reading.peak_requested_bytes if reading else None,
         allocated_bytes=reading.peak_allocated_bytes if reading else None,
@@ -81,7 +88,7 @@ def address_run(policy: AddressPolicy, status: Status, reading: Reading | None) 
 
 def simulate_orders(
     requests: Sequence[int], available_bytes: int | None, refused: Collection[int] = ()
-) -> tuple[AddressRun, ...]:
+) -> tuple[SpreadRun, ...]:
     """Simulate `requests` for each order of addresses, with ties between free blocks broken by address.
 
     Args:
@@ -92,8 +99,8 @@ def simulate_orders(
     requested_bytes, runs = peak_requested(requests, refused), []
     for policy in AddressPolicy:
         found = simulate(requests, available_bytes, addresses=policy, optional=refused)
-        run = AddressRun(
-            policy=policy,
+        run = SpreadRun(
+            setting=policy.value,
             status=Status.OK if found.fits else Status.OOM,
             requested_bytes=requested_bytes if found.fits else None,
             allocated_bytes=found.peak_allocated_bytes,
@@ -103,7 +110,8 @@ def simulate_orders(
     return tuple(runs)
 
 
-def _spread(runs: Sequence[AddressRun], figure: str) -> Spread | None:
+def spread_of(runs: Sequence[SpreadRun], figure: str) -> Spread | None:
+    """Return the spread of one of `FIGURES` over the runs that ended with the status of the first one."""
     values = [getattr(run, f"{figure}_bytes") for run in runs if run.status is runs[0].status]
     known = [value for value in values if value is not None]
     return Spread(lowest_bytes=min(known), highest_bytes=max(known)) if known else None

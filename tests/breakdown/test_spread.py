@@ -1,4 +1,4 @@
-"""The address spread of a point: orders that differ by a known amount, simulated and on phantoms."""
+"""The spread of a point: orders of addresses that differ by a known amount, streams and compile caches on phantoms."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from memprof.allocator.address_order import AddressPolicy
 from memprof.allocator.simulator import simulate
-from memprof.breakdown.address_spread import FIGURES, AddressRun, AddressSpread, simulate_orders
+from memprof.breakdown.spread import FIGURES, PointSpread, SpreadRun, simulate_orders
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
-from memprof.experiments.explain import explain_point, find_address_spread
+from memprof.experiments.explain import explain_point, find_spread
 from memprof.experiments.session import open_session
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
@@ -73,8 +73,8 @@ ALLOCATED = requests(
 )
 
 
-def figures(runs: Sequence[AddressRun], name: str) -> dict[AddressPolicy, float]:
-    return {run.policy: getattr(run, f"{name}_bytes") / MIB for run in runs}
+def figures(runs: Sequence[SpreadRun], name: str) -> dict[str, float]:
+    return {run.setting: getattr(run, f"{name}_bytes") / MIB for run in runs}
 
 
 def test_simulate_orders_lower_address_decides_reserved() -> None:
@@ -93,7 +93,7 @@ def test_simulate_orders_lower_address_decides_allocated() -> None:
 
 def test_spread_is_highest_minus_lowest() -> None:
     runs = simulate_orders(RESERVED, None)
-    spread = AddressSpread(runs=runs, simulated=()).spread("reserved")
+    spread = PointSpread(runs=runs, simulated=()).spread("reserved")
     assert spread is not None
     assert (spread.lowest_bytes, spread.highest_bytes, spread.bytes) == (144 * MIB, 240 * MIB, 96 * MIB)
 
@@ -101,26 +101,26 @@ def test_spread_is_highest_minus_lowest() -> None:
 def test_spread_omits_runs_that_ended_differently() -> None:
     runs = simulate_orders(RESERVED, 150 * MIB)
     assert runs[0].status is Status.OK
-    explored = AddressSpread(runs=runs[:1], simulated=runs)
-    assert {run.policy for run in explored.ended_differently} >= {AddressPolicy.DESCENDING}
+    explored = PointSpread(runs=runs[:1], simulated=runs)
+    assert {run.setting for run in explored.ended_differently} >= {"descending"}
     spread = explored.simulated_spread("reserved")
     assert spread is not None
     assert spread.highest_bytes == 144 * MIB
 
 
 def test_spread_without_readings_is_none() -> None:
-    nothing = AddressRun(
-        policy=AddressPolicy.ASCENDING,
+    nothing = SpreadRun(
+        setting="ascending",
         status=Status.ERROR,
         requested_bytes=None,
         allocated_bytes=None,
         reserved_bytes=None,
     )
-    assert AddressSpread(runs=(nothing,), simulated=()).spread("reserved") is None
+    assert PointSpread(runs=(nothing,), simulated=()).spread("reserved") is None
 
 
 @pytest.fixture(scope="module")
-def spreads(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AddressSpread]:
+def spreads(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PointSpread]:
     del phantom_device_h100  # without a phantom these tests are skipped
     folder = tmp_path_factory.mktemp("ties")
     (folder / "ties.py").write_text(MODEL)
@@ -133,7 +133,7 @@ def spreads(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactor
         with open_session(loaded, phantom_device(find_gpu("t4"))) as session:
             point = loaded.config.points()[0]
             explained = explain_point(session, point)
-            found[loaded.config.name] = find_address_spread(session, point, explained.record)
+            found[loaded.config.name] = find_spread(session, point, explained.record)
             reading = explained.record.reading
             assert reading is not None
             plain = found[loaded.config.name].runs[0]
@@ -146,7 +146,7 @@ def spreads(phantom_device_h100: Device, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("name", ["ties", "resnet18"])
 @pytest.mark.parametrize("figure", FIGURES)
-def test_spread_contains_figure_of_first_run(name: str, figure: str, spreads: dict[str, AddressSpread]) -> None:
+def test_spread_contains_figure_of_first_run(name: str, figure: str, spreads: dict[str, PointSpread]) -> None:
     explored = spreads[name]
     spread, simulated, plain = (
         explored.spread(figure),
@@ -157,16 +157,16 @@ def test_spread_contains_figure_of_first_run(name: str, figure: str, spreads: di
     assert simulated is not None
     assert spread.lowest_bytes <= plain <= spread.highest_bytes
     assert simulated.lowest_bytes <= plain <= simulated.highest_bytes
-    assert [run.policy for run in explored.runs] == [run.policy for run in explored.simulated] == list(AddressPolicy)
+    assert [run.setting for run in explored.runs] == [run.setting for run in explored.simulated] == list(AddressPolicy)
 
 
 @pytest.mark.parametrize("name", ["ties", "resnet18"])
-def test_spread_of_requested_is_zero(name: str, spreads: dict[str, AddressSpread]) -> None:
+def test_spread_of_requested_is_zero(name: str, spreads: dict[str, PointSpread]) -> None:
     explored = spreads[name]
     assert len({run.requested_bytes for run in (*explored.runs, *explored.simulated)}) == 1
 
 
-def test_spread_follows_tie_rule_of_installed_torch(spreads: dict[str, AddressSpread]) -> None:
+def test_spread_follows_tie_rule_of_installed_torch(spreads: dict[str, PointSpread]) -> None:
     """From 2.12 on, ties go to the oldest segment at any address; before, to the lowest address."""
     explored = spreads["ties"]
     by_run = {figure: explored.spread(figure) for figure in FIGURES}
@@ -179,11 +179,11 @@ def test_spread_follows_tie_rule_of_installed_torch(spreads: dict[str, AddressSp
     assert 76 * MIB <= simulated["reserved"].bytes <= 96 * MIB  # a workspace may take a part of the free 96
 
 
-def test_simulate_orders_with_torch_order_equals_run(spreads: dict[str, AddressSpread]) -> None:
+def test_simulate_orders_with_torch_order_equals_run(spreads: dict[str, PointSpread]) -> None:
     """If ties go to the oldest segment, that is the order of ascending addresses."""
     kept = AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
     for explored in spreads.values():
-        assert replace(explored.runs[0], policy=kept) in explored.simulated
+        assert replace(explored.runs[0], setting=kept) in explored.simulated
 
 
 def test_simulate_without_ties_ignores_addresses() -> None:
