@@ -97,6 +97,16 @@ def test_add_adapter_on_meta_takes_no_host_memory() -> None:
     assert len(trained(adapted)) == 4
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")  # peft's, of transformers
+def test_prompt_of_a_meta_model_has_values_for_its_tokens() -> None:
+    needs("peft", "transformers")
+    with torch.device("meta"):
+        base = build_model(config(), Path())
+    adapted = add_adapter(base.to("meta"), config(adapter={"prompt_tuning": {"num_virtual_tokens": 4}}))
+    [tokens] = adapted.prompt_tokens.values()  # type: ignore[operator]
+    assert tokens.tolist() == [0, 1, 2, 3]
+
+
 def test_freeze_after_adapter_can_train_base_weights_too() -> None:
     needs("peft", "transformers")
     lora = {"lora": {"target_modules": ["q_proj"]}}

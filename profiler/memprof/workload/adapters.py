@@ -53,7 +53,15 @@ def add_adapter(model: nn.Module, config: SweepConfig) -> nn.Module:
     except Exception as error:
         why = reason(error).rstrip(".")
         raise WorkloadError(f"adapter {method!r} cannot be added: {why}{_targets_hint(error, model)}") from error
+    _give_prompts_their_indices(adapted)
     return adapted.train(model.training)
+
+
+def _give_prompts_their_indices(adapted: nn.Module) -> None:
+    """Replace the indices of virtual tokens on the meta device: they are no buffers, so nothing moves them later."""
+    prompts = getattr(adapted, "prompt_tokens", {})
+    for name, tokens in prompts.items():
+        prompts[name] = torch.arange(tokens.numel())
 
 
 def check_targets(model: nn.Module, method: str, arguments: Kwargs) -> None:
