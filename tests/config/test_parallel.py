@@ -70,7 +70,7 @@ def test_parallel_of_one_gpu_is_none(tmp_path: Path) -> None:
 )
 def test_options_set_the_mesh(tmp_path: Path, options: dict[str, Any], sizes: dict[str, int]) -> None:
     assert loaded(tmp_path, "parallel: {mesh: {shard: 2}, fsdp: {wrap: root}}", **options).mesh.sizes == {
-        name: sizes.get(name, 1) for name in ("pipeline", "replicate", "shard", "tensor")
+        name: sizes.get(name, 1) for name in ("pipeline", "replicate", "shard", "context", "tensor")
     }
 
 
@@ -93,6 +93,12 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
         ("parallel: {mesh: {tensor: 2}, fsdp: {offload: true}}", {}, "fsdp.offload is FSDP2's; set mesh.shard above 1"),
         ("parallel: {mesh: 8, ddp: {zero: true}}", {}, "ddp.zero shares the optimizer state of DDP"),
         ("parallel: {mesh: 8}\ncompile: true", {}, "compile is not supported with several ranks; set compile: false"),
+        ("parallel: {mesh: {pipeline: 2, context: 2}}", {}, "pipeline and context cannot be combined yet"),
+        (
+            "parallel: {mesh: {context: 2}}\nmode: inference",
+            {},
+            "mode: inference is not supported with context above 1",
+        ),
         ("parallel: {mesh: {expert: 4}}", {}, "parallel.mesh.expert: unknown key"),
         (
             "parallel: {mesh: {pipeline: 2}, pipeline: {schedule: GPipe, stages_per_rank: 2}}",

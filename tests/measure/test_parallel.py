@@ -49,6 +49,7 @@ CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(repl
          dict(mesh=dict(pipeline=4), ranks=[1], pipeline=dict(schedule="GPipe")),
          *(dict(mesh=dict(pipeline=2), pipeline=dict(schedule=schedule)) for schedule in {SCHEDULES}),
          dict(mesh=dict(pipeline=4, tensor=2), ranks=[2]), dict(mesh=dict(shard=8), fsdp=dict(offload=True)),
+         dict(mesh=dict(context=4)), dict(mesh=dict(shard=2, context=2)),
          "fake", "fake tensor"]
 TOKENS = dict(shape=["seq_len"], dtype="int64")
 BASE = dict(name="x", input=dict(tokens=TOKENS, labels=TOKENS), sizes=dict(seq_len=256), loss="output", steps=3,
@@ -81,6 +82,7 @@ NAMES = (
     *("shard 8", "shard 4", "replicate 2 shard 4", "bf16", "bf16 kept", "shard 4 tensor 2", "tensor 4"),
     *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known"),
     *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", *SCHEDULES, "stage 1 tensor 2", "offload"),
+    *("context 4", "shard 2 context 2"),
     *("fake", "fake tensor"),
 )
 
@@ -158,6 +160,20 @@ def test_offload_keeps_nothing_of_the_shard_on_the_gpu(outcomes: Mapping[str, Ou
     assert offloaded.reading.zeros_read == 0
     assert shard.reading is not None
     assert shard.reading.host_bytes is None
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("context 4", 4), ("shard 2 context 2", 2)])
+def test_context_keeps_its_part_of_the_sequence(outcomes: Mapping[str, Outcome], name: str, ranks: int) -> None:
+    """Parameters are shared as with `shard`; the activations of a rank are those of its tokens."""
+    assert kept_bytes(outcomes[name]) == pytest.approx(kept_bytes(outcomes["shard 4"]), abs=BATCH_BYTES)
+    whole, part = (activation_bytes(outcomes[one]) for one in ("shard 4", name))
+    assert part == pytest.approx(whole / ranks, rel=0.1)
+
+
+def activation_bytes(outcome: Outcome) -> int:
+    """Return what forward keeps for backward."""
+    phase = phase_of(outcome, Phase.FORWARD)
+    return phase.allocated_after_bytes - phase.allocated_before_bytes
 
 
 def test_ddp_adds_one_copy_of_gradients_in_buckets(outcomes: Mapping[str, Outcome]) -> None:

@@ -34,6 +34,11 @@ class MeshConfig(Section):
     shard: Count = Field(
         default=1, description="Ranks that share the parameters, gradients and optimizer state of one copy: FSDP2."
     )
+    context: Count = Field(
+        default=1,
+        description="Ranks that have a part of each sequence: context parallelism with ring attention. They share the "
+        "parameters too, as with shard, and get the same batch.",
+    )
     tensor: Count = Field(
         default=1, description="Ranks that share each matrix product: tensor parallelism. They get the same batch."
     )
@@ -46,7 +51,13 @@ class MeshConfig(Section):
     @property
     def sizes(self) -> Mapping[str, int]:
         """The size of each dimension, from the slowest rank to the fastest."""
-        return {"pipeline": self.pipeline, "replicate": self.replicate, "shard": self.shard, "tensor": self.tensor}
+        return {
+            "pipeline": self.pipeline,
+            "replicate": self.replicate,
+            "shard": self.shard,
+            "context": self.context,
+            "tensor": self.tensor,
+        }
 
     @property
     def label(self) -> str:
@@ -195,12 +206,12 @@ class ParallelConfig(Section):
     @property
     def is_ddp(self) -> bool:
         """Whether DDP keeps copies of the whole model."""
-        return self.mesh.replicate > 1 and self.mesh.shard == 1
+        return self.mesh.replicate > 1 and not self.is_fsdp
 
     @property
     def is_fsdp(self) -> bool:
         """Whether FSDP2 shards the model; with several copies that is HSDP."""
-        return self.mesh.shard > 1
+        return self.mesh.shard * self.mesh.context > 1
 
     @property
     def chosen_ranks(self) -> tuple[int, ...]:
@@ -241,6 +252,8 @@ class ParallelConfig(Section):
             raise ValueError("ranks: a rank is listed twice")
         if self.is_ddp and self.mesh.tensor > 1:
             raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
+        if self.mesh.pipeline > 1 and self.mesh.context > 1:
+            raise ValueError("mesh: pipeline and context cannot be combined yet; set one of the two to 1")
         if self.mesh.pipeline > 1 and self.is_ddp:
             raise ValueError("mesh: pipeline and replicate need shard above 1 too")
         if self.fsdp.offload and not self.is_fsdp:

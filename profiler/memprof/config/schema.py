@@ -448,6 +448,13 @@ class SweepConfig(Section):
             raise _misfit(("parallel",), problem)
         if self.parallel is not None and self.parallel.mesh.pipeline > 1:
             self._pipeline_is_possible()
+        if self.parallel is not None and self.parallel.mesh.context > 1:
+            for name, used in {
+                "mode: inference": self.mode is Mode.INFERENCE,
+                "evaluation": bool(self.evaluation),
+            }.items():
+                if used:
+                    raise _misfit(("parallel", "mesh", "context"), f"{name} is not supported with context above 1")
         return self
 
     def _pipeline_is_possible(self) -> None:

@@ -7,6 +7,8 @@ live until the next pass replaces their values. So the previous output still exi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from memprof.records import Phase
 from memprof.workload import Batch, BatchLoader, autocast, build_loss, make_loader
 from memprof.workload.meta import move_to_device
 
+Around = Callable[[Batch], AbstractContextManager[Any]]
+
 
 class TrainingStep:
     """load and zero_grad; forward, loss and backward for each accumulated pass; then the optimizer.
@@ -36,8 +40,10 @@ class TrainingStep:
         optimizer: Optimizer,
         loader: BatchLoader,
         after_step: AfterStep,
+        around: Around = nullcontext,
     ) -> None:
-        self.model, self._config = model, config
+        """Prepare the step; forward and backward of a batch run in the context that `around` returns for it."""
+        self.model, self._config, self._around = model, config, around
         self.optimizer, self.loader, self.after_step = optimizer, loader, after_step
         self._loss_function = build_loss(config)
         self._device_type = loader.device.type
@@ -59,6 +65,17 @@ class TrainingStep:
             self.after_step()
 
     def _accumulate(self, recorder: Phases, batch: Batch) -> None:
+        with self._around(batch):
+            self._forward(recorder, batch)
+            self._backward(recorder)
+
+    def _backward(self, recorder: Phases) -> None:
+        with recorder.phase(Phase.BACKWARD):
+            self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call, arg-type]
+            if self._scaler.is_enabled():
+                recorder.listener.outputs_kept("scale of the loss", (self._scaler._scale, self._scaler._growth_tracker))
+
+    def _forward(self, recorder: Phases, batch: Batch) -> None:
         # Forward and loss share one autocast context, which caches the cast weights.
         with autocast(self._config, self._device_type):
             with recorder.phase(Phase.FORWARD):
@@ -69,10 +86,6 @@ class TrainingStep:
                 if self._config.gradient_accumulation > 1:
                     self._loss = self._loss / self._config.gradient_accumulation
                 recorder.listener.outputs_kept("loss", self._loss)
-        with recorder.phase(Phase.BACKWARD):
-            self._scaler.scale(self._loss).backward()  # type: ignore[no-untyped-call]
-            if self._scaler.is_enabled():
-                recorder.listener.outputs_kept("scale of the loss", (self._scaler._scale, self._scaler._growth_tracker))
 
 
 class InferenceStep:
@@ -167,6 +180,11 @@ def _build_rank_step(
     width = hidden_size(model) if config.parallel.mesh.pipeline > 1 else 0
     module, mesh = distribute(model, config, device, folder)
     loader = make_loader(config, batch_size, device, folder, config.steps)
+    if config.parallel.mesh.context > 1:
+        from memprof.workload.parallel.context import split_sequence
+
+        around = partial(split_sequence, mesh=mesh["context"], restore=loader.is_resident)
+        return make_step(model, module, config, optimizer, loader, around)
     if config.parallel.mesh.pipeline == 1 or optimizer is None:
         return make_step(model, module, config, optimizer, loader)
     pipeline = Pipeline(module, config, mesh["pipeline"], width, batch_size)
@@ -180,6 +198,7 @@ def make_step(
     config: SweepConfig,
     optimizer: OptimizerConfig | None,
     loader: BatchLoader,
+    around: Around = nullcontext,
 ) -> Step:
     """Return the step that runs `module`, which is `model` or its compiled form, on the batches of `loader`."""
     if config.mode is Mode.INFERENCE:
@@ -187,4 +206,4 @@ def make_step(
     if optimizer is None:
         raise ValueError("a training step needs an optimizer")
     updates = make_optimizer(model, config, optimizer)
-    return TrainingStep(module, config, updates, loader, AfterStep(model, config, updates))
+    return TrainingStep(module, config, updates, loader, AfterStep(model, config, updates), around)

@@ -26,14 +26,25 @@ def check_mesh(model: nn.Module, config: SweepConfig, folder: Path) -> None:
         blocks_to_shard(model, parallel.fsdp, config.model.name)
     if parallel.mesh.pipeline > 1:
         find_trunk(model, parallel.mesh.pipeline * parallel.pipeline.stages_on_each, config.model.name)
+    _check_context(config, parallel.mesh.context)
     ranks = parallel.mesh.tensor
     if ranks == 1:
         return
     if parallel.tensor.plan == "auto":
         find_plan(model, config, ranks, folder)
     tokens = config.sizes.get("seq_len")
-    if parallel.tensor.sequence_parallel and tokens is not None and tokens % ranks:
+    if parallel.tensor.sequence_parallel and tokens is not None and tokens // parallel.mesh.context % ranks:
         raise WorkloadError(
             f"parallel.mesh.tensor: {ranks} does not divide the sequence of {tokens:,} tokens, which "
             "tensor.sequence_parallel splits"
+        )
+
+
+def _check_context(config: SweepConfig, ranks: int) -> None:
+    """Refuse a sequence that cannot be split: each rank gets a piece from its front and one from its end."""
+    tokens = config.sizes.get("seq_len")
+    if ranks > 1 and tokens is not None and tokens % (2 * ranks):
+        raise WorkloadError(
+            f"parallel.mesh.context: 2 × {ranks} does not divide the sequence of {tokens:,} tokens; each rank gets two "
+            "pieces of it"
         )

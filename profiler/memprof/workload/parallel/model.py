@@ -65,7 +65,13 @@ def _with_ddp(model: nn.Module, parallel: ParallelConfig, device: torch.device) 
 
 
 def _sharding_mesh(parallel: ParallelConfig, mesh: DeviceMesh) -> DeviceMesh:
-    return mesh["replicate", "shard"] if parallel.mesh.replicate > 1 else mesh["shard"]
+    """Return the mesh of the ranks that share the parameters, those with parts of one sequence among them."""
+    shared = [name for name in ("shard", "context") if parallel.mesh.sizes[name] > 1]
+    name = shared[0]
+    if len(shared) > 1:
+        name = "shard_context"
+        mesh[tuple(shared)]._flatten(name)
+    return mesh["replicate", name] if parallel.mesh.replicate > 1 else mesh[name]
 
 
 def _shard(model: nn.Module, fsdp: FsdpConfig, mesh: DeviceMesh, name: str) -> None:
