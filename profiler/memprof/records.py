@@ -132,6 +132,17 @@ class StepReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HostValues:
+    """What it took to compute values on the CPU, for a run on a phantom with ``values: cpu``."""
+
+    operators: int  # that the device ran
+    operators_run: int  # of these on the host
+    seconds: float
+    peak_bytes: int  # of host memory
+    missing: tuple[str, ...] = ()  # operators that the host cannot run; what they write is unknown
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """The device's counters over a whole run, measured or emulated.
 
@@ -148,6 +159,7 @@ class Reading:
     allocation_retries: int
     workspace_known: bool  # False if cuDNN did not report the workspace of a plan
     zeros_read: int | None = None  # unknown values that the model's code read on a phantom; None on a real GPU
+    host_values: HostValues | None = None  # None without values: cpu
     resume: PhaseReading | None = None  # loading the checkpoint; None if the run did not resume
     communicators: int | None = None  # of NCCL; None if the run was not one rank of several
     nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted

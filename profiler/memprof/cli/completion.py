@@ -109,6 +109,13 @@ def precisions(incomplete: str) -> list[str]:
     return _proposals(config_keys()["precision"], incomplete)
 
 
+def values(incomplete: str) -> list[str]:
+    """What a config's `values` may be."""
+    from memprof.config.keys import config_keys
+
+    return _proposals(config_keys()["values"], incomplete)
+
+
 def one_of(*choices: str) -> Callable[[str], list[str]]:
     """Return the completion of an option with these values."""
 

@@ -39,6 +39,9 @@ _OPTIONS: Mapping[Flag, Any] = MappingProxyType(
         ],
         Flag.PARALLEL: Annotated[str | None, _option(Flag.PARALLEL, "MESH", "GPUs: shard=8,tensor=8 or replicate=8.")],
         Flag.WORLD_SIZE: Annotated[str | None, _option(Flag.WORLD_SIZE, "N", "Number of GPUs; alone: FSDP2.")],
+        Flag.VALUES: Annotated[
+            str | None, _option(Flag.VALUES, "HOW", "Of simulated tensors: zeros, or cpu (slower).", completion.values)
+        ],
     }
 )
 

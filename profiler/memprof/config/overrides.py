@@ -15,7 +15,7 @@ from memprof.errors import ConfigError, one_line
 
 # The options that are short for one key. What `--classes` sets depends on the model.
 _KEYS: Mapping[str, str] = MappingProxyType(
-    {"--gpu": "gpu", "--precision": "precision", "--loss": "loss", "--seq-len": "sizes.seq_len"}
+    {"--gpu": "gpu", "--precision": "precision", "--loss": "loss", "--seq-len": "sizes.seq_len", "--values": "values"}
 )
 # The keyword argument with the number of classes, by the beginning of the model's name.
 _CLASSES: Mapping[str, str] = MappingProxyType(
@@ -40,6 +40,7 @@ class Flag(StrEnum):
     LOSS = "--loss"
     PARALLEL = "--parallel"
     WORLD_SIZE = "--world-size"
+    VALUES = "--values"
     SAVER = ""  # a setting that `memprof fit` tries, applied as --vary is; no option was typed
     VARY = "--vary"  # one value of a varied setting, applied after all other options
 
@@ -66,7 +67,8 @@ class Settings:
 def apply(settings: Settings, overrides: Sequence[Override]) -> Settings:
     """Return `settings` with `overrides` applied: each `--set` in order, then the others, `--vary` last.
 
-    `--input`, `--target`, `--classes`, `--seq-len`, `--precision` and `--loss` replace the configured values.
+    `--input`, `--target`, `--classes`, `--seq-len`, `--precision`, `--loss` and `--values` replace the configured
+    values.
 
     `--batch-size` and `--optimizer` replace the configured lists. An optimizer is selected by its label or name
     from the configured ones, with their keyword arguments; any other name is used as it is. `batch_size` and

@@ -66,6 +66,7 @@ __all__ = [
     "ResumeConfig",
     "SweepConfig",
     "TensorConfig",
+    "Values",
     "named",
 ]
 
@@ -103,6 +104,13 @@ class BatchMode(StrEnum):
     NEW = "new"
     REPLACED = "replaced"
     RESIDENT = "resident"
+
+
+class Values(StrEnum):
+    """What tensors of a simulated GPU contain: zeros, but for small known values, or what the CPU computes."""
+
+    ZEROS = "zeros"
+    CPU = "cpu"
 
 
 # A keyword argument of the model's forward.
@@ -351,6 +359,11 @@ class SweepConfig(Section):
         "batch, that of one rank. There is no analytic estimate.",
         examples=[{"mesh": {"shard": 8}}, {"mesh": {"shard": 8, "tensor": 8}, "fsdp": {"param_dtype": "bfloat16"}}],
     )
+    values: Values = Field(
+        default=Values.ZEROS,
+        description="On a simulated GPU: zeros, or cpu. With cpu, the CPU computes the values that sizes and "
+        "conditions depend on, which takes time and host memory. A real GPU computes all values itself.",
+    )
     timeout_seconds: Real = Field(
         default=300.0, gt=0, le=MAX_TIMEOUT_SECONDS, description="A point that takes longer ends as a timeout."
     )
@@ -455,6 +468,17 @@ class SweepConfig(Section):
             }.items():
                 if used:
                     raise _misfit(("parallel", "mesh", "context"), f"{name} is not supported with context above 1")
+        return self
+
+    @model_validator(mode="after")
+    def _values_are_possible(self) -> Self:
+        conflicts = {
+            "compile is not supported with values: cpu; set compile: false": self.compile,
+            "parallel is not supported with values: cpu; remove parallel": self.parallel is not None,
+        }
+        reason = next((text for text, applies in conflicts.items() if applies), None)
+        if self.values is Values.CPU and reason is not None:
+            raise _misfit(("values",), f"{reason}, or set values: zeros")
         return self
 
     def _pipeline_is_possible(self) -> None:

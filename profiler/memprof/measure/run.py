@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from memprof.measure.failures import classify
 from memprof.measure.recorder import Listener, Recorder
 from memprof.measure.resume import checkpoint_for, load_checkpoint
 from memprof.measure.step import build_step
+from memprof.measure.values import computed_values
 from memprof.records import Outcome, Status
 
 OnStep = Callable[[int, int], None]  # the number of the step that begins, from 1 on, and of all steps
@@ -54,8 +56,10 @@ def _record(
     torch.cuda.set_device(device)
     _apply_settings(config)
     recorder = Recorder(device, open_nvml(torch.cuda.get_device_properties(device)), listener)
-    status, reason = _outcome(run, recorder)
-    return Outcome(status=status, reading=recorder.reading(), error=reason)
+    with computed_values(config.values) as host_values:
+        status, reason = _outcome(run, recorder)
+        reading = replace(recorder.reading(), host_values=host_values())
+    return Outcome(status=status, reading=reading, error=reason)
 
 
 def _outcome(run: Callable[[Recorder], None], recorder: Recorder) -> tuple[Status, str | None]:

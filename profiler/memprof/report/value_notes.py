@@ -1,18 +1,39 @@
-"""A note on runs whose peak may depend on values that a phantom does not know."""
+"""Notes on values: what a phantom does not know, and what the CPU computed for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.records import RunRecord
+from memprof.records import HostValues, Reading, RunRecord
+from memprof.units import format_bytes
 
 
 def value_note(records: Sequence[RunRecord]) -> str | None:
     """Return one line that says how many unknown values the models read; ``None`` if they read none."""
-    counts = [
-        record.reading.zeros_read for record in records if record.reading is not None and record.reading.zeros_read
-    ]
-    if not counts:
+    readings = [record.reading for record in records if record.reading is not None and record.reading.zeros_read]
+    if not readings:
         return None
-    reads, rows = sum(counts), f"{len(counts):,} of {len(records):,} rows"
-    return f"depends on values in {rows}: {reads:,} reads of unknown values, each as zeros; the true peak may differ."
+    reads, rows = sum(reading.zeros_read or 0 for reading in readings), f"{len(readings):,} of {len(records):,} rows"
+    times = (
+        "1 read of an unknown value, as zeros" if reads == 1 else f"{reads:,} reads of unknown values, each as zeros"
+    )
+    return f"depends on values in {rows}: {times}; the true peak may differ{_remedy(readings)}."
+
+
+def host_values_note(records: Sequence[RunRecord]) -> str | None:
+    """Return one line on the values that the CPU computed; ``None`` if it computed none."""
+    found = [record.reading.host_values for record in records if record.reading and record.reading.host_values]
+    if not found:
+        return None
+    seconds, run = sum(values.seconds for values in found), sum(values.operators_run for values in found)
+    memory = format_bytes(max(values.peak_bytes for values in found))
+    return f"values: the CPU computed {run:,} operators in {seconds:,.1f} s, with up to {memory} of host memory."
+
+
+def _remedy(readings: Sequence[Reading]) -> str:
+    """Say what to do: let the CPU compute values, or, where it did, which operators it lacks."""
+    computed: list[HostValues] = [reading.host_values for reading in readings if reading.host_values is not None]
+    if not computed:
+        return "; use --values cpu"
+    missing = sorted({name for values in computed for name in values.missing})
+    return f"; the CPU cannot run {', '.join(missing)}" if missing else ""

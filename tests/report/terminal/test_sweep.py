@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console, RenderableType
 from syrupy.assertion import SnapshotAssertion
 
-from memprof.records import RunRecord, Source, Status
+from memprof.records import HostValues, RunRecord, Source, Status
 from memprof.report.terminal.sweep import breakdown_table, sweep_table
 from memprof.units import parse_bytes
 
@@ -152,6 +152,20 @@ def test_sweep_table_footer_counts_reads_of_unknown_values(sweep: Sequence[RunRe
     first, second = (replace(sweep[0], reading=replace(sweep[0].reading, zeros_read=count)) for count in (30, 7))
     shown = show(sweep_table([first, second, *sweep[2:]]), 200)
     assert "depends on values in 2 of 12 rows: 37 reads of unknown values, each as zeros" in shown
+    assert "the true peak may differ; use --values cpu." in shown
+
+
+def test_sweep_table_footer_has_the_cost_of_values(sweep: Sequence[RunRecord], show: Show) -> None:
+    cost = HostValues(operators=2000, operators_run=1500, seconds=7.84, peak_bytes=3 << 20)
+    assert sweep[0].reading is not None
+    record = replace(sweep[0], reading=replace(sweep[0].reading, zeros_read=0, host_values=cost))
+    shown = show(sweep_table([record, *sweep[1:]]), 200)
+    assert "values: the CPU computed 1,500 operators in 7.8 s, with up to 3.00 MiB of host memory." in shown
+    assert "depends on values" not in shown
+    assert record.reading is not None
+    lacking = replace(record.reading, zeros_read=1, host_values=replace(cost, missing=("mine.op.default",)))
+    shown = show(sweep_table([replace(record, reading=lacking), *sweep[1:]]), 200)
+    assert "1 read of an unknown value, as zeros; the true peak may differ; the CPU cannot run mine.op" in shown
 
 
 def test_sweep_table_of_inference_has_its_own_section(sweep: Sequence[RunRecord], show: Show) -> None:

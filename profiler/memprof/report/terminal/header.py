@@ -10,7 +10,7 @@ from rich.text import Text
 from memprof.config.parallel import rank_names
 from memprof.records import RunRecord
 from memprof.report.labels import gpu_label, source_note
-from memprof.report.value_notes import value_note
+from memprof.report.value_notes import host_values_note, value_note
 from memprof.units import format_bytes
 
 T = TypeVar("T")
@@ -41,14 +41,14 @@ def title_lines(records: Sequence[RunRecord]) -> list[Text]:
 
 
 def source_lines(records: Sequence[RunRecord]) -> list[Text]:
-    """Return a line for each source of the records, and one each for unknown workspaces and for unknown values."""
+    """Return a line for each source of the records, and one each for unknown workspaces and for values."""
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     lines = [Text(source_note(source), "dim") for source in dict.fromkeys(record.source for record in records)]
     if unknown:
         rows = f"{unknown:,} of {len(records):,} rows"
         lines.append(Text(f"workspace unknown in {rows}: cuDNN did not report it; the true peak may be higher."))
-    note = value_note(records)
-    return [*lines, Text(note)] if note else lines
+    notes = value_note(records), host_values_note(records)
+    return [*lines, *(Text(note) for note in notes if note)]
 
 
 def _ranks(records: Sequence[RunRecord]) -> str | None:

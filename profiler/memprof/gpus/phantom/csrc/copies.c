@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "answers.h"
 #include "arena.h"
 #include "values.h"
 
@@ -30,7 +31,7 @@ static _Atomic uint64_t zeros_read;
 uint64_t phantom_zeros_read(void) { return atomic_load(&zeros_read); }
 
 /* A program that waits for a value which a kernel would compute waits forever: one line gives the reason. */
-static void count_zeros_read(void) {
+void phantom_count_zeros_read(void) {
     if (atomic_fetch_add(&zeros_read, 1) + 1 == ZEROS_WORTH_A_LINE)
         fprintf(stderr,
                 "memprof phantom: the program has read %d results of kernels, which do not run: each was zeros. "
@@ -44,7 +45,9 @@ void phantom_copy(void *to, const void *from, size_t bytes) {
         memmove(to, from, bytes);
         return;
     }
-    if (!to_device && bytes <= SMALL_COPY_BYTES && !phantom_has_values(from, bytes)) count_zeros_read();
+    if (!to_device && phantom_take_answer(to, bytes)) return;
+    if (!to_device && bytes <= SMALL_COPY_BYTES && !phantom_knows_reads() && !phantom_has_values(from, bytes))
+        phantom_count_zeros_read();
     if (!to_device) phantom_recall_values(to, from, bytes);
     else if (bytes > SMALL_COPY_BYTES) phantom_forget_values(to, bytes);
     else if (from_device) copy_on_device(to, from, bytes);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "torch_blocks.h"
 
 enum { CUDA = 1, PROCESSES = 256 }; /* c10::DeviceType::CUDA, torch/headeronly/core/DeviceType.h */
 
@@ -121,6 +122,7 @@ void counters_note_usage(void *block, int64_t change, size_t allocated, size_t r
         raise_peak(&counters->allocated_bytes, allocated);
         raise_peak(&counters->reserved_bytes, reserved);
     }
+    phantom_note_block(block, change);
     static usage_report *report;
     if (!report) report = (usage_report *)next(USAGE);
     if (report) report(block, change, allocated, reserved, device);

@@ -19,11 +19,13 @@
 
 typedef struct {
     const char *start, *end;
+    uint64_t number;
 } block;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static block *blocks; /* in the order of their addresses */
 static size_t block_count, block_capacity;
+static uint64_t last_number; /* each block has its own, also if its address was used before */
 
 /* The first block that ends after `address`. */
 static size_t find_block(const char *address) {
@@ -53,7 +55,7 @@ static void add_block(const char *start, size_t bytes) {
     }
     size_t at = find_block(start);
     memmove(blocks + at + 1, blocks + at, (block_count - at) * sizeof *blocks);
-    blocks[at] = (block){start, start + bytes};
+    blocks[at] = (block){start, start + bytes, ++last_number};
     block_count++;
 }
 
@@ -73,16 +75,33 @@ void phantom_forget_outputs(void *const *addresses, size_t count) {
         if (phantom_owner(addresses[i]) >= 0) phantom_forget_written(addresses[i], SIZE_MAX / 2);
 }
 
-void memory_reported(void *block, int64_t bytes, size_t allocated, size_t reserved, uint16_t device)
-    __asm__("_ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE");
+uint64_t phantom_block_at(const void *address, const void **start, size_t *bytes) {
+    pthread_mutex_lock(&lock);
+    size_t at = find_block(address);
+    bool found = at < block_count && blocks[at].start <= (const char *)address;
+    uint64_t number = found ? blocks[at].number : 0;
+    if (found) {
+        *start = blocks[at].start;
+        *bytes = (size_t)(blocks[at].end - blocks[at].start);
+    }
+    pthread_mutex_unlock(&lock);
+    return number;
+}
 
-void memory_reported(void *address, int64_t bytes, size_t allocated, size_t reserved, uint16_t device) {
-    static void (*real)(void *, int64_t, size_t, size_t, uint16_t);
+void phantom_note_block(void *address, int64_t bytes) {
     if (bytes > 0) phantom_forget_values(address, (size_t)bytes);
     pthread_mutex_lock(&lock);
     remove_block(address);
     if (bytes > 0) add_block(address, (size_t)bytes);
     pthread_mutex_unlock(&lock);
+}
+
+void memory_reported(void *block, int64_t bytes, size_t allocated, size_t reserved, uint16_t device)
+    __asm__("_ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE");
+
+void memory_reported(void *address, int64_t bytes, size_t allocated, size_t reserved, uint16_t device) {
+    static void (*real)(void *, int64_t, size_t, size_t, uint16_t);
+    phantom_note_block(address, bytes);
     if (!real) {
         void *library = dlopen("libc10.so", RTLD_LAZY | RTLD_NOLOAD);
         void *function = library ? dlsym(library, "_ZN3c1027reportMemoryUsageToProfilerEPvlmmNS_6DeviceE") : NULL;
