@@ -99,6 +99,11 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
             {},
             "mode: inference is not supported with context above 1",
         ),
+        (
+            "parallel: {mesh: {shard: 2, tensor: 2}, fsdp: {version: 1}}",
+            {},
+            "fsdp.version: 1 is not supported with tensor; leave it out for FSDP2",
+        ),
         ("parallel: {mesh: {expert: 4}}", {}, "parallel.mesh.expert: unknown key"),
         (
             "parallel: {mesh: {pipeline: 2}, pipeline: {schedule: GPipe, stages_per_rank: 2}}",

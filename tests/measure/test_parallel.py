@@ -49,6 +49,8 @@ CASES = [dict(mesh=dict(shard=8)), dict(mesh=dict(shard=4)), dict(mesh=dict(repl
          dict(mesh=dict(pipeline=4), ranks=[1], pipeline=dict(schedule="GPipe")),
          *(dict(mesh=dict(pipeline=2), pipeline=dict(schedule=schedule)) for schedule in {SCHEDULES}),
          dict(mesh=dict(pipeline=4, tensor=2), ranks=[2]), dict(mesh=dict(shard=8), fsdp=dict(offload=True)),
+         *(dict(mesh=dict(shard=8), fsdp=dict(version=1, param_dtype="bfloat16", reshard_after_forward=freed))
+           for freed in (True, False)), dict(mesh=dict(replicate=2, shard=8), fsdp=dict(version=1)),
          dict(mesh=dict(context=4)), dict(mesh=dict(shard=2, context=2)),
          "fake", "fake tensor"]
 TOKENS = dict(shape=["seq_len"], dtype="int64")
@@ -82,6 +84,7 @@ NAMES = (
     *("shard 8", "shard 4", "replicate 2 shard 4", "bf16", "bf16 kept", "shard 4 tensor 2", "tensor 4"),
     *("one GPU", "ddp", "ddp views", "zero 0", "zero 1", "nccl known"),
     *("stage 1", "stage 2", "stage 3", "stage 1 of GPipe", *SCHEDULES, "stage 1 tensor 2", "offload"),
+    *("fsdp1", "fsdp1 kept", "fsdp1 replicate 2"),
     *("context 4", "shard 2 context 2"),
     *("fake", "fake tensor"),
 )
@@ -160,6 +163,19 @@ def test_offload_keeps_nothing_of_the_shard_on_the_gpu(outcomes: Mapping[str, Ou
     assert offloaded.reading.zeros_read == 0
     assert shard.reading is not None
     assert shard.reading.host_bytes is None
+
+
+@pytest.mark.parametrize("name", ["fsdp1", "fsdp1 replicate 2"])
+def test_fsdp1_keeps_four_times_its_flat_shard(outcomes: Mapping[str, Outcome], name: str) -> None:
+    """The gradients stay after zero_grad: the flat gradient is freed when the next forward pass begins."""
+    own_bytes = kept_bytes(outcomes[name]) - BATCH_BYTES - WORKSPACES_BYTES
+    assert own_bytes == pytest.approx(4 * 4 * PARAMETERS // 8, abs=2 << 20)
+
+
+def test_fsdp1_without_reshard_keeps_gathered_parameters(outcomes: Mapping[str, Outcome]) -> None:
+    """FSDP1 never frees those of the root after forward: here embedding, last norm and output layer."""
+    kept, freed = (activation_bytes(outcomes[name]) for name in ("fsdp1 kept", "fsdp1"))
+    assert kept - freed == pytest.approx((PARAMETERS - 2 * VOCAB * SIZE - SIZE) * 2, abs=64 * 512)
 
 
 @pytest.mark.parametrize(("name", "ranks"), [("context 4", 4), ("shard 2 context 2", 2)])

@@ -66,8 +66,12 @@ class MeshConfig(Section):
 
 
 class FsdpConfig(Section):
-    """The options of FSDP2, `torch.distributed.fsdp.fully_shard`."""
+    """The options of FSDP: version 2 is `torch.distributed.fsdp.fully_shard`, version 1 `FullyShardedDataParallel`."""
 
+    version: Literal[1, 2] = Field(
+        default=2,
+        description="2: FSDP2, fully_shard. 1: FullyShardedDataParallel, with flat parameters and use_orig_params.",
+    )
     reshard_after_forward: bool = Field(
         default=True,
         description="Free the gathered parameters of a block after its forward pass; backward gathers them again.",
@@ -258,9 +262,18 @@ class ParallelConfig(Section):
             raise ValueError("mesh: pipeline and replicate need shard above 1 too")
         if self.fsdp.offload and not self.is_fsdp:
             raise ValueError("fsdp.offload is FSDP2's; set mesh.shard above 1")
+        if self.fsdp.version == 1 and self.is_fsdp:
+            self._fsdp1_is_possible()
         if self.ddp.zero and not self.is_ddp:
             raise ValueError("ddp.zero shares the optimizer state of DDP; set mesh.replicate above 1 and shard to 1")
         return self
+
+    def _fsdp1_is_possible(self) -> None:
+        others = [name for name in ("pipeline", "context", "tensor") if self.mesh.sizes[name] > 1]
+        if others:
+            raise ValueError(f"fsdp.version: 1 is not supported with {others[0]}; leave it out for FSDP2")
+        if self.fsdp.offload:
+            raise ValueError("fsdp.version: 1 is not supported with offload; leave it out for FSDP2")
 
 
 def rank_names(ranks: Sequence[int]) -> str:

@@ -15,6 +15,7 @@ from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.checkpointing import find_blocks
 from memprof.workload.meta import is_on_meta, move_to_device, move_to_meta
+from memprof.workload.parallel.fsdp1 import shard_flat
 from memprof.workload.parallel.offload import move_to_host
 from memprof.workload.parallel.pipeline import cut_stages, stages_in
 from memprof.workload.parallel.tensor import apply_tensor_parallelism
@@ -38,6 +39,9 @@ def distribute(
         return _with_ddp(move_to_device(model, device), parallel, device), mesh
     if not is_on_meta(model):
         move_to_meta(model)
+    if parallel.is_fsdp and parallel.fsdp.version == 1:
+        blocks = blocks_to_shard(model, parallel.fsdp, config.model.name)
+        return shard_flat(model, parallel.fsdp, blocks, _sharding_mesh(parallel, mesh), device), mesh
     if (ranks := parallel.mesh.pipeline) > 1:
         held = parallel.pipeline.stages_of(mesh["pipeline"].get_local_rank(), ranks)
         model = cut_stages(model, config, held, ranks * parallel.pipeline.stages_on_each)
