@@ -76,6 +76,7 @@ def test_commands_have_one_stem_everywhere() -> None:
         "completion",
         "console",
         "fit_gpus",
+        "engine",
         "generic",
         "help_pages",
         "inferred",

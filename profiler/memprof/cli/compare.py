@@ -94,6 +94,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output
             partial(_measure, runs, variants, wanted.max_batch),
             output,
             progress,
+            session.engine,
         )
     show(folder.result(), output.json)
     failed = {record.status for record in folder.records} - {Status.OK, Status.OOM}

@@ -128,6 +128,23 @@ RequiredSource = Annotated[
     ),
 ]
 
+# Where it is measured
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="Where: local, or ray (a Ray cluster). Default: local.",
+        autocompletion=completion.one_of("local", "ray"),
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", metavar="HOST:PORT", help="The cluster's head. Default: auto.")
+]
+Runners = Annotated[
+    int | None, typer.Option("--runners", metavar="N", help="Points at a time. Default: as many as fit.")
+]
+
 # Output
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 OutputDir = Annotated[Path, typer.Option("--output-dir", metavar="FOLDER", help="The folder for results.")]

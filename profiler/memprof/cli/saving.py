@@ -10,6 +10,7 @@ from pathlib import Path
 from memprof.cli.console import ProgressBar, note, stdout
 from memprof.config.load import LoadedConfig
 from memprof.config.names import user_model
+from memprof.engines.protocol import Engine
 from memprof.records import Environment, RunRecord
 from memprof.results import Kind, Manifest, Result, ResultFolder, find_unfinished, fingerprint
 
@@ -58,13 +59,13 @@ Measure = Callable[[Sequence[Collection[Hashable]]], Iterator[tuple[int, RunReco
 
 
 def keep_rows(
-    planned: Sequence[PlannedRows], measure: Measure, output: Output, progress: ProgressBar, place: str | None = None
+    planned: Sequence[PlannedRows], measure: Measure, output: Output, progress: ProgressBar, engine: Engine
 ) -> list[ResultFolder]:
     """Save each record as it comes, and return the finished folders, each with its rows in their order.
 
     Interrupted runs of the same are resumed: `measure` gets the keys of the rows that are there, for each folder, and
     yields the other records in any order, each with the index of its folder. A folder is made with its first record.
-    Whatever ends the run early carries a note of what was saved. `place` is where the points are measured.
+    Whatever ends the run early carries a note of what was saved. `engine` measures the points.
 
     Raises:
         ResultError: they cannot be written.
@@ -74,10 +75,10 @@ def keep_rows(
         note(f"resuming {_folders(resumed)}: {_count(resumed)} are saved")
         progress.advance(count=sum(len(one.keys) for one in resumed))
     try:
-        progress.describe(_running(kept, place))
+        progress.describe(_running(kept, engine.place))
         for index, record in measure([one.keys for one in kept]):
             kept[index].append(record, output.folder)
-            progress.advance(_running(kept, place))
+            progress.advance(_running(kept, engine.place))
         return [one.finish(output.folder) for one in kept]
     except BaseException as error:
         if any(one.keys for one in kept):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from memprof.cli import next_command, options
 from memprof.cli.console import note, print_json, print_line, print_next, print_verdict, progress_bar, stdout
+from memprof.cli.engine import engine_options
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -16,10 +17,10 @@ from memprof.cli.saving import Output, PlannedRows, keep_rows, make_manifest, pr
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
+from memprof.engines.choose import EngineOptions, choose_engine_device
 from memprof.errors import ExitCode
-from memprof.experiments.session import Session, check_parallel_device, open_session
+from memprof.experiments.session import Session, open_engine_session
 from memprof.experiments.sweep import Sweep, SweepPoint, environment_of, records_of_sweeps, sweep_points
-from memprof.gpus.select import choose_device
 from memprof.records import RunRecord, Source, Status
 from memprof.report.terminal.sweep import sweep_table
 from memprof.report.verdicts import sweep_verdict
@@ -29,7 +30,8 @@ EXAMPLES = """\
 memprof sweep timm:vit_small_patch16_224 --gpu l4 --batch-size 64
 memprof sweep configs/mnist_mlp.yaml
 memprof sweep configs/resnet50.yaml --gpu t4 --batch-size 32 --batch-size 64
-memprof sweep configs/resnet50.yaml --optimizer adamw --set precision=amp-bf16"""
+memprof sweep configs/resnet50.yaml --optimizer adamw --set precision=amp-bf16
+memprof sweep configs/*.yaml --gpu h100-80gb --engine ray"""
 
 
 @takes_model
@@ -41,6 +43,9 @@ def command(
     set_: options.Settings = None,
     output_dir: options.OutputDir = Path("results"),
     require: options.RequiredSource = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    runners: options.Runners = None,
     force: options.StartOver = False,
     json: options.Json = False,
     model: ModelOptions = (),
@@ -48,27 +53,32 @@ def command(
     """Measure each point, next to its analytic estimate."""
     chosen = overrides(gpu=gpu, batch_sizes=batch_size or (), optimizers=optimizer or (), settings=set_, model=model)
     output = Output(folder=output_dir, force=force, json=json)
-    return run(config, chosen, output, required_source(require))
+    return run(config, chosen, output, required_source(require), engine_options(engine, address, runners))
 
 
-def run(configs: Sequence[Path], chosen: Sequence[Override], output: Output, required: Source | None) -> ExitCode:
+def run(
+    configs: Sequence[Path],
+    chosen: Sequence[Override],
+    output: Output,
+    required: Source | None,
+    where: EngineOptions,
+) -> ExitCode:
     """Run the sweeps, or the rest of interrupted ones; return the exit status."""
     sweeps = [load(config, chosen) for config in configs]
     first = sweeps[0]
-    device = choose_device(first.config.gpu, required)
+    device = choose_engine_device(first.config.gpu, required, where)
     check_output_folder(output.folder)
     note(device.explanation)
     for loaded in sweeps:
-        check_parallel_device(loaded, device)
         note_inferred(loaded, loaded.config.points())
     note_slow_precision([loaded.config for loaded in sweeps], [device])
     points = [sweep_points(loaded.config) for loaded in sweeps]
     with (
         progress_bar("starting PyTorch", sum(map(len, points))) as progress,
-        open_session(first, device, progress.on_step) as session,
+        open_engine_session(sweeps, device, where, sum(map(len, points)), note, progress.on_step) as session,
     ):
         planned = [_planned(session, *one) for one in zip(sweeps, points, strict=True)]
-        folders = keep_rows(planned, partial(_measure, session, sweeps, points), output, progress, session.engine.place)
+        folders = keep_rows(planned, partial(_measure, session, sweeps, points), output, progress, session.engine)
     show_all([folder.result() for folder in folders], output.json)
     failed = {record.status for folder in folders for record in folder.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
+from memprof.engines.choose import EngineKind, EngineOptions, open_engine
 from memprof.engines.local import LocalEngine
 from memprof.engines.protocol import Engine
 from memprof.errors import ConfigError, DeviceError
@@ -77,6 +78,34 @@ def open_session(loaded: LoadedConfig, device: Device, on_step: OnStep | None = 
         environment = replace(client.environment(), git_commit=find_commit(loaded.folder))
         engine = LocalEngine(client, loaded, device, on_step)
         yield LocalSession(engine=engine, client=client, loaded=loaded, device=device, environment=environment)
+
+
+@contextmanager
+def open_engine_session(
+    configs: Sequence[LoadedConfig],
+    device: Device,
+    options: EngineOptions,
+    most: int,
+    note: Callable[[str], None],
+    on_step: OnStep | None = None,
+) -> Iterator[Session]:
+    """Start the engine that `options` choose for all of `configs`, and end it with the block.
+
+    The session's own config is the first. At most `most` points are measured at a time. `note` prints one line.
+
+    Raises:
+        ConfigError, DeviceError, WorkloadError: as `open_session`, or the cluster cannot be used.
+    """
+    first = configs[0]
+    for loaded in configs:
+        check_parallel_device(loaded, device)
+    if options.kind is EngineKind.LOCAL:
+        with open_session(first, device, on_step) as session:
+            yield session
+        return
+    with open_engine(configs, device, options, most, note) as engine:
+        environment = replace(engine.environment(), git_commit=find_commit(first.folder))
+        yield Session(engine=engine, loaded=first, device=device, environment=environment)
 
 
 def check_parallel_device(loaded: LoadedConfig, device: Device) -> None:

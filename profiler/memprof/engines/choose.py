@@ -1,0 +1,74 @@
+"""Which engine a command uses, and on which device; the packages of clusters are imported only if one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from memprof.config.load import LoadedConfig
+from memprof.engines.protocol import Engine
+from memprof.errors import DeviceError
+from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
+from memprof.gpus.generic import described
+from memprof.gpus.select import Device, choose_device
+from memprof.gpus.traits import traits_of
+from memprof.records import Source
+
+
+class EngineKind(StrEnum):
+    """The engines by the names that `--engine` takes."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """The engine of a command, the address of its cluster, and how many runners it has; ``None``: as many as fit."""
+
+    kind: EngineKind = EngineKind.LOCAL
+    address: str = "auto"
+    runners: int | None = None
+
+
+LOCAL = EngineOptions()
+
+
+def choose_engine_device(gpu: str, required: Source | None, options: EngineOptions) -> Device:
+    """Return the device for `gpu` on the machines of the engine.
+
+    On a cluster, a name of the catalog with ``--require measured`` is a real GPU of that name.
+
+    Raises:
+        DeviceError: it is unavailable.
+    """
+    is_name = gpu != "auto" and not gpu.startswith("cuda")
+    if options.kind is EngineKind.LOCAL or not (required is Source.MEASURED and is_name):
+        device = choose_device(gpu, required)
+        if options.kind is not EngineKind.LOCAL and device.source is Source.ANALYTIC:
+            raise DeviceError(f"--engine {options.kind} needs a GPU, real or simulated: {device.explanation}")
+        return device if options.kind is EngineKind.LOCAL else replace(device, index=0)  # a runner sees its own alone
+    spec = find_gpu(gpu)
+    return Device(
+        source=Source.MEASURED,
+        name=spec.name,
+        index=0,
+        total_bytes=spec.total_bytes,
+        traits=traits_of(spec),
+        explanation=f"measuring on {described(spec, DEFAULT_GPU)} in the cluster",
+    )
+
+
+def open_engine(
+    configs: Sequence[LoadedConfig], device: Device, options: EngineOptions, most: int, note: Callable[[str], None]
+) -> AbstractContextManager[Engine]:
+    """Return the engine of a cluster, for at most `most` points at a time; `note` prints one line.
+
+    Raises:
+        ConfigError: the package of the engine is missing.
+    """
+    from memprof.engines.ray_engine import RayEngine
+
+    return RayEngine(configs, device, options, most, note)
