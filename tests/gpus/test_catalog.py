@@ -278,8 +278,8 @@ def test_a_file_of_the_users_adds_a_gpu(write: Write) -> None:
 
 
 def test_user_figure_replaces_the_shipped_one_and_is_not_assumed(write: Write) -> None:
-    extra = write('[gpus.h100-80gb]\ncontext_bytes = 549453824\nsources = ["measured on my GPU"]\n')
-    before, after = SPECS["h100-80gb"], find_gpu("h100-80gb", extra)
+    extra = write('[gpus.a100-80gb]\ncontext_bytes = 549453824\nsources = ["measured on my GPU"]\n')
+    before, after = SPECS["a100-80gb"], find_gpu("a100-80gb", extra)
     assert "context_bytes" in before.assumed
     assert after == replace(
         before, context_bytes=549453824, assumed=(), sources=("measured on my GPU", *before.sources)

@@ -116,6 +116,21 @@ def test_cudamallocasync_block_waits_for_the_stream_that_uses_it(figures: Figure
     assert found["captured"]
 
 
+@pytest.mark.parametrize("backend", ["native", "cudaMallocAsync"])
+def test_oom_in_a_capture_is_what_pytorch_makes_of_it(backend: str, figures: Figures) -> None:
+    """PyTorch's test_graph_capture_oom; from 2.14 on, the second backend synchronizes before it gives up."""
+    setting = f"backend:{backend}"
+    found = figures("capture_oom.py", PYTORCH_CUDA_ALLOC_CONF=setting, PYTORCH_ALLOC_CONF=setting)
+    if backend == "native":
+        assert (found["kind"], found["left_the_block"]) == ("OutOfMemoryError", "OutOfMemoryError")
+    elif torch_is_at_least(2, 14):
+        assert (found["kind"], found["left_the_block"]) == ("AcceleratorError", "AcceleratorError")
+        assert "not permitted when stream is capturing" in found["text"]
+    else:
+        assert found["kind"] == "OutOfMemoryError"
+        assert "would exceed allowed memory" in found["text"]
+
+
 @pytest.mark.skipif(not torch_is_at_least(2, 10), reason="the setting is newer")
 @pytest.mark.parametrize(("reuse", "most_mib"), [("False", 600), ("True", 100)])
 def test_record_stream_reuse_in_a_capture_saves_memory(reuse: str, most_mib: int, figures: Figures) -> None:
