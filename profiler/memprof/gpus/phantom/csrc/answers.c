@@ -30,8 +30,10 @@ uint64_t phantom_end_answers(void) {
 }
 
 bool phantom_take_answer(void *to, size_t bytes) {
-    if (taken == queued || bytes > sizeof *queue) return false;
-    memcpy(to, &queue[taken++], bytes); /* little-endian: a shorter integer is the first bytes of a longer one */
+    size_t words = (bytes + sizeof *queue - 1) / sizeof *queue;
+    if (!bytes || words > queued - taken) return false;
+    memcpy(to, &queue[taken], bytes); /* little-endian: a shorter integer is the first bytes of a longer one */
+    taken += words;
     return true;
 }
 

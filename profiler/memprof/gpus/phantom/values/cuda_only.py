@@ -148,6 +148,11 @@ def _sort(x: Tensor, dim: int = -1, descending: bool = False) -> Any:
     return x.sort(dim=dim, descending=descending, stable=True)
 
 
+def _histogram(x: Tensor, bins: int = 100, low: float = 0, high: float = 0) -> Tensor:
+    """Count integers too, as CUDA does: for instance the tokens of each expert."""
+    return x.double().histc(bins, low, high).to(x.dtype)
+
+
 CUDA_ONLY: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "aten.cudnn_batch_norm.default": _batch_norm,
@@ -160,5 +165,6 @@ CUDA_ONLY: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten._scaled_dot_product_cudnn_attention_backward.default": _cudnn_backward,
         "aten.topk.default": _top,
         "aten.sort.default": _sort,
+        "aten.histc.default": _histogram,
     }
 )

@@ -87,6 +87,8 @@ def needed_for(writers: Iterable[Operation]) -> list[Operation]:
 
 
 def _store(result: Any, mirror: Mirror, layout: Layout, taken: set[int]) -> None:
+    if result is None:
+        return  # what only CUDA's kernels use, such as the state of a generator
     if not isinstance(result, Tensor) or result.size() != layout.size:
         mirror.is_unknown = True
         return

@@ -12,8 +12,9 @@ from .nested import flatten
 
 _MASKS = (torch.bool, torch.uint8)
 _INDEXED = ("aten.index.", "aten.index_put", "aten._index_put", "aten._unsafe_index")
-_SIZED = ("torchvision.nms.", "aten.bincount.")
+_SIZED = ("torchvision.nms.", "aten.bincount.", "aten._grouped_mm.")
 _VALID = 1
+_WORD = 8  # bytes
 
 
 def reads_scalar(function: Any) -> bool:
@@ -35,10 +36,18 @@ def words_read(function: Any, arguments: Sequence[Any], result: Any) -> Sequence
     if name.startswith(_INDEXED):
         return [int(torch.count_nonzero(mask)) for mask in _masks(arguments)]
     values = arguments[0]
+    if name.startswith("aten._grouped_mm."):
+        return _words(arguments[2]) if len(arguments) > 2 and arguments[2] is not None else []
     if name.startswith("aten.bincount."):
         return [int(values.min()), int(values.max())] if values.numel() else []
     rows = next(item for item in flatten(result) if isinstance(item, Tensor)).shape[0]
     return [rows, _VALID] if name.startswith("aten.repeat_interleave.") else [rows]
+
+
+def _words(values: Tensor) -> Sequence[int]:
+    """Return the bytes of a whole tensor, which are read at once."""
+    content = values.contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return [int.from_bytes(content[at : at + _WORD], "little") for at in range(0, len(content), _WORD)]
 
 
 def constant_words(function: Any) -> Sequence[int]:
