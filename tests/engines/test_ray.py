@@ -68,6 +68,27 @@ def test_ray_sweep_equals_the_local_one(memprof: Memprof, two_nodes: LocalCluste
     wait_for(has_no_runners(two_nodes))
 
 
+def test_ray_compare_equals_the_local_one(memprof: Memprof, two_nodes: LocalCluster, tmp_path: Path) -> None:
+    command = ["compare", "configs/mnist_cnn.yaml", "--vary", "optimizer=sgd,adam", "--vary", "gpu=t4", "--json"]
+    local = memprof(*command, "--gpu", "h100-80gb", "--output-dir", str(tmp_path / "local"))
+    remote = memprof(*command, *on_ray(two_nodes, "--output-dir", str(tmp_path / "ray")))
+    assert (local.returncode, remote.returncode) == (ExitCode.OK, ExitCode.OK), remote.stderr
+    assert json.loads(remote.stdout) == json.loads(local.stdout)
+
+
+def test_ray_max_batch_equals_the_local_one(memprof: Memprof, two_nodes: LocalCluster, tmp_path: Path) -> None:
+    command = ["max-batch", "configs/mnist_cnn.yaml", "--gpu", "t4,rtx-4090", "--max", "64", "--json"]
+    local = memprof(*command, "--output-dir", str(tmp_path / "local"))
+    remote = memprof(*command, *on_ray(two_nodes, "--output-dir", str(tmp_path / "ray"))[2:])
+    assert (local.returncode, remote.returncode) == (ExitCode.OK, ExitCode.OK), remote.stderr
+    assert without_seconds(remote.stdout) == without_seconds(local.stdout)
+
+
+def without_seconds(text: str) -> Any:
+    """Return a document of max-batch without the durations, which differ from run to run."""
+    return json.loads(text, object_hook=lambda found: {key: found[key] for key in found if key != "seconds"})
+
+
 def test_ray_sweep_survives_a_killed_node(two_nodes: LocalCluster, tmp_path: Path) -> None:
     config, results = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6, 7, 8"), tmp_path / "results"
     with started(["sweep", str(config), *on_ray(two_nodes, "--output-dir", str(results))]) as running:

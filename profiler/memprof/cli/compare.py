@@ -9,6 +9,7 @@ from pathlib import Path
 
 from memprof.cli import next_command, options
 from memprof.cli.console import note, print_json, print_next, print_verdict, progress_bar, stdout
+from memprof.cli.engine import engine_options
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
 from memprof.cli.overriding import overrides
@@ -18,10 +19,10 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.config.variants import Variant, plan_variants
-from memprof.errors import ExitCode
+from memprof.engines.choose import EngineKind, EngineOptions, choose_engine_device
+from memprof.errors import ConfigError, ExitCode
 from memprof.experiments.compare import VariantRuns, default_batch_size, variant_records
-from memprof.experiments.session import open_session
-from memprof.gpus.select import choose_device
+from memprof.experiments.session import open_engine_session
 from memprof.records import Environment, RunRecord, Source, Status
 from memprof.report.documents import compare_document
 from memprof.report.terminal.compare import compare_table
@@ -58,6 +59,9 @@ def command(
     set_: options.Settings = None,
     max_batch: options.FindMaxBatch = False,
     require: options.RequiredSource = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    runners: options.Runners = None,
     output_dir: options.OutputDir = Path("results"),
     force: options.StartOver = False,
     json: options.Json = False,
@@ -66,21 +70,27 @@ def command(
     """Compare settings."""
     wanted = CompareOptions(vary=vary or [], grid=grid, max_batch=max_batch, required=required_source(require))
     chosen = overrides(gpu=gpu, batch_sizes=[batch_size], settings=set_, model=model)
-    return run(config, chosen, wanted, Output(folder=output_dir, force=force, json=json))
+    if max_batch and engine == EngineKind.SLURM:
+        raise ConfigError("--max-batch tries one batch after another, and a job would wait for each; use --engine ray")
+    where = engine_options(engine, address, runners, output_dir)
+    return run(config, chosen, wanted, Output(folder=output_dir, force=force, json=json), where)
 
 
-def run(config: Path, chosen: Sequence[Override], wanted: CompareOptions, output: Output) -> ExitCode:
+def run(
+    config: Path, chosen: Sequence[Override], wanted: CompareOptions, output: Output, where: EngineOptions
+) -> ExitCode:
     """Measure the base and its variants, or the rest of them, and print the table; return the exit status."""
     variants = plan_variants(config, chosen, wanted.vary, wanted.grid)
     base = variants[0].loaded
-    device = choose_device(base.config.gpu, wanted.required)
+    device = choose_engine_device(base.config.gpu, wanted.required, where)
     check_output_folder(output.folder)
     note(device.explanation)
     note_inferred(load(config, chosen), base.config.points())
-    note_slow_precision([variant.loaded.config for variant in variants], [device])
+    configs = [variant.loaded for variant in variants]
+    note_slow_precision([loaded.config for loaded in configs], [device])
     with (
         progress_bar("starting PyTorch", len(variants)) as progress,
-        open_session(base, device, progress.on_step) as session,
+        open_engine_session(configs, device, where, len(variants), note, progress.on_step) as session,
     ):
         runs = VariantRuns(session)
         if not _names_batch_size(chosen, wanted.vary):

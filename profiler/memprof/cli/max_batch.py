@@ -18,6 +18,7 @@ from memprof.cli.console import (
     stderr,
     stdout,
 )
+from memprof.cli.engine import engine_options
 from memprof.cli.generic import gpu_of_size
 from memprof.cli.inferred import note_inferred
 from memprof.cli.model_options import ModelOptions, takes_model
@@ -28,13 +29,14 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.config.schema import Mode
+from memprof.engines.choose import LOCAL, EngineKind, EngineOptions, choose_engine_device
 from memprof.engines.protocol import Engine
 from memprof.errors import ConfigError, DeviceError, ExitCode, ResultError
 from memprof.experiments.max_batch.accumulation import find_accumulations
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
-from memprof.experiments.session import open_session
+from memprof.experiments.session import open_engine_session
 from memprof.gpus.catalog import load_catalog
-from memprof.gpus.select import Device, choose_device, runnable_gpus
+from memprof.gpus.select import Device, runnable_gpus
 from memprof.records import Environment, MaxBatch, Source
 from memprof.report.documents import max_batch_document
 from memprof.report.terminal.max_batch import does_not_fit, max_batch_panel, max_batch_table
@@ -63,6 +65,7 @@ class MaxBatchOptions:
     folder: Path
     json: bool
     required: Source | None = None
+    where: EngineOptions = LOCAL
 
 
 @takes_model
@@ -78,6 +81,9 @@ def command(
     optimizer: options.Optimizer = None,
     set_: options.Settings = None,
     require: options.RequiredSource = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    runners: options.Runners = None,
     output_dir: options.OutputDir = Path("results"),
     json: options.Json = False,
     model: ModelOptions = (),
@@ -94,6 +100,7 @@ def command(
         folder=output_dir,
         json=json,
         required=required_source(require),
+        where=engine_options(engine, address, runners, output_dir),
     )
     return run(config, overrides(optimizers=[optimizer], settings=set_, model=model), wanted)
 
@@ -101,11 +108,15 @@ def command(
 def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> ExitCode:
     """Search, save and print the result; return the exit status: 7 if not even the smallest batch fits."""
     limits = _limits(wanted)
+    if wanted.where.kind is EngineKind.SLURM:
+        raise ConfigError(
+            "--engine slurm: a search tries one batch after another, and a job would wait for each; use ray"
+        )
     loaded = load(config, chosen)
     gpus = wanted.gpus or [loaded.config.gpu]
     if (generic := gpu_of_size(wanted.memory, gpus)) is not None:
         gpus, limits = [generic], replace(limits, memory_limit_bytes=None)
-    devices = _devices(gpus, wanted.required)
+    devices = _devices(gpus, wanted)
     _check_memory(devices, limits)
     results.check_output_folder(wanted.folder)
     if len(devices) == 1:
@@ -115,7 +126,7 @@ def run(config: Path, chosen: Sequence[Override], wanted: MaxBatchOptions) -> Ex
     parts = len(devices) if len(devices) > 1 else None
     with (
         progress_bar("starting PyTorch", parts) as progress,
-        open_session(loaded, devices[0], progress.on_step) as session,
+        open_engine_session([loaded], devices[0], wanted.where, len(devices), note, progress.on_step) as session,
     ):
         search = _Search(engine=session.engine, limits=limits, wanted=wanted, progress=progress)
         answers = search.run(_targets(loaded, devices))
@@ -192,13 +203,15 @@ def _memory(text: str) -> int:
     return limit
 
 
-def _devices(gpus: Sequence[str], required: Source | None) -> list[Device]:
+def _devices(gpus: Sequence[str], wanted: MaxBatchOptions) -> list[Device]:
     names = [name for gpu in gpus for name in (_all_gpus() if gpu == "all" else [gpu])]
-    devices = [choose_device(name, required) for name in dict.fromkeys(names)]
+    devices = [choose_engine_device(name, wanted.required, wanted.where) for name in dict.fromkeys(names)]
     if any(device.source is Source.ANALYTIC for device in devices):
         raise DeviceError(f"max-batch needs a GPU, real or simulated: {devices[0].explanation}")
     if len({device.source for device in devices}) > 1:
         raise ConfigError("--gpu: real and simulated GPUs cannot be in one table; run each kind separately")
+    if len(devices) > 1 and devices[0].source is Source.MEASURED and wanted.where.kind is not EngineKind.LOCAL:
+        raise ConfigError(f"--gpu: --engine {wanted.where.kind} measures on one kind of real GPU at a time; name one")
     return devices
 
 

@@ -134,8 +134,8 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="Where: local, or ray (a Ray cluster). Default: local.",
-        autocompletion=completion.one_of("local", "ray"),
+        help="Where: local, ray or slurm. Default: local.",
+        autocompletion=completion.one_of("local", "ray", "slurm"),
     ),
 ]
 Address = Annotated[

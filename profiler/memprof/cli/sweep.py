@@ -53,7 +53,7 @@ def command(
     """Measure each point, next to its analytic estimate."""
     chosen = overrides(gpu=gpu, batch_sizes=batch_size or (), optimizers=optimizer or (), settings=set_, model=model)
     output = Output(folder=output_dir, force=force, json=json)
-    return run(config, chosen, output, required_source(require), engine_options(engine, address, runners))
+    return run(config, chosen, output, required_source(require), engine_options(engine, address, runners, output_dir))
 
 
 def run(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 from memprof.config.load import LoadedConfig
 from memprof.engines.protocol import Engine
@@ -22,15 +23,20 @@ class EngineKind(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+    SLURM = "slurm"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """The engine of a command, the address of its cluster, and how many runners it has; ``None``: as many as fit."""
+    """The engine of a command, the address of its cluster, and how many runners it has; ``None``: as many as fit.
+
+    `spool` is a folder that all machines of a Slurm cluster see.
+    """
 
     kind: EngineKind = EngineKind.LOCAL
     address: str = "auto"
     runners: int | None = None
+    spool: Path = Path("results")
 
 
 LOCAL = EngineOptions()
@@ -69,6 +75,10 @@ def open_engine(
     Raises:
         ConfigError: the package of the engine is missing.
     """
+    if options.kind is EngineKind.SLURM:
+        from memprof.engines.slurm_engine import SlurmEngine
+
+        return SlurmEngine(configs, device, options, most, note)
     from memprof.engines.ray_engine import RayEngine
 
     return RayEngine(configs, device, options, most, note)

@@ -10,16 +10,15 @@ from typing import Any, Self
 
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
+from memprof.engines.assignment import assign
 from memprof.engines.choose import EngineOptions
 from memprof.engines.protocol import PointResult, Task
 from memprof.engines.ray_cluster import connected, slot_of
 from memprof.engines.ray_pool import Lost, PooledRunner, RunnerPool
-from memprof.engines.runner import Assignment, RealKind, Refused, variables_here
-from memprof.engines.shipping import pack
+from memprof.engines.runner import Refused
 from memprof.errors import DeviceError
-from memprof.gpus.catalog import own_catalog
 from memprof.gpus.select import Device
-from memprof.records import Breakdown, Environment, Outcome, Source, Status
+from memprof.records import Breakdown, Environment, Outcome, Status
 from memprof.worker.protocol import Point
 
 _MOST_TRIES = 2  # of one point whose runner ended
@@ -123,25 +122,6 @@ class RayEngine:
     def _ask_again(self, runner: PooledRunner, lost: Lost) -> None:
         self._note(f"a point was lost on {runner.node} and is measured again: {lost.reason}")
         self._pool.check_idle()
-
-
-def assign(configs: Sequence[LoadedConfig], device: Device) -> Assignment:
-    """Return what a runner needs to work for `configs` on `device`.
-
-    Raises:
-        ConfigError: the files of the configs cannot be shipped.
-    """
-    is_real, own = device.source is Source.MEASURED, own_catalog()
-    return Assignment(
-        config=configs[0].config,
-        folder=configs[0].folder,
-        path=configs[0].path,
-        gpu=device.choice,
-        kind=RealKind(name=device.name, total_bytes=device.total_bytes) if is_real else None,
-        shipment=pack(configs),
-        variables=variables_here(),
-        own_gpus=own.read_bytes() if own.is_file() else None,
-    )
 
 
 def _lost(lost: Lost) -> PointResult:

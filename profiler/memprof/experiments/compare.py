@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from memprof.config.schema import SweepConfig
 from memprof.config.variants import Variant
-from memprof.engines.protocol import Estimate, Task
+from memprof.engines.protocol import Estimate, Task, in_order
 from memprof.errors import WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
 from memprof.experiments.ranks import fullest_results
@@ -50,9 +50,15 @@ class VariantRuns:
     def records(
         self, configs: Sequence[SweepConfig], budget: MemoryBudget = _ALL, breakdowns: bool = True
     ) -> Iterator[RunRecord]:
-        """Yield the record of each config's first point, in their order, with its analytic breakdown if wanted.
+        """Yield the record of each config's first point, in their order; otherwise as `numbered_records`."""
+        return in_order(self.numbered_records(configs, budget, breakdowns))
 
-        Of several ranks of a config it is that of the fullest.
+    def numbered_records(
+        self, configs: Sequence[SweepConfig], budget: MemoryBudget = _ALL, breakdowns: bool = True
+    ) -> Iterator[tuple[int, RunRecord]]:
+        """Yield the index and the record of each config's first point as it is ready.
+
+        It has the analytic breakdown if that is wanted. Of several ranks of a config it is that of the fullest.
 
         A config that cannot be built or run is a record with its status and reason.
 
@@ -63,9 +69,9 @@ class VariantRuns:
         tasks = [(self._task(config, budget, breakdowns), config) for config in configs]
         environments = [self._session.environment_of(config) for config in configs]
         with closing(fullest_results(self._session.engine, tasks)) as results:
-            for environment, ended in zip(environments, results, strict=True):
+            for index, ended in results:
                 point, result = ended.config.points()[0], ended.result
-                yield make_record(ended.config, environment, point, result.breakdown, result.outcome)
+                yield index, make_record(ended.config, environments[index], point, result.breakdown, result.outcome)
 
     def largest_batch_size(self, config: SweepConfig) -> int | None:
         """Return the largest batch size that trains with `config` on its GPU, or 0 if none does.
@@ -121,10 +127,10 @@ def default_batch_size(session: Session, config: SweepConfig) -> int:
 
 
 def variant_records(runs: VariantRuns, variants: Sequence[Variant], max_batch: bool) -> Iterator[RunRecord]:
-    """Yield the record of each variant; if its largest batch is found too, one variant at a time."""
+    """Yield the record of each variant as it is ready; if its largest batch is found too, one variant at a time."""
     if runs.device.source is Source.ANALYTIC or not max_batch:
-        records = runs.records([variant.loaded.config for variant in variants])
-        yield from (replace(record, variant=v.label) for v, record in zip(variants, records, strict=True))
+        records = runs.numbered_records([variant.loaded.config for variant in variants])
+        yield from (replace(record, variant=variants[index].label) for index, record in records)
         return
     for variant in variants:
         (record,) = runs.records([variant.loaded.config])

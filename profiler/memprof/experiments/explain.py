@@ -48,7 +48,7 @@ def _fullest_rank(session: LocalSession, job: Job) -> SweepConfig:
     config = session.loaded.config
     if len(configs_of_ranks(config)) == 1:
         return config
-    (ended,) = fullest_results(session.engine, [(Task(job=job), config)])
+    ((_, ended),) = fullest_results(session.engine, [(Task(job=job), config)])
     return ended.config
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from memprof.config.ranks import configs_of_ranks
 from memprof.config.schema import SweepConfig
-from memprof.engines.protocol import Engine, PointResult, Task, in_order
+from memprof.engines.protocol import Engine, PointResult, Task
 from memprof.results.fullest import fullness
 from memprof.worker.protocol import Job
 
@@ -23,18 +22,23 @@ class RankResult:
     seconds: float
 
 
-def fullest_results(engine: Engine, tasks: Sequence[tuple[Task, SweepConfig]]) -> Generator[RankResult, None, None]:
-    """Run each task for all ranks of its config, and yield the fullest rank's result, in the order of the tasks."""
+def fullest_results(
+    engine: Engine, tasks: Sequence[tuple[Task, SweepConfig]]
+) -> Generator[tuple[int, RankResult], None, None]:
+    """Run each task for all ranks of its config, and yield its index and the fullest rank's result, in any order."""
     ranks = [configs_of_ranks(config) for _, config in tasks]
     runs = [
-        replace(task, job=of_rank(task.job, config))
-        for (task, _), configs in zip(tasks, ranks, strict=True)
-        for config in configs
+        (place, replace(task, job=of_rank(task.job, config)))
+        for place, (task, _) in enumerate(tasks)
+        for config in ranks[place]
     ]
-    with closing(engine.results(runs)) as unordered:
-        results = in_order(unordered)
-        for configs in ranks:
-            yield _fullest(configs, islice(results, len(configs)))
+    ended: list[dict[int, PointResult]] = [{} for _ in tasks]  # by the index of the run, whose order is that of ranks
+    with closing(engine.results([run for _, run in runs])) as results:
+        for index, result in results:
+            place = runs[index][0]
+            ended[place][index] = result
+            if len(ended[place]) == len(ranks[place]):
+                yield place, _fullest(ranks[place], [ended[place][index] for index in sorted(ended[place])])
 
 
 def of_rank(job: Job, config: SweepConfig) -> Job:
@@ -42,8 +46,7 @@ def of_rank(job: Job, config: SweepConfig) -> Job:
     return job if config.parallel is None else replace(job, config=config)
 
 
-def _fullest(configs: Sequence[SweepConfig], results: Iterator[PointResult]) -> RankResult:
-    ended = list(results)
+def _fullest(configs: Sequence[SweepConfig], ended: Sequence[PointResult]) -> RankResult:
     outcomes = [one.outcome for one in ended]
     place = max(range(len(outcomes)), key=lambda place: fullness(outcomes[place].status, outcomes[place].reading))
     return RankResult(config=configs[place], result=ended[place], seconds=sum(one.seconds for one in ended))

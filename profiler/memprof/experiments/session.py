@@ -37,7 +37,8 @@ class Session:
             DeviceError: the GPU is unavailable.
             ConfigError: one GPU is real and the other a phantom.
         """
-        if self.device.source is Source.ANALYTIC or config.gpu in ("auto", self.device.choice):
+        own = ("auto", self.loaded.config.gpu, self.device.choice)
+        if self.device.source is Source.ANALYTIC or config.gpu in own:
             return self.device
         device = choose_device(config.gpu)
         if device.source is not self.device.source:

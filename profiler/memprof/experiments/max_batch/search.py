@@ -71,7 +71,8 @@ def _run_round(
     """Run one trial of each search. A search plans its next one while another's trial is under way."""
     wanted = [(Task(job=planned.job), search.config) for search, planned in asked]
     with closing(fullest_results(engine, wanted)) as results:
-        for (search, planned), ended in zip(asked, results, strict=True):
+        for place, ended in results:
+            search, planned = asked[place]
             had_boundary = search.has_boundary
             search.take(planned, ended.result.outcome, ended.seconds)
             if on_limit is not None and search.has_boundary and not had_boundary and search.planned is not None:
