@@ -21,8 +21,9 @@ from tests.paths import WORKLOADS
 Figures = Callable[..., Mapping[str, Any]]
 
 
-def memprof_run(gpu: str, workload: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "memprof", "run", "--gpu", gpu, "--", sys.executable, str(WORKLOADS / workload)]
+def memprof_run(gpu: str, workload: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "memprof", "run", "--gpu", gpu, *options, "--"]
+    command += [sys.executable, str(WORKLOADS / workload)]
     return subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TORCH_CPP_LOG_LEVEL": "ERROR"},
@@ -101,3 +102,11 @@ def test_one_of_1024_ranks_runs_within_a_minute_and_4_gib(
     assert layer_in_bfloat16 < found["peak"] < 8 * GIB
     assert found["host"] < 4 * GIB
     assert seconds < 60
+
+
+@pytest.mark.usefixtures("phantom_libraries")
+def test_process_groups_that_are_left_over_end_cleanly() -> None:
+    finished = memprof_run("h100-80gb", "left_over.py", "--rank", "0", "--world-size", "8")
+    assert finished.stdout == "[0, 0, 0, 0, 0, 0]\n"
+    assert "watchdog" not in finished.stderr
+    assert "uncheckedSetDevice" not in finished.stderr

@@ -9,6 +9,7 @@
 #include "context.h"
 #include "cuda_version.h"
 #include "device.h"
+#include "exit.h"
 #include "uuid.h"
 
 static _Thread_local cudaError_t last_error;
@@ -44,6 +45,7 @@ cudaError_t cudaGetDeviceCount(int *count) {
 }
 
 cudaError_t cudaGetDevice(int *device) {
+    phantom_rest_at_exit();
     *device = phantom_current_device();
     return phantom_require_device();
 }

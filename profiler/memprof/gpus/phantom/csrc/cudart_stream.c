@@ -8,6 +8,7 @@
 #include "context.h"
 #include "cudart.h"
 #include "device.h"
+#include "exit.h"
 #include "graph_nodes.h"
 #include "stream_table.h"
 
@@ -125,6 +126,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
+    phantom_rest_at_exit();
     cudaError_t forbidden = phantom_capture_forbids_event(event);
     if (!forbidden) forbidden = phantom_capture_forbids_unsafe_call();
     return forbidden || !event->stream ? forbidden : query(event->stream, event->number);

@@ -19,6 +19,7 @@
 #include "communicator.h"
 #include "context.h"
 #include "device.h"
+#include "exit.h"
 #include "ledger.h"
 #include "mailbox.h"
 #include "refuse.h"
@@ -48,6 +49,7 @@ static size_t bytes_of_each(void) {
 static int make(ncclComm_t *made, int ranks, int rank) {
     int device = phantom_current_device();
     size_t bytes = bytes_of_each();
+    phantom_watch_exit();
     phantom_open_context(device);
     int gpu = phantom_gpu_index(device);
     if (bytes && !phantom_take(gpu, bytes)) return UNHANDLED_CUDA_ERROR;
