@@ -107,11 +107,8 @@ static void raise_peak(_Atomic uint64_t *peak_bytes, uint64_t total) {
     }
 }
 
-/* libphantom.so wraps a function too, and must be called. PyTorch's libraries are not in the global scope, where
- * RTLD_NEXT searches. */
-static void *next(const char *name) {
-    void *wrapper = dlsym(RTLD_NEXT, name);
-    if (wrapper) return wrapper;
+/* PyTorch's libraries are not in the global scope, where RTLD_NEXT searches. */
+static void *real(const char *name) {
     void *c10 = dlopen("libc10.so", RTLD_LAZY | RTLD_NOLOAD);
     return c10 ? dlsym(c10, name) : NULL;
 }
@@ -124,7 +121,7 @@ void counters_note_usage(void *block, int64_t change, size_t allocated, size_t r
     }
     phantom_note_block(block, change);
     static usage_report *report;
-    if (!report) report = (usage_report *)next(USAGE);
+    if (!report) report = (usage_report *)real(USAGE);
     if (report) report(block, change, allocated, reserved, device);
 }
 
@@ -135,6 +132,6 @@ void counters_note_refusal(int64_t requested, size_t allocated, size_t reserved,
         raise_peak(&counters->wanted_bytes, reserved + (size_t)requested);
     }
     static refusal_report *report;
-    if (!report) report = (refusal_report *)next(REFUSAL);
+    if (!report) report = (refusal_report *)real(REFUSAL);
     if (report) report(requested, allocated, reserved, device);
 }
