@@ -21,6 +21,8 @@ from torch.overrides import TorchFunctionMode
 from torchvision import models
 from torchvision.models import detection, segmentation
 
+from memprof.gpus.phantom.values import host_values
+
 BATCH, CLASSES, LEARNING_RATE = 2, 10, 1e-3
 SECONDS_LIMIT = 900
 # Inputs other than 224x224, from the pages of torchvision's pretrained weights.
@@ -91,6 +93,7 @@ def detection_loss(name: str, model: nn.Module, device: str) -> Tensor:
 
 def cuda_step(name: str) -> dict[str, Any]:
     """Three steps with SGD and momentum on CUDA; the third's history tells what cuDNN holds at the peak."""
+    torch.manual_seed(0)  # keypointrcnn resizes its images to a random size
     model = build(name).cuda()
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
 
@@ -169,11 +172,17 @@ def fake_of(mode: Any, tensor: Tensor) -> Tensor:
     return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 
+def step_with_values(name: str) -> dict[str, Any]:
+    """The same steps with values of the CPU, on a phantom, and what these took."""
+    with host_values() as cost:
+        return {**cuda_step(name), "values_seconds": cost.seconds, "values_bytes": cost.memory.peak_bytes}
+
+
 def answer(kind: str, name: str) -> dict[str, Any]:
     signal.alarm(SECONDS_LIMIT)  # a hang is a crash
     warnings.simplefilter("ignore")
     try:
-        return {"step": cuda_step, "tracker": tracker_step}[kind](name)
+        return {"step": cuda_step, "values": step_with_values, "tracker": tracker_step}[kind](name)
     except Exception as error:  # noqa: BLE001  a model that fails is a row
         first = (str(error).splitlines() or [""])[0]
         return {"error": f"{type(error).__name__}: {first[:160]}"}

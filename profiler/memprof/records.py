@@ -350,6 +350,7 @@ class MaxBatch:
     more_trials: tuple[Trial, ...]  # for the batch at 80 % of the memory
     target_batch: Accumulation | None = None  # None if not requested, or if no batch trains
     parallel: str | None = None  # the rank and the mesh; None if one GPU trains the model
+    zeros_read: int | None = None  # unknown values that the model read on a phantom, in all trials
     communicators: int | None = None  # of NCCL, on this rank
     nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted
 

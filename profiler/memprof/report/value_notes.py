@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memprof.records import HostValues, Reading, RunRecord
+from memprof.records import HostValues, MaxBatch, Reading, RunRecord
 from memprof.units import format_bytes
 
 
-def value_note(records: Sequence[RunRecord]) -> str | None:
+def value_notes(records: Sequence[RunRecord]) -> list[str]:
+    """Return a line on unknown values that were read, and one on values that the CPU computed, as far as there are."""
+    return [note for note in (_unknown_note(records), _host_values_note(records)) if note]
+
+
+def _unknown_note(records: Sequence[RunRecord]) -> str | None:
     """Return one line that says how many unknown values the models read; ``None`` if they read none."""
     readings = [record.reading for record in records if record.reading is not None and record.reading.zeros_read]
     if not readings:
         return None
-    reads, rows = sum(reading.zeros_read or 0 for reading in readings), f"{len(readings):,} of {len(records):,} rows"
-    times = (
-        "1 read of an unknown value, as zeros" if reads == 1 else f"{reads:,} reads of unknown values, each as zeros"
-    )
-    return f"depends on values in {rows}: {times}; the true peak may differ{_remedy(readings)}."
+    rows = f" in {len(readings):,} of {len(records):,} rows" if len(records) > 1 else ""
+    reads = _reads(sum(reading.zeros_read or 0 for reading in readings))
+    return f"depends on values{rows}: {reads}; the true peak may differ{_remedy(readings)}."
 
 
-def host_values_note(records: Sequence[RunRecord]) -> str | None:
+def max_batch_value_note(answers: Sequence[MaxBatch]) -> str | None:
+    """Return the same for searches of the largest batch; ``None`` if no trial read an unknown value."""
+    reads = sum(answer.zeros_read or 0 for answer in answers)
+    return f"{_reads(reads)}; the true limit may differ; use --values cpu" if reads else None
+
+
+def _host_values_note(records: Sequence[RunRecord]) -> str | None:
     """Return one line on the values that the CPU computed; ``None`` if it computed none."""
     found = [record.reading.host_values for record in records if record.reading and record.reading.host_values]
     if not found:
@@ -28,6 +37,10 @@ def host_values_note(records: Sequence[RunRecord]) -> str | None:
     seconds, run = sum(values.seconds for values in found), sum(values.operators_run for values in found)
     memory = format_bytes(max(values.peak_bytes for values in found))
     return f"values: the CPU computed {run:,} operators in {seconds:,.1f} s, with up to {memory} of host memory."
+
+
+def _reads(count: int) -> str:
+    return "1 read of an unknown value, as zeros" if count == 1 else f"{count:,} reads of unknown values, each as zeros"
 
 
 def _remedy(readings: Sequence[Reading]) -> str:

@@ -51,6 +51,7 @@ class TargetSearch:
         if known is not None:
             self._learn_from(known)
         self._nccl: tuple[int | None, int | None] = None, None  # communicators, and their bytes
+        self._zeros_read: int | None = None
         self._has_boundary = False
         self._at_80_percent: int | None = None
         self._plan = self._planned_trials()
@@ -101,6 +102,8 @@ class TargetSearch:
             raise WorkloadError(f"{self._target.config.model.name}, batch {job.batch_size:,}: {outcome.error}{hint}")
         if outcome.reading is not None and outcome.reading.context_bytes is not None:
             self._memory = replace(self._memory, context_bytes=outcome.reading.context_bytes)
+        if outcome.reading is not None and outcome.reading.zeros_read is not None:
+            self._zeros_read = (self._zeros_read or 0) + outcome.reading.zeros_read
         if outcome.reading is not None and outcome.reading.communicators is not None:
             self._nccl = outcome.reading.communicators, outcome.reading.nccl_bytes
         self._ran[planned.purpose][job.batch_size] = ran
@@ -217,6 +220,7 @@ class TargetSearch:
             trials=trials,
             more_trials=more,
             parallel=target.config.parallel.label if target.config.parallel else None,
+            zeros_read=self._zeros_read,
             communicators=self._nccl[0],
             nccl_bytes=self._nccl[1],
         )

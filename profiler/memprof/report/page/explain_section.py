@@ -40,6 +40,7 @@ from memprof.report.plots.colors import in_stack_order
 from memprof.report.plots.timeline import timeline_plot
 from memprof.report.terminal.columns import reason_of
 from memprof.report.terminal.explain import short_lines, where
+from memprof.report.value_notes import value_notes
 from memprof.units import UNKNOWN, format_bytes
 
 MOST_BLOCKS = 25  # in the table; the note below it has the sum of the others
@@ -60,6 +61,7 @@ def explain_section(explained: Explained) -> Section:
             _where(explanation, record),
             *why_unknown(explanation),
             *parallel_notes([record]),
+            *(note[0].upper() + note[1:] for note in value_notes([record])),
         ),
         parts=(
             memory_levels(explanation, record.source, record.environment.gpu_total_bytes),

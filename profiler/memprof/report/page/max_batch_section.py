@@ -23,6 +23,7 @@ from memprof.report.page.elements import (
 )
 from memprof.report.parallel_notes import unknown_nccl
 from memprof.report.terminal.max_batch import does_not_fit, fit_formula, stopped_by
+from memprof.report.value_notes import max_batch_value_note
 from memprof.units import format_bytes
 
 _ID = "max-batch"
@@ -41,6 +42,8 @@ def max_batch_section(answers: Sequence[MaxBatch]) -> Section:
         lead.append(f"Emulated: {answer.parallel}; the other ranks are absent.")
     if answer.communicators and answer.nccl_bytes is None:
         lead.append(unknown_nccl(answer.communicators))
+    if note := max_batch_value_note([answer]):
+        lead.append(f"Depends on values: {note}.")
     if answer.batch_size_at_80_percent_memory is not None:
         most = f"{answer.batch_size_at_80_percent_memory:,}"
         lead.append(f"Batch {most} takes at most 80 % of GPU memory, CUDA context included.")

@@ -41,7 +41,7 @@ from memprof.report.parallel_notes import parallel_notes
 from memprof.report.plots.batch import batch_plot
 from memprof.report.ranks import fullest_note, rank_text, several_ranks, with_most
 from memprof.report.terminal.columns import blank_percents
-from memprof.report.value_notes import host_values_note, value_note
+from memprof.report.value_notes import value_notes
 from memprof.results.fullest import fullest_records
 from memprof.units import MIB
 
@@ -158,7 +158,7 @@ def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     unknown = sum(record.reading is not None and not record.reading.workspace_known for record in records)
     if unknown:
         notes.append(f"Workspace unknown in {unknown:,} rows: cuDNN did not report it; the true peak may be higher.")
-    notes += [note[0].upper() + note[1:] for note in (value_note(records), host_values_note(records)) if note]
+    notes += [note[0].upper() + note[1:] for note in value_notes(records)]
     if blank_percents(records):
         least = LEAST_ESTIMATE_BYTES // MIB
         notes.append(f"No percentage for an estimate below {least} MiB: one library workspace would exceed it.")

@@ -32,6 +32,7 @@ from memprof.report.terminal.layout import Column, Grid, lay_out, shorten
 from memprof.report.terminal.module_groups import GROUPS_NOTE, chosen_depth, grouped
 from memprof.report.terminal.spread import TITLE, spread_lines
 from memprof.report.terminal.summary import down_to, one_tree
+from memprof.report.value_notes import value_notes
 from memprof.units import UNKNOWN, format_bytes, format_percent
 
 _OF_SNAPSHOTS = (
@@ -60,7 +61,7 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
         head.append(Text(reason, STATUS_STYLES[record.status.value]))
     if explanation is None:
         return Group(*head)
-    head += [Text(note) for note in (*loop_notes([record]), *parallel_notes([record]))]
+    head += [Text(note) for note in (*loop_notes([record]), *parallel_notes([record]), *value_notes([record]))]
     parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
     parts[1] = peak_line(explanation, record.status)
     if advised := advice_lines(explained, width):

@@ -10,7 +10,7 @@ from rich.text import Text
 from memprof.config.parallel import rank_names
 from memprof.records import RunRecord
 from memprof.report.labels import gpu_label, source_note
-from memprof.report.value_notes import host_values_note, value_note
+from memprof.report.value_notes import value_notes
 from memprof.units import format_bytes
 
 T = TypeVar("T")
@@ -47,8 +47,7 @@ def source_lines(records: Sequence[RunRecord]) -> list[Text]:
     if unknown:
         rows = f"{unknown:,} of {len(records):,} rows"
         lines.append(Text(f"workspace unknown in {rows}: cuDNN did not report it; the true peak may be higher."))
-    notes = value_note(records), host_values_note(records)
-    return [*lines, *(Text(note) for note in notes if note)]
+    return [*lines, *map(Text, value_notes(records))]
 
 
 def _ranks(records: Sequence[RunRecord]) -> str | None:

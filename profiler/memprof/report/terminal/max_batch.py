@@ -14,6 +14,7 @@ from memprof.report.figures import bound_text
 from memprof.report.labels import STOP_REASONS, gpu_label, source_note
 from memprof.report.parallel_notes import unknown_nccl
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
+from memprof.report.value_notes import max_batch_value_note
 from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
@@ -122,6 +123,8 @@ def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
     ]
     if (target := next((answer.target_batch for answer in ranked if answer.target_batch), None)) is not None:
         lines.append(f"for {target.target_batch_size:,}: micro-batch × accumulation steps, verified by a run.")
+    if note := max_batch_value_note(ranked):
+        lines.append(f"depends on values: {note}.")
     return [*lines, source_note(ranked[0].source)]
 
 
@@ -145,6 +148,8 @@ def _lines(answer: MaxBatch) -> list[tuple[str, str | Text]]:
         lines.append(("emulated", f"{answer.parallel}; the other ranks are absent"))
     if answer.communicators and answer.nccl_bytes is None:
         lines.append(("not counted", unknown_nccl(answer.communicators)))
+    if note := max_batch_value_note([answer]):
+        lines.append(("depends on values", note))
     if answer.fit is not None:
         lines.append(("allocated", f"≈ {fit_formula(answer.fit)}"))
     if answer.target_batch is not None:
