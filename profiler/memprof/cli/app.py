@@ -32,6 +32,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "max-batch": "Find the largest batch size that trains, and verify it.",
         "fit": "Find settings that make a batch fit into a memory limit.",
         "compare": "Compare settings and show how each changes memory.",
+        "campaign": "Measure models × GPUs × settings of one file.",
     },
     "Saved results": {
         "show": "Print a saved result again.",

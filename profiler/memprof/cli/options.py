@@ -29,6 +29,9 @@ ConfigFiles = Annotated[
         autocompletion=completion.configs,
     ),
 ]
+CampaignFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A YAML file with the keys models, gpus and settings.")
+]
 ConfigOrSnapshot = Annotated[
     Path,
     typer.Argument(

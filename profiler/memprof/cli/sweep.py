@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.engines.choose import EngineOptions, choose_engine_device
+from memprof.engines.protocol import Estimate
 from memprof.errors import ExitCode
 from memprof.experiments.session import Session, open_engine_session
 from memprof.experiments.sweep import Sweep, SweepPoint, environment_of, records_of_sweeps, sweep_points
@@ -64,7 +66,19 @@ def run(
     where: EngineOptions,
 ) -> ExitCode:
     """Run the sweeps, or the rest of interrupted ones; return the exit status."""
-    sweeps = [load(config, chosen) for config in configs]
+    saved = run_sweeps([load(config, chosen) for config in configs], output, required, where)
+    show_all(saved, output.json)
+    return exit_status(saved)
+
+
+def run_sweeps(
+    sweeps: Sequence[LoadedConfig],
+    output: Output,
+    required: Source | None,
+    where: EngineOptions,
+    estimate: Estimate = Estimate.REQUIRED,
+) -> list[Result]:
+    """Measure all points of `sweeps`, or the rest of them, and return what is saved of each."""
     first = sweeps[0]
     device = choose_engine_device(first.config.gpu, required, where)
     check_output_folder(output.folder)
@@ -73,14 +87,20 @@ def run(
         note_inferred(loaded, loaded.config.points())
     note_slow_precision([loaded.config for loaded in sweeps], [device])
     points = [sweep_points(loaded.config) for loaded in sweeps]
+    count = sum(map(len, points))
     with (
-        progress_bar("starting PyTorch", sum(map(len, points))) as progress,
-        open_engine_session(sweeps, device, where, sum(map(len, points)), note, progress.on_step) as session,
+        progress_bar("starting PyTorch", count) as progress,
+        open_engine_session(sweeps, device, where, count, note, progress.on_step) as session,
     ):
         planned = [_planned(session, *one) for one in zip(sweeps, points, strict=True)]
-        folders = keep_rows(planned, partial(_measure, session, sweeps, points), output, progress, session.engine)
-    show_all([folder.result() for folder in folders], output.json)
-    failed = {record.status for folder in folders for record in folder.records} - {Status.OK, Status.OOM}
+        wanted = [Sweep(loaded=one, points=of, estimate=estimate) for one, of in zip(sweeps, points, strict=True)]
+        folders = keep_rows(planned, partial(_measure, session, wanted), output, progress, session.engine)
+    return [folder.result() for folder in folders]
+
+
+def exit_status(saved: Sequence[Result]) -> ExitCode:
+    """Return whether points failed for another reason than memory."""
+    failed = {record.status for result in saved for record in result.records} - {Status.OK, Status.OOM}
     return ExitCode.FAILED_ROWS if failed else ExitCode.OK
 
 
@@ -90,14 +110,14 @@ def _planned(session: Session, loaded: LoadedConfig, points: Sequence[SweepPoint
 
 
 def _measure(
-    session: Session,
-    sweeps: Sequence[LoadedConfig],
-    points: Sequence[Sequence[SweepPoint]],
-    done: Sequence[Collection[Hashable]],
+    session: Session, sweeps: Sequence[Sweep], done: Sequence[Collection[Hashable]]
 ) -> Iterator[tuple[int, RunRecord]]:
-    """Yield the records of the points that are not done, each with the index of its config."""
-    left = [[one for one in each if one.name not in names] for each, names in zip(points, done, strict=True)]
-    return records_of_sweeps(session, [Sweep(loaded=one, points=each) for one, each in zip(sweeps, left, strict=True)])
+    """Yield the records of the points that are not done, each with the index of its sweep."""
+    left = [
+        replace(sweep, points=[point for point in sweep.points if point.name not in names])
+        for sweep, names in zip(sweeps, done, strict=True)
+    ]
+    return records_of_sweeps(session, left)
 
 
 def _label(name: RowName) -> str:

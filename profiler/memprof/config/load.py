@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from memprof.config.lengths import read_histograms
 from memprof.config.model_source import hint_of_model, is_model_name, model_settings, source_name
@@ -103,6 +103,24 @@ def _load(path: Path, overrides: Sequence[Override]) -> LoadedConfig:
             raise ConfigError(f"{override}: no input of this model has the size seq_len; set its shape with --input")
     inferred = frozenset(SweepConfig.model_fields.keys() - settings.value.keys())
     return LoadedConfig(config=config, folder=folder.absolute(), path=path, inferred=inferred)
+
+
+SectionT = TypeVar("SectionT", bound=BaseModel)
+
+
+def load_section(path: Path, kind: type[SectionT]) -> tuple[SectionT, Settings]:
+    """Return a YAML file of another kind than a config, and where each of its keys is written.
+
+    Raises:
+        ConfigError: the file cannot be read, or it is wrong; as `load`.
+    """
+    with _as_config_errors(path):
+        settings = _read(path)
+        try:
+            return kind.model_validate(settings.value), settings
+        except ValidationError as error:
+            problems = without_followers(validation_problems(error, settings.value, kind))
+            raise ConfigError(_one_line(problems, settings)) from None
 
 
 def json_schema() -> dict[str, Any]:

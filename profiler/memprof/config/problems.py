@@ -87,14 +87,16 @@ def written_path(path: KeyPath) -> str:
     return one_line(written if written.isprintable() else repr(written), _LONGEST_PATH)
 
 
-def validation_problems(error: ValidationError, value: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems that the validation of `value` found."""
+def validation_problems(
+    error: ValidationError, value: Mapping[str, Any], kind: type[BaseModel] = SweepConfig
+) -> list[Problem]:
+    """Return the problems that the validation of `value` as a file of `kind` found."""
     details = error.errors(include_url=False)
     # pydantic also calls a list too short if one of its items is invalid.
     parents = {d["loc"][:length] for d in details for length in range(len(d["loc"]))}
     kept = [d for d in details if d["type"] != "too_short" or d["loc"] not in parents]
     others = [Problem(path=_written(d["loc"], value), text=d["msg"]) for d in kept[_MAX_DETAILED:]]
-    return [*(_problem(d, value) for d in kept[:_MAX_DETAILED]), *others]
+    return [*(_problem(d, value, kind) for d in kept[:_MAX_DETAILED]), *others]
 
 
 def without_followers(problems: Sequence[Problem]) -> list[Problem]:
@@ -191,11 +193,11 @@ def _target_problems(config: SweepConfig) -> Iterator[Problem]:
         )
 
 
-def _problem(details: ErrorDetails, value: Mapping[str, Any]) -> Problem:
+def _problem(details: ErrorDetails, value: Mapping[str, Any], kind: type[BaseModel]) -> Problem:
     context = details.get("ctx", {})
     location = (*details["loc"], *context.get("key", ())[len(details["loc"]) :])
     if details["type"] == "extra_forbidden":
-        names = _keys_next_to(location)
+        names = _keys_next_to(location, kind)
         hint = did_you_mean(str(location[-1]), names) or f"; the keys here are {', '.join(names)}"
         path = _written(location, value)
         meant = (*path[:-1], nearest(str(location[-1]), names) or location[-1])
@@ -231,9 +233,9 @@ def _written(location: KeyPath, value: Any) -> KeyPath:
     return path
 
 
-def _keys_next_to(location: KeyPath) -> list[str]:
-    """Return the valid keys of the mapping that contains `location`."""
-    section: type[BaseModel] = SweepConfig
+def _keys_next_to(location: KeyPath, kind: type[BaseModel]) -> list[str]:
+    """Return the valid keys of the mapping that contains `location` in a file of `kind`."""
+    section = kind
     for part in location[:-1]:
         if part == "tensor":  # the tag of a tensor within a structure
             section = TensorConfig

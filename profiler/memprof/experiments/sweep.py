@@ -41,10 +41,11 @@ class SweepPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A config, and those of its points that are to be measured."""
+    """A config, and those of its points that are to be measured; whether their estimates are required."""
 
     loaded: LoadedConfig
     points: Sequence[SweepPoint]
+    estimate: Estimate = Estimate.REQUIRED
 
 
 def sweep_points(config: SweepConfig) -> list[SweepPoint]:
@@ -97,7 +98,7 @@ def records_of_sweeps(session: Session, sweeps: Sequence[Sweep]) -> Iterator[tup
     """
     points = [(index, point) for index, sweep in enumerate(sweeps) for point in sweep.points]
     environments = [environment_of(session, sweep.loaded) for sweep in sweeps]
-    tasks = [_task(session, sweeps[index].loaded, point) for index, point in points]
+    tasks = [_task(session, sweeps[index], point) for index, point in points]
     with closing(session.engine.results(tasks)) as results:
         for place, result in results:
             index, point = points[place]
@@ -110,9 +111,10 @@ def environment_of(session: Session, loaded: LoadedConfig) -> Environment:
     return found if loaded.folder == session.loaded.folder else replace(found, git_commit=find_commit(loaded.folder))
 
 
-def _task(session: Session, loaded: LoadedConfig, point: SweepPoint) -> Task:
+def _task(session: Session, sweep: Sweep, point: SweepPoint) -> Task:
     """Return the task of a point. Shapes alone do not say what one rank of many keeps and gathers."""
+    loaded = sweep.loaded
     is_own = loaded is session.loaded
     job = point.job if is_own else replace(point.job, config=point.config, gpu=session.device_of(loaded.config).choice)
-    estimate = Estimate.REQUIRED if loaded.config.parallel is None else Estimate.NONE
+    estimate = sweep.estimate if loaded.config.parallel is None else Estimate.NONE
     return Task(job=job, folder=loaded.folder, estimate=estimate)
