@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from memprof.records import RunRecord, Status
+from memprof.report.assumed import STAR, assumes_context
 from memprof.report.figures import (
     BUFFERS,
     CATEGORIES,
@@ -71,7 +72,9 @@ def categories(records: Sequence[RunRecord]) -> list[Column]:
 def readings(records: Sequence[RunRecord], *, phases: bool) -> list[Column]:
     """Return the columns that a device's counters filled; with `phases`, the peak of each phase too."""
     source = records[0].source.value
-    rest = [figure_column(records, figure, source) for figure in (RESERVED, NVML_USED)]
+    star = STAR if any(assumes_context(record.environment) for record in records) else ""
+    nvml = figure_column(records, NVML_USED, source, NVML_USED.short_heading + star)
+    rest = [figure_column(records, RESERVED, source), nvml]
     if not phases:
         return [figure_column(records, PEAK, source), *rest]
     ran = [figure for figure in PHASE_PEAKS if any(bytes_of(record, figure) for record in records)]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from memprof.breakdown.attribution import find_differences, names_module
 from memprof.breakdown.explanation import (
+    CONTEXT,
     Block,
     Category,
     Difference,
@@ -21,6 +22,7 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import Source, Status
+from memprof.report.assumed import ASSUMED_CONTEXT, STAR, assumes_context
 from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, ordinal, part_name, source_note
 from memprof.report.loop_notes import loop_notes
@@ -62,7 +64,8 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
     if explanation is None:
         return Group(*head)
     head += [Text(note) for note in (*loop_notes([record]), *parallel_notes([record]), *value_notes([record]))]
-    parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width)
+    starred = assumes_context(record.environment)
+    parts = _parts(explanation, explained.differences, record.source, (depth, most_blocks), width, starred)
     parts[1] = peak_line(explanation, record.status)
     if advised := advice_lines(explained, width):
         parts = [*parts[:_BELOW_PEAK], Text("What saves most", "bold"), *advised, Text(), *parts[_BELOW_PEAK:]]
@@ -89,12 +92,13 @@ def _parts(
     source: Source | None,
     shown: tuple[int | None, int],
     width: int,
+    starred: bool = False,
 ) -> list[RenderableType]:
     depth, most_blocks = shown
     heading = source.value if source else "snapshot"
     parts: list[RenderableType] = [Text(), peak_line(explanation), Text()]
     sections = {
-        "From requested bytes to GPU memory": _levels(explanation, heading, width),
+        "From requested bytes to GPU memory": _levels(explanation, heading, width, starred),
         "What the peak consists of": _categories(explanation, differences, heading, width),
         "Modules at the peak": _modules(explanation, depth, heading, width),
         f"{most_blocks} largest blocks at the peak": _blocks(explanation, most_blocks, width),
@@ -132,14 +136,16 @@ def _place(moment: PeakContext) -> str:
     return where(replace(moment, step=None)) if moment.phase else where(moment)
 
 
-def _levels(explanation: Explanation, source: str, width: int) -> list[Text]:
+def _levels(explanation: Explanation, source: str, width: int, starred: bool) -> list[Text]:
+    """Return the levels; with `starred`, those with the context are marked, and a line says why."""
+    marks = dict.fromkeys((CONTEXT, "device"), STAR if starred else "")
     names, sizes, meanings = [], [], []
     for level in explanation.memory_levels:
         if level.added_name:
-            names.append(f"+ {part_name(level.added_name)}")
+            names.append(f"+ {part_name(level.added_name)}{marks.get(level.added_name, '')}")
             sizes.append(format_bytes(level.added_bytes))
             meanings.append(level_meaning(level.added_name))
-        names.append(part_name(level.name))
+        names.append(part_name(level.name) + marks.get(level.name, ""))
         sizes.append(format_bytes(level.bytes))
         meanings.append(level_meaning(level.name))
     taken = max(map(len, names)) + max(map(len, sizes)) + 4
@@ -151,7 +157,9 @@ def _levels(explanation: Explanation, source: str, width: int) -> list[Text]:
         ),
         sections=("",) * len(names),
     )
-    return lay_out(grid, width)
+    has_context = any(level.added_name == CONTEXT for level in explanation.memory_levels)
+    note = [Text(ASSUMED_CONTEXT, "dim")] if starred and has_context else []
+    return [*lay_out(grid, width), *note]
 
 
 def _categories(explanation: Explanation, rows: Sequence[Difference], source: str, width: int) -> list[Text]:

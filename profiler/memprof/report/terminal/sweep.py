@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from memprof.records import RunRecord, Source, Status
+from memprof.report.assumed import ASSUMED_CONTEXT, assumes_context
 from memprof.report.figures import LEAST_ESTIMATE_BYTES
 from memprof.report.labels import ANALYTIC_ESTIMATE
 from memprof.report.loop_notes import loop_notes
@@ -115,6 +116,8 @@ def _footer(records: Sequence[RunRecord]) -> list[Text]:
         footer.append(Text(_TINY, "dim"))
     footer += [Text(note) for note in (fullest_note(records), *loop_notes(records), *parallel_notes(records)) if note]
     footer += source_lines(records)
+    if any(assumes_context(record.environment) and record.reading is not None for record in records):
+        footer.append(Text(ASSUMED_CONTEXT, "dim"))
     if retried:
         footer.append(
             Text(
