@@ -80,6 +80,8 @@ def test_run_with_fits_exits_with_0_or_6(code: int, status: int, memprof: Mempro
         (("--fits", "t4,l44"), 4, "there is no GPU 'l44' in the catalog; did you mean l4"),
         (("--max", "lots"), 2, "--max: 'lots' is not a size; write for example 16GiB"),
         (("--max", "0"), 2, "--max 0: must be above 0"),
+        (("--values", "gpu"), 2, "--values gpu: write zeros or cpu"),
+        (("--values", "cpu", "--world-size", "2"), 2, "--values cpu: values of absent ranks are unknown"),
         (("--json", "/nowhere/peak.json"), 5, "--json /nowhere/peak.json: must be a file in a folder that exists"),
         (("--json", "/tmp"), 5, "--json /tmp: must be a file in a folder that exists"),
         (("--snapshot", "/nowhere/peak.pickle"), 5, "snapshot /nowhere/peak.pickle: cannot be written"),
@@ -91,6 +93,25 @@ def test_run_with_a_bad_option_runs_nothing(
     ended = call("run", *arguments, "--", "touch", str(tmp_path / "ran"))
     assert one_line(ended, status).startswith(f"memprof: {complaint}")
     assert not (tmp_path / "ran").exists()
+
+
+VALUES = """
+import torch
+x = torch.arange(1000.0, device="cuda")
+net = torch.nn.Linear(10, 10).cuda()
+net(x[x >= 400].view(-1, 10)).sum().backward()
+print(len(x[x >= 400]), net.weight.grad.sum().item() > 0)
+"""
+
+
+def test_run_with_values_takes_the_real_path(memprof: Memprof, tmp_path: Path) -> None:
+    script = tmp_path / "values.py"
+    script.write_text(VALUES)
+    done = memprof("run", "--values", "cpu", "--", sys.executable, str(script))
+    assert (done.returncode, done.stdout) == (0, "600 True\n")
+    assert "the CPU computes tensor values" in done.stderr
+    assert "memprof phantom: values: the CPU computed " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 DDP = """

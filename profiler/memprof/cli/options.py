@@ -288,6 +288,7 @@ RunSnapshot = Annotated[
     Path | None,
     typer.Option("--snapshot", metavar="FILE", help="Record the memory history, for `memprof explain`."),
 ]
+RunValues = Annotated[str, typer.Option("--values", metavar="HOW", help="Of tensors: zeros, or cpu (slower).")]
 OneRank = Annotated[
     int | None, typer.Option("--rank", metavar="N", help="The rank that runs; with --world-size. Default: 0.")
 ]

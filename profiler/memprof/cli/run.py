@@ -6,7 +6,7 @@ import json as json_format
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from memprof.breakdown.snapshot import check_writable
@@ -48,6 +48,7 @@ class RunOptions:
     json: Path | None = None
     snapshot: Path | None = None
     writes: str = "keep"
+    values: str = "zeros"
     rank: int | None = None
     world_size: int | None = None
 
@@ -60,6 +61,7 @@ def command(
     json: options.RunJson = None,
     snapshot: options.RunSnapshot = None,
     writes: options.CheckpointWrites = "keep",
+    values: options.RunValues = "zeros",
     rank: options.OneRank = None,
     world_size: options.WorldSize = None,
 ) -> int:
@@ -71,6 +73,7 @@ def command(
         json=json,
         snapshot=snapshot,
         writes=writes,
+        values=values,
         rank=rank,
         world_size=world_size,
     )
@@ -95,8 +98,9 @@ def run(command: Sequence[str], wanted: RunOptions) -> int:
         writes=choice,
         snapshot=wanted.snapshot,
         one_rank=_one_rank(command, wanted),
+        values=_computes_values(wanted),
     )
-    done = simulate(asked, lambda: _print(_banner(spec, choice)))
+    done = simulate(asked, lambda: _print(_banner(asked)))
     _print_answer(done, limit_bytes)
     _write([done], wanted.json)
     if done.ended.returncode == 0 and limit_bytes is not None and limit_verdict(done, limit_bytes):
@@ -109,9 +113,14 @@ def _run_each(command: Sequence[str], wanted: RunOptions, choice: Writes) -> int
     specs = [find_gpu(name) for text in wanted.fits for name in text.split(",") if name]
     if not specs:
         raise ConfigError("--fits: name GPUs that `memprof gpus` lists, for example t4,l4,a10g")
-    first = RunRequest(spec=specs[0], command=command, writes=choice, one_rank=_one_rank(command, wanted))
+    rank, values = _one_rank(command, wanted), _computes_values(wanted)
+    first = RunRequest(spec=specs[0], command=command, writes=choice, one_rank=rank, values=values)
     runs = []
-    for done in simulate_each(first, list(dict.fromkeys(specs)), lambda spec: _print(_banner(spec, choice))):
+
+    def announce(spec: GpuSpec) -> None:
+        _print(_banner(replace(first, spec=spec)))
+
+    for done in simulate_each(first, list(dict.fromkeys(specs)), announce):
         if done.ended.returncode in _INTERRUPTED:
             return end_like(done.ended.returncode)
         for line in (run_verdict(done), *_kept(done.ended.writes)):
@@ -159,6 +168,14 @@ def _one_rank(command: Sequence[str], wanted: RunOptions) -> OneRank | None:
     if (name := Path(command[0]).name) in _LAUNCHERS:
         raise ConfigError(f"--world-size {world_size}: {name} starts ranks itself; write -- python train.py instead")
     return OneRank(rank=rank, world_size=world_size)
+
+
+def _computes_values(wanted: RunOptions) -> bool:
+    if wanted.values not in ("zeros", "cpu"):
+        raise ConfigError(f"--values {wanted.values}: write zeros or cpu")
+    if wanted.values == "cpu" and wanted.world_size is not None:
+        raise ConfigError("--values cpu: values of absent ranks are unknown; leave out --values or --world-size")
+    return wanted.values == "cpu"
 
 
 def _limit(most: str | None) -> int | None:
@@ -209,9 +226,10 @@ def _print(line: str) -> None:
     stderr().print(f"memprof: {line}", soft_wrap=True)
 
 
-def _banner(spec: GpuSpec, writes: Writes) -> str:
-    checkpoints = "replace your files" if writes is Writes.ALLOW else "are kept apart from your files"
-    return f"simulated {spec.name}: tensor values are zeros, checkpoints {checkpoints}"
+def _banner(asked: RunRequest) -> str:
+    checkpoints = "replace your files" if asked.writes is Writes.ALLOW else "are kept apart from your files"
+    values = "the CPU computes tensor values" if asked.values else "tensor values are zeros"
+    return f"simulated {asked.spec.name}: {values}, checkpoints {checkpoints}"
 
 
 def _kept(writes: WritesSummary | None) -> list[str]:

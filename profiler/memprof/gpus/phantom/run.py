@@ -27,7 +27,7 @@ from memprof.gpus.phantom.counters import (
 from memprof.gpus.phantom.environment import phantom_environment
 from memprof.gpus.phantom.ledger import Ledger, new_ledger, read_ledger
 from memprof.gpus.phantom.mailboxes import mailboxes_environment, new_mailboxes
-from memprof.gpus.phantom.snapshots import keep_snapshot, snapshot_environment, snapshot_folder
+from memprof.gpus.phantom.snapshots import keep_snapshot, snapshot_environment, snapshot_folder, values_environment
 from memprof.gpus.phantom.writes import Writes, WritesSummary, finish_scratch, scratch_folder, writes_environment
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -55,6 +55,7 @@ class RunRequest:
     writes: Writes = Writes.KEEP
     snapshot: Path | None = None  # where the allocator's history of the largest process goes
     one_rank: OneRank | None = None  # of a script for several; the other ranks are absent
+    values: bool = False  # of tensors, which the CPU computes
 
 
 def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) -> CommandRun:
@@ -81,6 +82,7 @@ def run_command(asked: RunRequest, announce: Callable[[], None] = lambda: None) 
         added |= mailboxes_environment(stack.enter_context(new_mailboxes()))
         added |= writes_environment(libraries, scratch, added["LD_PRELOAD"]) if scratch else {}
         added |= snapshot_environment(history) if history else {}
+        added |= values_environment() if asked.values else {}
         if asked.one_rank is not None:
             added |= asked.one_rank.environment(asked.devices, stack.enter_context(absent_store()))
         announce()

@@ -13,6 +13,7 @@ from memprof.errors import ResultError
 from memprof.gpus.phantom.counters import TorchCounters
 
 _VARIABLE = "MEMPROF_SNAPSHOTS"
+_VALUES = "MEMPROF_VALUES"
 _STARTUP = Path(__file__).with_name("startup")
 
 
@@ -25,8 +26,18 @@ def snapshot_folder() -> Iterator[Path]:
 
 def snapshot_environment(folder: Path) -> Mapping[str, str]:
     """Return the variables with which each Python process of a run records its history, and writes it at its end."""
+    return {_VARIABLE: str(folder), **startup_environment()}
+
+
+def values_environment() -> Mapping[str, str]:
+    """Return the variables with which each Python process of a run computes values on the CPU."""
+    return {_VALUES: "cpu", **startup_environment()}
+
+
+def startup_environment() -> Mapping[str, str]:
+    """Return the variable with which Python runs `startup/sitecustomize.py` when it starts."""
     others = os.environ.get("PYTHONPATH")
-    return {_VARIABLE: str(folder), "PYTHONPATH": f"{_STARTUP}{os.pathsep}{others}" if others else str(_STARTUP)}
+    return {"PYTHONPATH": f"{_STARTUP}{os.pathsep}{others}" if others else str(_STARTUP)}
 
 
 def keep_snapshot(folder: Path, counters: Sequence[TorchCounters], file: Path) -> int | None:

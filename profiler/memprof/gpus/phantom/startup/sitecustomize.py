@@ -1,4 +1,7 @@
-"""Record the allocator's history in each Python process of `memprof run --snapshot`, and write it at the end.
+"""What each Python process of `memprof run` does when it first uses CUDA.
+
+With `--snapshot` it records the allocator's history, and writes it at the end. With `--values cpu` the CPU computes
+values.
 
 Python imports a module of this name when it starts, see docs.python.org/3/library/site.html. `memprof run` puts the
 folder of this file in front of PYTHONPATH. PyTorch is not changed: its own functions are called once CUDA is in use.
@@ -11,10 +14,11 @@ from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 
 _FOLDER = "MEMPROF_SNAPSHOTS"
+_VALUES = "MEMPROF_VALUES"
 
 
-class _RecordAfterImport(MetaPathFinder):
-    """Lets the import of torch.cuda end with a request to record as soon as CUDA is initialized."""
+class _PrepareAfterImport(MetaPathFinder):
+    """Lets the import of torch.cuda end with requests for the time when CUDA is initialized."""
 
     def find_spec(self, fullname, path, target=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
         if fullname != "torch.cuda":
@@ -24,11 +28,14 @@ class _RecordAfterImport(MetaPathFinder):
         if spec is not None and spec.loader is not None:
             loader, execute = spec.loader, spec.loader.exec_module
 
-            def execute_and_record(module):  # type: ignore[no-untyped-def]
+            def execute_and_prepare(module):  # type: ignore[no-untyped-def]
                 execute(module)
-                module._lazy_call(_record)
+                if os.path.isdir(os.environ.get(_FOLDER, "")):
+                    module._lazy_call(_record)
+                if os.environ.get(_VALUES) == "cpu":
+                    module._lazy_call(_compute_values)
 
-            loader.exec_module = execute_and_record  # type: ignore[method-assign]
+            loader.exec_module = execute_and_prepare  # type: ignore[method-assign]
         return spec
 
 
@@ -49,6 +56,22 @@ def _dump() -> None:
     torch.cuda.memory._dump_snapshot(file)  # type: ignore[no-untyped-call]
 
 
+def _compute_values() -> None:
+    """Enter the dispatch mode of the package `values`, which may not be importable in the program's environment."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "values")
+    spec = spec_from_file_location(
+        "memprof_values", os.path.join(folder, "__init__.py"), submodule_search_locations=[folder]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    package = module_from_spec(spec)
+    sys.modules[spec.name] = package
+    spec.loader.exec_module(package)
+    package.compute_until_exit()
+
+
 def _import_hidden() -> None:
     """Import the module of the same name that this one hides, if there is one."""
     own = sys.modules.pop(__name__)
@@ -63,6 +86,6 @@ def _import_hidden() -> None:
         sys.modules.setdefault(__name__, own)
 
 
-if os.path.isdir(os.environ.get(_FOLDER, "")):
-    sys.meta_path.insert(0, _RecordAfterImport())
+if os.path.isdir(os.environ.get(_FOLDER, "")) or os.environ.get(_VALUES) == "cpu":
+    sys.meta_path.insert(0, _PrepareAfterImport())
 _import_hidden()

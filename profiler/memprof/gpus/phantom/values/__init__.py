@@ -2,5 +2,6 @@
 
 from .link import is_phantom
 from .mode import Cost, host_values
+from .process import compute_until_exit
 
-__all__ = ["Cost", "host_values", "is_phantom"]
+__all__ = ["Cost", "compute_until_exit", "host_values", "is_phantom"]

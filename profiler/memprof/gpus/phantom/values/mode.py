@@ -185,17 +185,24 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.cost.seconds += time.perf_counter() - started
 
 
+def start_host_values() -> HostValues:
+    """Let operators of this thread and of its backward passes have values, until the mode's `__exit__`."""
+    torch._C._set_only_lift_cpu_tensors(True)  # then torch.tensor(…, device="cuda") copies from the host visibly
+    hide_mode(hidden=True)
+    mode = HostValues()
+    mode.__enter__()  # type: ignore[no-untyped-call]
+    return mode
+
+
 @contextmanager
 def host_values() -> Iterator[Cost]:
     """Let operators on the phantom have values within the block; yields what this takes."""
     lifted = torch._C._only_lift_cpu_tensors()
-    mode = HostValues()
-    torch._C._set_only_lift_cpu_tensors(True)  # then torch.tensor(…, device="cuda") copies from the host visibly
-    hide_mode(hidden=True)
+    mode = start_host_values()
     try:
-        with mode:
-            yield mode.cost
+        yield mode.cost
     finally:
+        mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         hide_mode(hidden=False)
         torch._C._set_only_lift_cpu_tensors(lifted)
 
