@@ -94,6 +94,7 @@ def test_object_collectives_deliver_the_objects(exchanged: list[Mapping[str, Any
             "at root": list(range(RANKS)) if rank == 0 else None,
             "part": [f"for {rank}"],
             "sent": [None, None] if rank == 2 else [0, "sent"],
+            "large": [[400_000, 1], [800_000, 1], [5, 5]],
         }
 
 

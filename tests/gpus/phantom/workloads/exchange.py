@@ -18,7 +18,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from tests.gpus.phantom.workloads.forked import run_ranks
 
 RANK, WORLD = 0, 3
-LARGE = 1 << 20  # bytes, more than a message takes
+LARGE = 4 << 20  # bytes, more than a message takes
+LARGE_OBJECT = 400_000  # characters: more than a tensor with known values has, and less than a message takes
 DTYPES = (
     torch.float32,
     torch.float64,
@@ -86,7 +87,10 @@ def objects() -> dict[str, Any]:
         dist.send_object_list(sent, dst=1)
     elif RANK == 1:
         dist.recv_object_list(sent, src=0)
-    return {"gathered": gathered, "told": told, "at root": at_root, "part": part, "sent": sent}
+    texts: list[Any] = [None] * WORLD
+    dist.all_gather_object(texts, str(RANK) * LARGE_OBJECT * (RANK + 1) if RANK < 2 else "short")
+    lengths = [(len(text), len(set(text))) for text in texts]
+    return {"gathered": gathered, "told": told, "at root": at_root, "part": part, "sent": sent, "large": lengths}
 
 
 def groups() -> dict[str, Any]:

@@ -15,7 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { RING_BYTES = 256 << 10, ALIGNMENT = 8 };
+enum { RING_BYTES = 2304 << 10, ALIGNMENT = 8 };
 
 _Static_assert(RING_BYTES > 2 * PHANTOM_MOST_VALUES_BYTES + sizeof(phantom_header) + ALIGNMENT, "a message has room");
 

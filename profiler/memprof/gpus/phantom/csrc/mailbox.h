@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PHANTOM_MAX_RANKS = 16, PHANTOM_MOST_VALUES_BYTES = 64 << 10 };
+enum { PHANTOM_MAX_RANKS = 16, PHANTOM_MOST_VALUES_BYTES = 1 << 20 };
 
 typedef struct phantom_mailbox phantom_mailbox;
 

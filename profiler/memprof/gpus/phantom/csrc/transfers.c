@@ -120,7 +120,7 @@ static void send(ncclComm_t comm, int to, const phantom_header *header, const ch
 
 /* Sends what is known of `bytes` at `from`; without bytes the message only says that the rank has called. */
 static void send_known(ncclComm_t comm, int to, phantom_header header, const char *from, size_t bytes) {
-    char *values = bytes ? malloc(2 * bytes) : NULL;
+    char *values = bytes && phantom_has_values(from, bytes) ? malloc(2 * bytes) : NULL;
     header.known = NOTHING_KNOWN;
     if (values) {
         phantom_recall_known(values, values + bytes, from, bytes);
@@ -264,7 +264,7 @@ static void make_pending(transfer *t, size_t bytes) {
 }
 
 static void keep_own(transfer *t, const char *from) {
-    t->own = malloc(2 * t->part_bytes);
+    t->own = phantom_has_values(from, t->part_bytes) ? malloc(2 * t->part_bytes) : NULL;
     if (!t->own) return;
     t->own_known = t->own + t->part_bytes;
     phantom_recall_known(t->own, t->own_known, from, t->part_bytes);
