@@ -160,6 +160,7 @@ class Reading:
     workspace_known: bool  # False if cuDNN did not report the workspace of a plan
     zeros_read: int | None = None  # unknown values that the model's code read on a phantom; None on a real GPU
     host_values: HostValues | None = None  # None without values: cpu
+    routing: str | None = None  # what chose the experts in the place of the model: "balanced", "worst: 2×"
     resume: PhaseReading | None = None  # loading the checkpoint; None if the run did not resume
     communicators: int | None = None  # of NCCL; None if the run was not one rank of several
     nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted

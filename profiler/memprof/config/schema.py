@@ -23,6 +23,7 @@ from memprof.config.finetuning import AdapterMethod, Ema, FreezePatterns, Quanti
 from memprof.config.lengths import Lengths, split_sizes
 from memprof.config.loop import DataConfig, EvaluationConfig, Resume, ResumeConfig
 from memprof.config.parallel import ParallelConfig, parallel_conflict
+from memprof.config.routing import RoutingKey
 from memprof.config.sections import (
     LARGEST_INT64,
     LOSSES_WITHOUT_TARGET,
@@ -364,6 +365,7 @@ class SweepConfig(Section):
         description="On a simulated GPU: zeros, or cpu. With cpu, the CPU computes the values that sizes and "
         "conditions depend on, which takes time and host memory. A real GPU computes all values itself.",
     )
+    routing: RoutingKey = None
     timeout_seconds: Real = Field(
         default=300.0, gt=0, le=MAX_TIMEOUT_SECONDS, description="A point that takes longer ends as a timeout."
     )
@@ -479,6 +481,10 @@ class SweepConfig(Section):
         reason = next((text for text, applies in conflicts.items() if applies), None)
         if self.values is Values.CPU and reason is not None:
             raise _misfit(("values",), f"{reason}, or set values: zeros")
+        if self.routing is not None and self.compile:
+            raise _misfit(
+                ("routing",), "compile is not supported with routing; set compile: false, or leave routing out"
+            )
         return self
 
     def _pipeline_is_possible(self) -> None:

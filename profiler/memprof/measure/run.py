@@ -11,12 +11,13 @@ import torch
 
 from memprof.config.schema import OptimizerConfig, SweepConfig
 from memprof.gpus.nvml import open_nvml
+from memprof.gpus.phantom.values import ExpertRouting
 from memprof.measure.evaluation import STEPS_AFTER, EvaluationPass
 from memprof.measure.failures import classify
 from memprof.measure.recorder import Listener, Recorder
 from memprof.measure.resume import checkpoint_for, load_checkpoint
 from memprof.measure.step import build_step
-from memprof.measure.values import computed_values
+from memprof.measure.values import computed_values, make_routing, routed
 from memprof.records import Outcome, Status
 
 OnStep = Callable[[int, int], None]  # the number of the step that begins, from 1 on, and of all steps
@@ -45,20 +46,27 @@ def measure(
             checkpoint = None
             if config.resume is not None:
                 checkpoint = opened.enter_context(checkpoint_for(model, config, optimizer, device, folder))
+            opened.enter_context(routed(model, routing))
             _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint, folder, on_step)
 
-    return _record(steps, config, device, listener)
+    routing = make_routing(config)
+    return _record(steps, config, device, listener, routing)
 
 
 def _record(
-    run: Callable[[Recorder], None], config: SweepConfig, device: torch.device, listener: Listener | None = None
+    run: Callable[[Recorder], None],
+    config: SweepConfig,
+    device: torch.device,
+    listener: Listener | None = None,
+    routing: ExpertRouting | None = None,
 ) -> Outcome:
     torch.cuda.set_device(device)
     _apply_settings(config)
     recorder = Recorder(device, open_nvml(torch.cuda.get_device_properties(device)), listener)
-    with computed_values(config.values) as host_values:
+    with computed_values(config.values, routing) as host_values:
         status, reason = _outcome(run, recorder)
-        reading = replace(recorder.reading(), host_values=host_values())
+        label = config.routing.label if config.routing is not None else None
+        reading = replace(recorder.reading(), host_values=host_values(), routing=label)
     return Outcome(status=status, reading=reading, error=reason)
 
 

@@ -9,8 +9,8 @@ from memprof.units import format_bytes
 
 
 def value_notes(records: Sequence[RunRecord]) -> list[str]:
-    """Return a line on unknown values that were read, and one on values that the CPU computed, as far as there are."""
-    return [note for note in (_unknown_note(records), _host_values_note(records)) if note]
+    """Return a line each on a routing, on unknown values that were read, and on values that the CPU computed."""
+    return [note for note in (_routing_note(records), _unknown_note(records), _host_values_note(records)) if note]
 
 
 def _unknown_note(records: Sequence[RunRecord]) -> str | None:
@@ -31,7 +31,8 @@ def max_batch_value_note(answers: Sequence[MaxBatch]) -> str | None:
 
 def _host_values_note(records: Sequence[RunRecord]) -> str | None:
     """Return one line on the values that the CPU computed; ``None`` if it computed none."""
-    found = [record.reading.host_values for record in records if record.reading and record.reading.host_values]
+    readings = [record.reading for record in records if record.reading and not record.reading.routing]
+    found = [reading.host_values for reading in readings if reading.host_values]
     if not found:
         return None
     seconds, run = sum(values.seconds for values in found), sum(values.operators_run for values in found)
@@ -43,8 +44,16 @@ def _reads(count: int) -> str:
     return "1 read of an unknown value, as zeros" if count == 1 else f"{count:,} reads of unknown values, each as zeros"
 
 
+def _routing_note(records: Sequence[RunRecord]) -> str | None:
+    """Return one line on the routing that replaced a router's choice; ``None`` if the models chose."""
+    found = sorted({record.reading.routing for record in records if record.reading and record.reading.routing})
+    return f"routing: {', '.join(found)}; the model's own routers did not choose the experts." if found else None
+
+
 def _remedy(readings: Sequence[Reading]) -> str:
     """Say what to do: let the CPU compute values, or, where it did, which operators it lacks."""
+    if any(reading.routing for reading in readings):
+        return ""
     computed: list[HostValues] = [reading.host_values for reading in readings if reading.host_values is not None]
     if not computed:
         return "; use --values cpu"

@@ -155,7 +155,8 @@ def _share(record: RunRecord) -> str:
     if used is None or total is None:
         return f"peak {format_bytes(bytes_of(record, PEAK))} on {gpu}"
     without = f", {WITHOUT_NCCL}" if lacks_nccl(record) else ""
-    return f"{format_share(used, total)} on {gpu}{without}"
+    routing = f", routing {record.reading.routing}" if record.reading is not None and record.reading.routing else ""
+    return f"{format_share(used, total)} on {gpu}{routing}{without}"
 
 
 def _with(record: RunRecord, several_ranks: bool = False) -> str:

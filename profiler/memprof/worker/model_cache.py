@@ -22,7 +22,7 @@ _OF_THE_RUN = {
     "name", "optimizers", "batch_sizes", "steps", "gpu", "allocator", "cudnn", "tf32", "timeout_seconds", "target",
     "loss", "gradient_accumulation", "set_to_none", "optimizer_in_backward", "compile",
     "batch", "evaluation", "resume", "data",
-    "clip_grad_norm", "scheduler", "ema", "parallel", "values",
+    "clip_grad_norm", "scheduler", "ema", "parallel", "values", "routing",
 }  # fmt: skip
 
 

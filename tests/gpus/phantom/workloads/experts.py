@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  its usual name
 
 from memprof.gpus.phantom.runtime import zeros_read
-from memprof.gpus.phantom.values import host_values
+from memprof.gpus.phantom.values import ExpertRouting, host_values
 
 WIDTH, HIDDEN, EXPERTS, TOKENS = 64, 256, 8, 200
 
@@ -120,6 +120,20 @@ def with_values(layer: Callable[[], Any]) -> dict[str, Any]:
         return {**trained(layer, "cuda"), "missing": cost.missing, "reads": (zeros_read() or 0) - reads}
 
 
+def with_routing(layer: Callable[[], Any], times: float) -> dict[str, Any]:
+    """Train with experts that a routing chooses; values of weights stay unknown."""
+    torch.manual_seed(0)
+    routing = ExpertRouting(times)
+    net = layer()
+    routing.watch(net)
+    torch.cuda.reset_peak_memory_stats()
+    with host_values(routing, computes_all=False) as cost:
+        reads = zeros_read() or 0
+        found = trained(lambda: net, "cuda")
+        found["reads"] = (zeros_read() or 0) - reads
+    return {**found, "choices": routing.choices, "run": cost.operators_run, "host_bytes": cost.memory.peak_bytes}
+
+
 def with_zeros(layer: Callable[[], Any]) -> dict[str, Any]:
     torch.cuda.reset_peak_memory_stats()
     reads = zeros_read() or 0
@@ -171,4 +185,5 @@ if __name__ == "__main__":
     for name, layer in LAYERS.items():
         with nullcontext():
             found[name] = {"cpu": trained(layer, "cpu"), "values": with_values(layer), "zeros": with_zeros(layer)}
+            found[name] |= {"balanced": with_routing(layer, 1), "worst": with_routing(layer, 2)}
     print(json.dumps({"layers": found, "implied": implied()}))

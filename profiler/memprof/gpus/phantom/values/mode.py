@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .link import answers, count_unknown_read, hide_mode
@@ -19,7 +20,10 @@ from .mirrors import HostMemory, Mirrors, View, has_values
 from .nested import flatten, map_nested
 from .operators import NotOnHostError, run_on_host
 from .pending import Operation, needed_for
-from .reads import constant_words, reads_scalar, reads_size, words_read
+from .reads import constant_words, deciding_arguments, reads_scalar, reads_size, words_of, words_read
+from .routing import ExpertRouting
+
+_UNKNOWN = object()  # in the place of numbers that are not kept
 
 
 @dataclass(slots=True)
@@ -34,10 +38,15 @@ class Cost:
 
 
 class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While it is active, results of operators on the phantom have values, which the CPU computes."""
+    """While it is active, results of operators on the phantom have values, which the CPU computes.
 
-    def __init__(self) -> None:
+    With `routing` it decides what experts get. Without `computes_all`, only values are computed that follow from small
+    known ones, from integers and from `routing`: those of weights, and of what comes from them, stay unknown.
+    """
+
+    def __init__(self, routing: ExpertRouting | None, *, computes_all: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._routing, self._computes_all = routing, computes_all
         self.cost = Cost()
         self._mirrors = Mirrors(self.cost.memory)
         self._lock = threading.RLock()
@@ -45,6 +54,8 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator on its device, and note it for the host."""
         named = kwargs or {}
+        if any(issubclass(kind, FakeTensor) for kind in types):  # DTensor runs operators on shapes alone
+            return func(*args, **named)
         if any(map(_has_own_dispatch, types)):  # it runs its own operators, which come here
             return NotImplemented
         if func.is_view or torch.Tag.inplace_view in func.tags or str(func) == "aten.record_stream.default":
@@ -86,8 +97,13 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return self._run_with_size(operation, args, named)
         with answers(constant_words(function), all_known=False):
             result = function(*args, **named)
-        self._note(operation, result)
+        self._note(operation, result, self._routed(function, args, named))
         return result
+
+    def _routed(self, function: Any, args: Any, named: Any) -> Operation | None:
+        """Return the operation that chooses experts in the place of this one, if it does that."""
+        choose = self._routing.choice(function, args, named) if self._routing is not None else None
+        return None if choose is None else Operation(self.cost.operators, choose, ((), {}), (), None)
 
     def _read_scalar(self, operation: Operation, args: Any, named: Any) -> Any:
         values = self._results(operation)
@@ -113,10 +129,11 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _run_with_size(self, operation: Operation, args: Any, named: Any) -> Any:
         """Run an operator that reads how large its result is, first on the host."""
-        values = self._results(operation)
-        words: Sequence[int] = ()
-        if values is not None:
-            words = words_read(operation.function, map_nested(_on_host, operation.arguments[0]), values)
+        deciding = deciding_arguments(operation.function, args)
+        if deciding and not self._computes_all and _is_unknown(operation):
+            words, values = self._words_of(operation.function, deciding), None
+        else:
+            words, values = self._words_and_results(operation)
         with answers(words, all_known=False):
             result = operation.function(*args, **named)
         for at, view in self._mirrors.new_views(flatten(result)):
@@ -126,6 +143,20 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         else:
             operation.keep(list(flatten(values)))
         return result
+
+    def _words_of(self, function: Any, deciding: Sequence[Tensor]) -> Sequence[int]:
+        """Return what an operator reads of its deciding arguments, whatever the others are."""
+        views = [self._mirrors.view(tensor) for tensor in deciding]
+        self._run_pending(needed_for(writer for view in views for writer in view.mirror.writers))
+        if any(view.mirror.is_unknown for view in views):
+            count_unknown_read()
+        return words_of(function, [view.tensor() for view in views])
+
+    def _words_and_results(self, operation: Operation) -> tuple[Sequence[int], Any]:
+        values = self._results(operation)
+        if values is None:
+            return (), None
+        return words_read(operation.function, map_nested(_on_host, operation.arguments[0]), values), values
 
     def _run_without_values(self, function: Any, args: Any, named: Any) -> Any:
         """Run an operator on tensors that have no mirror, for instance sparse ones."""
@@ -147,12 +178,17 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Return what an argument will be later: a view of the device's tensor, or a copy of the host's."""
         if not isinstance(value, Tensor):
             return value
-        return self._mirrors.view(value) if value.is_cuda else value.detach().clone()
+        if value.is_cuda:
+            return self._mirrors.view(value)
+        is_weight = value.is_floating_point() and value.numel() > 1
+        return _UNKNOWN if is_weight and not self._computes_all else value.detach().clone()
 
-    def _note(self, operation: Operation, result: Any) -> None:
-        """Let the operation run later, when one of its results is needed."""
+    def _note(self, operation: Operation, result: Any, routed: Operation | None = None) -> None:
+        """Let the operation run later, when one of its results is needed; `routed` gives the second, if it is there."""
         for at, view in self._mirrors.new_views(flatten(result)):
-            operation.add_output(at, view)
+            (routed if routed is not None and at == 1 else operation).add_output(at, view)
+        if not self._computes_all and _is_unknown(operation):
+            operation.give_up()
         if not operation.outputs and not operation.changed:
             operation.finish()
 
@@ -185,26 +221,39 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.cost.seconds += time.perf_counter() - started
 
 
-def start_host_values() -> HostValues:
-    """Let operators of this thread and of its backward passes have values, until the mode's `__exit__`."""
+def start_host_values(routing: ExpertRouting | None = None, *, computes_all: bool = True) -> HostValues:
+    """Let operators of this thread and of its backward passes have values, until the mode's `__exit__`.
+
+    `routing` and `computes_all` are those of `HostValues`.
+    """
     torch._C._set_only_lift_cpu_tensors(True)  # then torch.tensor(…, device="cuda") copies from the host visibly
     hide_mode(hidden=True)
-    mode = HostValues()
+    mode = HostValues(routing, computes_all=computes_all)
     mode.__enter__()  # type: ignore[no-untyped-call]
     return mode
 
 
 @contextmanager
-def host_values() -> Iterator[Cost]:
-    """Let operators on the phantom have values within the block; yields what this takes."""
+def host_values(routing: ExpertRouting | None = None, *, computes_all: bool = True) -> Iterator[Cost]:
+    """Let operators on the phantom have values within the block; yields what this takes.
+
+    `routing` and `computes_all` are those of `HostValues`.
+    """
     lifted = torch._C._only_lift_cpu_tensors()
-    mode = start_host_values()
+    mode = start_host_values(routing, computes_all=computes_all)
     try:
         yield mode.cost
     finally:
         mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         hide_mode(hidden=False)
         torch._C._set_only_lift_cpu_tensors(lifted)
+
+
+def _is_unknown(operation: Operation) -> bool:
+    """Return whether an operation is random, or reads what the host does not know."""
+    if operation.seed is not None or any(mirror.is_unknown for mirror in operation.read):
+        return True
+    return any(item is _UNKNOWN for item in flatten(operation.arguments))
 
 
 def _has_own_dispatch(kind: type) -> bool:

@@ -32,16 +32,30 @@ def reads_size(function: Any, arguments: Sequence[Any]) -> bool:
 
 def words_read(function: Any, arguments: Sequence[Any], result: Any) -> Sequence[int]:
     """Return the integers that the operator reads, in their order, for arguments and a result of the host."""
-    name = str(function)
-    if name.startswith(_INDEXED):
-        return [int(torch.count_nonzero(mask)) for mask in _masks(arguments)]
-    values = arguments[0]
-    if name.startswith("aten._grouped_mm."):
-        return _words(arguments[2]) if len(arguments) > 2 and arguments[2] is not None else []
+    if deciding := deciding_arguments(function, arguments):
+        return words_of(function, deciding)
+    name, values = str(function), arguments[0]
     if name.startswith("aten.bincount."):
         return [int(values.min()), int(values.max())] if values.numel() else []
     rows = next(item for item in flatten(result) if isinstance(item, Tensor)).shape[0]
     return [rows, _VALID] if name.startswith("aten.repeat_interleave.") else [rows]
+
+
+def deciding_arguments(function: Any, arguments: Sequence[Any]) -> list[Tensor]:
+    """Return the arguments that alone decide the size: masks, or the ends of groups; none if the result is needed."""
+    name = str(function)
+    if name.startswith(_INDEXED):
+        return _masks(arguments)
+    if name.startswith("aten._grouped_mm."):
+        return [ends for ends in arguments[2:3] if ends is not None]
+    return []
+
+
+def words_of(function: Any, deciding: Sequence[Tensor]) -> Sequence[int]:
+    """Return the integers that the operator reads, for the values of its deciding arguments."""
+    if str(function).startswith("aten._grouped_mm."):
+        return [word for ends in deciding for word in _words(ends)]
+    return [int(torch.count_nonzero(mask)) for mask in deciding]
 
 
 def _words(values: Tensor) -> Sequence[int]:
