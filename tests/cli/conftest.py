@@ -90,7 +90,7 @@ def write_slow_config(folder: Path, batch_sizes: str) -> Path:
 
 
 def interrupt(
-    arguments: Sequence[str], results: Path, number: signal.Signals = signal.SIGINT
+    arguments: Sequence[str], results: Path, number: signal.Signals = signal.SIGINT, seconds: int = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run memprof and send it a signal once two rows are saved; return how it ended and what stderr had."""
     stopped = subprocess.Popen(
@@ -100,13 +100,13 @@ def interrupt(
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in range(600):
+    for _ in range(10 * seconds):
         if any(len(file.read_text().splitlines()) >= 2 for file in results.glob("*/*/records.jsonl")):
             break
         time.sleep(0.1)
     else:
         stopped.kill()
-        raise AssertionError("no rows were saved within a minute")
+        raise AssertionError(f"no rows were saved within {seconds} s")
     stopped.send_signal(number)
     _, printed = stopped.communicate(timeout=60)
     return subprocess.CompletedProcess(arguments, stopped.returncode, "", printed)

@@ -24,6 +24,7 @@ from tests.engines.local_cluster import LocalCluster
 from tests.paths import PACKAGE, ROOT
 from tests.worker.processes import wait_for
 
+STARTING_SECONDS = 240  # of a cluster's runners on a busy machine
 TWO: dict[str, dict[str, Any]] = {"first": {}, "second": {}}
 
 
@@ -92,7 +93,7 @@ def without_seconds(text: str) -> Any:
 def test_ray_sweep_survives_a_killed_node(two_nodes: LocalCluster, tmp_path: Path) -> None:
     config, results = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6, 7, 8"), tmp_path / "results"
     with started(["sweep", str(config), *on_ray(two_nodes, "--output-dir", str(results))]) as running:
-        wait_for(lambda: len(saved(results)) >= 3)
+        wait_for(lambda: len(saved(results)) >= 3, STARTING_SECONDS)
         two_nodes.kill("second")
         out, err = running.communicate(timeout=120)
     assert running.returncode == ExitCode.OK, err
@@ -106,7 +107,7 @@ def test_ray_sweep_survives_a_killed_node(two_nodes: LocalCluster, tmp_path: Pat
 def test_ray_driver_killed_resumes_from_its_folder(memprof: Memprof, two_nodes: LocalCluster, tmp_path: Path) -> None:
     config, results = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6"), tmp_path / "results"
     command = ["sweep", str(config), *on_ray(two_nodes, "--output-dir", str(results))]
-    stopped = interrupt(command, results, signal.SIGKILL)
+    stopped = interrupt(command, results, signal.SIGKILL, STARTING_SECONDS)
     assert stopped.returncode == -signal.SIGKILL
     done = sizes(results)
     wait_for(has_no_runners(two_nodes))
@@ -122,7 +123,9 @@ def test_ray_sweep_interrupted_leaves_no_runners(
     two_nodes: LocalCluster, tmp_path: Path, number: signal.Signals
 ) -> None:
     config, results = write_slow_config(tmp_path, "1, 2, 3, 4, 5, 6"), tmp_path / "results"
-    stopped = interrupt(["sweep", str(config), *on_ray(two_nodes, "--output-dir", str(results))], results, number)
+    stopped = interrupt(
+        ["sweep", str(config), *on_ray(two_nodes, "--output-dir", str(results))], results, number, STARTING_SECONDS
+    )
     assert stopped.returncode == 128 + number
     said = f"{len(sizes(results))} of 6 points are saved in "
     assert said in stopped.stderr.splitlines()[-1]

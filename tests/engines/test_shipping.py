@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from memprof.config.load import LoadedConfig, load
 from memprof.engines import shipping
+from memprof.engines.scratch import scratch_folder
 from memprof.engines.shipping import LARGEST_NEIGHBOUR_BYTES, pack
 from memprof.errors import ConfigError
 from tests.samples import sample_loaded
@@ -33,6 +36,21 @@ def test_pack_ships_what_lies_next_to_the_model(tmp_path: Path) -> None:
     write(tmp_path / "weights.bin", "w" * (LARGEST_NEIGHBOUR_BYTES + 1))
     shipment = pack([write_config(tmp_path, "net.py:build")])
     assert sorted(shipment.files) == ["net.py", "own.yaml", "parts/block.py", "vocabulary.json"]
+
+
+def test_scratch_folder_of_a_killed_runner_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    source = (
+        "import os, tempfile; from memprof.engines.scratch import scratch_folder\n"
+        f"tempfile.tempdir = {str(tmp_path)!r}\nwith scratch_folder(): os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", source], check=False)
+    (left,) = tmp_path.iterdir()
+    with scratch_folder() as first, scratch_folder() as second:
+        assert not left.exists()
+        assert first.is_dir()  # the second runner left the folder of the first, which is alive
+        assert second.is_dir()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pack_of_a_built_in_model_ships_nothing(tmp_path: Path) -> None:

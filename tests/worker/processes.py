@@ -26,9 +26,9 @@ def children_of(process: int) -> list[int]:
     ]
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until `condition` is true; fail after a minute."""
-    deadline = time.monotonic() + _DEADLINE_SECONDS
+def wait_for(condition: Callable[[], object], seconds: float = _DEADLINE_SECONDS) -> None:
+    """Wait until `condition` is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

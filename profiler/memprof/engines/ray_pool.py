@@ -15,6 +15,7 @@ from memprof.records import Environment
 
 STARTING_SECONDS = 300.0  # until the first runner is there: a cluster that grows takes minutes to start a machine
 _WAITING_SECONDS = 0.5  # in Ray's code, where no signal is handled
+_CLOSING_SECONDS = 3.0  # the next runner on the machine removes what is left
 _MOST_FAILED_STARTS = 3  # one after the other
 _FOR_THE_CALLER = ("result", "breakdowns")  # the methods of `Runner` that measure; the others start it
 _AGAIN = object()  # the token of a greeting by which a runner says that it is still there
@@ -159,6 +160,9 @@ class RunnerPool:
         self._ray.kill(runner.actor, no_restart=True)
 
     def close(self) -> None:
-        """End all runners."""
+        """End all runners; those that are idle remove their files first."""
+        closing = [runner.actor.close.remote() for runner in self.idle]
+        if closing:
+            self._ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_SECONDS)
         for runner in {*self.idle, *(call.runner for call in self._calls.values())}:
             self._end(runner)

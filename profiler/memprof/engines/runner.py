@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import socket
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.engines.local import LocalEngine
 from memprof.engines.protocol import PointResult, Task
+from memprof.engines.scratch import scratch_folder
 from memprof.engines.shipping import Shipment
 from memprof.errors import ConfigError, DeviceError, MemprofError, WorkloadError
 from memprof.gpus.real import list_real_gpus
@@ -110,7 +110,7 @@ class Runner:
         return _valued(lambda: self._start(assignment))
 
     def _start(self, assignment: Assignment) -> Environment:
-        root = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="memprof-runner-")))
+        root = self._stack.enter_context(scratch_folder())
         self._places = assignment.shipment.unpack(root / "files")
         self._set_variables(assignment, root)
         device = _device(assignment)
