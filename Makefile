@@ -1,5 +1,5 @@
 # `make check` is what a change must pass; the README's two commands are what a newcomer runs.
-.PHONY: check fuzz reliability format lint types layers docs outputs tests check-torch benchmarks fidelity on-gpu wheel
+.PHONY: check fuzz reliability format lint types layers docs outputs tests check-torch benchmarks fidelity on-gpu published wheel
 
 PYTHON ?= python
 
@@ -79,6 +79,11 @@ benchmarks:
 # FIDELITY="--cudnn FOLDER --python FILE" puts other versions beside this environment's
 fidelity:
 	$(PYTHON) -m benchmarks.fidelity $(FIDELITY)
+
+# Figures that other projects published, reproduced. It continues where it was stopped; without litgpt and torchtune their rows
+# stay as they are. PUBLISHED="--only peft" runs a part.
+published:
+	$(PYTHON) -m benchmarks.published $(PUBLISHED)
 
 # On a machine with a GPU, at most 12 minutes: ON_GPU="--only verify" runs a part, ON_GPU="--gpu t4 --seconds 60 --output /tmp/records"
 # tries it on a phantom.

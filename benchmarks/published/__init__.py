@@ -1,0 +1,1 @@
+"""Reproduce figures that other projects published, and write docs/published.md."""
