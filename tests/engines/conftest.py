@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,3 +30,4 @@ def ray_cluster() -> Iterator[LocalCluster]:
             yield cluster
         finally:
             cluster.close()
+            shutil.rmtree(folder, ignore_errors=True)
