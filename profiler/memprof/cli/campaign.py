@@ -14,6 +14,7 @@ from memprof.cli.sweep import exit_status, run_sweeps
 from memprof.config.campaign import load_campaign
 from memprof.engines.protocol import Estimate
 from memprof.experiments.campaign import CampaignRow, campaign_rows
+from memprof.gpus.catalog import find_gpu
 from memprof.report.terminal.campaign import campaign_table, campaign_verdict
 from memprof.results import Result, to_json
 
@@ -34,7 +35,7 @@ def command(
 ) -> int:
     """Measure each combination, or the rest of them, and print a row for each."""
     where = engine_options(engine, address, runners, output_dir)
-    combinations = load_campaign(file)
+    combinations = load_campaign(file, find_gpu)
     output = Output(folder=output_dir, force=force, json=json)
     sweeps = [combination.loaded for combination in combinations]
     saved = run_sweeps(sweeps, output, required_source(require), where, Estimate.OPTIONAL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +20,6 @@ from memprof.config.problems import written_path
 from memprof.config.sections import Section
 from memprof.config.yaml_lines import KeyPath
 from memprof.errors import ConfigError, DeviceError
-from memprof.gpus.catalog import find_gpu
 
 MOST_COMBINATIONS = 10_000
 
@@ -49,8 +48,10 @@ class Combination:
     loaded: LoadedConfig
 
 
-def load_campaign(path: Path) -> list[Combination]:
+def load_campaign(path: Path, check_gpu: Callable[[str], object]) -> list[Combination]:
     """Return the combinations of the campaign in the file at `path`, in the order of its lists.
+
+    `check_gpu` gets each name of a GPU that is to be simulated, and raises a `DeviceError` if there is none.
 
     Raises:
         ConfigError: the file or one of its configs is wrong; the text has the file, the line and the key.
@@ -58,7 +59,8 @@ def load_campaign(path: Path) -> list[Combination]:
     campaign, written = load_section(path, CampaignConfig)
     for place, gpu in enumerate(campaign.gpus):
         with _located(written, ("gpus", place)):
-            _check_gpu(gpu)
+            if gpu != "auto" and not gpu.startswith("cuda"):
+                check_gpu(gpu)
     count = len(campaign.models) * len(campaign.gpus) * len(campaign.settings)
     if count > MOST_COMBINATIONS:
         raise ConfigError(f"{path}: {count:,} combinations of models, GPUs and settings; {MOST_COMBINATIONS:,} at most")
@@ -92,11 +94,6 @@ def _plain(value: Any) -> str:
 def _source(model: str, folder: Path) -> Path:
     """Return the path of a config or of the user's own model, which are relative to the campaign's folder."""
     return folder / model if user_model(model) or not is_model_name(Path(model)) else Path(model)
-
-
-def _check_gpu(gpu: str) -> None:
-    if gpu != "auto" and not gpu.startswith("cuda"):
-        find_gpu(gpu)
 
 
 @contextmanager
