@@ -21,7 +21,7 @@ from typing import Any
 from memprof.cli.saving import make_manifest
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Flag, Override
-from memprof.engines.choose import EngineKind, EngineOptions
+from memprof.engines.options import EngineKind, EngineOptions
 from memprof.engines.protocol import Estimate, PointResult, Task
 from memprof.engines.ray_cluster import slot_of
 from memprof.engines.ray_engine import RayEngine

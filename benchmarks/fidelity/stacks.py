@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fidelity.truth import Convolution, Run
-from memprof.gpus.catalog import GpuSpec, find_gpu
+from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
+from memprof.gpus.spec import GpuSpec
 
 ROOT = Path(__file__).parents[2]
 _KEPT_WORKSPACES = {"TORCH_CUBLAS_WORKSPACE_CACHE": "1"}  # otherwise they live for one call from PyTorch 2.15 on

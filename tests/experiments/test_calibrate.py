@@ -15,10 +15,11 @@ import pytest
 from memprof.errors import ConfigError, DeviceError, ResultError
 from memprof.experiments import calibrate as calibration
 from memprof.experiments.calibrate import PARTS, Calibration, catalog_name, measure_calibration, save_calibration
-from memprof.gpus.catalog import GpuSpec, find_gpu, load_catalog, own_catalog
+from memprof.gpus.catalog import find_gpu, load_catalog, own_catalog
 from memprof.gpus.probe import ask_gpu
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.gpus.select import Device, choose_device, phantom_device
+from memprof.gpus.spec import GpuSpec
 from memprof.records import Source
 from memprof.units import GIB, MIB
 

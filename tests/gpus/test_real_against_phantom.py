@@ -18,8 +18,9 @@ import pytest
 
 from memprof.experiments.verify import phantom_of
 from memprof.experiments.verify.device import read_gpu
-from memprof.gpus.catalog import GpuSpec, find_gpu
+from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, choose_device
+from memprof.gpus.spec import GpuSpec
 from tests.paths import WORKLOADS
 
 HOPPER, BLACKWELL = 9.0, 10.0

@@ -19,7 +19,8 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.config.variants import Variant, plan_variants
-from memprof.engines.choose import EngineKind, EngineOptions, choose_engine_device
+from memprof.engines.choose import choose_engine_device
+from memprof.engines.options import EngineKind, EngineOptions
 from memprof.errors import ConfigError, ExitCode
 from memprof.experiments.compare import VariantRuns, default_batch_size, variant_records
 from memprof.experiments.session import open_engine_session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from memprof.engines.choose import EngineKind, EngineOptions
+from memprof.engines.options import EngineKind, EngineOptions
 from memprof.errors import ConfigError, did_you_mean
 
 

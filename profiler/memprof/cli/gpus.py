@@ -7,9 +7,10 @@ from dataclasses import asdict
 from memprof.cli import options
 from memprof.cli.console import print_json, stdout
 from memprof.errors import ExitCode
-from memprof.gpus.catalog import GpuSpec, load_catalog
+from memprof.gpus.catalog import load_catalog
 from memprof.gpus.real import RealGpu, list_real_gpus
 from memprof.gpus.select import runnable_gpus
+from memprof.gpus.spec import GpuSpec
 from memprof.report.terminal.gpus import GpuRow, gpus_table
 
 EXAMPLES = """\

@@ -29,7 +29,8 @@ from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
 from memprof.config.schema import Mode
-from memprof.engines.choose import LOCAL, EngineKind, EngineOptions, choose_engine_device
+from memprof.engines.choose import choose_engine_device
+from memprof.engines.options import LOCAL, EngineKind, EngineOptions
 from memprof.engines.protocol import Engine
 from memprof.errors import ConfigError, DeviceError, ExitCode, ResultError
 from memprof.experiments.max_batch.accumulation import find_accumulations

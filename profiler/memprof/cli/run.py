@@ -14,10 +14,11 @@ from memprof.cli import next_command, options
 from memprof.cli.console import stderr
 from memprof.errors import ConfigError, ExitCode, ResultError
 from memprof.experiments.run import SimulatedRun, simulate, simulate_each
-from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu
+from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
 from memprof.gpus.phantom.absent_store import OneRank
 from memprof.gpus.phantom.run import RunRequest, end_like
 from memprof.gpus.phantom.writes import Writes, WritesSummary, choose_writes
+from memprof.gpus.spec import GpuSpec
 from memprof.records import Status
 from memprof.report.documents import run_document
 from memprof.report.terminal.run import run_lines, runs_table

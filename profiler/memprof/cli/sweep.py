@@ -18,7 +18,8 @@ from memprof.cli.saving import Output, PlannedRows, keep_rows, make_manifest, pr
 from memprof.cli.slow_precision import note_slow_precision
 from memprof.config.load import LoadedConfig, load
 from memprof.config.overrides import Override
-from memprof.engines.choose import EngineOptions, choose_engine_device
+from memprof.engines.choose import choose_engine_device
+from memprof.engines.options import EngineOptions
 from memprof.engines.protocol import Estimate
 from memprof.errors import ExitCode
 from memprof.experiments.session import Session, open_engine_session

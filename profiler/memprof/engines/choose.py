@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from pathlib import Path
+from dataclasses import replace
 
 from memprof.config.load import LoadedConfig
+from memprof.engines.options import EngineKind, EngineOptions
 from memprof.engines.protocol import Engine
 from memprof.errors import DeviceError
 from memprof.gpus.catalog import DEFAULT_GPU, find_gpu
@@ -16,30 +15,6 @@ from memprof.gpus.generic import described
 from memprof.gpus.select import Device, choose_device
 from memprof.gpus.traits import traits_of
 from memprof.records import Source
-
-
-class EngineKind(StrEnum):
-    """The engines by the names that `--engine` takes."""
-
-    LOCAL = "local"
-    RAY = "ray"
-    SLURM = "slurm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineOptions:
-    """The engine of a command, the address of its cluster, and how many runners it has; ``None``: as many as fit.
-
-    `spool` is a folder that all machines of a Slurm cluster see.
-    """
-
-    kind: EngineKind = EngineKind.LOCAL
-    address: str = "auto"
-    runners: int | None = None
-    spool: Path = Path("results")
-
-
-LOCAL = EngineOptions()
 
 
 def choose_engine_device(gpu: str, required: Source | None, options: EngineOptions) -> Device:

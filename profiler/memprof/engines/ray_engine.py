@@ -11,7 +11,7 @@ from typing import Any, Self
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.engines.assignment import assign
-from memprof.engines.choose import EngineOptions
+from memprof.engines.options import EngineOptions
 from memprof.engines.protocol import PointResult, Task
 from memprof.engines.ray_cluster import connected, slot_of
 from memprof.engines.ray_pool import Lost, PooledRunner, RunnerPool

@@ -19,7 +19,7 @@ from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
 from memprof.engines.agreement import check_environment
 from memprof.engines.assignment import assign
-from memprof.engines.choose import EngineOptions
+from memprof.engines.options import EngineOptions
 from memprof.engines.protocol import PointResult, Task
 from memprof.engines.runner import Refused
 from memprof.engines.slurm_chunk import LineReader, describe, estimate, measure_chunk

@@ -13,10 +13,11 @@ import tomlkit
 from tomlkit.items import Table
 
 from memprof.errors import DeviceError, ResultError
-from memprof.gpus.catalog import ArchitectureLimits, GpuSpec, load_catalog
+from memprof.gpus.catalog import load_catalog
 from memprof.gpus.probe import ask_gpu
 from memprof.gpus.real import RealGpu
 from memprof.gpus.select import Device
+from memprof.gpus.spec import ArchitectureLimits, GpuSpec
 from memprof.records import Source
 from memprof.results.files import replace_file
 from memprof.units import GIB, MIB, format_bytes

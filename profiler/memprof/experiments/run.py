@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from memprof.gpus.catalog import GpuSpec, load_catalog
+from memprof.gpus.catalog import load_catalog
 from memprof.gpus.phantom.counters import TorchCounters
 from memprof.gpus.phantom.run import CommandRun, RunRequest, run_command
 from memprof.gpus.select import runnable_gpus
+from memprof.gpus.spec import GpuSpec
 from memprof.records import Status
 
 _SUGGESTIONS = 3

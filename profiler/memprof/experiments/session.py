@@ -10,8 +10,9 @@ from pathlib import Path
 
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
-from memprof.engines.choose import EngineKind, EngineOptions, open_engine
+from memprof.engines.choose import open_engine
 from memprof.engines.local import LocalEngine
+from memprof.engines.options import EngineKind, EngineOptions
 from memprof.engines.protocol import Engine
 from memprof.errors import ConfigError, DeviceError
 from memprof.gpus.select import Device, choose_device

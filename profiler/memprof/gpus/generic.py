@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from memprof.errors import DeviceError
+from memprof.gpus.spec import GpuSpec
 from memprof.units import format_bytes, parse_bytes
-
-if TYPE_CHECKING:
-    from memprof.gpus.catalog import GpuSpec
 
 _PREFIX = "generic-"
 

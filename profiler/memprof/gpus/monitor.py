@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from memprof.errors import DeviceError
-from memprof.gpus.catalog import GpuSpec, find_gpu
+from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.ledger import Ledger, running_ledgers
 from memprof.gpus.real import RealGpu, RealUse, list_real_gpus, watch_real_gpus
+from memprof.gpus.spec import GpuSpec
 from memprof.records import Source
 
 _REAL = re.compile(r"cuda(?::(\d+))?")

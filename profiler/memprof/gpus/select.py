@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from memprof.errors import DeviceError
-from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu, load_catalog
+from memprof.gpus.catalog import DEFAULT_GPU, find_gpu, load_catalog
 from memprof.gpus.generic import described
 from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.environment import worker_environment
 from memprof.gpus.phantom.torch_install import find_torch
 from memprof.gpus.real import RealGpu, list_real_gpus
+from memprof.gpus.spec import GpuSpec
 from memprof.gpus.traits import GpuTraits, default_traits, real_traits, traits_of
 from memprof.records import Source
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from memprof.gpus.catalog import DEFAULT_GPU, GpuSpec, find_gpu, load_catalog
+from memprof.gpus.catalog import DEFAULT_GPU, find_gpu, load_catalog
+from memprof.gpus.spec import GpuSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import pytest
 
 from memprof.errors import DeviceError
-from memprof.gpus.catalog import GpuSpec, find_gpu
+from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.build import PhantomLibraries, build_phantom
 from memprof.gpus.phantom.environment import phantom_environment
+from memprof.gpus.spec import GpuSpec
 from tests.paths import WORKLOADS
 
 

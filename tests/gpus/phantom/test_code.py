@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from memprof.errors import DeviceError
-from memprof.gpus.catalog import GpuSpec, find_gpu, load_catalog
+from memprof.gpus.catalog import find_gpu, load_catalog
 from memprof.gpus.phantom.torch_install import TorchInstall, find_torch
 from memprof.gpus.select import choose_device
+from memprof.gpus.spec import GpuSpec
 
 Figures = Callable[..., Mapping[str, Any]]
 CATALOG = load_catalog()

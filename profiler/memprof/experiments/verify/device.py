@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from memprof.gpus.catalog import GpuSpec
 from memprof.gpus.probe import ask_gpu
 from memprof.gpus.select import Device, phantom_device
+from memprof.gpus.spec import GpuSpec
 
 
 def phantom_of(gpu: Device) -> Device:

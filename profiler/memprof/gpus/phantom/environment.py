@@ -9,9 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from memprof.allocator.address_order import AddressPolicy
-from memprof.gpus.catalog import GpuSpec
 from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
+from memprof.gpus.spec import GpuSpec
 
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
 _QUEUE = "MEMPROF_PHANTOM_QUEUE"

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 
 from memprof.errors import ConfigError
-from memprof.gpus.catalog import GpuSpec
 from memprof.gpus.phantom.absent_store import OneRank, absent_store
 from memprof.gpus.phantom.build import build_phantom
 from memprof.gpus.phantom.counters import (
@@ -29,6 +28,7 @@ from memprof.gpus.phantom.ledger import Ledger, new_ledger, read_ledger
 from memprof.gpus.phantom.mailboxes import mailboxes_environment, new_mailboxes
 from memprof.gpus.phantom.snapshots import keep_snapshot, snapshot_environment, snapshot_folder, values_environment
 from memprof.gpus.phantom.writes import Writes, WritesSummary, finish_scratch, scratch_folder, writes_environment
+from memprof.gpus.spec import GpuSpec
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from memprof.gpus.catalog import GpuSpec
 from memprof.gpus.nvml import every_gpu
 from memprof.gpus.phantom.loaded import loaded_libraries
 from memprof.gpus.phantom.torch_install import TorchInstall
 from memprof.gpus.python_path import child_python_path
+from memprof.gpus.spec import GpuSpec
 
 _OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 _ALLOCATED_BYTES = 1 << 30

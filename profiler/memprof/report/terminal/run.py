@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.experiments.run import SimulatedRun
-from memprof.gpus.catalog import GpuSpec
+from memprof.gpus.spec import GpuSpec
 from memprof.records import Source, Status
 from memprof.report.figures import bound_text
 from memprof.report.labels import source_note

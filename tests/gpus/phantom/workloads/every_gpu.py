@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from memprof.gpus.catalog import GpuSpec, find_gpu
+from memprof.gpus.catalog import find_gpu
 from memprof.gpus.phantom.environment import describe_gpu
 from memprof.gpus.phantom.runtime import unknown_workspaces
 from memprof.gpus.select import runnable_gpus
+from memprof.gpus.spec import GpuSpec
 
 
 def small_cnn() -> nn.Module:

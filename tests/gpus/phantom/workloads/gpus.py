@@ -10,8 +10,9 @@ from typing import Any
 
 import pynvml
 
-from memprof.gpus.catalog import GpuSpec, load_catalog
+from memprof.gpus.catalog import load_catalog
 from memprof.gpus.phantom.environment import describe_gpu
+from memprof.gpus.spec import GpuSpec
 
 # Numbers of `enum cudaDeviceAttr`, from the CUDA Runtime API reference.
 ATTRIBUTES = {
