@@ -70,7 +70,7 @@ def test_parallel_of_one_gpu_is_none(tmp_path: Path) -> None:
 )
 def test_options_set_the_mesh(tmp_path: Path, options: dict[str, Any], sizes: dict[str, int]) -> None:
     assert loaded(tmp_path, "parallel: {mesh: {shard: 2}, fsdp: {wrap: root}}", **options).mesh.sizes == {
-        name: sizes.get(name, 1) for name in ("pipeline", "replicate", "shard", "context", "tensor")
+        name: sizes.get(name, 1) for name in ("pipeline", "replicate", "shard", "expert", "context", "tensor")
     }
 
 
@@ -104,7 +104,9 @@ def test_option_keeps_the_rest_of_the_section(tmp_path: Path) -> None:
             {},
             "fsdp.version: 1 is not supported with tensor; leave it out for FSDP2",
         ),
-        ("parallel: {mesh: {expert: 4}}", {}, "parallel.mesh.expert: unknown key"),
+        ("parallel: {mesh: {expert: 4}}", {}, "x.yaml:2: parallel.mesh.expert: needs routing; write routing: balanced"),
+        ("parallel: {mesh: {expert: 2, tensor: 2}}\nrouting: balanced", {}, "expert and tensor cannot be combined yet"),
+        ("parallel: {mesh: {experts: 4}}", {}, "parallel.mesh.experts: unknown key; did you mean expert?"),
         (
             "parallel: {mesh: {pipeline: 2}, pipeline: {schedule: GPipe, stages_per_rank: 2}}",
             {},

@@ -34,6 +34,11 @@ class MeshConfig(Section):
     shard: Count = Field(
         default=1, description="Ranks that share the parameters, gradients and optimizer state of one copy: FSDP2."
     )
+    expert: Count = Field(
+        default=1,
+        description="Ranks that have some of the experts each: expert parallelism of transformers' models. They share "
+        "the other parameters, as with shard, and have batches of their own. It needs routing.",
+    )
     context: Count = Field(
         default=1,
         description="Ranks that have a part of each sequence: context parallelism with ring attention. They share the "
@@ -51,13 +56,8 @@ class MeshConfig(Section):
     @property
     def sizes(self) -> Mapping[str, int]:
         """The size of each dimension, from the slowest rank to the fastest."""
-        return {
-            "pipeline": self.pipeline,
-            "replicate": self.replicate,
-            "shard": self.shard,
-            "context": self.context,
-            "tensor": self.tensor,
-        }
+        names = ("pipeline", "replicate", "shard", "expert", "context", "tensor")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def label(self) -> str:
@@ -215,7 +215,7 @@ class ParallelConfig(Section):
     @property
     def is_fsdp(self) -> bool:
         """Whether FSDP2 shards the model; with several copies that is HSDP."""
-        return self.mesh.shard * self.mesh.context > 1
+        return self.mesh.shard * self.mesh.expert * self.mesh.context > 1
 
     @property
     def chosen_ranks(self) -> tuple[int, ...]:
@@ -256,6 +256,9 @@ class ParallelConfig(Section):
             raise ValueError("ranks: a rank is listed twice")
         if self.is_ddp and self.mesh.tensor > 1:
             raise ValueError("mesh: replicate and tensor need shard above 1 too: DDP does not take sharded parameters")
+        others = [name for name in ("pipeline", "context", "tensor") if self.mesh.sizes[name] > 1]
+        if self.mesh.expert > 1 and others:
+            raise ValueError(f"mesh: expert and {others[0]} cannot be combined yet; set one of the two to 1")
         if self.mesh.pipeline > 1 and self.mesh.context > 1:
             raise ValueError("mesh: pipeline and context cannot be combined yet; set one of the two to 1")
         if self.mesh.pipeline > 1 and self.is_ddp:
@@ -269,7 +272,7 @@ class ParallelConfig(Section):
         return self
 
     def _fsdp1_is_possible(self) -> None:
-        others = [name for name in ("pipeline", "context", "tensor") if self.mesh.sizes[name] > 1]
+        others = [name for name in ("pipeline", "expert", "context", "tensor") if self.mesh.sizes[name] > 1]
         if others:
             raise ValueError(f"fsdp.version: 1 is not supported with {others[0]}; leave it out for FSDP2")
         if self.fsdp.offload:

@@ -485,6 +485,8 @@ class SweepConfig(Section):
             raise _misfit(
                 ("routing",), "compile is not supported with routing; set compile: false, or leave routing out"
             )
+        if self.routing is None and self.parallel is not None and self.parallel.mesh.expert > 1:
+            raise _misfit(("parallel", "mesh", "expert"), "needs routing; write routing: balanced, or {worst: 2}")
         return self
 
     def _pipeline_is_possible(self) -> None:

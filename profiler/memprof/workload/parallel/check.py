@@ -8,6 +8,7 @@ from torch import nn
 
 from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
+from memprof.workload.parallel.expert import find_expert_plan
 from memprof.workload.parallel.model import blocks_to_shard
 from memprof.workload.parallel.pipeline import find_trunk
 from memprof.workload.parallel.tensor import find_plan
@@ -26,6 +27,8 @@ def check_mesh(model: nn.Module, config: SweepConfig, folder: Path) -> None:
         blocks_to_shard(model, parallel.fsdp, config.model.name)
     if parallel.mesh.pipeline > 1:
         find_trunk(model, parallel.mesh.pipeline * parallel.pipeline.stages_on_each, config.model.name)
+    if parallel.mesh.expert > 1:
+        find_expert_plan(model, parallel.mesh.expert, config.model.name)
     _check_context(config, parallel.mesh.context)
     ranks = parallel.mesh.tensor
     if ranks == 1:

@@ -15,6 +15,7 @@ from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload.checkpointing import find_blocks
 from memprof.workload.meta import is_on_meta, move_to_device, move_to_meta
+from memprof.workload.parallel.expert import distribute_experts, shard_experts
 from memprof.workload.parallel.fsdp1 import shard_flat
 from memprof.workload.parallel.offload import move_to_host
 from memprof.workload.parallel.pipeline import cut_stages, stages_in
@@ -48,8 +49,9 @@ def distribute(
     for part in stages_in(model) if ranks > 1 else [model]:
         if parallel.mesh.tensor > 1:
             apply_tensor_parallelism(part, config, mesh["tensor"], folder)
+        experts = distribute_experts(part, mesh, config.model.name) if parallel.mesh.expert > 1 else []
         if parallel.is_fsdp:
-            _shard(part, parallel.fsdp, _sharding_mesh(parallel, mesh), config.model.name)
+            _shard(part, parallel, mesh, experts, config.model.name)
     return move_to_host(model, device) if parallel.offloads else model.to_empty(device=device), mesh
 
 
@@ -70,23 +72,29 @@ def _with_ddp(model: nn.Module, parallel: ParallelConfig, device: torch.device) 
 
 def _sharding_mesh(parallel: ParallelConfig, mesh: DeviceMesh) -> DeviceMesh:
     """Return the mesh of the ranks that share the parameters, those with parts of one sequence among them."""
-    shared = [name for name in ("shard", "context") if parallel.mesh.sizes[name] > 1]
-    name = shared[0]
+    shared = [name for name in ("shard", "expert", "context") if parallel.mesh.sizes[name] > 1]
+    name = "_".join(shared)
     if len(shared) > 1:
-        name = "shard_context"
         mesh[tuple(shared)]._flatten(name)
+    return _with_copies(parallel, mesh, name)
+
+
+def _with_copies(parallel: ParallelConfig, mesh: DeviceMesh, name: str) -> DeviceMesh:
     return mesh["replicate", name] if parallel.mesh.replicate > 1 else mesh[name]
 
 
-def _shard(model: nn.Module, fsdp: FsdpConfig, mesh: DeviceMesh, name: str) -> None:
-    """Call `fully_shard` for each block, and then for the model with what is left."""
+def _shard(model: nn.Module, parallel: ParallelConfig, mesh: DeviceMesh, experts: list[nn.Module], name: str) -> None:
+    """Call `fully_shard` for the experts, for each block, and then for the model with what is left."""
+    fsdp, shared = parallel.fsdp, _sharding_mesh(parallel, mesh)
     options: dict[str, Any] = {
         "mp_policy": MixedPrecisionPolicy(param_dtype=_dtype(fsdp.param_dtype), reduce_dtype=_dtype(fsdp.reduce_dtype)),
         "offload_policy": CPUOffloadPolicy() if fsdp.offload else OffloadPolicy(),
         "reshard_after_forward": fsdp.reshard_after_forward,
     }
+    if experts:
+        shard_experts(experts, _with_copies(parallel, mesh, "shard"), parallel.mesh.world_size, options)
     for module in (*blocks_to_shard(model, fsdp, name), model):
-        fully_shard(module, mesh=mesh, **options)
+        fully_shard(module, mesh=shared, **options)
 
 
 def blocks_to_shard(model: nn.Module, fsdp: FsdpConfig, name: str) -> list[nn.Module]:

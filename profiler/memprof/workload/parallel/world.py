@@ -78,7 +78,8 @@ def open_mesh(parallel: ParallelConfig, device: torch.device) -> DeviceMesh:
     mesh = parallel.mesh
     _stores.append(AbsentPeersStore())
     dist.init_process_group("nccl", rank=parallel.rank, world_size=mesh.world_size, store=_stores[-1])
-    sizes = {name: size for name, size in mesh.sizes.items() if size > 1} or {"replicate": 1}
+    always = ("shard", "tensor") if mesh.expert > 1 else ()  # transformers asks for both
+    sizes = {name: size for name, size in mesh.sizes.items() if size > 1 or name in always} or {"replicate": 1}
     # Stages ask each other for shapes, which an absent stage cannot answer; with PyTorch's backend without peers they
     # take those that they are given.
     other: Any = {"backend_override": {"pipeline": _without_peers()}} if "pipeline" in sizes else {}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from .pending import Operation, needed_for
 from .reads import constant_words, deciding_arguments, reads_scalar, reads_size, words_of, words_read
 from .routing import ExpertRouting
 
+# Arguments in which collectives return what they receive; their schemas do not say so.
+_RECEIVED: Mapping[str, tuple[int, ...]] = MappingProxyType({"c10d.alltoall_base_.default": (0,)})
 _UNKNOWN = object()  # in the place of numbers that are not kept
 
 
@@ -267,7 +270,7 @@ def _on_host(value: Any) -> Any:
 @cache
 def _written(function: Any) -> tuple[int | str, ...]:
     """Return the positions, or the names, of the arguments that an operator changes."""
-    found: list[int | str] = []
+    found: list[int | str] = list(_RECEIVED.get(str(function), ()))
     for at, argument in enumerate(function._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             found.append(argument.name if argument.kwarg_only else at)
