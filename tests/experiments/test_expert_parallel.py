@@ -25,6 +25,7 @@ CASES: Mapping[str, dict[str, Any]] = {
     "shard 4": {"parallel": {"mesh": {"shard": 4}}, "routing": "balanced"},
     "expert 4": {"parallel": {"mesh": {"expert": 4}}, "routing": "balanced"},
     "shard 2 expert 4": {"parallel": {"mesh": {"shard": 2, "expert": 4}}, "routing": "balanced"},
+    "expert 8": {"parallel": {"mesh": {"expert": 8}}, "routing": "balanced"},  # one expert on each rank
     "worst": {"parallel": {"mesh": {"expert": 4}}, "routing": {"worst": 4}},
     "worst rank 3": {"parallel": {"mesh": {"expert": 4}, "ranks": [3]}, "routing": {"worst": 4}},
 }

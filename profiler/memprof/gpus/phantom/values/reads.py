@@ -27,6 +27,8 @@ def reads_size(function: Any, arguments: Sequence[Any]) -> bool:
     name = str(function)
     if name.startswith(_INDEXED):
         return bool(_masks(arguments))
+    if _reads_range(name, arguments):
+        return True
     return torch.Tag.dynamic_output_shape in function.tags or name.startswith(_SIZED)
 
 
@@ -35,7 +37,7 @@ def words_read(function: Any, arguments: Sequence[Any], result: Any) -> Sequence
     if deciding := deciding_arguments(function, arguments):
         return words_of(function, deciding)
     name, values = str(function), arguments[0]
-    if name.startswith("aten.bincount."):
+    if name.startswith(("aten.bincount.", "aten.histc.")):
         return [int(values.min()), int(values.max())] if values.numel() else []
     rows = next(item for item in flatten(result) if isinstance(item, Tensor)).shape[0]
     return [rows, _VALID] if name.startswith("aten.repeat_interleave.") else [rows]
@@ -49,6 +51,14 @@ def deciding_arguments(function: Any, arguments: Sequence[Any]) -> list[Tensor]:
     if name.startswith("aten._grouped_mm."):
         return [ends for ends in arguments[2:3] if ends is not None]
     return []
+
+
+def _reads_range(name: str, arguments: Sequence[Any]) -> bool:
+    """Return whether `histc` takes the range of its bins from its values, which are integers."""
+    if name != "aten.histc.default" or arguments[0].is_floating_point():
+        return False
+    low, high = (*arguments[2:4], 0, 0)[:2]  # 0 and 0 by default
+    return bool(low == high)
 
 
 def words_of(function: Any, deciding: Sequence[Tensor]) -> Sequence[int]:
