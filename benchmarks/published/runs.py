@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -113,7 +114,11 @@ def _figure(source: Source, command: Sequence[str]) -> int | None:
 
 
 def _output(arguments: Sequence[str]) -> str:
-    done = subprocess.run([*_MEMPROF, *arguments], capture_output=True, text=True, check=False)
+    # `python` in a command is this one, also if its environment is not activated.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    done = subprocess.run(
+        [*_MEMPROF, *arguments], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
     if not done.stdout.startswith("{") and done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
     return done.stdout

@@ -118,6 +118,8 @@ def test_published_figures_name_gpus_configs_and_units() -> None:
     "source", [source for source in read_figures() if source.kind == "sweep"], ids=lambda s: s.name
 )
 def test_each_row_of_a_source_loads_its_config(source: Source) -> None:
+    for package in ("transformers", "peft", "bitsandbytes"):
+        pytest.importorskip(package)
     for row in source.rows:
         if row.not_run:
             continue
