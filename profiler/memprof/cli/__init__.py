@@ -27,6 +27,7 @@ def main() -> NoReturn:
     guard_streams()
     if "_MEMPROF_COMPLETE" in os.environ:  # the shell asks for completions
         _prepare_completion()
+    _import_command(sys.argv[1:])
     try:
         with interruptions.raising():
             status = _run(sys.argv[1:], interruptions)
@@ -35,6 +36,14 @@ def main() -> NoReturn:
     if (lost := describe_failure(stdout_error())) is not None:
         status = _say(lost, status or ExitCode.RESULT)
     sys.exit(status)
+
+
+def _import_command(arguments: list[str]) -> None:
+    """Import what the command needs while a signal still ends the process: pydantic drops exceptions of handlers."""
+    from memprof.cli.app import COMMANDS, import_command
+
+    if arguments and arguments[0] in COMMANDS:
+        import_command(arguments[0])
 
 
 def _prepare_completion() -> None:

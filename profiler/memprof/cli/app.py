@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -107,9 +108,14 @@ class CommandIndex(TyperGroup):
         write_paragraph(formatter, "`memprof COMMAND --help` shows the options of a command.")
 
 
+def import_command(name: str) -> ModuleType:
+    """Return the module of a command."""
+    return import_module(f"memprof.cli.{name.replace('-', '_')}")
+
+
 def load_command(name: str) -> Any:
     """Import the module of a command and return the command: its function `command` and its `EXAMPLES`."""
-    module = import_module(f"memprof.cli.{name.replace('-', '_')}")
+    module = import_command(name)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     settings = getattr(module, "CONTEXT_SETTINGS", None)
     declare = alone.command(
