@@ -167,6 +167,11 @@ class Reading:
     host_bytes: int | None = None  # offloaded parameters, gradients and optimizer state; None without offload
 
     @property
+    def device_bytes(self) -> int:
+        """What the run took of the GPU at its peak: reserved memory and the CUDA context, if that is known."""
+        return self.peak_reserved_bytes + (self.context_bytes or 0)
+
+    @property
     def value_dependent(self) -> bool | None:
         """Whether the peak may depend on values that a phantom does not know; ``None`` on a real GPU."""
         return None if self.zeros_read is None else self.zeros_read > 0

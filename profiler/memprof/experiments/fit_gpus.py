@@ -31,7 +31,7 @@ class MeshRun:
     def device_bytes(self) -> int | None:
         """What the run took of the GPU: reserved memory and the CUDA context, without NCCL's own if that is unknown."""
         reading = self.record.reading
-        return reading.peak_reserved_bytes + (reading.context_bytes or 0) if self.trains and reading else None
+        return reading.device_bytes if self.trains and reading else None
 
     @property
     def headroom_bytes(self) -> int | None:

@@ -121,7 +121,7 @@ def need(record: RunRecord) -> str:
 def device_bytes(record: RunRecord) -> int | None:
     """Return what the run took of the GPU at its peak: reserved memory and the CUDA context, if that is known."""
     reading = record.reading
-    return None if reading is None else reading.peak_reserved_bytes + (reading.context_bytes or 0)
+    return None if reading is None else reading.device_bytes
 
 
 def _analytic_verdict(records: Sequence[RunRecord]) -> str:

@@ -12,8 +12,7 @@ _SEVERITY = {Status.OK: 0, Status.OOM: 2}  # other ends are between: they say no
 
 def fullness(status: Status, reading: Reading | None) -> tuple[int, int]:
     """Return the sort key of a rank: out of memory above other failures, and those above the bytes on the GPU."""
-    device_bytes = 0 if reading is None else reading.peak_reserved_bytes + (reading.context_bytes or 0)
-    return _SEVERITY.get(status, 1), device_bytes
+    return _SEVERITY.get(status, 1), 0 if reading is None else reading.device_bytes
 
 
 def fullest_records(records: Sequence[RunRecord]) -> tuple[RunRecord, ...]:

@@ -31,3 +31,9 @@ def autocast(config: SweepConfig, device_type: str) -> AbstractContextManager[ob
     if dtype is None:
         return nullcontext()
     return torch.autocast(device_type, dtype=dtype)
+
+
+def named_dtype(name: str | None) -> torch.dtype | None:
+    """Return PyTorch's dtype of that name: ``bfloat16``; ``None`` for no name."""
+    dtype: torch.dtype | None = getattr(torch, name) if name else None
+    return dtype

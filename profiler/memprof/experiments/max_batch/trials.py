@@ -67,14 +67,12 @@ class RanTrial:
 def ran_trial(job: Job, outcome: Outcome, seconds: float) -> RanTrial:
     """Return the trial that ended with `outcome` after `seconds` of wall time."""
     reading = outcome.reading
-    reserved = reading.peak_reserved_bytes if reading else None
-    context = reading.context_bytes if reading else None
     trial = Trial(
         batch_size=job.batch_size,
         status=outcome.status,
         peak_allocated_bytes=reading.peak_allocated_bytes if reading else None,
-        peak_reserved_bytes=reserved,
-        device_bytes=None if reserved is None else reserved + (context or 0),
+        peak_reserved_bytes=reading.peak_reserved_bytes if reading else None,
+        device_bytes=reading.device_bytes if reading else None,
         seconds=seconds,
         stop=find_stop(outcome, job.memory_limit_bytes is not None),
         error=outcome.error,

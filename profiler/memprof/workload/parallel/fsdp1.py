@@ -12,6 +12,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecision, Sha
 from torch.distributed.fsdp.wrap import CustomPolicy
 
 from memprof.config.parallel import FsdpConfig
+from memprof.workload.precision import named_dtype
 
 
 def shard_flat(
@@ -34,7 +35,7 @@ def shard_flat(
             sharding_strategy=_strategy(fsdp, copies=mesh.ndim > 1),
             auto_wrap_policy=CustomPolicy(lambda module: module in chosen),
             mixed_precision=MixedPrecision(
-                param_dtype=_dtype(fsdp.param_dtype), reduce_dtype=_dtype(fsdp.reduce_dtype)
+                param_dtype=named_dtype(fsdp.param_dtype), reduce_dtype=named_dtype(fsdp.reduce_dtype)
             ),
             param_init_fn=without_values,
             use_orig_params=True,
@@ -45,8 +46,3 @@ def _strategy(fsdp: FsdpConfig, *, copies: bool) -> ShardingStrategy:
     if fsdp.reshard_after_forward:
         return ShardingStrategy.HYBRID_SHARD if copies else ShardingStrategy.FULL_SHARD
     return ShardingStrategy._HYBRID_SHARD_ZERO2 if copies else ShardingStrategy.SHARD_GRAD_OP
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    dtype: torch.dtype | None = getattr(torch, name) if name else None
-    return dtype

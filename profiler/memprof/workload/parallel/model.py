@@ -21,6 +21,7 @@ from memprof.workload.parallel.offload import move_to_host
 from memprof.workload.parallel.pipeline import cut_stages, stages_in
 from memprof.workload.parallel.tensor import apply_tensor_parallelism
 from memprof.workload.parallel.world import open_mesh
+from memprof.workload.precision import named_dtype
 
 
 def distribute(
@@ -87,7 +88,9 @@ def _shard(model: nn.Module, parallel: ParallelConfig, mesh: DeviceMesh, experts
     """Call `fully_shard` for the experts, for each block, and then for the model with what is left."""
     fsdp, shared = parallel.fsdp, _sharding_mesh(parallel, mesh)
     options: dict[str, Any] = {
-        "mp_policy": MixedPrecisionPolicy(param_dtype=_dtype(fsdp.param_dtype), reduce_dtype=_dtype(fsdp.reduce_dtype)),
+        "mp_policy": MixedPrecisionPolicy(
+            param_dtype=named_dtype(fsdp.param_dtype), reduce_dtype=named_dtype(fsdp.reduce_dtype)
+        ),
         "offload_policy": CPUOffloadPolicy() if fsdp.offload else OffloadPolicy(),
         "reshard_after_forward": fsdp.reshard_after_forward,
     }
@@ -112,8 +115,3 @@ def blocks_to_shard(model: nn.Module, fsdp: FsdpConfig, name: str) -> list[nn.Mo
             "nn.ModuleDict parts has a module that contains layers; write wrap: root"
         )
     return blocks
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    dtype: torch.dtype | None = getattr(torch, name) if name else None
-    return dtype
