@@ -72,7 +72,7 @@ def test_fits_is_true_or_false_with_one_line() -> None:
     yes = memprof.fits("mnist_mlp", gpu="t4", batch_size=64)
     assert yes
     assert repr(yes).startswith("fits at batch 64 with sgd: ")
-    assert (yes.device_bytes or 0) > 200 * 1024**2
+    assert (yes.device_bytes or 0) > 140 * 1024**2  # the context and the first kernels
     no = memprof.fits("mnist_mlp", gpu="t4", batch_size=50_000_000)
     assert not no
     assert repr(no).startswith("does not fit at batch 50,000,000 with sgd: ")

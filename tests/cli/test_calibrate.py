@@ -58,7 +58,7 @@ def test_gpus_marks_assumed_and_calibrated_figures(memprof: Memprof, tmp_path: P
     assert done.returncode == 0, done.stderr
     contexts = {line.split()[0]: " ".join(line.split()[-2:]) for line in done.stdout.splitlines() if "MiB" in line}
     assert contexts["l4"] == "+288.00 MiB"
-    assert contexts["t4"] == "*253.00 MiB"
+    assert contexts["rtx-4090"] == "*405.00 MiB"
     assert contexts["rtx-6000-ada"] == "426.00 MiB"
     assert "calibrated: measured on your own GPU by memprof calibrate" in done.stdout
 
@@ -68,8 +68,8 @@ def test_gpus_as_json_has_the_lists(memprof: Memprof, tmp_path: Path) -> None:
     done = memprof("gpus", "--json", MEMPROF_CONFIG_DIR=str(tmp_path))
     phantoms = {gpu["key"]: gpu for gpu in json.loads(done.stdout)["phantom"]}
     assert (phantoms["l4"]["calibrated"], phantoms["l4"]["assumed"]) == (["context_bytes"], [])
-    assert phantoms["t4"]["assumed"] == ["context_bytes"]
-    assert phantoms["t4"]["runnable"]
+    assert phantoms["rtx-4090"]["assumed"] == ["context_bytes"]
+    assert phantoms["rtx-4090"]["runnable"]
 
 
 def test_gpus_with_a_wrong_own_catalog_names_the_key(memprof: Memprof, tmp_path: Path) -> None:

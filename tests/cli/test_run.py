@@ -32,12 +32,12 @@ def program(size_bytes: int) -> tuple[str, ...]:
 
 def test_run_above_max_exits_with_8_and_writes_json(memprof: Memprof, tmp_path: Path) -> None:
     file, snapshot = tmp_path / "peak.json", tmp_path / "peak.pickle"
-    options = ("--gpu", "t4", "--max", "300MiB", "--json", str(file), "--snapshot", str(snapshot))
+    options = ("--gpu", "t4", "--max", "200MiB", "--json", str(file), "--snapshot", str(snapshot))
     ended = memprof("run", *options, *program(100 * MIB))
     assert ended.returncode == 8
     figures = json.loads(file.read_text())
     assert figures["peak_allocated_bytes"] == 100 * MIB
-    assert f"above --max: device memory {figures['peak_device_bytes'] / MIB:.2f} MiB, limit 300.00 MiB" in ended.stderr
+    assert f"above --max: device memory {figures['peak_device_bytes'] / MIB:.2f} MiB, limit 200.00 MiB" in ended.stderr
     assert ended.stderr.splitlines()[-1] == f"memprof: next: memprof explain {snapshot}"
     (explanation,) = explain_snapshot(snapshot).values()
     assert explanation.peak_allocated_bytes == figures["peak_allocated_bytes"]

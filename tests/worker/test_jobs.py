@@ -66,10 +66,10 @@ def test_steps_are_reported_before_the_reply_and_change_nothing(
 
 
 def test_job_has_the_gpu_of_its_environment(client: WorkerClient) -> None:
-    t4 = phantom_device(find_gpu("t4"))
-    own, other, again = run(client, job(), job(environment=t4.environment), job())
+    l4 = phantom_device(find_gpu("l4"))
+    own, other, again = run(client, job(), job(environment=l4.environment), job())
     assert read(own).context_bytes == find_gpu("h100-80gb").context_bytes
-    assert read(other).context_bytes == find_gpu("t4").context_bytes
+    assert read(other).context_bytes == find_gpu("l4").context_bytes
     assert own == again
 
 

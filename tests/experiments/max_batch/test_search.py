@@ -282,7 +282,8 @@ def test_max_batch_several_gpus_verify_each_answer(command: Callable[..., tuple[
     for answer in answers:
         held = {done["batch_size"]: done["device_bytes"] for done in (*answer["trials"], *answer["more_trials"])}
         at_80 = answer["batch_size_at_80_percent_memory"]
-        memory = 512 * MIB + find_gpu(answer["gpu"]).context_bytes
+        spec = find_gpu(answer["gpu"])
+        memory = 512 * MIB + spec.context_bytes + (spec.kernels_bytes or 0)
         assert 0.92 * 0.8 * memory <= held[at_80] <= 0.8 * memory
         assert answer["confirmed"] == "ok"
         way = answer["target_batch"]
