@@ -266,4 +266,5 @@ class TrackResult(Answer):
     def rendered(self, width: int) -> RenderableType:
         """Return the table of the command, laid out for `width` cells."""
         named = [self.tracked.model] if self.tracked.model else []
-        return peak_report(self.explanation, " · ".join([*named, *self.tracked.circumstances]), self.source, width)
+        title, starred = " · ".join([*named, *self.tracked.circumstances]), self.tracked.context_is_assumed
+        return peak_report(self.explanation, title, self.source, width, starred=starred)

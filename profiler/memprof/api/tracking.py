@@ -11,6 +11,7 @@ from memprof.breakdown.explanation import TrackedPeak
 from memprof.breakdown.snapshot import check_writable
 from memprof.errors import ResultError
 from memprof.records import Source
+from memprof.report.assumed import STAR, context_star
 from memprof.report.labels import gpu_label
 from memprof.results.files import replace_file
 
@@ -75,6 +76,7 @@ class track:  # noqa: N801  it is called like a function
             gpu=gpu_label(gpu.name, source),
             gpu_total_bytes=gpu.total_memory,
             torch_version=torch.__version__,
+            context_is_assumed=context_star(gpu.name, source) == STAR,
         )
 
     @property

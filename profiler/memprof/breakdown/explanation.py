@@ -217,7 +217,8 @@ class TrackedPeak:
     """The peak of a region of a user's own loop, and what the region ran on.
 
     `phase_peaks` are the highest allocated bytes of each phase over all steps. `model` is ``None`` for a region without
-    one; `optimizers` are the names of their classes.
+    one; `optimizers` are the names of their classes. `context_is_assumed` says whether nobody published the size of the
+    CUDA context of this phantom.
     """
 
     explanation: Explanation
@@ -228,6 +229,7 @@ class TrackedPeak:
     gpu: str
     gpu_total_bytes: int
     torch_version: str
+    context_is_assumed: bool = False
 
     @property
     def circumstances(self) -> tuple[str, ...]:

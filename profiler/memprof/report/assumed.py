@@ -1,10 +1,12 @@
-"""Mark NVML's figure where it contains a CUDA context of assumed size, with the star of `memprof gpus`."""
+"""Mark figures that contain a CUDA context of assumed size, with the star of `memprof gpus`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from memprof.errors import ConfigError, DeviceError
 from memprof.gpus.catalog import find_gpu
-from memprof.records import Environment, Source
+from memprof.records import Environment, MaxBatch, Source
 
 STAR = "*"
 ASSUMED_CONTEXT = (
@@ -14,9 +16,24 @@ ASSUMED_CONTEXT = (
 
 def assumes_context(environment: Environment) -> bool:
     """Return whether the figures are those of a phantom whose context the catalog only assumes."""
-    if environment.source is not Source.EMULATED or environment.gpu is None:
-        return False
+    return context_star(environment.gpu, environment.source) == STAR
+
+
+def context_star(gpu: str | None, source: Source) -> str:
+    """Return the star if `gpu` is a phantom whose context the catalog only assumes, else nothing."""
+    if source is not Source.EMULATED or gpu is None:
+        return ""
     try:
-        return "context_bytes" in find_gpu(environment.gpu).assumed
+        return STAR if "context_bytes" in find_gpu(gpu).assumed else ""
     except (ConfigError, DeviceError):  # a catalog of other days had this GPU
-        return False
+        return ""
+
+
+def answers_star(answers: Sequence[MaxBatch]) -> str:
+    """Return the star if it is that of one of the answers of a max-batch search."""
+    return max((context_star(answer.gpu, answer.source) for answer in answers), default="")
+
+
+def context_notes(star: str) -> tuple[str, ...]:
+    """Return the line that explains the star, if there is one."""
+    return (ASSUMED_CONTEXT,) if star else ()

@@ -22,7 +22,8 @@ from tests.samples import OUT_OF_MEMORY
 
 def test_each_memory_level_sums_to_its_figure(explained: Explained) -> None:
     assert explained.explanation is not None
-    bars = memory_levels(explained.explanation, explained.source, explained.record.environment.gpu_total_bytes)
+    total_bytes = explained.record.environment.gpu_total_bytes
+    bars = memory_levels(explained.explanation, explained.source, total_bytes, assumed=False)
     assert [bar.name for bar in bars.bars] == ["requested", "allocated", "reserved", "device"]
     for bar in bars.bars:
         assert sum(segment.size for segment in bar.segments) == bar.total

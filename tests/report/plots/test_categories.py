@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from memprof.breakdown.explanation import Explained
 from memprof.records import RunRecord, Status
+from memprof.report.assumed import ASSUMED_CONTEXT
 from memprof.report.plots.build import plot_of
 from memprof.report.plots.categories import categories_of_explanation, categories_of_sweep
 from memprof.report.plots.elements import CategoriesPlot
 from memprof.results import Result
 from memprof.units import MIB
 from tests.report.plots.conftest import MakeRecord
+from tests.samples import sample_explained
 
 
 def test_sweep_has_bar_for_each_optimizer_and_size(sweep: list[RunRecord]) -> None:
@@ -69,3 +73,12 @@ def test_explanation_bars_sum_to_figures(explained: Explained) -> None:
     assert plot.bars[3].total_bytes == explanation.nvml_used_bytes
     without = replace(explained, explanation=replace(explanation, nvml_used_bytes=None, device_parts=None))
     assert len(categories_of_explanation(without).bars) == 3
+
+
+@pytest.mark.parametrize(("gpu", "starred"), [("l4", True), ("h200", False)])
+def test_device_bar_has_the_star_of_an_assumed_context(gpu: str, starred: bool) -> None:
+    explained = sample_explained()
+    environment = replace(explained.record.environment, gpu=gpu)
+    plot = categories_of_explanation(replace(explained, record=replace(explained.record, environment=environment)))
+    assert plot.bars[-1].name == ("device (NVML)*" if starred else "device (NVML)")
+    assert (ASSUMED_CONTEXT in plot.heading.note) == starred

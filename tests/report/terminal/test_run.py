@@ -137,8 +137,8 @@ def test_runs_table_has_a_row_for_each_gpu_and_no_truncated_need() -> None:
     assert table.splitlines()[0] == "fits on 1 of 3 GPUs: t4"
     rows = [line.split() for line in table.splitlines()[4:7]]
     assert rows == [
-        ["t4", "16.00", "GiB", "4.00", "GiB", "25", "%", "1.00", "GiB", "2.00", "GiB", "fits"],
-        ["t4", "16.00", "GiB", ">", "20.29", "GiB", ">", "1.00", "GiB", ">", "2.00", "GiB", "oom"],
+        ["t4", "16.00", "GiB", "4.00", "GiB*", "25", "%", "1.00", "GiB", "2.00", "GiB", "fits"],
+        ["t4", "16.00", "GiB", ">", "20.29", "GiB*", ">", "1.00", "GiB", ">", "2.00", "GiB", "oom"],
         ["t4", "16.00", "GiB", "-", "-", "-", "exit", "status", "3"],
     ]
     assert max(map(len, table.splitlines())) <= 80

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from memprof.records import MaxBatch, Source, Status, Trial
+from memprof.report.assumed import answers_star, context_notes
 from memprof.report.figures import ESTIMATE
 from memprof.report.labels import part_name
 from memprof.report.page.charts import Band, Chart, Line, Mark
@@ -83,7 +84,7 @@ def trials_chart(answer: MaxBatch) -> Chart:
         x_scale=line_scale(sizes),
         y_scale=byte_scale(byte_axis(highest if apart else max(highest, size or 0))),
         ceilings={} if apart else memory,
-        notes=_not_drawn(memory, apart),
+        notes=(*_not_drawn(memory, apart), *context_notes(answers_star([answer]))),
     )
 
 
@@ -91,7 +92,7 @@ def _trial_lines(answer: MaxBatch, trials: Sequence[Trial], sizes: Sequence[int]
     fitted = _fitted(answer, sizes)
     allocated, failed = _held(trials, device=False, trained=True), _held(trials, device=True, trained=False)
     return [
-        Line(name="device", color="line-0", ys=_held(trials, device=True, trained=True)),
+        Line(name=f"device{answers_star([answer])}", color="line-0", ys=_held(trials, device=True, trained=True)),
         # Only dots, if there is a fitted line: a line between them would cover it.
         Line(name="allocated", color="line-1", ys=allocated, look="dots" if fitted else "line"),
         *fitted,

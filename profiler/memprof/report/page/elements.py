@@ -37,9 +37,10 @@ class Heading:
     below: bool = False
 
 
-def figure_heading(figure: Figure, group: str, *, short: bool = False) -> Heading:
+def figure_heading(figure: Figure, group: str, *, short: bool = False, star: str = "") -> Heading:
     """Return the heading of a column of one figure of records; `short` for a table with many columns."""
-    return Heading(text=figure.short_heading if short else figure.heading, group=group, counts=figure.counts)
+    text = figure.short_heading if short else figure.heading
+    return Heading(text=text + star, group=group, counts=figure.counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +79,10 @@ class Table:
         return [cell.text for heading, cell in pairs if heading.below and cell.text]
 
 
-def bytes_cell(value_bytes: int | None, *, signed: bool = False, style: str = "") -> Cell:
-    """Return a cell of bytes, sorted by the number."""
-    return Cell(text=format_bytes(value_bytes, signed=signed), sort=value_bytes, style=style)
+def bytes_cell(value_bytes: int | None, *, signed: bool = False, style: str = "", star: str = "") -> Cell:
+    """Return a cell of bytes, sorted by the number; a known one has the `star`."""
+    text = format_bytes(value_bytes, signed=signed) + (star if value_bytes is not None else "")
+    return Cell(text=text, sort=value_bytes, style=style)
 
 
 def bound_cell(value_bytes: int | None, status: Status, *, style: str = "") -> Cell:

@@ -16,6 +16,7 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import RunRecord, Source
+from memprof.report.assumed import STAR, assumes_context, context_notes
 from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, part_name
 from memprof.report.page.chart_data import timeline_chart
@@ -64,7 +65,9 @@ def explain_section(explained: Explained) -> Section:
             *(note[0].upper() + note[1:] for note in value_notes([record])),
         ),
         parts=(
-            memory_levels(explanation, record.source, record.environment.gpu_total_bytes),
+            memory_levels(
+                explanation, record.source, record.environment.gpu_total_bytes, assumes_context(record.environment)
+            ),
             *_timeline(explained),
             differences_table(explained.differences, record.source),
             blocks_table(explanation),
@@ -106,35 +109,37 @@ def segments(parts: Parts) -> tuple[Segment, ...]:
     return tuple(Segment(category=name, name=part_name(name), size=parts[name]) for name in held)
 
 
-def memory_levels(explanation: Explanation, source: Source, gpu_total_bytes: int | None) -> Bars:
-    """Return requested → allocated → reserved → device, each level with what it adds to the previous one."""
+def memory_levels(explanation: Explanation, source: Source, gpu_total_bytes: int | None, assumed: bool) -> Bars:
+    """Return requested → allocated → reserved → device, each level with what it adds to the previous one.
+
+    If the size of the CUDA context is `assumed`, the level that contains it has a star.
+    """
     parts: dict[str, Parts] = {
         "requested": {name: size for name, size in explanation.allocated_parts.items() if name != ROUNDING},
         "allocated": explanation.allocated_parts,
         "reserved": explanation.reserved_parts,
         "device": explanation.device_parts or {},
     }
-    bars = tuple(
-        Bar(name=level.name, segments=segments(parts[level.name]), total=level.bytes, note=_meaning(level))
-        for level in explanation.memory_levels
-    )
+    star = STAR if assumed and explanation.nvml_used_bytes is not None else ""
+    bars = tuple(_level_bar(level, parts[level.name], star) for level in explanation.memory_levels)
     notes = ["Requested and allocated: at the moment of the peak. Reserved and device: at their own highest."]
     if gpu_total_bytes:
         notes.append(f"The GPU has {format_bytes(gpu_total_bytes)}.")
     return Bars(
         caption=f"From requested bytes to GPU memory ({source.value})",
         bars=bars,
-        notes=(" ".join(notes),),
+        notes=(" ".join(notes), *context_notes(star)),
         brief=True,
     )
 
 
-def _meaning(level: MemoryLevel) -> str:
-    """What the level counts, and what it adds: ``torch.cuda.max_memory_reserved: +46.00 MiB cached``."""
-    meaning = level_meaning(level.name)
-    if not level.added_name:
-        return meaning
-    return f"{meaning}: {format_bytes(level.added_bytes, signed=True)} {part_name(level.added_name)}"
+def _level_bar(level: MemoryLevel, parts: Parts, star: str) -> Bar:
+    """The bar, with what the level counts and adds: ``torch.cuda.max_memory_reserved: +46.00 MiB cached``."""
+    star = star if level.name == "device" else ""
+    note = level_meaning(level.name)
+    if level.added_name:
+        note += f": {format_bytes(level.added_bytes, signed=True)} {part_name(level.added_name)}{star}"
+    return Bar(name=level.name + star, segments=segments(parts), total=level.bytes, note=note)
 
 
 def differences_table(differences: Sequence[Difference], source: Source) -> Table:

@@ -30,6 +30,8 @@ def to_markdown(inputs: ReportInputs) -> str:
         "| --- | ---: | --- |",
         *(f"| {escape(f.name)} | **{escape(f.value)}** | {escape(f.detail)} |" for f in page.verdict.facts),
     ]
+    for note in page.verdict.notes:
+        lines += ["", escape(note)]
     for section in page.sections:
         lines += ["", *_section(section)]
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.records import MaxBatch, Trial
+from memprof.report.assumed import answers_star, context_notes, context_star
 from memprof.report.labels import STOP_REASONS
 from memprof.report.page.chart_data import trials_chart
 from memprof.report.page.elements import (
@@ -52,11 +53,11 @@ def max_batch_section(answers: Sequence[MaxBatch]) -> Section:
 
 def trials_table(answer: MaxBatch) -> Table:
     """Return every trial, in the order in which they ran."""
-    trials = (*answer.trials, *answer.more_trials)
+    trials, star = (*answer.trials, *answer.more_trials), answers_star([answer])
     headings = (
         Heading(text="batch"),
         Heading(text="status", numeric=False),
-        *(Heading(text=name, group=answer.source.value) for name in ("allocated", "reserved", "device")),
+        *(Heading(text=name, group=answer.source.value) for name in ("allocated", "reserved", f"device{star}")),
         Heading(text="seconds"),
         Heading(text="error", numeric=False, below=True),
     )
@@ -64,7 +65,7 @@ def trials_table(answer: MaxBatch) -> Table:
     if not all(done.trains for done in trials):
         notes.append("A trial that did not train needs at least what it reached (>, ≥).")
     rows = tuple(_trial_row(done) for done in trials)
-    return Table(caption="Trials", headings=headings, rows=rows, notes=(" ".join(notes),))
+    return Table(caption="Trials", headings=headings, rows=rows, notes=(" ".join(notes), *context_notes(star)))
 
 
 def _trial_row(done: Trial) -> tuple[Cell, ...]:
@@ -111,8 +112,8 @@ def gpus_table(answers: Sequence[MaxBatch]) -> Table:
         Heading(text="error", numeric=False, below=True),
     )
     rows = tuple(_gpu_row(answer) for answer in ranked(answers))
-    note = "Headroom: free memory at the largest batch."
-    return Table(caption="GPUs", headings=headings, rows=rows, notes=(note,))
+    notes = ("Headroom: free memory at the largest batch.", *context_notes(answers_star(answers)))
+    return Table(caption="GPUs", headings=headings, rows=rows, notes=notes)
 
 
 def _gpu_row(answer: MaxBatch) -> tuple[Cell, ...]:
@@ -125,7 +126,7 @@ def _gpu_row(answer: MaxBatch) -> tuple[Cell, ...]:
         count_cell(answer.batch_size_at_80_percent_memory),
         bytes_cell(answer.fit.fixed_bytes if answer.fit else None),
         bytes_cell(answer.fit.bytes_per_sample if answer.fit else None),
-        bytes_cell(answer.free_bytes),
+        bytes_cell(answer.free_bytes, star=context_star(answer.gpu, answer.source)),
         text_cell(reason),
         text_cell(stopped_by(answer).removeprefix(reason).removeprefix(": ")),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from memprof.records import MaxBatch, RunRecord, Source, Status, StopReason
+from memprof.report.assumed import STAR, context_notes, context_star
 from memprof.report.figures import ESTIMATE, bound_text, bytes_of
 from memprof.report.labels import SOURCE_MEANINGS
 from memprof.report.page.collect import ReportInputs
@@ -40,6 +41,7 @@ class Verdict:
     fits: Fits
     headline: str
     facts: tuple[Fact, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def summarize(inputs: ReportInputs) -> Verdict:
@@ -55,7 +57,9 @@ def summarize(inputs: ReportInputs) -> Verdict:
         verdict = _of_runs(records)
     explained = (inputs.explained.content.record,) if inputs.explained else ()
     facts = (*verdict.facts, *_peak(explained or records, answer), source_fact(inputs.source))
-    return Verdict(fits=verdict.fits, headline=verdict.headline, facts=facts)
+    starred = any(fact.value.endswith(STAR) for fact in facts)
+    notes = context_notes(STAR if starred else "")
+    return Verdict(fits=verdict.fits, headline=verdict.headline, facts=facts, notes=notes)
 
 
 def _answer_here(inputs: ReportInputs) -> MaxBatch | None:
@@ -159,7 +163,12 @@ def _peak(records: Sequence[RunRecord], answer: MaxBatch | None) -> tuple[Fact, 
     batch = f"batch {trial.batch_size:,}"
     return (
         Fact(name="Peak allocated", value=format_bytes(trial.peak_allocated_bytes), detail=f"by PyTorch; {batch}"),
-        device_fact(trial.device_bytes, answer.gpu_total_bytes, f"reserved and the CUDA context; {batch}"),
+        device_fact(
+            trial.device_bytes,
+            answer.gpu_total_bytes,
+            f"reserved and the CUDA context; {batch}",
+            context_star(answer.gpu, answer.source),
+        ),
     )
 
 
@@ -173,17 +182,19 @@ def _of_reading(record: RunRecord) -> tuple[Fact, ...]:
     total, used = record.environment.gpu_total_bytes, record.reading.nvml_used_bytes
     if used is None:
         return (fact,)
+    star = context_star(record.environment.gpu, record.source)
     if finished:
-        return fact, device_fact(used, total, f"reported by NVML; {run_name(record)}")
+        return fact, device_fact(used, total, f"reported by NVML; {run_name(record)}", star)
     detail = f"reported by NVML{until}; the GPU has {format_bytes(total)}"
-    return fact, Fact(name="GPU memory used", value=bound_text(used, record.status), detail=detail)
+    return fact, Fact(name="GPU memory used", value=bound_text(used, record.status) + star, detail=detail)
 
 
-def device_fact(used_bytes: int | None, total_bytes: int | None, counts: str) -> Fact:
-    """Return the GPU memory that was used, and its share of all."""
+def device_fact(used_bytes: int | None, total_bytes: int | None, counts: str, star: str = "") -> Fact:
+    """Return the GPU memory that was used, and its share of all; the `star` of an assumed context is at a known one."""
     share = 100 * used_bytes / total_bytes if used_bytes is not None and total_bytes else None
     of = f"{format_percent(share, signed=False)} of {format_bytes(total_bytes)}, " if total_bytes else ""
-    return Fact(name="GPU memory used", value=format_bytes(used_bytes), detail=f"{of}{counts}")
+    value = format_bytes(used_bytes) + (star if used_bytes is not None else "")
+    return Fact(name="GPU memory used", value=value, detail=f"{of}{counts}")
 
 
 def source_fact(source: Source) -> Fact:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memprof.records import RunRecord, Source, Status
+from memprof.report.assumed import ASSUMED_CONTEXT, STAR, assumes_context
 from memprof.report.figures import (
     CATEGORIES,
     DIFFERENCE,
     ESTIMATE,
     LEAST_ESTIMATE_BYTES,
+    NVML_USED,
     PEAK,
     READINGS,
     SUM,
@@ -65,12 +67,12 @@ def readings_table(records: Sequence[RunRecord]) -> Table:
     """Return the counters of the device next to the analytic estimate."""
     source = records[0].source
     percents = any(difference_percent(record) is not None for record in records)
-    ranked = several_ranks(records)
+    ranked, stars = several_ranks(records), {NVML_USED: STAR} if _assumed(records) else {}
     headings = (
         *_NAMES,
         *((Heading(text="rank"),) if ranked else ()),
         figure_heading(ESTIMATE, Source.ANALYTIC.value),
-        *(figure_heading(figure, source.value) for figure in READINGS),
+        *(figure_heading(figure, source.value, star=stars.get(figure, "")) for figure in READINGS),
         *(Heading(text=text, group=DIFFERENCE.heading) for text in ("bytes", *(["percent"] if percents else []))),
         Heading(text="status", numeric=False),
     )
@@ -149,9 +151,15 @@ def _name_cells(record: RunRecord) -> tuple[Cell, ...]:
     return text_cell(record.optimizer or record.mode), count_cell(record.batch_size)
 
 
+def _assumed(records: Sequence[RunRecord]) -> bool:
+    return any(assumes_context(record.environment) and record.reading is not None for record in records)
+
+
 def _notes(records: Sequence[RunRecord]) -> tuple[str, ...]:
     """Why rows failed, and what the figures do not show."""
     notes = list(failures(records, [run_name(record) for record in records]))
+    if _assumed(records):
+        notes.append(ASSUMED_CONTEXT)
     if any(record.status is not Status.OK and record.reading for record in records):
         notes.append("A run that did not finish needs at least what it reached (>, ≥).")
     notes += [note for note in (fullest_note(records), *loop_notes(records), *parallel_notes(records)) if note]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from memprof.breakdown.explanation import TrackedPeak
+from memprof.report.assumed import STAR, context_notes
 from memprof.report.labels import part_name
 from memprof.report.page.chart_data import timeline_chart
 from memprof.report.page.charts import Chart
@@ -37,9 +38,15 @@ def _verdict(tracked: TrackedPeak) -> Verdict:
     explanation = tracked.explanation
     peak = format_bytes(explanation.peak_allocated_bytes)
     facts = [Fact(name="Peak allocated", value=peak, detail=f"by PyTorch, in {where(explanation.peak)}")]
+    star = STAR if tracked.context_is_assumed and explanation.nvml_used_bytes is not None else ""
     if explanation.nvml_used_bytes is not None:
-        facts.append(device_fact(explanation.nvml_used_bytes, tracked.gpu_total_bytes, "reported by NVML"))
-    return Verdict(fits=Fits.YES, headline=f"It ran: the peak is {peak}.", facts=(*facts, source_fact(tracked.source)))
+        facts.append(device_fact(explanation.nvml_used_bytes, tracked.gpu_total_bytes, "reported by NVML", star))
+    return Verdict(
+        fits=Fits.YES,
+        headline=f"It ran: the peak is {peak}.",
+        facts=(*facts, source_fact(tracked.source)),
+        notes=context_notes(star),
+    )
 
 
 def _section(tracked: TrackedPeak) -> Section:
@@ -49,7 +56,7 @@ def _section(tracked: TrackedPeak) -> Section:
         title="What the peak consists of",
         lead=why_unknown(explanation),
         parts=(
-            memory_levels(explanation, tracked.source, tracked.gpu_total_bytes),
+            memory_levels(explanation, tracked.source, tracked.gpu_total_bytes, tracked.context_is_assumed),
             _phases(tracked),
             *_timeline(tracked),
             _categories(tracked),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from memprof.breakdown.explanation import Explained, Parts
 from memprof.errors import ResultError
 from memprof.records import RunRecord, Source, Status
+from memprof.report.assumed import STAR, assumes_context, context_notes
 from memprof.report.figures import SUM
 from memprof.report.plots import readings
 from memprof.report.plots.axes import byte_axis
@@ -79,16 +80,19 @@ def categories_of_explanation(explained: Explained) -> CategoriesPlot:
     record, explanation = explained.record, explained.explanation
     if explanation is None:
         raise nothing_ran(record)
+    star = ""
     levels = [("allocated", explanation.allocated_parts, explanation.peak_allocated_bytes)]
     levels += [("reserved", explanation.reserved_parts, explanation.peak_reserved_bytes)]
     if explanation.device_parts is not None and explanation.nvml_used_bytes is not None:
-        levels += [("device (NVML)", explanation.device_parts, explanation.nvml_used_bytes)]
+        star = STAR if assumes_context(record.environment) else ""
+        levels += [(f"device (NVML){star}", explanation.device_parts, explanation.nvml_used_bytes)]
     whole = replace(_bar(Source.ANALYTIC.value, SUM.heading, record), peak_bytes=None)
     analytic = [whole] if record.breakdown else []
     bars = [_level_bar(f"{record.source.value}, at the peak of", *level) for level in levels]
-    more = "The analytic categories need not all exist at the peak." if analytic else ""
+    more = ["The analytic categories need not all exist at the peak."] if analytic else []
+    more += context_notes(star)
     return CategoriesPlot(
-        heading=readings.heading("memory at the peak", [record], stack=False, more=more),
+        heading=readings.heading("memory at the peak", [record], stack=False, more=" ".join(more)),
         bars=(*analytic, *bars),
         axis=byte_axis(max([total for _, _, total in levels] + [readings.total(record) or 0])),
         limit=None,

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from memprof.breakdown.attribution import find_differences, names_module
 from memprof.breakdown.explanation import (
-    CONTEXT,
     Block,
     Category,
     Difference,
@@ -22,7 +21,7 @@ from memprof.breakdown.explanation import (
     PeakContext,
 )
 from memprof.records import Source, Status
-from memprof.report.assumed import ASSUMED_CONTEXT, STAR, assumes_context
+from memprof.report.assumed import STAR, assumes_context, context_notes
 from memprof.report.figures import bound_text
 from memprof.report.labels import level_meaning, ordinal, part_name, source_note
 from memprof.report.loop_notes import loop_notes
@@ -76,14 +75,19 @@ def explain_report(explained: Explained, depth: int | None, most_blocks: int, wi
 
 
 def peak_report(
-    explanation: Explanation, title: str, source: Source | None, width: int = 80, most_blocks: int = 10
+    explanation: Explanation,
+    title: str,
+    source: Source | None,
+    width: int = 80,
+    most_blocks: int = 10,
+    starred: bool = False,
 ) -> RenderableType:
     """Return the same for a peak without a config, so without analytic figures.
 
-    `source` is ``None`` if it is unknown, as in a snapshot.
+    `source` is ``None`` if it is unknown, as in a snapshot. `starred` if the size of the CUDA context is assumed.
     """
     differences = find_differences(explanation, None)
-    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (None, most_blocks), width))
+    return Group(Text(title, "bold"), *_parts(explanation, differences, source, (None, most_blocks), width, starred))
 
 
 def _parts(
@@ -138,14 +142,15 @@ def _place(moment: PeakContext) -> str:
 
 def _levels(explanation: Explanation, source: str, width: int, starred: bool) -> list[Text]:
     """Return the levels; with `starred`, those with the context are marked, and a line says why."""
-    marks = dict.fromkeys((CONTEXT, "device"), STAR if starred else "")
+    star = STAR if starred and explanation.nvml_used_bytes is not None else ""
     names, sizes, meanings = [], [], []
     for level in explanation.memory_levels:
+        mark = star if level.name == "device" else ""
         if level.added_name:
-            names.append(f"+ {part_name(level.added_name)}{marks.get(level.added_name, '')}")
+            names.append(f"+ {part_name(level.added_name)}{mark}")
             sizes.append(format_bytes(level.added_bytes))
             meanings.append(level_meaning(level.added_name))
-        names.append(part_name(level.name) + marks.get(level.name, ""))
+        names.append(part_name(level.name) + mark)
         sizes.append(format_bytes(level.bytes))
         meanings.append(level_meaning(level.name))
     taken = max(map(len, names)) + max(map(len, sizes)) + 4
@@ -157,9 +162,7 @@ def _levels(explanation: Explanation, source: str, width: int, starred: bool) ->
         ),
         sections=("",) * len(names),
     )
-    has_context = any(level.added_name == CONTEXT for level in explanation.memory_levels)
-    note = [Text(ASSUMED_CONTEXT, "dim")] if starred and has_context else []
-    return [*lay_out(grid, width), *note]
+    return [*lay_out(grid, width), *(Text(note, "dim") for note in context_notes(star))]
 
 
 def _categories(explanation: Explanation, rows: Sequence[Difference], source: str, width: int) -> list[Text]:

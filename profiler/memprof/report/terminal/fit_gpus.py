@@ -9,6 +9,7 @@ from rich.text import Text
 
 from memprof.experiments.fit_gpus import MeshRun, roomiest_of
 from memprof.records import Status
+from memprof.report.assumed import context_notes, context_star
 from memprof.report.figures import PEAK, RESERVED
 from memprof.report.labels import gpu_label, source_note
 from memprof.report.parallel_notes import WITHOUT_NCCL, lacks_nccl, unknown_nccl
@@ -37,12 +38,15 @@ def gpus_table(found: Sequence[MeshRun], width: int = 80) -> RenderableType:
     ranked = sorted(found, key=lambda run: (not run.trains, -(run.headroom_bytes or 0), run.mesh.world_size))
     records = [run.record for run in ranked]
     source = records[0].source.value
+    star = context_star(records[0].environment.gpu, records[0].source)
     shown = [
         Column(heading="GPUs", cells=tuple(f"{run.mesh.world_size:,}" for run in ranked)),
         Column(heading="global batch", cells=tuple(f"{run.global_batch_size:,}" for run in ranked)),
         finished_column(records, PEAK, source, style="bold"),
         finished_column(records, RESERVED, source),
-        Column(heading="headroom", group=source, cells=tuple(format_bytes(run.headroom_bytes) for run in ranked)),
+        Column(
+            heading=f"headroom{star}", group=source, cells=tuple(format_bytes(run.headroom_bytes) for run in ranked)
+        ),
         Column(heading="status", cells=tuple(record.status.value for record in records), cell_styles=STATUS_STYLES),
     ]
     grid = Grid(
@@ -53,4 +57,5 @@ def gpus_table(found: Sequence[MeshRun], width: int = 80) -> RenderableType:
     )
     made = [record.reading.communicators or 0 for record in records if record.reading and lacks_nccl(record)]
     notes = [Text(unknown_nccl(max(made)))] if made else []
-    return Group(*lay_out(grid, width), Text(), *notes, Text(source_note(records[0].source), "dim"))
+    meanings = (source_note(records[0].source), *context_notes(star))
+    return Group(*lay_out(grid, width), Text(), *notes, *(Text(meaning, "dim") for meaning in meanings))

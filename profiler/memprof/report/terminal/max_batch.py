@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memprof.records import Accumulation, MaxBatch, MemoryFit, Status, StopReason
+from memprof.report.assumed import answers_star, context_notes, context_star
 from memprof.report.figures import bound_text
 from memprof.report.labels import STOP_REASONS, gpu_label, source_note
 from memprof.report.parallel_notes import unknown_nccl
@@ -30,9 +31,8 @@ def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
     for name, text in _lines(answer):
         table.add_row(name, text)
     panel = Panel(Group(_title(answer), table), padding=(0, 1), width=min(width, _WIDEST))
-    return Group(
-        panel, Text(), *lay_out(_trials(answer, width), width), Text(), Text(source_note(answer.source), "dim")
-    )
+    notes = (source_note(answer.source), *context_notes(answers_star([answer])))
+    return Group(panel, Text(), *lay_out(_trials(answer, width), width), Text(), *(Text(note, "dim") for note in notes))
 
 
 def max_batch_table(answers: Sequence[MaxBatch], width: int = 80) -> RenderableType:
@@ -99,7 +99,7 @@ def _ranked_columns(ranked: Sequence[MaxBatch]) -> list[Column]:
         **_target_cells(ranked),
         "fixed": [format_bytes(answer.fit.fixed_bytes if answer.fit else None) for answer in ranked],
         "per sample": [format_bytes(answer.fit.bytes_per_sample if answer.fit else None) for answer in ranked],
-        "headroom": [format_bytes(answer.free_bytes) for answer in ranked],
+        "headroom": [_headroom(answer) for answer in ranked],
         "trials": [f"{len(answer.trials) + len(answer.more_trials):,}" for answer in ranked],
     }
     return [Column(heading=heading, cells=tuple(column)) for heading, column in cells.items()]
@@ -125,7 +125,7 @@ def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
         lines.append(f"for {target.target_batch_size:,}: micro-batch × accumulation steps, verified by a run.")
     if note := max_batch_value_note(ranked):
         lines.append(f"depends on values: {note}.")
-    return [*lines, source_note(ranked[0].source)]
+    return [*lines, source_note(ranked[0].source), *context_notes(answers_star(ranked))]
 
 
 def _title(answer: MaxBatch) -> Text:
@@ -142,7 +142,7 @@ def _lines(answer: MaxBatch) -> list[tuple[str, str | Text]]:
         ("safe batch", f"{_or_unknown(answer.safe_batch_size or 0)}  ({'; '.join(_safety(answer))})"),
         ("stopped by", stopped_by(answer)),
         ("at 80 % of memory", f"{_at_80(answer)}  ({_AT_80})"),
-        ("memory", f"{memory}; headroom {format_bytes(answer.free_bytes)} at the largest batch"),
+        ("memory", f"{memory}; headroom {_headroom(answer)} at the largest batch"),
     ]
     if answer.parallel is not None:
         lines.append(("emulated", f"{answer.parallel}; the other ranks are absent"))
@@ -178,6 +178,12 @@ def _confirmation(confirmed: Status) -> str:
     return f"verified with {_VERIFIED}" if confirmed is Status.OK else f"{_VERIFIED} ended with {confirmed.value}"
 
 
+def _headroom(answer: MaxBatch) -> str:
+    """What is free next to the CUDA context, with a star if the size of that is assumed."""
+    star = "" if answer.free_bytes is None else context_star(answer.gpu, answer.source)
+    return format_bytes(answer.free_bytes) + star
+
+
 def _at_80(answer: MaxBatch) -> str:
     size = answer.batch_size_at_80_percent_memory
     return UNKNOWN if size is None else f"{size:,}"
@@ -195,7 +201,7 @@ def _trials(answer: MaxBatch, width: int) -> Grid:
         "status": [done.status.value for done in everything],
         "allocated": [bound_text(done.peak_allocated_bytes, done.status) for done in everything],
         "reserved": [bound_text(done.peak_reserved_bytes, done.status) for done in everything],
-        "device": [bound_text(done.device_bytes, done.status) for done in everything],
+        f"device{answers_star([answer])}": [bound_text(done.device_bytes, done.status) for done in everything],
         "seconds": [f"{done.seconds:.1f}" for done in everything],
     }
     sections = ["trials for the largest batch"] * len(trials) + ["trials for the batch at 80 % of memory"] * len(more)

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from memprof.gpus.monitor import GpuUse
+from memprof.report.assumed import context_notes, context_star
 from memprof.report.labels import MONITOR_MEANINGS, gpu_label
 from memprof.report.terminal.layout import GAPS, Column, Grid, cut, lay_out
 from memprof.units import UNKNOWN, format_bytes
@@ -22,8 +23,10 @@ def monitor_table(gpus: Sequence[GpuUse], watched: str, width: int = 80) -> Rend
     `watched` is how long that is, in words.
     """
     sources = dict.fromkeys(gpu.source for gpu in gpus)
-    meanings = [Text(f"{source.value}: {MONITOR_MEANINGS[source]}.", "dim") for source in sources]
-    return Group(Text(watched, "bold"), Text(), *lay_out(_grid(gpus, width), width), Text(), *meanings)
+    meanings = [f"{source.value}: {MONITOR_MEANINGS[source]}." for source in sources]
+    meanings += context_notes(max(map(_star, gpus), default=""))
+    notes = (Text(meaning, "dim") for meaning in meanings)
+    return Group(Text(watched, "bold"), Text(), *lay_out(_grid(gpus, width), width), Text(), *notes)
 
 
 def _grid(gpus: Sequence[GpuUse], width: int) -> Grid:
@@ -44,18 +47,24 @@ def _grid(gpus: Sequence[GpuUse], width: int) -> Grid:
     )
 
 
+def _star(gpu: GpuUse) -> str:
+    """The star of an assumed context, if a process had one."""
+    return context_star(gpu.name, gpu.source) if gpu.peak_bytes else ""
+
+
 def _rows(gpu: GpuUse) -> Iterator[tuple[str, ...]]:
+    star = _star(gpu)
     yield (
         f"{gpu.index} {gpu_label(gpu.name, gpu.source)}",
-        format_bytes(gpu.used_bytes),
+        format_bytes(gpu.used_bytes) + (star if gpu.used_bytes else ""),
         _percent(gpu),
-        format_bytes(gpu.peak_bytes),
+        format_bytes(gpu.peak_bytes) + star,
         format_bytes(gpu.total_bytes),
         gpu.source.value,
     )
     for process in gpu.processes:
         name = f"  {process.pid} {process.name or UNKNOWN}"
-        yield name, format_bytes(process.used_bytes), "", format_bytes(process.peak_bytes), "", ""
+        yield name, format_bytes(process.used_bytes) + star, "", format_bytes(process.peak_bytes) + star, "", ""
 
 
 def _percent(gpu: GpuUse) -> str:

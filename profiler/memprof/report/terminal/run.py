@@ -10,6 +10,7 @@ from rich.text import Text
 from memprof.experiments.run import SimulatedRun
 from memprof.gpus.spec import GpuSpec
 from memprof.records import Source, Status
+from memprof.report.assumed import STAR, context_notes
 from memprof.report.figures import bound_text
 from memprof.report.labels import source_note
 from memprof.report.parallel_notes import unknown_nccl
@@ -49,7 +50,7 @@ def runs_table(runs: Sequence[SimulatedRun], width: int = 80) -> RenderableType:
     """Return a command's peaks on several GPUs, one row for each."""
     columns = {
         "memory": [format_bytes(run.asked.spec.total_bytes) for run in runs],
-        "device": [_device(run) for run in runs],
+        "device": [_device(run) + (_star(run) if run.peak_bytes else "") for run in runs],
         "of GPU": [_percent(run.peak_bytes, run.asked.spec) if run.status is Status.OK else "" for run in runs],
         "allocated": [_allocated(run) for run in runs],
         "reserved": [_reserved(run) for run in runs],
@@ -63,8 +64,12 @@ def runs_table(runs: Sequence[SimulatedRun], width: int = 80) -> RenderableType:
         Text(),
         *lay_out(grid, width),
         Text(),
-        Text(source_note(Source.EMULATED), "dim"),
+        *(Text(note, "dim") for note in (source_note(Source.EMULATED), *context_notes(max(map(_star, runs))))),
     )
+
+
+def _star(run: SimulatedRun) -> str:
+    return STAR if "context_bytes" in run.asked.spec.assumed else ""
 
 
 def _peak_lines(run: SimulatedRun) -> list[str]:
