@@ -6,6 +6,7 @@ It needs only torch and torchvision, so that the interpreter of another environm
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import importlib.util
 import json
@@ -57,6 +58,22 @@ def phantom(task: Task) -> Result:
     stats = torch.cuda.memory_stats()
     names = ("requested", "allocated", "reserved")
     return {"oom": oom, **{name: stats[f"{name}_bytes.all.peak"] for name in names}}
+
+
+def limited(task: Task) -> Result:
+    """Return the reserved bytes of runs one after another, each limited to a fraction of the GPU's memory.
+
+    What the runs before left is subtracted, as NVML's first reading is from the published figures.
+    """
+    found: list[int | None] = []
+    for fraction in task["fractions"]:
+        torch.cuda.set_per_process_memory_fraction(fraction)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        left = torch.cuda.memory_reserved()
+        found.append(None if phantom(task)["oom"] else torch.cuda.max_memory_reserved() - left)
+    return {"reserved": found}
 
 
 def memtracker(task: Task) -> Result:
@@ -120,7 +137,7 @@ def training(task: Task, model: nn.Module, device: torch.device, iterations: int
 
 
 KINDS: Mapping[str, Callable[[Task], Result]] = {
-    kind.__name__: kind for kind in (versions, workspace, phantom, memtracker, torchinfo)
+    kind.__name__: kind for kind in (versions, workspace, phantom, limited, memtracker, torchinfo)
 }
 
 

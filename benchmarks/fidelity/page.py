@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmarks.fidelity.arithmetic import Prediction, Score, error, predicted, score
 from benchmarks.fidelity.collect import Collected
+from benchmarks.fidelity.limits import LimitedRuns, read_found
 from benchmarks.fidelity.real_gpus import detection, families, read_largest, read_models
-from benchmarks.fidelity.truth import TOOLS, Run
+from benchmarks.fidelity.truth import TOOLS, LimitedRun, Run, read_limited
 from memprof.experiments.verify import FIGURES, Row, Verification
 from memprof.units import MIB, UNKNOWN, format_bytes, format_percent
 
@@ -39,6 +41,7 @@ def page(found: Collected, truth: Mapping[str, int], records: Sequence[Verificat
         records=_records(records),
         points=_points(records),
         **_real_gpus(),
+        **limits(read_limited(), read_found()),
         **figures,
     )
 
@@ -119,9 +122,12 @@ def _score_cells(found: Score) -> tuple[str, ...]:
 
 
 def _run_row(run: Run, place: int, tools: Mapping[str, Sequence[Prediction]]) -> tuple[str, ...]:
-    name = f"{run.model}, {run.optimizer}, {run.batch_size}, {run.gpu}"
     taken = "out of memory" if run.oom else f"{run.taken_bytes / MIB:,.0f}"
-    return name, taken, *(_cell(run, predictions[place]) for predictions in tools.values())
+    return _run_name(run), taken, *(_cell(run, predictions[place]) for predictions in tools.values())
+
+
+def _run_name(run: Run) -> str:
+    return f"{run.model}, {run.optimizer}, {run.batch_size}, {run.gpu}"
 
 
 def _cell(run: Run, prediction: Prediction) -> str:
@@ -147,6 +153,50 @@ def _differences(found: Collected) -> Mapping[str, Any]:
         "reserved_spread": _percent(max(_spread(found, place, "reserved") for place in places)),
         "widest": _widest(found, places),
     }
+
+
+def limits(programs: Sequence[Sequence[LimitedRun]], found: LimitedRuns) -> Mapping[str, Any]:
+    """Return the runs without and with a limit, and how far off the phantom is where a limit did and did not matter."""
+    pairs = [
+        [(real, phantom.reserved_bytes[real.limit_of]) for real in runs]
+        for runs, phantom in zip(programs, found.programs, strict=True)
+    ]
+    rows = [(_run_name(runs[0][0].run), *(_limit_cell(*pair) for pair in runs)) for runs in pairs]
+    free, limited = ([error for runs in pairs for error in _errors(runs, binds)] for binds in (False, True))
+    return {
+        "limits": table(("run", "no limit", *(f"{tool}'s limit" for tool in TOOLS)), rows),
+        "limits_versions": f"torch {found.torch}, cuDNN {found.cudnn}",
+        **_error_texts("free", free),
+        **_error_texts("limited", limited),
+    }
+
+
+def _errors(runs: Sequence[tuple[LimitedRun, int | None]], binds: bool) -> Iterator[float]:
+    """Return the phantom's errors in one program's runs whose limit is (`binds`) or is not below its first peak."""
+    first = runs[0][0].taken_bytes
+    for real, reserved in runs:
+        below = first is not None and real.fraction * real.run.gpu_total_bytes < first
+        if real.taken_bytes is not None and reserved is not None and below is binds:
+            yield reserved / real.taken_bytes - 1
+
+
+def _error_texts(name: str, errors: Sequence[float]) -> Mapping[str, str]:
+    texts = {"runs": f"{len(errors)}", "median": UNKNOWN, "range": UNKNOWN}
+    if errors:
+        texts["median"] = _percent(median(map(abs, errors)))
+        texts["range"] = f"{format_percent(100 * min(errors))} to {format_percent(100 * max(errors))}"
+    return {f"{name}_{key}": text for key, text in texts.items()}
+
+
+def _limit_cell(real: LimitedRun, reserved_bytes: int | None) -> str:
+    if real.oom:
+        return "out of memory" if reserved_bytes is None else "out of memory: **fits**"
+    if real.taken_bytes is None:
+        return UNKNOWN
+    error = (
+        "**out of memory**" if reserved_bytes is None else format_percent(100 * (reserved_bytes / real.taken_bytes - 1))
+    )
+    return f"{real.taken_bytes / MIB:,.0f}: {error}"
 
 
 def _widest(found: Collected, places: Sequence[int]) -> str | None:

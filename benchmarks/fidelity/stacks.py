@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +69,15 @@ class StackProcess:
         shapes = {"input_shape": case.input_shape, "weight_shape": case.weight_shape}
         return int(self._run(find_gpu(case.gpu), kind="workspace", dtype=case.dtype, **shapes)["bytes"])
 
-    def run(self, kind: str, run: Run) -> Mapping[str, Any]:
+    def run(self, kind: str, run: Run, **more: Any) -> Mapping[str, Any]:
         """Return the figures of a published run from a `kind` of tool."""
-        settings = {"optimizer": run.optimizer, "batch_size": run.batch_size, "classes": run.classes}
+        settings = {"optimizer": run.optimizer, "batch_size": run.batch_size, "classes": run.classes, **more}
         return self._run(find_gpu(run.gpu), kind=kind, model=run.torchvision_name, **settings)
+
+    def limited(self, run: Run, fractions: Sequence[float]) -> Sequence[int | None]:
+        """Return the reserved bytes of runs one after another, each with a limit; ``None`` if memory ran out."""
+        peaks: Sequence[int | None] = self.run("limited", run, fractions=fractions)["reserved"]
+        return peaks
 
     def _run(self, gpu: GpuSpec | None = None, **task: Any) -> Mapping[str, Any]:
         assert self._process.stdin is not None

@@ -19,6 +19,7 @@ _TORCHVISION = {
     "ResNet152": "resnet152",
     "MobileNetV2": "mobilenet_v2",
     "MobeNetV3Small": "mobilenet_v3_small",
+    "MnasNet": "mnasnet1_0",
     "RegNetX400MF": "regnet_x_400mf",
     "RegNetY400MF": "regnet_y_400mf",
 }  # by the names of the published file
@@ -50,7 +51,22 @@ class Run:
     @property
     def classes(self) -> int:
         """The number of classes of the run's model."""
-        return 10 if self.model.startswith("MobeNetV3") else 1000
+        return 10 if self.model.startswith(("MobeNetV3", "MnasNet")) else 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitedRun:
+    """A run of a program with a limit: a fraction of the GPU's memory, of the size that a tool predicted.
+
+    `limit_of` is the tool, or "" if there was no limit. `taken_bytes` is ``None`` if the run ran out of memory
+    (`oom`), or if the published figure could be one of two.
+    """
+
+    run: Run
+    limit_of: str
+    fraction: float
+    oom: bool
+    taken_bytes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +97,27 @@ def read_runs(file: Path = FOLDER / "xmem_cnn_sample.csv") -> tuple[Run, ...]:
         )
         for row in _rows(file)
     )
+
+
+def read_limited(file: Path = FOLDER / "xmem_limits.csv") -> tuple[tuple[LimitedRun, ...], ...]:
+    """Return the runs of each program, without a limit first, in the order of the file."""
+    runs = {_key(run): run for name in ("xmem_cnn_sample.csv", "xmem_mnasnet.csv") for run in read_runs(FOLDER / name)}
+    programs: dict[tuple[str, ...], list[LimitedRun]] = {}
+    for row in _rows(file):
+        key = (row["gpu"], row["model"], row["optimizer"], row["batch"])
+        limited = LimitedRun(
+            run=runs[key],
+            limit_of=row["limit_of"],
+            fraction=float(row["limit_fraction"] or 1),
+            oom=row["oom"] == "1",
+            taken_bytes=int(row["nvml_peak_minus_start_bytes"]) if row["nvml_peak_minus_start_bytes"] else None,
+        )
+        programs.setdefault(key, []).append(limited)
+    return tuple(map(tuple, programs.values()))
+
+
+def _key(run: Run) -> tuple[str, ...]:
+    return run.gpu, run.model, run.optimizer, str(run.batch_size)
 
 
 def read_convolutions(file: Path = FOLDER / "cudnn_workspaces.csv") -> tuple[Convolution, ...]:

@@ -11,10 +11,20 @@ import pytest
 from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
 from benchmarks.fidelity.collect import Collected, PhantomRun, StackResult
-from benchmarks.fidelity.page import page, predictions_by_tool, table
+from benchmarks.fidelity.limits import Limited, LimitedRuns, read_found
+from benchmarks.fidelity.page import limits, page, predictions_by_tool, table
 from benchmarks.fidelity.real_gpus import ModelPeaks, Peaks, families, read_models
 from benchmarks.fidelity.stacks import Stack, open_process
-from benchmarks.fidelity.truth import FOLDER, Run, read_attention, read_convolutions, read_runs
+from benchmarks.fidelity.truth import (
+    FOLDER,
+    TOOLS,
+    LimitedRun,
+    Run,
+    read_attention,
+    read_convolutions,
+    read_limited,
+    read_runs,
+)
 from memprof.errors import ResultError
 from memprof.experiments.verify import to_json
 from memprof.gpus.catalog import find_gpu
@@ -81,9 +91,10 @@ def test_score_without_errors_is_refused() -> None:
 
 def test_published_runs_have_known_gpus_and_models() -> None:
     torchvision = pytest.importorskip("torchvision")
-    runs = read_runs()
-    assert len(runs) == 20
-    assert sum(one.oom for one in runs) == 4
+    sample, mnasnet = read_runs(), read_runs(FOLDER / "xmem_mnasnet.csv")
+    assert (len(sample), len(mnasnet)) == (20, 11)
+    assert sum(one.oom for one in sample) == 4
+    runs = (*sample, *mnasnet)
     known = set(torchvision.models.list_models())
     for one in runs:
         assert find_gpu(one.gpu).total_bytes == one.gpu_total_bytes
@@ -155,6 +166,71 @@ def test_page_shows_spread_over_versions() -> None:
 def test_predictions_by_tool_have_published_ones() -> None:
     tools = predictions_by_tool(collected(stack("9.24.0", 5, 2, 8, 12)))
     assert [tools[name][0].taken_bytes for name in ("xMem", "DNNMem", "SchedTune")] == [2 * GIB, 4 * GIB, 13 * GIB]
+
+
+def test_published_limits_begin_without_one() -> None:
+    programs = read_limited()
+    assert len(programs) == 15
+    for first, *others in programs:
+        assert (first.limit_of, first.fraction, first.taken_bytes) == ("", 1, first.run.taken_bytes)
+        assert tuple(one.limit_of for one in others) == TOOLS
+        assert all(one.run is first.run and 0 < one.fraction < 1 for one in others)
+        for one in others:  # neither a run that ran out of memory nor one above its limit has a figure
+            assert one.taken_bytes is None or (
+                not one.oom and one.taken_bytes <= one.fraction * one.run.gpu_total_bytes
+            )
+
+
+def test_page_separates_limits_that_matter() -> None:
+    program = replace(RUNS[0], taken_bytes=4 * GIB, gpu_total_bytes=10 * GIB)
+    real = [
+        LimitedRun(run=program, limit_of=name, fraction=fraction, oom=oom, taken_bytes=taken)
+        for name, fraction, oom, taken in (
+            ("", 1.0, False, 4 * GIB),
+            ("xMem", 0.5, False, 3 * GIB),  # above the first peak
+            ("DNNMem", 0.3, False, 2 * GIB),
+            ("SchedTune", 0.2, True, None),
+        )
+    ]
+    peaks = {"": 5 * GIB, "xMem": 3 * GIB, "DNNMem": GIB, "SchedTune": None}
+    found = LimitedRuns(torch="2.14.1", cudnn="9.24.0", programs=(Limited(reserved_bytes=peaks),))
+    shown = limits([real], found)
+    name = f"{program.model}, {program.optimizer}, {program.batch_size}, {program.gpu}"
+    row = f"| {name} | 4,096: +25.0 % | 3,072: +0.0 % | 2,048: -50.0 % | out of memory |"
+    assert row in shown["limits"].splitlines()
+    assert (shown["free_runs"], shown["free_median"], shown["free_range"]) == ("2", "12.5 %", "+0.0 % to +25.0 %")
+    assert (shown["limited_runs"], shown["limited_median"]) == ("1", "50.0 %")
+
+
+def test_page_marks_wrong_verdicts_with_a_limit() -> None:
+    real = [
+        LimitedRun(run=RUNS[0], limit_of=name, fraction=0.1, oom=oom, taken_bytes=taken)
+        for name, oom, taken in (("", False, 4 * GIB), ("xMem", False, GIB), ("DNNMem", True, None))
+    ]
+    unknown = replace(real[0], limit_of="SchedTune", taken_bytes=None)
+    peaks = {"": 4 * GIB, "xMem": None, "DNNMem": GIB, "SchedTune": GIB}
+    found = LimitedRuns(torch="2.14.1", cudnn="9.24.0", programs=(Limited(reserved_bytes=peaks),))
+    shown = limits([[*real, unknown]], found)["limits"]
+    assert shown.endswith("| 4,096: +0.0 % | 1,024: **out of memory** | out of memory: **fits** | - |")
+
+
+def test_committed_limited_runs_match_the_published_ones() -> None:
+    found = read_found()
+    assert len(found.programs) == len(read_limited())
+    for real, phantom in zip(read_limited(), found.programs, strict=True):
+        assert tuple(one.limit_of for one in real) == tuple(phantom.reserved_bytes)
+
+
+def test_run_with_a_limit_reserves_no_more() -> None:
+    small = replace(read_runs(FOLDER / "xmem_mnasnet.csv")[0], batch_size=64)
+    with open_process(Stack()) as process:
+        (free,) = process.limited(small, [1.0])
+        assert free is not None
+        share = free / small.gpu_total_bytes
+        limited, none = process.limited(small, [0.95 * share, 0.3 * share])
+    assert limited is not None
+    assert limited <= 0.95 * free
+    assert none is None
 
 
 def test_page_lists_records_of_real_gpus(tmp_path: Path) -> None:
