@@ -16,14 +16,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision import models
 from torchvision.models import detection, segmentation
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from memprof.gpus.phantom.values import host_values
 
 BATCH, CLASSES, LEARNING_RATE = 2, 10, 1e-3
+SEED = 0  # detection models resize their images to random sizes
 SECONDS_LIMIT = 900
 # Inputs other than 224x224, from the pages of torchvision's pretrained weights.
 SIDES = {"inception_v3": 299, "ssd300_vgg16": 300, "ssdlite320_mobilenet_v3_large": 320}
@@ -93,8 +96,9 @@ def detection_loss(name: str, model: nn.Module, device: str) -> Tensor:
 
 def cuda_step(name: str) -> dict[str, Any]:
     """Three steps with SGD and momentum on CUDA; the third's history tells what cuDNN holds at the peak."""
-    torch.manual_seed(0)  # keypointrcnn resizes its images to a random size
+    torch.manual_seed(SEED)
     model = build(name).cuda()
+    drawn = ImageSizes(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE, momentum=0.9)
 
     def step() -> None:
@@ -106,7 +110,7 @@ def cuda_step(name: str) -> dict[str, Any]:
     start = time.perf_counter()
     step()
     seconds = time.perf_counter() - start
-    stats = torch.cuda.memory_stats()
+    stats, sizes = torch.cuda.memory_stats(), str(drawn)
     torch.cuda.memory._record_memory_history(context="alloc", stacks="all")
     step()
     [history] = torch.cuda.memory._snapshot()["device_traces"]
@@ -122,7 +126,33 @@ def cuda_step(name: str) -> dict[str, Any]:
         "cudnn_bytes": cudnn_at_peak(history),
         "parameters": sum(p.numel() for p in model.parameters()),
         "step_seconds": seconds,
+        "image_sizes": sizes,
+        "seed": SEED,
     }
+
+
+class ImageSizes:
+    """The sizes that a detection model resized the images of each step to; as text, in the order of the steps."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._steps: list[str] = []
+        for part in model.children():
+            if isinstance(part, GeneralizedRCNNTransform):
+                part.register_forward_hook(self._note)
+
+    def _note(self, _module: nn.Module, _args: Any, result: Any) -> None:
+        self._steps.append(" ".join(f"{height}x{width}" for height, width in result[0].image_sizes))
+
+    def __str__(self) -> str:
+        return "; ".join(self._steps)
+
+
+def about() -> dict[str, Any]:
+    """The GPU or phantom that this process sees, and the versions that decide a model's peaks."""
+    number = torch.backends.cudnn.version() or 0
+    cudnn = f"{number // 10000}.{number // 100 % 100}.{number % 100}"
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, cuDNN {cudnn}"
+    return {"gpu": torch.cuda.get_device_name(), "versions": versions}
 
 
 def cudnn_at_peak(history: list[dict[str, Any]]) -> int:
@@ -175,13 +205,21 @@ def fake_of(mode: Any, tensor: Tensor) -> Tensor:
 def step_with_values(name: str) -> dict[str, Any]:
     """The same steps with values of the CPU, on a phantom, and what these took."""
     with host_values() as cost:
-        return {**cuda_step(name), "values_seconds": cost.seconds, "values_bytes": cost.memory.peak_bytes}
+        found = cuda_step(name)
+    return {
+        **found,
+        "values_operators": cost.operators_run,
+        "values_seconds": cost.seconds,
+        "values_bytes": cost.memory.peak_bytes,
+    }
 
 
 def answer(kind: str, name: str) -> dict[str, Any]:
     signal.alarm(SECONDS_LIMIT)  # a hang is a crash
     warnings.simplefilter("ignore")
     try:
+        if kind == "about":
+            return about()
         return {"step": cuda_step, "values": step_with_values, "tracker": tracker_step}[kind](name)
     except Exception as error:  # noqa: BLE001  a model that fails is a row
         first = (str(error).splitlines() or [""])[0]
@@ -189,7 +227,7 @@ def answer(kind: str, name: str) -> dict[str, Any]:
 
 
 def serve(answer: Callable[[str, str], dict[str, Any]] = answer) -> None:
-    """Read "kind name" lines; for each print one line of JSON, with how the child ended."""
+    """Read lines of a kind and a name; for each print one line of JSON, with how the child ended if it crashed."""
     for line in sys.stdin:
         kind, name = line.split()
         reading, writing = os.pipe()

@@ -20,6 +20,7 @@ from memprof.gpus.select import choose_device
 COLUMNS = (
     "family", "model", "batch_size", "measured_requested_bytes", "emulated_requested_bytes",
     "measured_allocated_bytes", "emulated_allocated_bytes", "measured_reserved_bytes", "emulated_reserved_bytes",
+    "gpu", "versions", "seed", "measured_image_sizes", "emulated_image_sizes",
 )  # fmt: skip
 
 
@@ -31,17 +32,24 @@ def compare(
     A model that fails on one of them has no row, and a line on stderr.
     """
     with open_server(real) as first, open_server(phantom) as second:
+        about = first.run("about", "gpu")
         for model in selected or first.models:
             sides = first.run("step", model), second.run("step", model)
             if failed := [side for side in sides if "peak_bytes" not in side]:
                 print(f"{model}: {failed[0]}", file=sys.stderr)
                 continue
-            yield family(model), model, BATCH, *_figures(sides)
+            yield family(model), model, BATCH, *_figures(sides), about["gpu"], about["versions"], *_inputs(sides)
 
 
 def _figures(sides: Sequence[Figures]) -> Iterator[int]:
     for name in ("requested_bytes", "peak_bytes", "reserved_bytes"):
         yield from (side[name] for side in sides)
+
+
+def _inputs(sides: Sequence[Figures]) -> Iterator[object]:
+    """Yield the seed, and the sizes to which a detection model resized its images, which it may draw."""
+    yield sides[0]["seed"]
+    yield from (side["image_sizes"] for side in sides)
 
 
 def main() -> int:
