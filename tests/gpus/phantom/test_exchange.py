@@ -20,8 +20,11 @@ RANKS = 3
 MINE = [[rank + 1, 2, 3 - rank] for rank in range(RANKS)]  # what each rank of the workload sends
 
 
-def memprof_run(gpus: int, workload: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = ["memprof", "run", "--gpu", f"h100-80gb:{gpus}", "--", sys.executable, str(WORKLOADS / workload)]
+def memprof_run(
+    gpus: int, workload: str, *arguments: str, values: str = "zeros", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    command = ["memprof", "run", "--gpu", f"h100-80gb:{gpus}", "--values", values, "--", sys.executable]
+    command.append(str(WORKLOADS / workload))
     return subprocess.run(
         [sys.executable, "-m", *command, *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
@@ -32,12 +35,15 @@ def memprof_run(gpus: int, workload: str, *arguments: str, **environment: str) -
     )
 
 
-@pytest.fixture(scope="module")
-def exchanged(phantom_libraries: PhantomLibraries, tmp_path_factory: pytest.TempPathFactory) -> list[Mapping[str, Any]]:
-    """What each of three ranks got."""
+@pytest.fixture(scope="module", params=["zeros", "cpu"])
+def exchanged(
+    phantom_libraries: PhantomLibraries, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> list[Mapping[str, Any]]:
+    """What each of three ranks got, with zeros in the place of unknown values, and with values of the CPU."""
     assert phantom_libraries.preload.is_file()
     folder = tmp_path_factory.mktemp("exchanged")
-    finished = memprof_run(RANKS, "exchange.py", str(folder), MEMPROF_NCCL_TIMEOUT="60")
+    values = {"values": request.param}
+    finished = memprof_run(RANKS, "exchange.py", str(folder), **values, MEMPROF_NCCL_TIMEOUT="60")
     assert finished.returncode == 0, finished.stderr
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(RANKS)]
 
@@ -119,9 +125,17 @@ def test_results_are_those_in_the_order_of_the_stream(exchanged: list[Mapping[st
         assert found["behind"]["overwritten"] == [5, 5, 5]
 
 
-def test_unknown_and_large_values_arrive_as_zeros(exchanged: list[Mapping[str, Any]]) -> None:
+def test_large_values_arrive_as_zeros(exchanged: list[Mapping[str, Any]]) -> None:
+    assert [found["behind"]["large"] for found in exchanged] == [[0, 0]] * RANKS
+
+
+def test_values_of_kernels_arrive_if_the_cpu_computes_them(
+    exchanged: list[Mapping[str, Any]], request: pytest.FixtureRequest
+) -> None:
+    computed = [math.exp(first) + other + last for first, other, last in zip(*MINE, strict=True)]
+    expected = computed if request.node.callspec.params["exchanged"] == "cpu" else [0, 0, 0]
     for found in exchanged:
-        assert (found["behind"]["unknown"], found["behind"]["large"]) == ([0, 0, 0], [0, 0])
+        assert found["behind"]["unknown"] == pytest.approx(expected)
 
 
 def test_a_barrier_holds_the_host_until_all_have_come(exchanged: list[Mapping[str, Any]]) -> None:

@@ -49,3 +49,19 @@ def test_values_change_no_allocation_and_no_free(figures: Figures) -> None:
     without, with_values = figures("host_values_memory.py"), figures("host_values_memory.py", "cpu")
     assert with_values == without
     assert without["resnet18"]["events"] > 1000
+
+
+def test_absent_ranks_send_what_this_rank_sends(figures: Figures) -> None:
+    found = figures("absent_values.py")
+    assert {name: difference for name, difference in found["differences"].items() if difference} == {}
+    assert len(found["differences"]) == 11
+    assert (found["reads"], found["missing"]) == (0, {})
+    assert found["ddp"]["losses"] == pytest.approx(found["cpu"]["losses"], rel=1e-5)
+    assert found["ddp"]["kept"] == found["cpu"]["kept"]
+    assert len(set(found["cpu"]["kept"])) == 3
+
+
+def test_values_change_no_allocation_and_no_free_of_ddp(figures: Figures) -> None:
+    without, with_values = figures("absent_values.py", "zeros"), figures("absent_values.py", "cpu")
+    assert with_values == without
+    assert len(without["events"]) > 100

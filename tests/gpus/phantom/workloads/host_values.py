@@ -99,6 +99,11 @@ def routed(device: str) -> Any:
     return counts, out, chosen.flatten().bincount(minlength=4), [expert.weight.grad for expert in experts]
 
 
+def resized(device: str) -> Any:
+    x = torch.arange(100, dtype=torch.uint8).to(device)
+    return x.resize_(5).clone(), x.resize_(90).clone(), x.resize_(2000)[:90]
+
+
 def conditional(device: str) -> Any:
     x = drawn(10).to(device)
     steps = 0
@@ -116,6 +121,7 @@ PROGRAMS: dict[str, Program] = {
     "suppressed": suppressed,
     "routed": routed,
     "conditional": conditional,
+    "resized": resized,
     "nonzero": lambda d: [(drawn(30, 3).to(d) > 0).nonzero(), torch.where(drawn(30).to(d) > 1)],
     "argwhere": lambda d: drawn(9).to(d).relu().argwhere(),
     "masks": lambda d: [drawn(30, 3).to(d)[drawn(30).to(d) > 0], drawn(30).to(d).masked_select(drawn(30).to(d) < 0)],

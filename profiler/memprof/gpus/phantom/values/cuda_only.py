@@ -153,12 +153,12 @@ def _histogram(x: Tensor, bins: int = 100, low: float = 0, high: float = 0) -> T
     return x.double().histc(bins, low, high).to(x.dtype)
 
 
-def _all_to_all(received: Tensor, sent: Tensor, group: Any, received_sizes: Any, sent_sizes: Any, *_: Any) -> None:
-    """Receive from each absent rank what this rank sends to itself: all ranks route alike."""
-    if received_sizes or sent_sizes:
-        raise NotImplementedError("all-to-all of unequal parts")
-    known = torch.distributed.ProcessGroup.unbox(group)
-    received.copy_(sent.chunk(known.size())[known.rank()].repeat(known.size(), *[1] * (sent.dim() - 1)))
+def _resize(x: Tensor, size: Sequence[int], **_more: Any) -> Tensor:
+    """Return a larger tensor that begins with the same elements; the others are zeros."""
+    larger = x.new_zeros(size)
+    kept = min(x.numel(), larger.numel())
+    larger.view(-1)[:kept] = x.reshape(-1)[:kept]
+    return larger
 
 
 CUDA_ONLY: Mapping[str, Callable[..., Any]] = MappingProxyType(
@@ -174,6 +174,6 @@ CUDA_ONLY: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "aten.topk.default": _top,
         "aten.sort.default": _sort,
         "aten.histc.default": _histogram,
-        "c10d.alltoall_base_.default": _all_to_all,
+        "aten.resize_.default": _resize,
     }
 )

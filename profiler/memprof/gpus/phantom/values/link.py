@@ -18,6 +18,7 @@ def _library() -> ctypes.CDLL:
     library.phantom_zeros_read.restype = ctypes.c_uint64
     library.phantom_has_values.restype = ctypes.c_bool
     library.phantom_block_at.restype = ctypes.c_uint64
+    library.phantom_peers_are_absent.restype = ctypes.c_bool
     return library
 
 
@@ -45,6 +46,16 @@ def answers(words: Sequence[int], *, all_known: bool) -> Iterator[None]:
 def count_unknown_read() -> None:
     """Count one more read of a value that neither the phantom nor the host knows."""
     _library().phantom_count_zeros_read()
+
+
+def peers_are_absent() -> bool:
+    """Return whether this process is one rank of many, and the others do not exist."""
+    return bool(_library().phantom_peers_are_absent())
+
+
+def keep_values(address: int, values: bytes) -> None:
+    """Let the phantom know the values at an address of the device."""
+    _library().phantom_keep_values(ctypes.c_void_p(address), values, ctypes.c_size_t(len(values)))
 
 
 @dataclass(frozen=True, slots=True)

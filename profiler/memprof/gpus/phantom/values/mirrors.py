@@ -7,7 +7,7 @@ then adds up gradients in new memory instead of in place.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -109,10 +109,18 @@ class Mirrors:
         self._memory = memory
         self._kept: dict[int, tuple[Block, Mirror]] = {}
         self._next_sweep = _BLOCKS_BETWEEN_SWEEPS
+        self._before_use: dict[int, list[Callable[[], None]]] = {}
+
+    def call_before_use(self, tensor: Tensor, function: Callable[[], None]) -> None:
+        """Call `function` before any operator gets a view of the block of `tensor`."""
+        self._before_use.setdefault(_block_of(tensor).number, []).append(function)
 
     def view(self, tensor: Tensor) -> View:
         """Return the view of a tensor of the device; an unknown block has what the phantom knows of it."""
         block = _block_of(tensor)
+        if self._before_use:
+            for function in self._before_use.pop(block.number, ()):
+                function()
         found = self._kept.get(block.number)
         return _view(tensor, block, found[1] if found else self._add(block, recalled=True))
 
@@ -127,6 +135,7 @@ class Mirrors:
         gone = [number for number, (block, _mirror) in self._kept.items() if find_block(block.start) != block]
         for number in gone:
             del self._kept[number]
+            self._before_use.pop(number, None)
         self._next_sweep = len(self._kept) + _BLOCKS_BETWEEN_SWEEPS
 
     def _new(self, block: Block) -> Mirror:

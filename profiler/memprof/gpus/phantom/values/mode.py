@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from types import MappingProxyType
+from itertools import count
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .link import answers, count_unknown_read, hide_mode
+from .collectives import RECEIVED, group_of
+from .exchange import is_message, publish, receive
+from .link import answers, count_unknown_read, hide_mode, peers_are_absent
 from .mirrors import HostMemory, Mirrors, View, has_values
 from .nested import flatten, map_nested
 from .operators import NotOnHostError, run_on_host
@@ -24,8 +26,7 @@ from .pending import Operation, needed_for
 from .reads import constant_words, deciding_arguments, reads_scalar, reads_size, words_of, words_read
 from .routing import ExpertRouting
 
-# Arguments in which collectives return what they receive; their schemas do not say so.
-_RECEIVED: Mapping[str, tuple[int, ...]] = MappingProxyType({"c10d.alltoall_base_.default": (0,)})
+_RECORD_STREAM = "aten.record_stream.default"
 _UNKNOWN = object()  # in the place of numbers that are not kept
 
 
@@ -53,6 +54,7 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.cost = Cost()
         self._mirrors = Mirrors(self.cost.memory)
         self._lock = threading.RLock()
+        self._numbers = count()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator on its device, and note it for the host."""
@@ -61,7 +63,7 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **named)
         if any(map(_has_own_dispatch, types)):  # it runs its own operators, which come here
             return NotImplemented
-        if func.is_view or torch.Tag.inplace_view in func.tags or str(func) == "aten.record_stream.default":
+        if _keeps_values(func):
             return func(*args, **named)
         tensors = [item for item in flatten((args, named)) if isinstance(item, Tensor)]
         of_device = [tensor for tensor in tensors if tensor.is_cuda]
@@ -73,6 +75,8 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if tensors[0].is_cpu and _written(func)[:1] == (0,):
                 return self._copy_to_host(func, args, named)
             self.cost.operators += 1
+            if _is_between_processes(func, args):
+                return self._exchange(func, args, named, of_device)
             operation = self._operation(func, args, named)
             try:
                 return self._run(operation, args, named)
@@ -106,7 +110,7 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _routed(self, function: Any, args: Any, named: Any) -> Operation | None:
         """Return the operation that chooses experts in the place of this one, if it does that."""
         choose = self._routing.choice(function, args, named) if self._routing is not None else None
-        return None if choose is None else Operation(self.cost.operators, choose, ((), {}), (), None)
+        return None if choose is None else Operation(next(self._numbers), choose, ((), {}), (), None)
 
     def _read_scalar(self, operation: Operation, args: Any, named: Any) -> Any:
         values = self._results(operation)
@@ -147,6 +151,23 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             operation.keep(list(flatten(values)))
         return result
 
+    def _exchange(self, function: Any, args: Any, named: Any, tensors: Sequence[Tensor]) -> Any:
+        """Run a collective of several processes: the phantom carries the values of the host, if they are few."""
+        for tensor in filter(is_message, tensors):
+            view = self._mirrors.view(tensor)
+            self._run_pending(needed_for(view.mirror.writers))
+            publish(tensor, view)
+        changed = [(tensor, self._mirrors.view(tensor)) for tensor in _changed(function, args, named)]
+        with answers((), all_known=False):
+            result = function(*args, **named)
+        results = list(flatten(result))
+        changed += [(results[at], view) for at, view in self._mirrors.new_views(results)]
+        for tensor, view in changed:
+            received = receive(tensor)
+            Operation(next(self._numbers), received, ((view,), {}), (view.mirror,), None)
+            self._mirrors.call_before_use(tensor, received.take)
+        return result
+
     def _words_of(self, function: Any, deciding: Sequence[Tensor]) -> Sequence[int]:
         """Return what an operator reads of its deciding arguments, whatever the others are."""
         views = [self._mirrors.view(tensor) for tensor in deciding]
@@ -175,7 +196,7 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
             seed = _seed(function, args, named)
         changed = [self._mirrors.view(tensor).mirror for tensor in _changed(function, args, named)]
         arguments = map_nested(self._kept, (tuple(args), dict(named)))
-        return Operation(self.cost.operators, function, arguments, list(dict.fromkeys(changed)), seed)
+        return Operation(next(self._numbers), function, arguments, list(dict.fromkeys(changed)), seed)
 
     def _kept(self, value: Any) -> Any:
         """Return what an argument will be later: a view of the device's tensor, or a copy of the host's."""
@@ -252,6 +273,11 @@ def host_values(routing: ExpertRouting | None = None, *, computes_all: bool = Tr
         torch._C._set_only_lift_cpu_tensors(lifted)
 
 
+def _is_between_processes(function: Any, args: Any) -> bool:
+    group = group_of(function, args)
+    return group is not None and group.size() > 1 and not peers_are_absent()
+
+
 def _is_unknown(operation: Operation) -> bool:
     """Return whether an operation is random, or reads what the host does not know."""
     if operation.seed is not None or any(mirror.is_unknown for mirror in operation.read):
@@ -268,9 +294,17 @@ def _on_host(value: Any) -> Any:
 
 
 @cache
+def _keeps_values(function: Any) -> bool:
+    """Return whether an operator only makes a view, or changes one."""
+    if str(function) == "aten.resize_.default":  # it may move the values to a larger storage
+        return False
+    return bool(function.is_view or torch.Tag.inplace_view in function.tags or str(function) == _RECORD_STREAM)
+
+
+@cache
 def _written(function: Any) -> tuple[int | str, ...]:
     """Return the positions, or the names, of the arguments that an operator changes."""
-    found: list[int | str] = list(_RECEIVED.get(str(function), ()))
+    found: list[int | str] = list(RECEIVED.get(str(function), ()))
     for at, argument in enumerate(function._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             found.append(argument.name if argument.kwarg_only else at)

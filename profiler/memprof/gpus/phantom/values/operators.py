@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .collectives import COLLECTIVES
 from .cuda_only import CUDA_ONLY
 from .nested import map_nested
 
@@ -27,7 +28,7 @@ def run_on_host(function: Any, arguments: tuple[Any, Any], seed: int | None) -> 
         NotOnHostError: the host does not have the operator, or the operator refuses the values.
     """
     positional, named = map_nested(_of_host, arguments)
-    run = CUDA_ONLY.get(str(function), function)
+    run = _host_function(function)
     if seed is None:
         return _run(run, positional, named)
     before = torch.get_rng_state()
@@ -36,6 +37,14 @@ def run_on_host(function: Any, arguments: tuple[Any, Any], seed: int | None) -> 
         return _run(run, positional, named)
     finally:
         torch.set_rng_state(before)
+
+
+def _host_function(function: Any) -> Callable[..., Any]:
+    name = str(function)
+    run: Callable[..., Any] = CUDA_ONLY.get(name) or COLLECTIVES.get(name) or function
+    if run is function and name.startswith(("c10d.", "_c10d_functional.")):
+        raise NotOnHostError("other ranks are needed")  # and the host's own process group would wait for them
+    return run
 
 
 def _of_host(value: Any) -> Any:
