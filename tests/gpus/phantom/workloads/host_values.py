@@ -99,6 +99,13 @@ def routed(device: str) -> Any:
     return counts, out, chosen.flatten().bincount(minlength=4), [expert.weight.grad for expert in experts]
 
 
+def printed(device: str) -> Any:
+    x = drawn(40, 30).to(device).requires_grad_()
+    texts = [str(x), str(x[:3] > 0), f"{x[0, :4] * 1e6} {x.sum() > 0}", str(x.detach().bfloat16())]
+    plain_texts = [" ".join(text.replace("device='cuda:0'", "").replace(",", " ").split()) for text in texts]
+    return [torch.tensor(list(text.replace(" )", ")").encode())) for text in plain_texts]
+
+
 def resized(device: str) -> Any:
     x = torch.arange(100, dtype=torch.uint8).to(device)
     return x.resize_(5).clone(), x.resize_(90).clone(), x.resize_(2000)[:90]
@@ -121,6 +128,7 @@ PROGRAMS: dict[str, Program] = {
     "suppressed": suppressed,
     "routed": routed,
     "conditional": conditional,
+    "printed": printed,
     "resized": resized,
     "nonzero": lambda d: [(drawn(30, 3).to(d) > 0).nonzero(), torch.where(drawn(30).to(d) > 1)],
     "argwhere": lambda d: drawn(9).to(d).relu().argwhere(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +23,7 @@ from .mirrors import HostMemory, Mirrors, View, has_values
 from .nested import flatten, map_nested
 from .operators import NotOnHostError, run_on_host
 from .pending import Operation, needed_for
+from .printing import print_with
 from .reads import constant_words, deciding_arguments, reads_scalar, reads_size, words_of, words_read
 from .routing import ExpertRouting
 
@@ -55,6 +56,7 @@ class HostValues(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._mirrors = Mirrors(self.cost.memory)
         self._lock = threading.RLock()
         self._numbers = count()
+        self.print_without: Callable[[], None] = lambda: None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operator on its device, and note it for the host."""
@@ -254,6 +256,7 @@ def start_host_values(routing: ExpertRouting | None = None, *, computes_all: boo
     hide_mode(hidden=True)
     mode = HostValues(routing, computes_all=computes_all)
     mode.__enter__()  # type: ignore[no-untyped-call]
+    mode.print_without = print_with(mode)
     return mode
 
 
@@ -268,6 +271,7 @@ def host_values(routing: ExpertRouting | None = None, *, computes_all: bool = Tr
     try:
         yield mode.cost
     finally:
+        mode.print_without()
         mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         hide_mode(hidden=False)
         torch._C._set_only_lift_cpu_tensors(lifted)
