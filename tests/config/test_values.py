@@ -23,6 +23,11 @@ def test_values_are_zeros_unless_the_config_says_cpu(tmp_path: Path) -> None:
     assert load(written(tmp_path, "values: cpu")).config.values is Values.CPU
 
 
+def test_values_of_ddp_may_be_the_cpus(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "values: cpu\nparallel: {mesh: {replicate: 8}}")).config
+    assert (config.values, config.parallel is not None) == (Values.CPU, True)
+
+
 def test_option_replaces_the_configured_values(tmp_path: Path) -> None:
     chosen = [Override(flag=Flag.VALUES, text="cpu")]
     assert load(written(tmp_path, "values: zeros"), chosen).config.values is Values.CPU
@@ -36,7 +41,12 @@ def test_option_replaces_the_configured_values(tmp_path: Path) -> None:
             "values: cpu\ncompile: true",
             "x.yaml:2: values: compile is not supported with values: cpu; set compile: false",
         ),
-        ("values: cpu\nparallel: {mesh: 8}", "parallel is not supported with values: cpu; remove parallel"),
+        (
+            "values: cpu\nparallel: {mesh: 8}",
+            "parallel with other dimensions than replicate, or with ddp.zero, is not supported with values: cpu; "
+            "remove parallel, or set values: zeros",
+        ),
+        ("values: cpu\nparallel: {mesh: {replicate: 2}, ddp: {zero: true}}", "or with ddp.zero, is not supported"),
     ],
 )
 def test_values_problem_is_one_line(tmp_path: Path, text: str, problem: str) -> None:

@@ -213,6 +213,11 @@ class ParallelConfig(Section):
         return self.mesh.replicate > 1 and not self.is_fsdp
 
     @property
+    def has_equal_ranks(self) -> bool:
+        """Whether all ranks have the same values, if they have the same batch: DDP, with an optimizer on each."""
+        return self.is_ddp and not self.ddp.zero
+
+    @property
     def is_fsdp(self) -> bool:
         """Whether FSDP2 shards the model; with several copies that is HSDP."""
         return self.mesh.shard * self.mesh.expert * self.mesh.context > 1

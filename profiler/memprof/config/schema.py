@@ -476,7 +476,8 @@ class SweepConfig(Section):
     def _values_are_possible(self) -> Self:
         conflicts = {
             "compile is not supported with values: cpu; set compile: false": self.compile,
-            "parallel is not supported with values: cpu; remove parallel": self.parallel is not None,
+            "parallel with other dimensions than replicate, or with ddp.zero, is not supported with values: cpu; "
+            "remove parallel": self.parallel is not None and not self.parallel.has_equal_ranks,
         }
         reason = next((text for text, applies in conflicts.items() if applies), None)
         if self.values is Values.CPU and reason is not None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from memprof.config.names import DIFFUSERS, LIVE, TIMM, TORCHVISION, TRANSFORMERS, user_model
-from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig
+from memprof.config.schema import Kwargs, Mode, ModelConfig, SweepConfig, Values
 from memprof.errors import WorkloadError, did_you_mean
 from memprof.workload.adapters import add_adapter
 from memprof.workload.batches import make_batch
@@ -75,10 +75,11 @@ def prepare_for_training(model: nn.Module, config: SweepConfig) -> nn.Module:
 def _construct(config: SweepConfig, folder: Path) -> nn.Module:
     """Build the model on the CPU, or without memory for its weights if it is large."""
     of_hub = config.model.name.startswith((TORCHVISION, TIMM, TRANSFORMERS, DIFFUSERS))
-    if of_hub or config.parallel is not None:
+    is_distributed = config.parallel is not None and config.values is Values.ZEROS
+    if of_hub or is_distributed:
         with suppress(WorkloadError), torch.device("meta"):  # on an error the CPU builds it or says what is wrong
             without_memory = _build(config, folder)
-            if config.parallel is not None or host_bytes(without_memory) > LARGEST_ON_HOST_BYTES:
+            if is_distributed or host_bytes(without_memory) > LARGEST_ON_HOST_BYTES:
                 return without_memory
     return _build(config, folder)
 
