@@ -13,6 +13,7 @@ from memprof.config.schema import SweepConfig
 from memprof.errors import WorkloadError
 from memprof.workload import build_model
 from memprof.workload.builtin_models import FACTORIES
+from memprof.workload.meta import is_on_meta
 
 
 def config(model: Any, **keys: Any) -> SweepConfig:
@@ -206,3 +207,9 @@ def test_build_model_timm_downloads_nothing() -> None:
 def test_build_model_missing_hub_names_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)  # what an import finds if the package is missing
     assert refusal("timm:resnet18").endswith("; run: pip install timm")
+
+
+@pytest.mark.parametrize(("values", "on_meta"), [("zeros", True), ("cpu", False)])
+def test_build_model_of_ddp_has_the_values_that_it_needs(values: str, on_meta: bool) -> None:
+    built = build("mnist_mlp", parallel={"mesh": {"replicate": 2}}, values=values)
+    assert is_on_meta(built) is on_meta
