@@ -348,7 +348,7 @@ class MaxBatch:
     verified: bool  # the largest trains and the next one does not
     stopped_by: StopReason
     batch_size_at_80_percent_memory: int | None
-    confirmed: Status | None  # of a run at the safe batch size with an evaluation pass; None if it did not run
+    confirmed: Status | None  # of a run at the safe batch size; None if it did not run
     fit: MemoryFit | None
     free_bytes: int | None  # of the limit or the GPU, when the largest batch runs
     smallest_footprint_bytes: int | None  # device memory of the smallest batch, if that does not fit
@@ -356,6 +356,7 @@ class MaxBatch:
     more_trials: tuple[Trial, ...]  # for the batch at 80 % of the memory
     target_batch: Accumulation | None = None  # None if not requested, or if no batch trains
     parallel: str | None = None  # the rank and the mesh; None if one GPU trains the model
+    evaluates: bool = True  # whether the run at the safe batch size ends with an evaluation pass
     zeros_read: int | None = None  # unknown values that the model read on a phantom, in all trials
     communicators: int | None = None  # of NCCL, on this rank
     nccl_bytes: int | None = None  # of all communicators, within the context; None if unknown: then not counted

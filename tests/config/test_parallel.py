@@ -60,6 +60,28 @@ def test_parallel_of_one_gpu_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "possible"),
+    [
+        ("", True),
+        ("parallel: {mesh: 8}", True),
+        ("parallel: {mesh: {pipeline: 2}}", False),
+        ("parallel: {mesh: {context: 2}}", False),
+        ("mode: inference", False),
+    ],
+)
+def test_evaluation_is_possible_where_a_config_may_have_one(tmp_path: Path, text: str, possible: bool) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(CONFIG + text)
+    assert load(path).config.can_evaluate is possible
+    path.write_text(f"{CONFIG}{text}\nevaluation: {{batch_size: 8}}\n")
+    if possible:
+        assert load(path).config.can_evaluate
+    else:
+        with pytest.raises(ConfigError, match="evaluation"):
+            load(path)
+
+
+@pytest.mark.parametrize(
     ("options", "sizes"),
     [
         ({"world": "64"}, {"shard": 64}),

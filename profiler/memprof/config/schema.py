@@ -501,6 +501,12 @@ class SweepConfig(Section):
         if used is not None:
             raise _misfit(("parallel", "mesh", "pipeline"), f"with a pipeline, {used}")
 
+    @property
+    def can_evaluate(self) -> bool:
+        """Whether an evaluation pass can follow the steps: not in inference, a stage of a pipeline, or with context."""
+        mesh = self.parallel.mesh if self.parallel else None
+        return self.mode is Mode.TRAIN and (mesh is None or mesh.pipeline == mesh.context == 1)
+
     def tensors(self) -> Iterator[tuple[tuple[str | int, ...], TensorConfig]]:
         """Yield each tensor of the input and the target with the path of its key."""
         for key, part in (("input", self.input), ("target", self.target)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from memprof.breakdown.explanation import CACHED, CONTEXT, OTHER_PROCESSES, ROUNDING, Category
-from memprof.records import Source, StopReason
+from memprof.records import MaxBatch, Source, StopReason
 
 SOURCE_MEANINGS: Mapping[Source, str] = {
     Source.MEASURED: "counters of PyTorch and the driver on a real GPU",
@@ -49,6 +49,11 @@ _SHORT_NAMES = {Category.OPTIMIZER_STATE.value: "opt. state", OTHER_PROCESSES: "
 def source_note(source: Source) -> str:
     """Return one line that says where figures of this source come from: ``measured: counters of …``."""
     return f"{source.value}: {SOURCE_MEANINGS[source]}."
+
+
+def confirming_run(answer: MaxBatch) -> str:
+    """What ran at the safe batch size."""
+    return "five steps plus evaluation" if answer.evaluates else "five steps"
 
 
 def gpu_label(name: str, source: Source | str | None) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import torch
 
 from memprof.breakdown.analytic import break_down, summarize_modules
-from memprof.config.schema import EvaluationConfig, Mode, SweepConfig
+from memprof.config.schema import EvaluationConfig, SweepConfig
 from memprof.errors import WorkloadError
 from memprof.gpus.phantom.runtime import communicators, unknown_workspaces
 from memprof.measure.estimate import estimate
@@ -134,8 +134,7 @@ def _prepare(job: Job, setup: Setup) -> tuple[SweepConfig, torch.device]:
     config = job.config or setup.config
     if job.steps is not None:
         config = config.model_copy(update={"steps": job.steps})
-    is_stage = config.parallel is not None and config.parallel.mesh.pipeline > 1  # which cannot evaluate by itself
-    if job.evaluate and config.evaluation is None and config.mode is Mode.TRAIN and not is_stage:
+    if job.evaluate and config.evaluation is None and config.can_evaluate:
         config = config.model_copy(update={"evaluation": EvaluationConfig()})
     if job.memory_limit_bytes is not None:
         _limit_memory(job.memory_limit_bytes, device)

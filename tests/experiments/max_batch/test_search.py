@@ -258,11 +258,18 @@ def test_max_batch_json_has_answer_and_circumstances(command: Callable[..., tupl
     assert answer["safe_batch_size"] == int(0.8 * largest) // 64 * 64 > 0
     assert (answer["stopped_by"], answer["verified"], answer["source"]) == ("memory_limit", True, "emulated")
     assert (answer["gpu"], answer["optimizer"], answer["confirmed"]) == ("t4", "adam", "ok")
+    assert answer["evaluates"]
     assert answer["environment"]["gpu_total_bytes"] == find_gpu("t4").total_bytes
     assert {"fixed_bytes", "bytes_per_sample", "fit_residual_bytes", "free_bytes"} <= answer.keys()
     way = answer["target_batch"]
     assert way["micro_batch_size"] * way["steps"] == 4096
     assert (way["micro_batch_size"] <= answer["safe_batch_size"], way["status"]) == (True, "ok")
+
+
+def test_max_batch_of_inference_is_verified_without_evaluation(command: Callable[..., tuple[int, str, str]]) -> None:
+    status, out, _ = command("--gpu", "t4", "--memory", "48MiB", "--multiple-of", "64", "--set", "mode=inference")
+    assert status == ExitCode.OK
+    assert "(80 %; verified with five steps)" in out
 
 
 def test_max_batch_several_gpus_rank_by_batch_size(command: Callable[..., tuple[int, str, str]]) -> None:

@@ -80,6 +80,8 @@ def test_safe_batch_names_its_verification(
     of_search: Callable[..., Verdict], max_batch: MaxBatch, confirmed: Status | None, detail: str
 ) -> None:
     assert of_search(replace(max_batch, confirmed=confirmed)).facts[1].detail == detail
+    bare = of_search(replace(max_batch, confirmed=confirmed, evaluates=False))
+    assert bare.facts[1].detail == detail.replace(" plus evaluation", "")
 
 
 @pytest.mark.parametrize("reason", [StopReason.MAX, StopReason.TIME])

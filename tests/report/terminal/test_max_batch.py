@@ -135,6 +135,14 @@ def test_max_batch_table_notes_runs_that_failed(answer: MaxBatch, show: Show) ->
     assert "safe batch: five steps plus evaluation ended with oom; target batch 4,096 = micro-batch 128" in shown
 
 
+def test_max_batch_names_an_evaluation_only_if_there_was_one(answer: MaxBatch, show: Show) -> None:
+    bare = replace(answer, evaluates=False)  # in inference, or with a pipeline
+    assert "safe batch 225 (80 %; verified with five steps)" in " ".join(show(max_batch_panel(bare, 100), 100).split())
+    table = " ".join(show(max_batch_table([bare, bare], 160), 160).split())
+    assert "verified with five steps." in table
+    assert "evaluation" not in table
+
+
 def test_does_not_fit_names_the_need_and_the_memory(answer: MaxBatch) -> None:
     none = replace(answer, largest_batch_size=0, smallest_footprint_bytes=30 * GIB)
     assert does_not_fit(none) == (

@@ -220,6 +220,7 @@ class TargetSearch:
             trials=trials,
             more_trials=more,
             parallel=target.config.parallel.label if target.config.parallel else None,
+            evaluates=target.config.can_evaluate,
             zeros_read=self._zeros_read,
             communicators=self._nccl[0],
             nccl_bytes=self._nccl[1],

@@ -9,7 +9,7 @@ from enum import StrEnum
 from memprof.records import MaxBatch, RunRecord, Source, Status, StopReason
 from memprof.report.assumed import STAR, context_notes, context_star
 from memprof.report.figures import ESTIMATE, bound_text, bytes_of
-from memprof.report.labels import SOURCE_MEANINGS
+from memprof.report.labels import SOURCE_MEANINGS, confirming_run
 from memprof.report.page.collect import ReportInputs
 from memprof.report.page.names import run_name
 from memprof.report.terminal.max_batch import does_not_fit, proof
@@ -99,7 +99,7 @@ def _safe(answer: MaxBatch) -> Fact:
         least = "one sample" if answer.multiple_of == 1 else f"{answer.multiple_of:,}, the smallest multiple"
         detail = f"80 % of {answer.largest_batch_size:,} is less than {least}"
         return Fact(name="Safe batch", value=UNKNOWN, detail=detail)
-    ran = "five steps plus evaluation"
+    ran = confirming_run(answer)
     endings = {None: "", Status.OK: f"; verified with {ran}"}
     ending = endings.get(answer.confirmed, f"; {ran} ended with {answer.confirmed}")
     return Fact(name="Safe batch", value=f"{safe:,}", detail=f"80 % of the largest{ending}")

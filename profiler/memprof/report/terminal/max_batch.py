@@ -12,7 +12,7 @@ from rich.text import Text
 from memprof.records import Accumulation, MaxBatch, MemoryFit, Status, StopReason
 from memprof.report.assumed import answers_star, context_notes, context_star
 from memprof.report.figures import bound_text
-from memprof.report.labels import STOP_REASONS, gpu_label, source_note
+from memprof.report.labels import STOP_REASONS, confirming_run, gpu_label, source_note
 from memprof.report.parallel_notes import unknown_nccl
 from memprof.report.terminal.layout import GAPS, Column, Grid, lay_out, shorten
 from memprof.report.value_notes import max_batch_value_note
@@ -20,7 +20,6 @@ from memprof.units import UNKNOWN, format_bytes
 
 _WIDEST = 100
 _AT_80 = "takes at most 80 % of GPU memory"
-_VERIFIED = "five steps plus evaluation"
 
 
 def max_batch_panel(answer: MaxBatch, width: int = 80) -> RenderableType:
@@ -116,7 +115,7 @@ def _target_cells(ranked: Sequence[MaxBatch]) -> dict[str, list[str]]:
 
 
 def _meanings(ranked: Sequence[MaxBatch]) -> list[str]:
-    verified = f"; verified with {_VERIFIED}" if any(a.confirmed is Status.OK for a in ranked) else ""
+    verified = f"; verified with {confirming_run(ranked[0])}" if any(a.confirmed is Status.OK for a in ranked) else ""
     lines = [
         f"safe: 80 % of the largest, rounded down{verified}.",
         f"at 80 %: batch that {_AT_80}, CUDA context included.",
@@ -171,11 +170,12 @@ def _safety(answer: MaxBatch) -> list[str]:
         return ["the limit was not found"]
     if answer.safe_batch_size is None:
         return [f"80 % of {answer.largest_batch_size:,} is less than {answer.multiple_of:,}"]
-    return ["80 %", *([_confirmation(answer.confirmed)] if answer.confirmed else [])]
+    return ["80 %", *([_confirmation(answer, answer.confirmed)] if answer.confirmed else [])]
 
 
-def _confirmation(confirmed: Status) -> str:
-    return f"verified with {_VERIFIED}" if confirmed is Status.OK else f"{_VERIFIED} ended with {confirmed.value}"
+def _confirmation(answer: MaxBatch, confirmed: Status) -> str:
+    ran = confirming_run(answer)
+    return f"verified with {ran}" if confirmed is Status.OK else f"{ran} ended with {confirmed.value}"
 
 
 def _headroom(answer: MaxBatch) -> str:
@@ -229,7 +229,7 @@ def _notes(answer: MaxBatch) -> list[str]:
     elif answer.stopped_by not in (StopReason.MEMORY, StopReason.MEMORY_LIMIT):
         notes.append(f"stopped by {stopped_by(answer)}")
     if answer.confirmed not in (None, Status.OK):
-        notes.append(f"safe batch: {_confirmation(answer.confirmed)}")
+        notes.append(f"safe batch: {_confirmation(answer, answer.confirmed)}")
     if answer.target_batch is not None and answer.target_batch.status is not Status.OK:
         notes.append(f"target batch {_accumulated(answer.target_batch)}")
     return notes
