@@ -68,6 +68,18 @@ def convolved(device: str) -> Any:
     return net(x), net[1].running_var
 
 
+def normed(device: str) -> Any:
+    """Norms of bfloat16, whose statistics CUDA keeps in float32."""
+    torch.manual_seed(4)
+    found = []
+    for norm in (nn.LayerNorm(4), nn.GroupNorm(4, 16), nn.BatchNorm2d(16), nn.RMSNorm(4), nn.RMSNorm((16, 4, 4))):
+        kind = norm.bfloat16().to(device)
+        x = drawn(8, 16, 4, 4, seed=5).bfloat16().to(device).requires_grad_()
+        loss = kind(x).float().square().mul(drawn(8, 16, 4, 4).to(device)).sum()
+        found += [grad.float().abs().mean() for grad in torch.autograd.grad(loss, [x, *kind.parameters()])]
+    return found
+
+
 def attended(device: str) -> Any:
     q, k, v = (drawn(2, 4, 16, 32, seed=seed).to(device).requires_grad_() for seed in range(3))
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -124,6 +136,7 @@ PROGRAMS: dict[str, Program] = {
     "trained": trained,
     "trained in bfloat16": lambda device: trained(device, torch.bfloat16),
     "convolved": convolved,
+    "normed in bfloat16": normed,
     "attended": attended,
     "suppressed": suppressed,
     "routed": routed,

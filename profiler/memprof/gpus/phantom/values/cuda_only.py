@@ -31,6 +31,21 @@ def _batch_norm_backward(
     return _aten.native_batch_norm_backward(grad, x, weight, mean, variance, *kept)
 
 
+def _rms_norm_backward(
+    grad: Tensor, x: Tensor, shape: Sequence[int], kept_scale: Tensor, weight: Tensor | None, wanted: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    inner = tuple(range(x.dim() - len(shape), x.dim()))
+    outer = tuple(range(x.dim() - len(shape)))
+    normed, weighted = x.float() * kept_scale.float(), grad.float()
+    of_weight = weighted * normed
+    if weight is not None:
+        weighted = weighted * weight.float()
+    of_x = (weighted - normed * (weighted * normed).mean(inner, keepdim=True)) * kept_scale.float()
+    if outer:
+        of_weight = of_weight.sum(outer)
+    return of_x if wanted[0] else None, of_weight if wanted[1] else None
+
+
 def _probabilities(
     query: Tensor, key: Tensor, bias: Tensor | None, causal: bool, scale: float | None
 ) -> tuple[Tensor, Tensor, float]:
@@ -165,6 +180,7 @@ CUDA_ONLY: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "aten.cudnn_batch_norm.default": _batch_norm,
         "aten.cudnn_batch_norm_backward.default": _batch_norm_backward,
+        "aten._fused_rms_norm_backward.default": _rms_norm_backward,
         "aten._scaled_dot_product_flash_attention.default": _flash,
         "aten._scaled_dot_product_flash_attention_backward.default": _flash_backward,
         "aten._scaled_dot_product_efficient_attention.default": _efficient,

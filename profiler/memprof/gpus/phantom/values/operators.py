@@ -13,6 +13,8 @@ from .cuda_only import CUDA_ONLY
 from .nested import map_nested
 
 _HALF = (torch.float16, torch.bfloat16)
+# What operators of the CPU say if they do not take the types that those of CUDA take.
+_ABOUT_TYPES = ("not implemented for", "expected scalar type", "mixed dtype")
 
 
 class NotOnHostError(Exception):
@@ -62,9 +64,14 @@ def _run(run: Callable[..., Any], positional: tuple[Any, ...], named: dict[str, 
     except torch._C._LinAlgError:  # type: ignore[attr-defined]
         raise  # as on the device
     except (RuntimeError, IndexError, ValueError, NotImplementedError) as error:
-        if "not implemented for" in str(error):
+        if any(text in str(error) for text in _ABOUT_TYPES):
             return _run_in_float32(run, positional, named)
-        raise NotOnHostError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise NotOnHostError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the first sentence of an error's text, which may list all backends of PyTorch."""
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
 
 
 def _run_in_float32(run: Callable[..., Any], positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -80,7 +87,7 @@ def _run_in_float32(run: Callable[..., Any], positional: tuple[Any, ...], named:
     try:
         results = run(*map_nested(widened, positional), **map_nested(widened, named))
     except (RuntimeError, IndexError, ValueError, NotImplementedError) as error:
-        raise NotOnHostError((str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise NotOnHostError(_reason(error)) from error
     for narrow, wide in pairs:
         narrow.copy_(wide)
     return results
