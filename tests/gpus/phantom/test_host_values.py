@@ -63,5 +63,5 @@ def test_absent_ranks_send_what_this_rank_sends(figures: Figures) -> None:
 
 def test_values_change_no_allocation_and_no_free_of_ddp(figures: Figures) -> None:
     without, with_values = figures("absent_values.py", "zeros"), figures("absent_values.py", "cpu")
-    assert with_values == without
+    assert with_values["events"] == without["events"]
     assert len(without["events"]) > 100

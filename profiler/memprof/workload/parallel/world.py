@@ -101,4 +101,5 @@ def finish_collectives() -> None:
     for group in list(dist.distributed_c10d._world.pg_map):
         if isinstance(group, dist.ProcessGroup) and dist.get_backend(group) == "nccl":
             backend: Any = group._get_backend(torch.device("cuda"))
-            backend._wait_for_pending_works()
+            # PyTorch 2.11 has the method on the group alone.
+            getattr(backend, "_wait_for_pending_works", group._wait_for_pending_works)()
