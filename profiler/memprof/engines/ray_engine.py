@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
+from memprof.engines.acquired import Acquiring
 from memprof.engines.assignment import assign
 from memprof.engines.options import EngineOptions
 from memprof.engines.protocol import PointResult, Task
@@ -24,7 +23,7 @@ from memprof.worker.protocol import Point
 _MOST_TRIES = 2  # of one point whose runner ended
 
 
-class RayEngine:
+class RayEngine(Acquiring):
     """Measures on the runners of a cluster, at most `most` at a time; it ends them with its block."""
 
     def __init__(
@@ -35,29 +34,19 @@ class RayEngine:
         most: int,
         note: Callable[[str], None],
     ) -> None:
+        super().__init__()
         self._configs, self._device, self._options, self._most, self._note = configs, device, options, most, note
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
-        try:
-            assignment = assign(self._configs, self._device)
-            ray = self._stack.enter_context(connected(self._options.address))
-            slot = slot_of(self._device)
-            wanted = self._options.runners or _slots(ray, slot.count_on)
-            if not wanted:
-                raise DeviceError(f"no machine of the Ray cluster has room for a runner: it needs {slot.text}")
-            runners = min(wanted, self._most)
-            self._pool = RunnerPool(ray, slot, runners, ray.put(assignment), self._note)
-            self._stack.callback(self._pool.close)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def _acquire(self) -> None:
+        assignment = assign(self._configs, self._device)
+        ray = self._stack.enter_context(connected(self._options.address))
+        slot = slot_of(self._device)
+        wanted = self._options.runners or _slots(ray, slot.count_on)
+        if not wanted:
+            raise DeviceError(f"no machine of the Ray cluster has room for a runner: it needs {slot.text}")
+        runners = min(wanted, self._most)
+        self._pool = RunnerPool(ray, slot, runners, ray.put(assignment), self._note)
+        self._stack.callback(self._pool.close)
 
     @property
     def place(self) -> str:

@@ -12,11 +12,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from memprof.config.load import LoadedConfig
 from memprof.config.schema import SweepConfig
+from memprof.engines.acquired import Acquiring
 from memprof.engines.agreement import check_environment
 from memprof.engines.assignment import assign
 from memprof.engines.options import EngineOptions
@@ -45,7 +45,7 @@ class _Chunk:
     checked: float = field(default_factory=time.monotonic)
 
 
-class SlurmEngine:
+class SlurmEngine(Acquiring):
     """Measures in at most `most` jobs at a time; it cancels them with its block."""
 
     def __init__(
@@ -56,31 +56,21 @@ class SlurmEngine:
         most: int,
         note: Callable[[str], None],
     ) -> None:
+        super().__init__()
         self._configs, self._device, self._options, self._note = configs, device, options, note
         self._jobs = min(options.runners or _MOST_JOBS, most)
-        self._stack = ExitStack()
         self._environment: Environment | None = None
         self._node = ""
         self._chunks: list[_Chunk] = []
 
-    def __enter__(self) -> Self:
+    def _acquire(self) -> None:
         submitit = _submitit(self._options.address)
-        try:
-            self._assignment = assign(self._configs, self._device)
-            self._folder = _shared_folder(self._options.spool, self._stack)
-            self._alive = self._folder / "alive"
-            self._alive.touch()
-            self._executor = _executor(submitit, self._folder, self._options.address, self._device)
-            self._stack.callback(self._cancel)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self._stack.close()
+        self._assignment = assign(self._configs, self._device)
+        self._folder = _shared_folder(self._options.spool, self._stack)
+        self._alive = self._folder / "alive"
+        self._alive.touch()
+        self._executor = _executor(submitit, self._folder, self._options.address, self._device)
+        self._stack.callback(self._cancel)
 
     @property
     def place(self) -> str:
