@@ -6,16 +6,13 @@ GPU; `--gpu NAME` names a phantom, for a dry run.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
+from benchmarks.both_sides import chosen
 from benchmarks.campaign import Figures, open_server
 from benchmarks.campaign_child import BATCH, family
-from memprof.errors import DeviceError
-from memprof.experiments.verify import phantom_of
-from memprof.gpus.select import choose_device
 
 COLUMNS = (
     "family", "model", "batch_size", "measured_requested_bytes", "emulated_requested_bytes",
@@ -54,19 +51,10 @@ def _inputs(sides: Sequence[Figures]) -> Iterator[object]:
 
 def main() -> int:
     """Print the rows; the exit status is 4 without a real GPU."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.real_gpu", description=__doc__)
-    parser.add_argument("--model", action="append", default=[], metavar="NAME")
-    parser.add_argument("--gpu", default="cuda:0", metavar="NAME")
-    options = parser.parse_args()
-    try:
-        gpu = choose_device(options.gpu)
-        phantom = phantom_of(gpu).environment
-    except DeviceError as error:
-        print(f"real_gpu: {error}", file=sys.stderr)
-        return 4
+    sides = chosen("real_gpu", __doc__)
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for row in compare(gpu.environment, phantom, options.model):
+    for row in compare(sides.gpu.environment, sides.phantom.environment, sides.models):
         rows.writerow(row)
         sys.stdout.flush()
     return 0

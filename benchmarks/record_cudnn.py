@@ -8,7 +8,6 @@ repeated, selects models; `--gpu NAME` names a phantom instead of the real GPU.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,9 +18,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from memprof.errors import DeviceError
-from memprof.experiments.verify import phantom_of
-from memprof.gpus.select import Device, choose_device
+from benchmarks.both_sides import chosen
+from memprof.gpus.select import Device
 
 # Of docs/fidelity: the models of `memprof verify` and the classification models that differ most.
 MODELS = (
@@ -71,17 +69,8 @@ def _open_child(device: Device, models: Sequence[str]) -> Iterator[Iterator[dict
 
 def main() -> int:
     """Print the lines; the exit status is 4 without a GPU."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.record_cudnn", description=__doc__)
-    parser.add_argument("--model", action="append", default=[], metavar="NAME")
-    parser.add_argument("--gpu", default="cuda:0", metavar="NAME")
-    options = parser.parse_args()
-    try:
-        gpu = choose_device(options.gpu)
-        phantom = phantom_of(gpu)
-    except DeviceError as error:
-        print(f"record_cudnn: {error}", file=sys.stderr)
-        return 4
-    for line in record(gpu, phantom, options.model or MODELS):
+    sides = chosen("record_cudnn", __doc__)
+    for line in record(sides.gpu, sides.phantom, sides.models or MODELS):
         print(json.dumps(line), flush=True)
     return 0
 
