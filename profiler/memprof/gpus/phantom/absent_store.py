@@ -140,12 +140,6 @@ class _Client(socketserver.StreamRequestHandler):
                 total = int(values.get(key, b"0")) + amount
                 values[key] = str(total).encode()
                 return _SIGNED.pack(total)
-            case _Query.CHECK:
-                known = [key in values for key in _texts(stream)]
-                return _READY if all(known) else b"\1"
-            case _Query.WAIT:
-                list(_texts(stream))
-                return _STOP_WAITING
             case _Query.CANCEL_WAIT:
                 return _WAIT_CANCELED
             case _Query.GETNUMKEYS:
@@ -155,15 +149,25 @@ class _Client(socketserver.StreamRequestHandler):
             case _Query.APPEND:
                 key = _text(stream)
                 values[key] = values.get(key, b"") + _text(stream)
-            case _Query.MULTI_GET:
-                return b"".join(_sized(self._value(key)) for key in list(_texts(stream)))
-            case _Query.MULTI_SET:
-                for _ in range(_number(stream)):
-                    key = _text(stream)
-                    values[key] = _text(stream)
+            case _Query.CHECK | _Query.WAIT | _Query.MULTI_GET | _Query.MULTI_SET:
+                return self._answer_of_keys(query)
             case _:
                 return self._answer_of_queue(query)
         return b""
+
+    def _answer_of_keys(self, query: _Query) -> bytes:
+        values, stream = self.server.values, self.rfile
+        if query is _Query.MULTI_SET:
+            for _ in range(_number(stream)):
+                key = _text(stream)
+                values[key] = _text(stream)
+            return b""
+        keys = list(_texts(stream))
+        if query is _Query.MULTI_GET:
+            return b"".join(_sized(self._value(key)) for key in keys)
+        if query is _Query.WAIT:
+            return _STOP_WAITING
+        return _READY if all(key in values for key in keys) else b"\1"
 
     def _answer_of_queue(self, query: _Query) -> bytes:
         queue = self.server.queues[_text(self.rfile)]
