@@ -186,17 +186,11 @@ def fit(
         source, limit_bytes = _sized(given, memory, limit_bytes)
         largest = max(source.load().config.list_batch_sizes())
 
-        def loaded_with(settings: Sequence[Setting]) -> LoadedConfig:
-            sized = any(setting.key == "batch_size" for setting in settings)
-            size = () if sized else (Setting(key="batch_size", value=str(largest)),)
-            return load_variant(source.path, source.overrides, (*settings, *size), Flag.SAVER)
-
         def config_of(settings: Sequence[Setting]) -> SweepConfig:
-            return loaded_with(settings).config
+            return _loaded_with(source, settings, largest).config
 
-        base = loaded_with(())
-        device = _gpu(base, "fit")
-        with open_session(base, device) as session:
+        base = _loaded_with(source, (), largest)
+        with open_session(base, _gpu(base, "fit")) as session:
             total = session.environment.gpu_total_bytes
             if limit_bytes is not None and total is not None and limit_bytes > total:
                 raise ConfigError(f"memory {format_bytes(limit_bytes)}: the GPU has {format_bytes(total)}")
@@ -205,6 +199,13 @@ def fit(
             steps = tuple(Fit(VariantRuns(session), asked).steps())
         shown = f"the GPU's {format_bytes(total)}" if limit_bytes is None else format_bytes(limit_bytes)
         return FitResult(steps=steps, memory_bytes=limit_bytes, memory=shown)
+
+
+def _loaded_with(source: Opened, settings: Sequence[Setting], batch_size: int) -> LoadedConfig:
+    """Return the config with `settings`; the batch size is `batch_size` if they have none."""
+    sized = any(setting.key == "batch_size" for setting in settings)
+    size = () if sized else (Setting(key="batch_size", value=str(batch_size)),)
+    return load_variant(source.path, source.overrides, (*settings, *size), Flag.SAVER)
 
 
 def _sized(source: Opened, memory: str | None, limit_bytes: int | None) -> tuple[Opened, int | None]:
