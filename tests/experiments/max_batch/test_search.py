@@ -358,7 +358,8 @@ def test_answer_is_the_same_alone_and_with_other_targets(engine: LocalEngine) ->
 @pytest.mark.parametrize(
     ("config", "gpu", "stop", "most"),
     [
-        ("conv_relu", "rtx-4090", StopReason.MEMORY, 5),  # cuDNN does without its workspaces at the limit
+        ("conv_relu", "rtx-5090", StopReason.MEMORY, 5),  # cuDNN does without its workspaces at the limit
+        ("conv_relu", "rtx-4090", StopReason.MEMORY, 25),  # its cache is not usable at the limit: blocks do not fit
         ("mnist_cnn", "a100-40gb", StopReason.MEMORY, 5),  # its plans for multiples of 4 take more
         ("mnist_cnn", "h200", StopReason.MEMORY, 5),  # its workspaces stop growing before the limit
         ("cifar_conv", "h200", StopReason.INDEXING, 5),  # the limit is no memory

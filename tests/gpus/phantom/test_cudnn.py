@@ -50,6 +50,17 @@ BATCH_NORM_SCRATCH = {
 }
 
 
+# What a real H200 took with cuDNN 9.19 for the gradient of a weight of 3x3: batch, input and output channels, side,
+# kernel, stride. Each follows from the peak of a model in docs/fidelity, to the byte.
+SPLIT_K = {
+    (2, 512, 512, 28, 3, 1): 21_365_247,  # VGG: 7 parts of 12 tiles
+    (8, 512, 512, 28, 3, 1): 43_778_799,  # VGG-11, batch 8: 11 parts of 12 tiles
+    (16, 256, 256, 14, 3, 1): 15_860_319,  # ResNet-18, batch 16: 3 parts of 36 tiles
+    (2, 512, 512, 28, 3, 2): 13_451_280,  # wide ResNet-50: no parts, since the sums are short
+    (2, 2048, 512, 32, 3, 1): 58_720_403,  # FCN: no parts, since the tiles take more than two rounds
+}
+
+
 @pytest.fixture(scope="module")
 def convolutions(figures: Figures) -> Mapping[str, Any]:
     cases = json.dumps([case[:3] for case in PUBLISHED])
@@ -115,3 +126,10 @@ def test_the_benchmark_mode_tries_the_plans_and_takes_one(depthwise: Mapping[str
 def test_channels_last_batch_norm_takes_what_a_real_gpu_took(figures: Figures) -> None:
     found = figures("batch_norm.py", json.dumps(list(BATCH_NORM_SCRATCH)))
     assert found["scratch"] == list(BATCH_NORM_SCRATCH.values())
+
+
+def test_a_weight_gradient_takes_the_split_k_workspace_of_a_real_gpu(figures: Figures) -> None:
+    found = figures("gradients.py", json.dumps(list(SPLIT_K)), gpu="h200")
+    of_the_weight = [workspaces[2] for workspaces in found["workspaces"]]
+    # The rule of cudnn_split_k.c gives 48 bytes less for the second.
+    assert of_the_weight == pytest.approx(list(SPLIT_K.values()), abs=48)

@@ -43,13 +43,14 @@ def test_attention_takes_less_without_kept_cublas_workspaces(figures: Figures) -
 
 
 def test_resnet50_takes_what_the_first_probe_found(figures: Figures) -> None:
-    """3029.6 MiB allocated and 3542 MiB reserved: torch 2.14.1, cuDNN 9.24, batch 32, Adam, float32, H100.
+    """3029.6 MiB allocated: torch 2.14.1, cuDNN 9.24, batch 32, Adam, float32, H100.
 
-    Torch 2.9.1 with cuDNN 9.10 and 2.11.0 with 9.19 reserve 3628 MiB.
+    The probe reserved 3542 MiB, without cuBLASLt's plans for 1x1 convolutions. With them it is 3474 MiB, and 3424 MiB
+    with torch 2.11.0 and cuDNN 9.19.
     """
     found = figures("resnet50.py", **KEPT_WORKSPACES)
     assert found["allocated"] / MIB == pytest.approx(3029.6, rel=0.01)
-    assert found["reserved"] / MIB == pytest.approx(3542 if torch_is_at_least(2, 12) else 3628, rel=0.01)
+    assert found["reserved"] / MIB == pytest.approx(3474 if torch_is_at_least(2, 12) else 3424, rel=0.01)
     assert found["unknown"] == 0
 
 

@@ -18,6 +18,7 @@
 #include "cuda_version.h"
 #include "cudart_stream.h"
 #include "cudnn_library.h"
+#include "cudnn_split_k.h"
 #include "device.h"
 #include "handle.h"
 #include "ledger.h"
@@ -202,6 +203,11 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     return real_cudnnBackendFinalize(descriptor);
 }
 
+static bool is_hopper(void) {
+    const phantom_gpu *gpu = phantom_gpu_now();
+    return gpu->capability_major == 9 && gpu->capability_minor == 0;
+}
+
 /* Without an answer a heuristic has one result, a plan needs no workspace, and the rest is empty. */
 static cudnnStatus_t get_empty(cudnnBackendAttributeName_t name, int64_t *count, void *values) {
     static const int64_t nothing;
@@ -219,7 +225,10 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t descriptor
                                        void *values) {
     REAL(cudnnBackendGetAttribute);
     if (!phantom_cudnn_answers()) return get_empty(name, count, values);
-    return real_cudnnBackendGetAttribute(descriptor, name, type, requested, count, values);
+    cudnnStatus_t status = real_cudnnBackendGetAttribute(descriptor, name, type, requested, count, values);
+    if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && !status && is_hopper())
+        *(int64_t *)values = phantom_workspace_on_hopper(descriptor, *(int64_t *)values);
+    return status;
 }
 
 cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan,
