@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Discriminator,
     Field,
-    Tag,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -19,6 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from memprof.config.choices import Attention, BatchMode, Mode, Precision, Values
 from memprof.config.finetuning import AdapterMethod, Ema, FreezePatterns, QuantizationConfig, Scheduler
 from memprof.config.lengths import Lengths, split_sizes
 from memprof.config.loop import DataConfig, EvaluationConfig, Resume, ResumeConfig
@@ -28,9 +24,7 @@ from memprof.config.sections import (
     LARGEST_INT64,
     LOSSES_WITHOUT_TARGET,
     MAX_ALLOCATOR_LENGTH,
-    MAX_BATCH_SIZES,
     MAX_NAME_LENGTH,
-    MAX_OPTIMIZERS,
     MAX_TIMEOUT_SECONDS,
     NAME_PATTERN,
     SHORT_OPTIMIZERS,
@@ -45,7 +39,8 @@ from memprof.config.sections import (
     Section,
     named,
 )
-from memprof.config.tensors import Part, SizeName, TensorConfig, is_part, tensors_in
+from memprof.config.short_forms import BatchSizesKey, InputsKey, LossKey, ModelKey, OptimizersKey
+from memprof.config.tensors import Part, SizeName, TensorConfig, tensors_in
 from memprof.errors import did_you_mean
 
 __all__ = [
@@ -72,102 +67,9 @@ __all__ = [
 ]
 
 
-class Precision(StrEnum):
-    """The dtype of the weights, or autocast over float32 weights (with a GradScaler for fp16)."""
-
-    FP32 = "fp32"
-    FP64 = "fp64"
-    BF16 = "bf16"
-    FP16 = "fp16"
-    AMP_BF16 = "amp-bf16"
-    AMP_FP16 = "amp-fp16"
-
-
-class Attention(StrEnum):
-    """The attention implementations of transformers, by its own names."""
-
-    EAGER = "eager"
-    SDPA = "sdpa"
-    FLASH_ATTENTION_2 = "flash_attention_2"
-    FLEX_ATTENTION = "flex_attention"
-
-
-class Mode(StrEnum):
-    """Train (forward, backward, step) or inference (`eval()` under `no_grad()`)."""
-
-    TRAIN = "train"
-    INFERENCE = "inference"
-
-
-class BatchMode(StrEnum):
-    """When the batch of a step is loaded, and what becomes of the previous one."""
-
-    NEW = "new"
-    REPLACED = "replaced"
-    RESIDENT = "resident"
-
-
-class Values(StrEnum):
-    """What tensors of a simulated GPU contain: zeros, but for small known values, or what the CPU computes."""
-
-    ZEROS = "zeros"
-    CPU = "cpu"
-
-
-# A keyword argument of the model's forward.
-ParameterName = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z_]\w*$", max_length=100)]
-
-
 def _misfit(key: tuple[str | int, ...], problem: str) -> PydanticCustomError:
     """Return an error that names one key; pydantic names none if a check involves several."""
     return PydanticCustomError("misfit", "{problem}", {"problem": problem, "key": key})
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, dict | str | BaseModel) else value
-
-
-def _sizes(value: Any) -> Any:
-    return [value] if isinstance(value, int) else value
-
-
-def _list_of_named(value: Any) -> Any:
-    value = _listed(value)
-    return [named(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _list_or_range(value: Any) -> str:
-    return "range" if isinstance(value, dict | BatchRange) else "list"
-
-
-def _one_part(value: Any) -> Any:
-    return [value] if is_part(value) or isinstance(value, TensorConfig) else value
-
-
-def _positional_or_keywords(value: Any) -> str:
-    return "keywords" if isinstance(value, dict) else "positional"
-
-
-# The short forms that a file may use, each with the schema of the values that it accepts.
-_Model = Annotated[ModelConfig, BeforeValidator(named, json_schema_input_type=str | ModelConfig)]
-_Loss = Annotated[LossConfig, BeforeValidator(named, json_schema_input_type=str | LossConfig)]
-_Inputs = Annotated[
-    Annotated[tuple[Part, ...], Field(min_length=1), Tag("positional")]
-    | Annotated[dict[ParameterName, Part], Field(min_length=1), Tag("keywords")],
-    Discriminator(_positional_or_keywords),
-    BeforeValidator(_one_part, json_schema_input_type=Part),
-]
-_Optimizers = Annotated[
-    tuple[OptimizerConfig, ...],
-    Field(max_length=MAX_OPTIMIZERS),
-    BeforeValidator(_list_of_named, json_schema_input_type=str | OptimizerConfig | tuple[str | OptimizerConfig, ...]),
-]
-_BatchSizes = Annotated[
-    Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_BATCH_SIZES), Tag("list")]
-    | Annotated[BatchRange, Tag("range")],
-    Discriminator(_list_or_range),
-    BeforeValidator(_sizes, json_schema_input_type=Count | tuple[Count, ...] | BatchRange),
-]
 
 
 # Of what a file may have; validation leaves numbers.
@@ -191,7 +93,7 @@ class SweepConfig(Section):
         max_length=MAX_NAME_LENGTH,
         description="The folder of the results; by default the config file's name without .yaml.",
     )
-    model: _Model = Field(description="The model: a name, or a name with kwargs.")
+    model: ModelKey = Field(description="The model: a name, or a name with kwargs.")
     sizes: Annotated[
         dict[SizeName, Count],
         WithJsonSchema(_SIZES_SCHEMA, mode="validation"),
@@ -210,21 +112,21 @@ class SweepConfig(Section):
     random_batches: Count = Field(
         default=20, le=10_000, description="Batches of random lengths, if sizes differ from batch to batch."
     )
-    input: _Inputs = Field(
+    input: InputsKey = Field(
         description="The model's input: one tensor, a list of positional inputs, or a mapping of keyword inputs; "
         "optional for models whose input memprof knows.",
     )
     target: Part | None = Field(
         default=None, description="What the loss compares the output with; optional if input is."
     )
-    loss: _Loss = Field(
+    loss: LossKey = Field(
         default=LossConfig(name="cross_entropy"), description="The loss: a name, or a name with kwargs."
     )
-    optimizers: _Optimizers = Field(
+    optimizers: OptimizersKey = Field(
         default=(OptimizerConfig(name="sgd"), OptimizerConfig(name="adam")),
         description="The optimizers, each with every batch size; unused in inference.",
     )
-    batch_sizes: _BatchSizes = Field(
+    batch_sizes: BatchSizesKey = Field(
         default=BatchRange(start=16, stop=1024),
         description="The batch sizes: a list, or start, stop and factor.",
     )
