@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from memprof.breakdown.analytic.breakdown import bytes_of
 from memprof.workload.meta import host_bytes, is_on_meta, move_to_device
+from memprof.workload.precision import in_dtype
 
 BOTH = """
 import json, torch
@@ -121,3 +123,58 @@ def test_shared_module_moves_once_and_keeps_buffers() -> None:
     assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
     assert [type(buffer) for _, buffer in model.named_buffers()] == [torch.Tensor] * 20
     assert len(list(model.parameters())) == 400
+
+
+class Packed(Tensor):
+    """A bfloat16 weight that is kept as bytes, and that becomes an ordinary tensor if it is converted."""
+
+    @staticmethod
+    def __new__(cls, packed: Tensor, shape: torch.Size) -> Packed:
+        made: Packed = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.bfloat16, device=packed.device)
+        return made
+
+    def __init__(self, packed: Tensor, _shape: torch.Size) -> None:
+        self.packed = packed
+
+    def __tensor_flatten__(self) -> tuple[list[str], None]:
+        return ["packed"], None
+
+    @staticmethod
+    def __tensor_unflatten__(inner: dict[str, Tensor], _settings: None, size: torch.Size, _stride: object) -> Packed:
+        return Packed(inner["packed"], size)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        del types, kwargs
+        if function is torch.ops.aten.detach.default:
+            return Packed(args[0].packed, args[0].shape)
+        return torch.zeros(args[0].shape, dtype=torch.bfloat16, device=args[0].device)
+
+
+def packed_layer() -> nn.Module:
+    layer = nn.Linear(64, 32, bias=False, device="meta")
+    packed = Packed(torch.zeros(1024, dtype=torch.uint8, device="meta"), layer.weight.shape)
+    layer.weight = nn.Parameter(packed, requires_grad=False)
+    return layer
+
+
+def test_weight_made_of_other_tensors_moves_with_its_parts() -> None:
+    moved = move_to_device(packed_layer(), torch.device("cpu")).weight
+    assert isinstance(moved, Packed)
+    assert (moved.shape, moved.requires_grad) == ((32, 64), False)
+    assert (moved.packed.device.type, moved.packed.dtype, moved.packed.numel()) == ("cpu", torch.uint8, 1024)
+
+
+def test_weight_made_of_other_tensors_counts_their_bytes() -> None:
+    assert host_bytes(packed_layer()) == 1024
+    assert bytes_of(packed_layer().parameters()) == 1024
+
+
+def test_weight_made_of_other_tensors_stays_packed_in_its_dtype() -> None:
+    model = nn.Sequential(packed_layer(), nn.Linear(8, 8))
+    converted = in_dtype(model, torch.bfloat16)
+    packed, ordinary, _ = converted.parameters()
+    assert isinstance(packed, Packed)
+    assert ordinary.dtype == torch.bfloat16

@@ -7,9 +7,11 @@ model of any size can be built and summarized on a machine that could not hold i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from memprof.workload.quantization import packed, pending_weight
 
@@ -26,7 +28,14 @@ def is_on_meta(model: nn.Module) -> bool:
 def host_bytes(model: nn.Module) -> int:
     """Return the bytes that the parameters and buffers of `model` take, or would take if they had memory."""
     unique = {id(tensor): tensor for tensor in _tensors(model)}
-    return sum(tensor.numel() * tensor.element_size() for tensor in unique.values())
+    return sum(map(tensor_bytes, unique.values()))
+
+
+def tensor_bytes(tensor: Any) -> int:
+    """Return the bytes of a tensor: elements times bytes per element, also of the tensors that it is made of."""
+    if is_traceable_wrapper_subclass(tensor):
+        return sum(tensor_bytes(getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0])
+    return int(tensor.numel() * tensor.element_size())
 
 
 def move_to_device(model: nn.Module, device: torch.device) -> nn.Module:
@@ -60,6 +69,8 @@ def _replace(model: nn.Module, replacement: Callable[[Tensor], Tensor]) -> None:
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    if is_traceable_wrapper_subclass(tensor):
+        return _moved_parts(tensor, device)
     with torch.no_grad():
         there: Tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
         if there.is_floating_point():
@@ -68,6 +79,14 @@ def _moved(tensor: Tensor, device: torch.device) -> Tensor:
             there.zero_()
     if (pending := pending_weight(tensor)) is not None:
         return packed(pending, there)
+    return nn.Parameter(there, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
+
+
+def _moved_parts(tensor: Any, device: torch.device) -> Tensor:
+    """Return a tensor that is made of others, as torchao's quantized weights are, with each of them on `device`."""
+    names, settings = tensor.__tensor_flatten__()
+    parts = {name: _moved(getattr(tensor, name), device) for name in names}
+    there: Tensor = type(tensor).__tensor_unflatten__(parts, settings, tensor.shape, tensor.stride())
     return nn.Parameter(there, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else there
 
 

@@ -21,7 +21,7 @@ from memprof.workload.frozen import freeze
 from memprof.workload.hub_models import build_diffusers, build_timm, build_transformers
 from memprof.workload.live_models import build_live_model
 from memprof.workload.meta import LARGEST_ON_HOST_BYTES, host_bytes, is_on_meta
-from memprof.workload.precision import weights_dtype
+from memprof.workload.precision import in_dtype, weights_dtype
 from memprof.workload.quantization import quantize
 from memprof.workload.reason import reason
 from memprof.workload.user_models import build_user_model
@@ -43,7 +43,7 @@ def build_model(config: SweepConfig, folder: Path) -> nn.Module:
     """
     torch.manual_seed(config.seed)
     model = _construct(config, folder)
-    model = model.to(dtype=weights_dtype(config.precision)).train(config.mode is Mode.TRAIN)
+    model = in_dtype(model, weights_dtype(config.precision)).train(config.mode is Mode.TRAIN)
     if config.channels_last:
         model = model.to(memory_format=torch.channels_last)
     _materialize(model, config)

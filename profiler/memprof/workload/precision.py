@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from memprof.config.schema import Precision, SweepConfig
 
@@ -37,3 +39,13 @@ def named_dtype(name: str | None) -> torch.dtype | None:
     """Return PyTorch's dtype of that name: ``bfloat16``; ``None`` for no name."""
     dtype: torch.dtype | None = getattr(torch, name) if name else None
     return dtype
+
+
+def in_dtype(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Convert `model`; weights that are made of other tensors and have the dtype stay packed, which `to` would undo."""
+    if not any(map(is_traceable_wrapper_subclass, model.parameters())):
+        return model.to(dtype=dtype)
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_floating_point() and tensor.dtype != dtype:
+            tensor.data = tensor.data.to(dtype)
+    return model

@@ -21,6 +21,7 @@ from memprof.records import Breakdown, sum_of_known
 from memprof.workload.batches import make_batch
 from memprof.workload.ema import copies_of_weights
 from memprof.workload.losses import build_loss
+from memprof.workload.meta import tensor_bytes
 from memprof.workload.quantization import quantization_bytes
 
 Point = tuple[OptimizerConfig | None, int]
@@ -127,4 +128,4 @@ def _key(spec: OptimizerConfig | None) -> str:
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
     """Return the sum over `tensors` of the number of elements times the bytes per element."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return sum(map(tensor_bytes, tensors))
