@@ -80,10 +80,21 @@ benchmarks:
 fidelity:
 	$(PYTHON) -m benchmarks.fidelity $(FIDELITY)
 
-# Figures that other projects published, reproduced. It continues where it was stopped; without litgpt and torchtune their rows
-# stay as they are. PUBLISHED="--only peft" runs a part.
-published:
-	$(PYTHON) -m benchmarks.published $(PUBLISHED)
+# Figures that other projects published, reproduced. It continues where it was stopped. PUBLISHED="--only peft" runs a part.
+# litgpt and torchtune ask for older versions of other packages. They get an environment of their own, which sees this one.
+PUBLISHED_ENVIRONMENT := .published
+PUBLISHED_PACKAGES := litgpt==0.5.3 torchtune==0.6.1 torchao==0.9.0 omegaconf antlr4-python3-runtime==4.9.3 tiktoken blobfile \
+	sentencepiece kagglehub
+SEE_THIS := 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))'
+
+published: $(PUBLISHED_ENVIRONMENT)/installed
+	$(PYTHON) -m benchmarks.published --python $(PUBLISHED_ENVIRONMENT)/bin/python $(PUBLISHED)
+
+$(PUBLISHED_ENVIRONMENT)/installed:
+	$(PYTHON) -m venv $(PUBLISHED_ENVIRONMENT)
+	$(PUBLISHED_ENVIRONMENT)/bin/python -m pip install -q --no-deps $(PUBLISHED_PACKAGES)
+	$(PYTHON) -c $(SEE_THIS) > $$(echo $(PUBLISHED_ENVIRONMENT)/lib/python*/site-packages)/environment.pth
+	touch $@
 
 # On a machine with a GPU, at most 12 minutes: ON_GPU="--only verify" runs a part, ON_GPU="--gpu t4 --seconds 60 --output /tmp/records"
 # tries it on a phantom.

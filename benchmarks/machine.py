@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.timing import run_python
 
-_VERSIONS = """
+VERSIONS = """
 import torch, torchvision
 found = torch.__version__, torchvision.__version__, torch.version.cuda, torch.backends.cudnn.version()
 print("torch {}, torchvision {}, CUDA {}, cuDNN {}".format(*found))
@@ -17,7 +17,7 @@ print("torch {}, torchvision {}, CUDA {}, cuDNN {}".format(*found))
 
 def describe_machine() -> tuple[str, ...]:
     """Return the machine and the versions, one line each."""
-    versions = run_python(["-c", _VERSIONS]).output.strip()
+    versions = run_python(["-c", VERSIONS]).output.strip()
     return (
         f"{len(os.sched_getaffinity(0))} cores of {_cpu()}, {platform.system()} {platform.machine()}",
         f"Python {platform.python_version()}, {versions}",

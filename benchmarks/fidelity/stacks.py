@@ -84,7 +84,10 @@ class StackProcess:
         assert self._process.stdout is not None
         environment = {} if gpu is None else {"MEMPROF_PHANTOM": describe_gpu(gpu)}
         print(json.dumps({**task, "environment": environment}), file=self._process.stdin, flush=True)
-        found: Mapping[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{task}: the process ended with exit status {self._process.wait()}")
+        found: Mapping[str, Any] = json.loads(line)
         if "error" in found:
             raise RuntimeError(f"{task}: {found['error']}")
         return found

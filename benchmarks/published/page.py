@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.published.figures import OUT_OF_MEMORY, UNITS, Row, Source, shown
-from benchmarks.published.runs import Found, key, missing
+from benchmarks.published.runs import Found, key
 from memprof.units import format_percent
 
 
@@ -53,7 +53,7 @@ def compare(sources: Sequence[Source], rows: Mapping[str, Found]) -> list[Compar
     ]
 
 
-def markdown(sources: Sequence[Source], rows: Mapping[str, Found], machine: Sequence[str]) -> str:
+def markdown(sources: Sequence[Source], rows: Mapping[str, Found]) -> str:
     """Return the page."""
     compared = compare(sources, rows)
     return "\n".join(
@@ -61,9 +61,9 @@ def markdown(sources: Sequence[Source], rows: Mapping[str, Found], machine: Sequ
             "# Published figures",
             "",
             "Other projects publish how much memory training takes. `make published` runs the same training on phantom "
-            f"GPUs, and writes this page. {machine[-1]}. Our figures are emulated. Nothing was fitted to the published "
-            "ones.",
+            "GPUs, and writes this page. Our figures are emulated. Nothing was fitted to the published ones.",
             "",
+            *_versions([one.found for one in compared if one.found]),
             *_summary(sources, compared),
             "",
             "A difference is ours − published, in percent of the published figure. A range has no single difference: "
@@ -78,11 +78,23 @@ def markdown(sources: Sequence[Source], rows: Mapping[str, Found], machine: Sequ
             "python -m benchmarks.published --page                 # only this page, from the saved rows",
             "```",
             "",
-            "The figures are in `benchmarks/published/figures.yaml`, the configs in `configs/published`. A row whose "
-            "packages are not installed keeps the figure of its last run.",
+            "The figures are in `benchmarks/published/figures.yaml`, the configs in `configs/published`. A row runs "
+            "again if its command, its config or a version changed, or if it failed. A row whose packages are not "
+            "installed keeps the figure of its last run.",
             "",
         ]
     )
+
+
+def _versions(found: Sequence[Found]) -> Iterator[str]:
+    """Yield the versions and the days of the runs."""
+    days: dict[str, list[str]] = {}
+    for one in found:
+        days.setdefault(one.versions, []).append(one.day)
+    for versions, dates in days.items():
+        first, last = min(dates), max(dates)
+        when = f"between {first} and {last}" if first != last else f"on {first}"
+        yield from (f"The runs were made {when} with {versions}.", "")
 
 
 def _summary(sources: Sequence[Source], compared: Sequence[Compared]) -> Iterator[str]:
@@ -107,8 +119,10 @@ def _line(name: str, rows: Sequence[Compared]) -> str:
 def _section(source: Source, compared: Sequence[Compared]) -> Iterator[str]:
     rows = [one for one in compared if one.source is source]
     link = f"[source]({source.url})" if source.url.startswith("https") else f"`{source.url}`"
+    packages = sorted({one.found.packages for one in rows if one.found and one.found.packages})
     yield from (f"## {source.title}", "")
-    yield f"{link} · {source.gpu}, here `{source.phantom}` · {source.versions}"
+    yield f"- Published ({link}): {source.gpu}; {source.versions}"
+    yield "; ".join((f"- Ours: phantom `{source.phantom}`", *packages))
     yield ""
     yield f"The published figure is {source.counted}. {source.text}".strip()
     yield ""
@@ -160,7 +174,7 @@ def _reasons(rows: Sequence[Compared]) -> Iterator[str]:
         if reason := _reason(one):
             names.setdefault(reason, []).append(one.row.name)
     if names:
-        yield from (f"- {', '.join(of_row)}: {reason}" for reason, of_row in names.items())
+        yield from (f"- {'; '.join(of_row)}: {reason}" for reason, of_row in names.items())
         yield ""
 
 
@@ -168,6 +182,5 @@ def _reason(one: Compared) -> str:
     if one.row.not_run:
         return one.row.not_run
     if one.found is None:
-        packages = missing(one.source)
-        return f"not run yet; needs {', '.join(packages)}." if packages else "not run yet."
+        return f"not run yet; needs {', '.join(one.source.needs)}." if one.source.needs else "not run yet."
     return one.found.error or one.row.reason

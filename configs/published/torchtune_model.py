@@ -16,7 +16,7 @@ from torchtune.modules import TransformerSelfAttentionLayer
 from torchtune.modules.attention_utils import packed_block_causal_mask
 from torchtune.modules.loss import CEWithChunkedOutputLoss
 from torchtune.modules.peft import get_adapter_params, set_trainable_params
-from torchtune.training import OffloadActivations
+from torchtune.training import get_act_offloading_ctx_manager
 
 # Of recipes/configs/llama3_2/3B_lora_single_device.yaml
 LORA = {
@@ -42,7 +42,8 @@ class Recipe(nn.Module):
         if self.context is None and type(tokens) is Tensor and tokens.is_cuda:  # not in a run without values
             # One sample fills each pack of the dataset: which tokens see which others does not change the memory.
             self.mask = packed_block_causal_mask([torch.tensor([tokens.size(1)])] * tokens.size(0))
-            self.context = OffloadActivations() if self.offloading else nullcontext()
+            # Without the output layer, whose weight would be copied to the host for each chunk of LoRA's loss.
+            self.context = get_act_offloading_ctx_manager(self.decoder, self.offloading)
         with self.context or nullcontext():
             logits = self.decoder(tokens=tokens, mask=self.mask)
         labels = torch.hstack((labels[..., 1:], torch.full_like(labels[:, :1], -100)))
@@ -58,10 +59,11 @@ def build(
     checkpointing: bool = False,
     offloading: bool = False,
     lora: bool = False,
+    quantized: bool = False,
 ) -> nn.Module:
     """Return the model; each argument is one technique of the table in torchtune's README."""
-    with torch.device("meta"):
-        decoder = lora_llama3_2_3b(**LORA) if lora else llama3_2_3b()
+    with training.set_default_dtype(torch.bfloat16), torch.device("meta"):
+        decoder = lora_llama3_2_3b(**LORA, quantize_base=quantized) if lora else llama3_2_3b()
     for module in decoder.modules():
         if hasattr(module, "rope_init"):  # on the meta device, the constructor leaves it out
             module.rope_init()
