@@ -17,7 +17,8 @@ def workspace_bytes(operation: Callable[[], Tensor]) -> int:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_stats()["requested_bytes.all.current"]
     result = operation()
-    return torch.cuda.memory_stats()["requested_bytes.all.peak"] - before - result.nbytes
+    peak = torch.cuda.memory_stats()["requested_bytes.all.peak"]
+    return int(peak - before - result.nbytes)
 
 
 def workspaces(batch: int, channels: int, outputs: int, side: int, kernel: int, stride: int) -> list[int]:
