@@ -72,6 +72,15 @@ def programs(dtype: torch.dtype) -> dict[str, Program]:
         "sum of rows": lambda d: grid(d).sum(1),
         "all": lambda d: a(d).all(),
         "any": lambda d: (a(d) == 2).any(),
+        "cumulative sum": lambda d: a(d).cumsum(0),
+        "cumulative sum in the same type": lambda d: b(d).cumsum(0, dtype=dtype),
+        "cumulative sum of rows": lambda d: grid(d).cumsum(1),
+        "cumulative sum of columns": lambda d: grid(d).cumsum(0, dtype=dtype),
+        "cumulative sum of one row": lambda d: grid(d)[:1].cumsum(-1),
+        "cumulative sum of truths": lambda d: (grid(d) != 1).cumsum(-1),
+        "cumulative sum of a transposed": lambda d: grid(d).t().cumsum(-1),
+        "cumulative sum in the middle": lambda d: torch.ones(2, 3, 4, device=d, dtype=dtype).cumsum(1),
+        "differences": lambda d: torch.diff(grid(d), prepend=grid(d)[:, :1] - 1, dim=-1),
         "largest": lambda d: a(d).amax(),
         "smallest": lambda d: a(d).amin(),
         "logical not": lambda d: a(d).logical_not(),
@@ -124,6 +133,12 @@ def counted_steps(device: str) -> Any:
     return [step.item() for step in steps]
 
 
+def sequences(device: str) -> Tensor:
+    """To which of two packed sequences each position belongs, as transformers finds it in the positions of a batch."""
+    positions = torch.arange(1024, device=device).remainder(512).unsqueeze(0).expand(8, -1)
+    return (torch.diff(positions, prepend=positions[:, :1] - 1, dim=-1) != 1).cumsum(-1)
+
+
 def others() -> dict[str, Program]:
     return {
         "a scalar": lambda d: torch.ones((), device=d).item(),
@@ -133,6 +148,10 @@ def others() -> dict[str, Program]:
         "complex": lambda d: torch.full((2,), 1 + 2j, device=d),
         "counters of steps": counted_steps,
         "64 KiB": lambda d: torch.ones(16384, device=d).sum(),
+        "256 Ki integers": lambda d: torch.arange(1 << 18, device=d).sum(),
+        "256 Ki truths": lambda d: (torch.arange(1 << 18, device=d) >= 0).all(),
+        "cumulative sum of 256 Ki integers": lambda d: torch.ones(1 << 18, device=d, dtype=torch.long).cumsum(0),
+        "sequences of a batch": sequences,
         "halves": lambda d: (torch.arange(64, device=d) / 7).half(),
         "subnormal halves": lambda d: (torch.arange(1, 64, device=d) * 1e-8).half(),
         "large halves": lambda d: (torch.arange(65500, 65536, device=d).float()).half(),
@@ -172,7 +191,9 @@ def overwritten() -> dict[str, list[float]]:
         "exp_": lambda x: x.exp_(),
         "exp_ of a part": lambda x: x[1:3].exp_(),
         "normal_": lambda x: x.normal_(),
-        "cumsum": lambda x: torch.cumsum(x, 0, out=x),
+        "unknown cumsum": lambda x: torch.cumsum(unknown, 0, out=x),
+        "partly known cumsum": lambda x: torch.cumsum(torch.cat([ones, unknown[1:2], ones, ones]), 0, out=x),
+        "cumprod": lambda x: torch.cumprod(x, 0, out=x),
         "index_put": lambda x: x.index_put_((index,), ones),
         "accumulate": lambda x: x.index_put_((index,), ones, accumulate=True),
         "scatter": lambda x: x.scatter_(0, index, 9.0),
@@ -197,6 +218,7 @@ def read_only() -> dict[str, list[float]]:
     operators: dict[str, Callable[[Tensor], Any]] = {
         "index": lambda x: x[index],
         "gather": lambda x: x.gather(0, index),
+        "cumsum": lambda x: x.cumsum(0),
         "cat": lambda x: torch.cat([x, x]),
         "sort": lambda x: x.sort(),
         "softmax": lambda x: x.softmax(0),
@@ -206,6 +228,22 @@ def read_only() -> dict[str, list[float]]:
         "larger": lambda x: x + torch.randn(1000, 1000, 4, device="cuda"),
     }
     return after(operators)
+
+
+def indices() -> dict[str, list[int]]:
+    """What is known of 32 indices after an operator has read the rows that they name."""
+    table = torch.ones(64, 64, device="cuda")
+    operators: dict[str, Callable[[Tensor], Any]] = {
+        "embedding": lambda i: torch.nn.functional.embedding(i, table),
+        "index_select": lambda i: table.index_select(0, i),
+        "index": lambda i: table[i],
+    }
+    found = {}
+    for name, operator in operators.items():
+        index = torch.arange(32, device="cuda")
+        operator(index)
+        found[name] = index.tolist()
+    return found
 
 
 def captured() -> dict[str, list[float]]:
@@ -226,6 +264,14 @@ def expanded() -> list[float]:
     return [one.expand(1000).sum().item(), one.expand(1 << 42).sum().item()]
 
 
+def too_large() -> list[float]:
+    """Sums over one element more than those whose values are computed."""
+    return [
+        torch.ones((1 << 18) + 1, device="cuda", dtype=torch.long).sum().item(),
+        torch.ones(16385, device="cuda").sum().item(),
+    ]
+
+
 def main() -> None:
     by_type = {str(dtype): mismatches(programs(dtype)) for dtype in TYPES}
     found = {
@@ -233,8 +279,10 @@ def main() -> None:
         "mismatches": {name: wrong for name, wrong in {**by_type, "others": mismatches(others())}.items() if wrong},
         "overwritten": overwritten(),
         "read_only": read_only(),
+        "indices": indices(),
         "captured": captured(),
         "expanded": expanded(),
+        "too_large": too_large(),
     }
     print(json.dumps(found))
 

@@ -72,10 +72,11 @@ static void copy_input(const kernel_plan *plan, const cat_inputs *inputs, size_t
 }
 
 /* Whether all inputs are small, and something is known of one. */
-static bool is_worth_it(const cat_inputs *inputs, size_t count, size_t bytes) {
+static bool is_worth_it(const cat_inputs *inputs, size_t count, element type) {
+    size_t bytes = phantom_element_bytes(type);
     bool any = false;
     for (size_t n = 0; n < count; n++) {
-        if (phantom_owner(inputs->data[n]) < 0 || inputs->counts[n] * bytes > PHANTOM_SMALL_BYTES) return false;
+        if (phantom_owner(inputs->data[n]) < 0 || !phantom_is_small(type, inputs->counts[n] * bytes)) return false;
         any |= phantom_has_values(inputs->data[n], inputs->counts[n] * bytes);
     }
     return any;
@@ -85,7 +86,7 @@ bool phantom_run_concatenation(const kernel_plan *plan, void **arguments, size_t
     char *output = *(char **)arguments[0];
     cat_inputs inputs = read_inputs(arguments[1], (size_t)plan->batch);
     if (count > (size_t)plan->batch || phantom_owner(output) < 0) return false;
-    if (!is_worth_it(&inputs, count, phantom_element_bytes(plan->from))) return false;
+    if (!is_worth_it(&inputs, count, plan->from)) return false;
     for (size_t n = 0; n < count; n++)
         copy_input(plan, &inputs, n, output, arguments[2], *(const int *)arguments[3], *(const uint32_t *)arguments[4]);
     return true;

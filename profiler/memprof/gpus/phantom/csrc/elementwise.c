@@ -71,8 +71,8 @@ static bool compute_elementwise(const elementwise *e) {
     operand operands[OPERANDS] = {0};
     if (!types_are_known(e)) return false;
     for (int k = 0; k <= e->does->inputs; k++)
-        if (range_of(e, k) > PHANTOM_SMALL_BYTES || phantom_owner(e->data[k]) < 0) return false;
-    if (e->n > PHANTOM_SMALL_BYTES || !has_anything_to_do(e)) return false;
+        if (!phantom_is_small(e->types[k], range_of(e, k)) || phantom_owner(e->data[k]) < 0) return false;
+    if (!phantom_is_small(e->types[0], e->n) || !has_anything_to_do(e)) return false;
     bool ready = true;
     for (int k = 0; k <= e->does->inputs && ready; k++) ready = phantom_open_operand(&operands[k], e->data[k], range_of(e, k));
     for (size_t i = 0; ready && i < e->n; i++) compute_element(e, operands, i);
@@ -121,8 +121,9 @@ void phantom_run_enumeration(const kernel_plan *plan, void **arguments) {
                                              : out == DOUBLE                                               ? DOUBLE
                                                                                                            : INT64;
     size_t n = count_of(arguments[0]), bytes = phantom_element_bytes(out), wide = phantom_element_bytes(computed);
-    char *address = *(char **)arguments[2], known[PHANTOM_SMALL_BYTES], values[PHANTOM_SMALL_BYTES];
-    if (!n || n * bytes > PHANTOM_SMALL_BYTES) {
+    char *address = *(char **)arguments[2];
+    operand output = {0};
+    if (!phantom_is_small(out, n * bytes) || !phantom_open_operand(&output, address, n * bytes)) {
         phantom_forget_written(address, n * bytes);
         return;
     }
@@ -131,8 +132,9 @@ void phantom_run_enumeration(const kernel_plan *plan, void **arguments) {
         number value = start;
         value.real += step.real * (double)i;
         value.whole += step.whole * (int64_t)i;
-        phantom_store(out, values + i * bytes, value);
+        phantom_store(out, output.values + i * bytes, value);
     }
-    memset(known, 1, n * bytes);
-    phantom_keep_known(address, values, known, n * bytes);
+    memset(output.known, 1, n * bytes);
+    phantom_store_operand(&output);
+    phantom_close_operands(&output, 1);
 }

@@ -13,6 +13,7 @@
 #include "elementwise.h"
 #include "kernels.h"
 #include "reductions.h"
+#include "scans.h"
 #include "torch_blocks.h"
 #include "values.h"
 
@@ -71,6 +72,9 @@ void phantom_run_kernel(const void *function, void **arguments, size_t blocks, s
         break;
     case CONCATENATED:
         if (computes && phantom_run_concatenation(plan, arguments, rows)) return;
+        break;
+    case SCANNED:
+        if (computes && phantom_run_scan(plan, arguments)) return;
         break;
     case OTHER_KERNEL: break;
     }

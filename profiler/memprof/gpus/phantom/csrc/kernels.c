@@ -192,6 +192,10 @@ static bool read_indexing(kernel_plan *plan, part text) {
         add_written(plan, 3, AFTER_ONE, 1);
         return true;
     }
+    if (is_template(text, "vectorized_gather_kernel")) { /* rows, as an embedding reads them: (output, input, indices, ...) */
+        add_written(plan, 0, 0, 1);
+        return true;
+    }
     if (phantom_split(text, '<', items, 3) != 3) return false;
     for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) {
         if (!is_template(text, KNOWN[i].kernel) || !phantom_begins(items[2], KNOWN[i].lambda)) continue;
@@ -218,6 +222,43 @@ static void read_concatenation(kernel_plan *plan, part text) {
     if (phantom_element_bytes(plan->from)) plan->shape = CONCATENATED;
 }
 
+/* The type that a parameter `T*` or `T const*` points to. */
+static element type_behind(part pointer) {
+    static const char CONSTANT[] = " const";
+    size_t length = pointer.length - 1, constant = strlen(CONSTANT); /* items of a name are not empty */
+    if (pointer.text[length] != '*') return NO_ELEMENT;
+    if (length > constant && !strncmp(pointer.text + length - constant, CONSTANT, constant)) length -= constant;
+    return type_of((part){pointer.text, length});
+}
+
+/* cumsum: along the last dimension, along another one, and cub's kernel for a tensor that is one row. The operation
+ * is a parameter. With a value to start from, cub's kernel begins with that. */
+static void read_scan(kernel_plan *plan, part text, part parameters) {
+    static const struct {
+        const char *kernel;
+        int operation, start;
+        scan_parameters scans;
+    } KNOWN[] = {
+        {"tensor_kernel_scan_innermost_dim<", 6, -1, {0, 1, 2, 3, -1}},
+        {"tensor_kernel_scan_outer_dim<", 6, -1, {0, 1, 2, 4, 3}},
+        {"DeviceScanKernel<", 4, 5, {1, 0, -1, 6, -1}},
+    };
+    part items[8];
+    const char *template = memchr(text.text, '<', text.length);
+    if (phantom_split(parameters, '(', items, 8) != 7) return;
+    for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) {
+        const char *found = phantom_find(text, KNOWN[i].kernel);
+        const scan_parameters *scans = &KNOWN[i].scans;
+        if (!found || found + strlen(KNOWN[i].kernel) - 1 != template) continue;
+        if (!phantom_begins(items[KNOWN[i].operation], "plus<")) continue;
+        if (!phantom_begins(items[scans->row], "unsigned int")) continue;
+        if (KNOWN[i].start >= 0 && !phantom_find(items[KNOWN[i].start], "::NullType")) continue;
+        plan->from = type_behind(items[scans->output]);
+        plan->scans = *scans;
+        if (phantom_is_number(plan->from) && plan->from == type_behind(items[scans->input])) plan->shape = SCANNED;
+    }
+}
+
 static kernel_plan read_name(const char *name) {
     kernel_plan plan = {.shape = OTHER_KERNEL};
     part text = whole_of(name), items[3];
@@ -228,6 +269,7 @@ static kernel_plan read_name(const char *name) {
     } else if (!read_elementwise(&plan, text) && !read_indexing(&plan, text)) {
         read_parameters(&plan, phantom_parameters(name));
         read_concatenation(&plan, text);
+        read_scan(&plan, text, phantom_parameters(name));
         if (phantom_find(text, "BinaryOpScalarFunctor<float, 1, 1, 0>, plus<float>, float>")) plan.shape = ADDED_TO_LIST;
     }
     return plan;

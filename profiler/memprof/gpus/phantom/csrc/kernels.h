@@ -14,6 +14,7 @@ typedef enum {
     ENUMERATED,      /* (n, lambda of the index, output): arange */
     REDUCED,         /* (ReduceOp) */
     CONCATENATED,    /* (output, inputs, sizes and strides of the output, dimension, its stride): cat */
+    SCANNED,         /* (tensors and sizes at the positions of `scans`): cumsum */
     ADDED_TO_LIST,   /* (list of tensors, functor, plus, scalar): _foreach_add_, as optimizers count their steps */
 } kernel_shape;
 
@@ -24,6 +25,12 @@ typedef struct {
     int position, first_word, words;
 } written;
 
+/* Positions of the parameters of a cumulative sum; -1: the kernel has no such size, it is 1. Elements are summed up
+ * along `row`; `inner` is the number of those after it. */
+typedef struct {
+    int output, input, outer, row, inner;
+} scan_parameters;
+
 enum { WORDS_OF_REDUCTION = -1 }; /* a ReduceOp: the second pointer that it has after its tables */
 
 typedef struct {
@@ -32,6 +39,7 @@ typedef struct {
     reduction reduces;  /* of REDUCED, and its types: */
     element from, accumulated, to;
     int dimensions, batch, strides, unit; /* of CONCATENATED: numbers in its template; `from` is its type */
+    scan_parameters scans;                /* of SCANNED; `from` is its type */
     int written_count; /* where it writes, if what it writes cannot be computed */
     written written[WRITTEN_LIMIT];
 } kernel_plan;

@@ -7,9 +7,15 @@
 #include "element.h"
 #include "values.h"
 
+bool phantom_is_small(element type, size_t bytes) {
+    enum { MOST_INTEGERS = 256 << 10 };
+    bool whole = type <= INT64 || type == BOOL || type == OPAQUE8; /* torch.cat moves int64 as OPAQUE8 */
+    return bytes <= (whole ? MOST_INTEGERS * phantom_element_bytes(type) : PHANTOM_SMALL_BYTES);
+}
+
 bool phantom_open_operand(operand *o, char *address, size_t bytes) {
     *o = (operand){.address = address, .bytes = bytes};
-    if (!bytes || bytes > PHANTOM_SMALL_BYTES) return false;
+    if (!bytes) return false;
     o->values = malloc(2 * bytes);
     if (!o->values) return false;
     o->known = o->values + bytes;

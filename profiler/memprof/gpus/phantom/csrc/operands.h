@@ -10,6 +10,11 @@
 
 enum { PHANTOM_SMALL_BYTES = 64 << 10, MOST_BYTES_OF_AN_ELEMENT = 16 };
 
+/* Whether values of so many bytes are computed: 64 KiB, and 256 Ki elements of integers and bools. These are often
+ * positions and masks, which decide what a program does: transformers looks for packed sequences in the positions of
+ * all tokens of a batch. */
+bool phantom_is_small(element type, size_t bytes);
+
 /* What is known of the range that a tensor covers. */
 typedef struct {
     char *address;
@@ -17,7 +22,7 @@ typedef struct {
     char *values, *known;
 } operand;
 
-bool phantom_open_operand(operand *o, char *address, size_t bytes); /* false if it is not small */
+bool phantom_open_operand(operand *o, char *address, size_t bytes); /* false: it has no bytes, or no host memory */
 void phantom_store_operand(const operand *o);
 void phantom_close_operands(operand *operands, int count);
 bool phantom_is_known(const operand *o, size_t at, size_t bytes);

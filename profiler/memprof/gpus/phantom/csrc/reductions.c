@@ -63,10 +63,11 @@ bool phantom_run_reduction(const kernel_plan *plan, char *reduce) {
     const bool *accumulates = (const bool *)(data + FLAGS), *is_final = accumulates + 1;
     if (*accumulates || !*is_final || config->inputs < 1 || config->outputs < 1) return false;
     /* An expanded scalar covers few bytes, and may have any number of elements. */
-    if ((size_t)config->inputs > (size_t)PHANTOM_SMALL_BYTES / (size_t)config->outputs) return false;
+    if (!phantom_is_small(plan->from, (size_t)config->inputs * (size_t)config->outputs)) return false;
     size_t input_bytes = phantom_covered_bytes(inputs, 1, 0, 0) + phantom_covered_bytes(outputs, 2, 1, phantom_element_bytes(plan->from));
     size_t output_bytes = phantom_covered_bytes(outputs, 2, 0, phantom_element_bytes(plan->to));
-    if (input_bytes > PHANTOM_SMALL_BYTES || !phantom_has_values(data[INPUT], input_bytes)) return false;
+    if (!phantom_is_small(plan->from, input_bytes) || !phantom_is_small(plan->to, output_bytes)) return false;
+    if (!phantom_has_values(data[INPUT], input_bytes)) return false;
     operand both[2] = {0};
     bool ready = phantom_open_operand(&both[0], data[INPUT], input_bytes) && phantom_open_operand(&both[1], data[OUTPUT], output_bytes);
     double factor = plan->reduces == MEAN ? phantom_as_real(phantom_load(plan->accumulated, reduce)) : 1;
