@@ -47,11 +47,17 @@ typedef struct {
 
 static bool has(const char *json, const char *text) { return strstr(json, text) != NULL; }
 
+static bool knob_is(const char *json, const char *knob, int value) {
+    char pattern[64];
+    snprintf(pattern, sizeof pattern, "\"CUDNN_KNOB_TYPE_%s\":", knob);
+    const char *found = strstr(json, pattern);
+    return found && atoi(found + strlen(pattern)) == value;
+}
+
 static bool is_split(const char *json) {
     return has(json, "\"engineId\":68,") && has(json, "_CONVOLUTION_BACKWARD_FILTER_") &&
-           has(json, "\"CUDNN_KNOB_TYPE_TILE_SIZE\":0,") && has(json, "\"CUDNN_KNOB_TYPE_TILE_CGA_M\":1,") &&
-           has(json, "\"CUDNN_KNOB_TYPE_TILE_CGA_N\":1}") && !has(json, "\"dataType\":\"CUDNN_DATA_BFLOAT16\"") &&
-           !has(json, "\"dataType\":\"CUDNN_DATA_HALF\"");
+           knob_is(json, "TILE_SIZE", 0) && knob_is(json, "TILE_CGA_M", 1) && knob_is(json, "TILE_CGA_N", 1) &&
+           !has(json, "CUDNN_DATA_BFLOAT16") && !has(json, "CUDNN_DATA_HALF");
 }
 
 /* Reads the sizes of the tensor that the node names as `role`; false if it does not have four. */
