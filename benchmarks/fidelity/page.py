@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -46,9 +47,14 @@ def page(found: Collected, truth: Mapping[str, int], records: Sequence[Verificat
     )
 
 
+_FIGURE = re.compile(r"[-+−]?[\d,.]+( %| B)?|none|" + UNKNOWN)
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, ["---"] * len(headings), *rows))
+    """Return a Markdown table; columns of figures are aligned at the right."""
+    columns = zip(*rows, strict=True)
+    rules = ["---:" if all(map(_FIGURE.fullmatch, cells)) else "---" for cells in columns]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, rules, *rows))
 
 
 def _attention(found: Collected, truth: Mapping[str, int]) -> Mapping[str, Any]:

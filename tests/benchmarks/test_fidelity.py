@@ -270,7 +270,7 @@ def test_records_of_two_phantoms_are_refused(tmp_path: Path) -> None:
 
 
 def test_table_has_line_under_headings() -> None:
-    assert table(("a", "b"), [("1", "2")]).splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2 |"]
+    assert table(("a", "b"), [("x", "+2.5 %")]).splitlines() == ["| a | b |", "| --- | ---: |", "| x | +2.5 % |"]
 
 
 def test_committed_page_is_up_to_date() -> None:
