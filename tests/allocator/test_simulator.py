@@ -69,7 +69,8 @@ def test_simulate_little_memory_frees_cached_segments(
     assert real.reading is not None
     assert real.allocator_requests is not None
     assert real.reading.allocation_retries > 0
-    simulated = simulate(real.allocator_requests, available_bytes(real, "t4"))
+    # So near the limit some workspaces of cuDNN are refused, and PyTorch takes other plans.
+    simulated = simulate(real.allocator_requests, available_bytes(real, "t4"), optional=real.refused_requests)
     assert (simulated.fits, simulated.peak_reserved_bytes) == (True, real.reading.peak_reserved_bytes)
     assert not simulate(real.allocator_requests, simulated.peak_allocated_bytes - MIB).fits
 
