@@ -48,14 +48,17 @@ def available_bytes(outcome: Outcome, gpu: str) -> int:
     return find_gpu(gpu).total_bytes - outcome.reading.context_bytes
 
 
+def addresses() -> AddressPolicy:
+    """Before torch 2.12 the addresses that the phantom's driver gives decided between free blocks of one size."""
+    return AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
+
+
 @pytest.mark.parametrize("batch_size", [1, 64, 211])
 def test_simulate_plenty_of_memory_equals_the_allocator(run: Callable[[int, str], Outcome], batch_size: int) -> None:
     real = run(batch_size, "h100-80gb")
     assert real.reading is not None
     assert real.allocator_requests is not None
-    # Before torch 2.12 the addresses that the phantom's driver gives decided between free blocks of one size.
-    addresses = AddressPolicy.ASCENDING if torch_is_at_least(2, 12) else AddressPolicy.DRIVER
-    simulated = simulate(real.allocator_requests, available_bytes(real, "h100-80gb"), addresses=addresses)
+    simulated = simulate(real.allocator_requests, available_bytes(real, "h100-80gb"), addresses=addresses())
     assert simulated.fits
     assert simulated.peak_allocated_bytes == real.reading.peak_allocated_bytes
     assert simulated.peak_reserved_bytes == real.reading.peak_reserved_bytes
@@ -70,7 +73,8 @@ def test_simulate_little_memory_frees_cached_segments(
     assert real.allocator_requests is not None
     assert real.reading.allocation_retries > 0
     # So near the limit some workspaces of cuDNN are refused, and PyTorch takes other plans.
-    simulated = simulate(real.allocator_requests, available_bytes(real, "t4"), optional=real.refused_requests)
+    available, refused = available_bytes(real, "t4"), real.refused_requests
+    simulated = simulate(real.allocator_requests, available, addresses=addresses(), optional=refused)
     assert (simulated.fits, simulated.peak_reserved_bytes) == (True, real.reading.peak_reserved_bytes)
     assert not simulate(real.allocator_requests, simulated.peak_allocated_bytes - MIB).fits
 
