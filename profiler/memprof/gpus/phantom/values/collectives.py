@@ -52,6 +52,8 @@ def _is_collective(function: Any) -> bool:
 
 def _reduce(tensors: Sequence[Tensor], group: Any, operation: Any, *_: Any) -> None:
     """Combine equal values of all ranks in place."""
+    if not hasattr(operation, "op"):
+        raise NotImplementedError("a reduction of PyTorch 2.9, which does not say its kind")
     size, kind = torch.distributed.ProcessGroup.unbox(group).size(), operation.op()
     for tensor in tensors:
         if kind == _SUM:
