@@ -84,6 +84,11 @@ static int device_json(char *text, size_t capacity) {
                     gpu->max_threads_per_multiprocessor, gpu->name);
 }
 
+static bool has_capability(int major, int minor) {
+    const phantom_gpu *gpu = phantom_gpu_now();
+    return gpu->capability_major == major && gpu->capability_minor == minor;
+}
+
 static cudnnBackendDescriptor_t make_device(void) {
     REAL(cudnnGetVersion);
     REAL(cudnnBackendCreateDescriptor);
@@ -91,9 +96,7 @@ static cudnnBackendDescriptor_t make_device(void) {
     REAL(cudnnBackendFinalize);
     char json[2048];
     cudnnBackendDescriptor_t made = NULL;
-    const phantom_gpu *gpu = phantom_gpu_now();
-    bool is_b200 = gpu->capability_major == 10 && gpu->capability_minor == 0;
-    if (real_cudnnGetVersion() < (is_b200 ? FIRST_VERSION_FOR_B200 : FIRST_VERSION_WITH_DEVICEPROP)) return NULL;
+    if (real_cudnnGetVersion() < (has_capability(10, 0) ? FIRST_VERSION_FOR_B200 : FIRST_VERSION_WITH_DEVICEPROP)) return NULL;
     if (real_cudnnBackendCreateDescriptor((cudnnBackendDescriptorType_t)DEVICEPROP_DESCRIPTOR, &made)) return NULL;
     int length = device_json(json, sizeof json);
     cudnnBackendAttributeName_t attribute = (cudnnBackendAttributeName_t)DEVICEPROP_JSON;
@@ -203,11 +206,6 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t descriptor) {
     return real_cudnnBackendFinalize(descriptor);
 }
 
-static bool is_hopper(void) {
-    const phantom_gpu *gpu = phantom_gpu_now();
-    return gpu->capability_major == 9 && gpu->capability_minor == 0;
-}
-
 /* Without an answer a heuristic has one result, a plan needs no workspace, and the rest is empty. */
 static cudnnStatus_t get_empty(cudnnBackendAttributeName_t name, int64_t *count, void *values) {
     static const int64_t nothing;
@@ -226,7 +224,7 @@ cudnnStatus_t cudnnBackendGetAttribute(const cudnnBackendDescriptor_t descriptor
     REAL(cudnnBackendGetAttribute);
     if (!phantom_cudnn_answers()) return get_empty(name, count, values);
     cudnnStatus_t status = real_cudnnBackendGetAttribute(descriptor, name, type, requested, count, values);
-    if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && !status && is_hopper())
+    if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE && !status && has_capability(9, 0))
         *(int64_t *)values = phantom_workspace_on_hopper(descriptor, *(int64_t *)values);
     return status;
 }

@@ -267,9 +267,10 @@ static kernel_plan read_name(const char *name) {
         read_reduction(&plan, items[2]);
         add_written(&plan, 0, 0, WORDS_OF_REDUCTION);
     } else if (!read_elementwise(&plan, text) && !read_indexing(&plan, text)) {
-        read_parameters(&plan, phantom_parameters(name));
+        part parameters = phantom_parameters(name);
+        read_parameters(&plan, parameters);
         read_concatenation(&plan, text);
-        read_scan(&plan, text, phantom_parameters(name));
+        read_scan(&plan, text, parameters);
         if (phantom_find(text, "BinaryOpScalarFunctor<float, 1, 1, 0>, plus<float>, float>")) plan.shape = ADDED_TO_LIST;
     }
     return plan;

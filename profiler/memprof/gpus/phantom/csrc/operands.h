@@ -10,7 +10,7 @@
 
 enum { PHANTOM_SMALL_BYTES = 64 << 10, MOST_BYTES_OF_AN_ELEMENT = 16 };
 
-/* Whether values of so many bytes are computed: 64 KiB, and 256 Ki elements of integers and bools. These are often
+/* Whether values of so many bytes are computed: 64 KiB, and 262,144 elements of integers and bools. These are often
  * positions and masks, which decide what a program does: transformers looks for packed sequences in the positions of
  * all tokens of a batch. */
 bool phantom_is_small(element type, size_t bytes);
