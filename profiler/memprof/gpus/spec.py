@@ -57,6 +57,11 @@ class GpuSpec(ArchitectureLimits):
         return int(major), int(minor)
 
     @property
+    def context_is_assumed(self) -> bool:
+        """Whether the size of the CUDA context has no source."""
+        return "context_bytes" in self.assumed
+
+    @property
     def driver_reserved_bytes(self) -> int | None:
         """What `nvmlMemory_v2` calls reserved: nvidia-smi's total minus PyTorch's, `None` if unknown."""
         return None if self.nvml_total_bytes is None else self.nvml_total_bytes - self.total_bytes

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from memprof.errors import ConfigError, DeviceError
 from memprof.gpus.catalog import find_gpu
 from memprof.records import Environment, MaxBatch, Source
+from memprof.units import format_bytes
 
 STAR = "*"
 ASSUMED_CONTEXT = (
@@ -24,7 +25,7 @@ def context_star(gpu: str | None, source: Source) -> str:
     if source is not Source.EMULATED or gpu is None:
         return ""
     try:
-        return STAR if "context_bytes" in find_gpu(gpu).assumed else ""
+        return STAR if find_gpu(gpu).context_is_assumed else ""
     except (ConfigError, DeviceError):  # a catalog of other days had this GPU
         return ""
 
@@ -32,6 +33,11 @@ def context_star(gpu: str | None, source: Source) -> str:
 def answers_star(answers: Sequence[MaxBatch]) -> str:
     """Return the star if it is that of one of the answers of a max-batch search."""
     return max((context_star(answer.gpu, answer.source) for answer in answers), default="")
+
+
+def starred_bytes(value_bytes: int | None, star: str, *, signed: bool = False) -> str:
+    """Return bytes as text; known ones have the `star`."""
+    return format_bytes(value_bytes, signed=signed) + (star if value_bytes is not None else "")
 
 
 def context_notes(star: str) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ def _run(run: SimulatedRun) -> dict[str, Any]:
         "needed_bytes": run.needed_bytes,
         "refused_requests": run.refusals,
         "context_bytes": spec.context_bytes,
-        "context_is_assumed": "context_bytes" in spec.assumed,
+        "context_is_assumed": spec.context_is_assumed,
         "unknown_workspaces": run.unknown_workspaces,
         "communicators": run.communicators,
         "rank": run.asked.one_rank.rank if run.asked.one_rank else None,

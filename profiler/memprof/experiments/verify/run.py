@@ -25,21 +25,27 @@ def verify(
     Raises:
         ConfigError, DeviceError, WorkloadError: a worker cannot be started, or a device is unavailable.
     """
-    loaded = LoadedConfig(config=entries[0].config, folder=FOLDER, path=FOLDER / "cases.py")
+    loaded = loaded_cases(entries)
     with ExitStack() as stack:
         sessions = [stack.enter_context(open_session(loaded, device)) for device in (gpu, phantom)]
         first, second = (session.environment for session in sessions)
         return (first, second), _rows(stack.pop_all(), sessions, entries)
 
 
+def loaded_cases(entries: Sequence[Entry]) -> LoadedConfig:
+    """Return the config with which a worker for `entries` starts."""
+    return LoadedConfig(config=entries[0].config, folder=FOLDER, path=FOLDER / "cases.py")
+
+
 def _rows(stack: ExitStack, sessions: Sequence[LocalSession], entries: Sequence[Entry]) -> Iterator[Row]:
     with stack:
-        jobs = [_job(entry) for entry in entries]
+        jobs = [job_of(entry) for entry in entries]
         columns = (session.client.outcomes(jobs, default_jobs(session.device.source)) for session in sessions)
         for entry, measured, emulated in zip(entries, *columns, strict=True):
             yield Row(model=entry.model, point=entry.point, gpu=Figures.of(measured), phantom=Figures.of(emulated))
 
 
-def _job(entry: Entry) -> Job:
+def job_of(entry: Entry) -> Job:
+    """Return the one point of a test case."""
     ((optimizer, batch_size),) = entry.config.points()
     return Job(optimizer=optimizer, batch_size=batch_size, config=entry.config)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from memprof.records import Status
+from memprof.report.assumed import starred_bytes
 from memprof.report.figures import Figure, bound_text
 from memprof.report.page.charts import Chart
 from memprof.units import UNKNOWN, format_bytes, format_percent
@@ -81,8 +82,7 @@ class Table:
 
 def bytes_cell(value_bytes: int | None, *, signed: bool = False, style: str = "", star: str = "") -> Cell:
     """Return a cell of bytes, sorted by the number; a known one has the `star`."""
-    text = format_bytes(value_bytes, signed=signed) + (star if value_bytes is not None else "")
-    return Cell(text=text, sort=value_bytes, style=style)
+    return Cell(text=starred_bytes(value_bytes, star, signed=signed), sort=value_bytes, style=style)
 
 
 def bound_cell(value_bytes: int | None, status: Status, *, style: str = "") -> Cell:

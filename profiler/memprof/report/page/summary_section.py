@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from memprof.records import MaxBatch, RunRecord, Source, Status, StopReason
-from memprof.report.assumed import STAR, context_notes, context_star
+from memprof.report.assumed import STAR, context_notes, context_star, starred_bytes
 from memprof.report.figures import ESTIMATE, bound_text, bytes_of
 from memprof.report.labels import SOURCE_MEANINGS, confirming_run
 from memprof.report.page.collect import ReportInputs
@@ -193,8 +193,7 @@ def device_fact(used_bytes: int | None, total_bytes: int | None, counts: str, st
     """Return the GPU memory that was used, and its share of all; the `star` of an assumed context is at a known one."""
     share = 100 * used_bytes / total_bytes if used_bytes is not None and total_bytes else None
     of = f"{format_percent(share, signed=False)} of {format_bytes(total_bytes)}, " if total_bytes else ""
-    value = format_bytes(used_bytes) + (star if used_bytes is not None else "")
-    return Fact(name="GPU memory used", value=value, detail=f"{of}{counts}")
+    return Fact(name="GPU memory used", value=starred_bytes(used_bytes, star), detail=f"{of}{counts}")
 
 
 def source_fact(source: Source) -> Fact:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memprof.records import Accumulation, MaxBatch, MemoryFit, Status, StopReason
-from memprof.report.assumed import answers_star, context_notes, context_star
+from memprof.report.assumed import answers_star, context_notes, context_star, starred_bytes
 from memprof.report.figures import bound_text
 from memprof.report.labels import STOP_REASONS, confirming_run, gpu_label, source_note
 from memprof.report.parallel_notes import unknown_nccl
@@ -180,8 +180,7 @@ def _confirmation(answer: MaxBatch, confirmed: Status) -> str:
 
 def _headroom(answer: MaxBatch) -> str:
     """What is free next to the CUDA context, with a star if the size of that is assumed."""
-    star = "" if answer.free_bytes is None else context_star(answer.gpu, answer.source)
-    return format_bytes(answer.free_bytes) + star
+    return starred_bytes(answer.free_bytes, context_star(answer.gpu, answer.source))
 
 
 def _at_80(answer: MaxBatch) -> str:

@@ -39,7 +39,7 @@ def run_lines(run: SimulatedRun) -> list[str]:
 def modelled(run: SimulatedRun) -> str:
     """Return the parts of the device memory that no library reported: they come from the catalog of GPUs."""
     spec, unknown = run.asked.spec, run.unknown_workspaces
-    assumed = " (assumed)" if "context_bytes" in spec.assumed else ""
+    assumed = " (assumed)" if spec.context_is_assumed else ""
     parts = [f"{format_bytes(spec.context_bytes)}{assumed} for the CUDA context of each process"]
     if unknown:
         parts.append(f"{unknown:,} cuDNN workspaces are modelled or unknown")
@@ -69,7 +69,7 @@ def runs_table(runs: Sequence[SimulatedRun], width: int = 80) -> RenderableType:
 
 
 def _star(run: SimulatedRun) -> str:
-    return STAR if "context_bytes" in run.asked.spec.assumed else ""
+    return STAR if run.asked.spec.context_is_assumed else ""
 
 
 def _peak_lines(run: SimulatedRun) -> list[str]:

@@ -31,7 +31,7 @@ RECEIVED: Mapping[str, tuple[int, ...]] = MappingProxyType(
 
 def group_of(function: Any, args: Sequence[Any]) -> Any:
     """Return the process group of a collective; ``None`` if the operator is none."""
-    if not _is_collective(function):
+    if not is_collective(function):
         return None
     for value, argument in zip(args, function._schema.arguments, strict=False):
         if argument.name == "process_group":
@@ -46,7 +46,8 @@ def _group_named(name: str) -> Any:
 
 
 @cache
-def _is_collective(function: Any) -> bool:
+def is_collective(function: Any) -> bool:
+    """Return whether an operator belongs to torch.distributed."""
     return function.namespace in ("c10d", "_c10d_functional")
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
-from .collectives import COLLECTIVES
+from .collectives import COLLECTIVES, is_collective
 from .cuda_only import CUDA_ONLY
 from .nested import map_nested
 
@@ -44,7 +45,7 @@ def run_on_host(function: Any, arguments: tuple[Any, Any], seed: int | None) -> 
 def _host_function(function: Any) -> Callable[..., Any]:
     name = str(function)
     run: Callable[..., Any] = CUDA_ONLY.get(name) or COLLECTIVES.get(name) or function
-    if run is function and name.startswith(("c10d.", "_c10d_functional.")):
+    if run is function and isinstance(function, OpOverload) and is_collective(function):
         raise NotOnHostError("other ranks are needed")  # and the host's own process group would wait for them
     return run
 
