@@ -9,31 +9,30 @@ environment with it, which needs transformers and timm too. `--only verify` runs
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from benchmarks.campaign import Server, open_server
+from benchmarks.csv_rows import read_rows, write_rows
 from benchmarks.fidelity.truth import FOLDER
-from memprof.config.load import LoadedConfig
+from benchmarks.real_loops import find_largest
 from memprof.config.schema import SweepConfig
 from memprof.engines.local import default_jobs
 from memprof.experiments.session import open_session
 from memprof.experiments.verify import Entry, Figures, Verification, load_verification, to_json, verify_cases
-from memprof.experiments.verify.cases import FOLDER as CASES
+from memprof.experiments.verify.run import job_of, loaded_cases
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
-from memprof.worker.protocol import Job
 
 GPU, VERSIONS = "h200", {"torch": "2.11.0", "torchvision": "0.26.0"}
 PROGRAM = {"batch": "resident", "steps": 3}
+SETTINGS = tuple(word for key, value in PROGRAM.items() for word in ("--set", f"{key}={value}"))
 MODELS, LARGEST = FOLDER / "nvidia-h200-models.csv", FOLDER / "nvidia-h200-max-batch.csv"
 RECORD = FOLDER / "nvidia-h200-torch-2.11.0+cu130-cudnn-9.19.0.json"
 PROGRAMS = Path(__file__).with_name("fidelity") / "programs"  # of configs that have changed since
@@ -49,7 +48,11 @@ def renew_models(device: Device) -> None:
 def _of_hub(row: Mapping[str, str]) -> dict[str, object]:
     recorded = PROGRAMS / f"{row['model']}.yaml"
     config = recorded if recorded.exists() else f"configs/hub/{row['model']}.yaml"
-    [found] = _memprof("sweep", str(config), "--batch-size", row["batch_size"])["rows"]
+    with tempfile.TemporaryDirectory() as results:
+        options = ("--batch-size", row["batch_size"], "--gpu", GPU, *SETTINGS, "--json", "--output-dir", results)
+        command = (sys.executable, "-m", "memprof", "sweep", str(config), *options)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    [found] = json.loads(done.stdout)["rows"]
     return {f"emulated_{name}_bytes": found[f"peak_{name}_bytes"] for name in ("requested", "allocated", "reserved")}
 
 
@@ -64,11 +67,7 @@ def _of_torchvision(server: Server, row: Mapping[str, str]) -> dict[str, object]
 
 def renew_largest(_: Device) -> None:
     """Write the emulated column of `LARGEST`."""
-    _rewrite(LARGEST, lambda row: {"emulated_largest_batch_size": _largest(f"configs/{row['config']}.yaml")})
-
-
-def _largest(config: str) -> int:
-    return int(_memprof("max-batch", config)["largest_batch_size"])
+    _rewrite(LARGEST, lambda row: {"emulated_largest_batch_size": find_largest(row["config"], GPU, *SETTINGS)})
 
 
 def renew_verification(device: Device) -> None:
@@ -82,13 +81,8 @@ def renew_verification(device: Device) -> None:
 
 def _verified(device: Device) -> Iterator[tuple[tuple[str, str], Figures]]:
     entries = [_resident(entry) for entry in verify_cases()]
-    loaded = LoadedConfig(config=entries[0].config, folder=CASES, path=CASES / "cases.py")
-    jobs = [
-        Job(optimizer=optimizer, batch_size=size, config=entry.config)
-        for entry in entries
-        for optimizer, size in entry.config.points()
-    ]
-    with open_session(loaded, device) as session:
+    jobs = [job_of(entry) for entry in entries]
+    with open_session(loaded_cases(entries), device) as session:
         for entry, outcome in zip(entries, session.client.outcomes(jobs, default_jobs(device.source)), strict=True):
             yield (entry.model, entry.point), Figures.of(outcome)
 
@@ -98,26 +92,10 @@ def _resident(entry: Entry) -> Entry:
     return replace(entry, config=SweepConfig.model_validate({**settings, **PROGRAM}))
 
 
-def _memprof(*arguments: str) -> dict[str, Any]:
-    """Run a command of memprof on the phantom; return what it prints as JSON."""
-    settings = [word for key, value in PROGRAM.items() for word in ("--set", f"{key}={value}")]
-    with tempfile.TemporaryDirectory() as results:
-        options = ("--gpu", GPU, *settings, "--json", "--output-dir", results)
-        command = (sys.executable, "-m", "memprof", *arguments, *options)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _rewrite(file: Path, renewed: Any) -> None:
+def _rewrite(file: Path, renewed: Callable[[Mapping[str, str]], Mapping[str, object]]) -> None:
     """Replace columns in each row of a CSV file: those that `renewed` returns for the row."""
-    with file.open(encoding="utf-8", newline="") as text:
-        reader = csv.DictReader(text)
-        columns, rows = reader.fieldnames or (), [{**row, **renewed(row)} for row in reader]
-    with file.open("w", encoding="utf-8", newline="") as text:
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = [{**row, **renewed(row)} for row in read_rows(file)]
+    write_rows(file, list(rows[0]), rows)
 
 
 PARTS = {"models": renew_models, "verify": renew_verification, "max-batch": renew_largest}

@@ -78,10 +78,10 @@ def compare(model: str) -> Iterator[Row]:
         )
 
 
-def find_largest(config: str, gpu: str) -> int:
-    """Return the largest batch that `memprof max-batch` finds."""
+def find_largest(config: str, gpu: str, *more: str) -> int:
+    """Return the largest batch that `memprof max-batch` finds, with `more` options."""
     with tempfile.TemporaryDirectory(prefix="memprof-benchmark-") as folder:
-        options = ("--gpu", gpu, "--json", "--output-dir", folder)
+        options = ("--gpu", gpu, *more, "--json", "--output-dir", folder)
         finished = _memprof("max-batch", f"configs/{config}.yaml", *options)
     finished.check_returncode()
     return int(json.loads(finished.stdout)["largest_batch_size"])

@@ -10,8 +10,6 @@ a comparison with the record. `--family` (the end of a family's name) and `--mod
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -19,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.campaign import Figures, Server, open_server
+from benchmarks.csv_rows import read_rows, write_rows
 from benchmarks.values_page import PEAKS, Row, key_of, markdown
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
-from memprof.results.files import replace_file
 from memprof.worker.client import WorkerClient
 
 RECORD = Path("docs", "fidelity", "nvidia-h200-models.csv")
@@ -37,21 +35,9 @@ _GPU = "h200"  # of a record that does not name its GPU
 _TORCHVISION = "torchvision"
 
 
-def read_rows(file: Path) -> list[Row]:
-    """Return the rows of a file; none if it does not exist."""
-    if not file.exists():
-        return []
-    with file.open(encoding="utf-8", newline="") as text:
-        return [dict(row) for row in csv.DictReader(text)]
-
-
-def write_rows(file: Path, rows: Sequence[Row]) -> None:
-    """Replace the file by `rows`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    replace_file(file, text.getvalue())
+def read_saved(file: Path) -> list[Row]:
+    """Return the rows that were saved; none if there is no file yet."""
+    return read_rows(file) if file.exists() else []
 
 
 def run(record: Sequence[Row], device: Device, saved: Sequence[Row]) -> Iterator[Row]:
@@ -130,17 +116,17 @@ def main() -> int:
     parser.add_argument("--output", type=Path, metavar="FILE")
     parser.add_argument("--page", action="store_true", help="only print the comparison of the saved rows")
     options = parser.parse_args()
-    record = [row for row in read_rows(options.record) if _is_selected(row, options.family, options.model)]
+    record = [row for row in read_saved(options.record) if _is_selected(row, options.family, options.model)]
     if not record:
         print(f"values: {options.record} has no such rows", file=sys.stderr)
         return 2
     output = options.output or options.record.with_name(f"{options.record.stem}-values.csv")
-    rows = {key_of(row): row for row in read_rows(output)}
+    rows = {key_of(row): row for row in read_saved(output)}
     if not options.page:
         device = phantom_device(find_gpu(options.gpu or record[0].get("gpu") or _GPU))
         for row in run(record, device, list(rows.values())):
             rows[key_of(row)] = row
-            write_rows(output, list(rows.values()))
+            write_rows(output, COLUMNS, list(rows.values()))
             print(f"{row['model']}, batch {row['batch_size']}: {row['error'] or 'done'}", file=sys.stderr, flush=True)
     print(markdown(record, list(rows.values())))
     return 1 if any(row["error"] for row in rows.values()) else 0

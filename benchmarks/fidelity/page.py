@@ -279,7 +279,8 @@ _BEFORE = {
 def _real_gpus(records: Sequence[Verification]) -> Mapping[str, Any]:
     """Return the programs on a real GPU and on its phantom: a row per family, and the largest batches."""
     headings = ("models", "points", "requested equal", "allocated equal", "median error of allocated", "worst")
-    found = families(read_models())
+    models = read_models()
+    found = families(models)
     rows = [
         (
             one.name,
@@ -294,7 +295,7 @@ def _real_gpus(records: Sequence[Verification]) -> Mapping[str, Any]:
     largest = [(one.config, f"{one.measured:,}", f"{one.emulated:,}") for one in read_largest()]
     least_exact = detection(found)
     return {
-        **_of_cnns(read_models(), records),
+        **_of_cnns(models, records),
         "families": table(headings, rows),
         "largest": table(("config", "real H200: largest batch", "phantom"), largest),
         "detection_median": f"{100 * least_exact.median_error:.0f} %",

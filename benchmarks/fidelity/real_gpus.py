@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.csv_rows import read_rows
 from benchmarks.fidelity.truth import FOLDER
 
 
@@ -67,7 +67,7 @@ def read_models(file: Path = FOLDER / "nvidia-h200-models.csv") -> tuple[ModelPe
             measured=_peaks(row, "measured"),
             emulated=_peaks(row, "emulated"),
         )
-        for row in _rows(file)
+        for row in read_rows(file)
     )
 
 
@@ -79,7 +79,7 @@ def read_largest(file: Path = FOLDER / "nvidia-h200-max-batch.csv") -> tuple[Lar
             measured=int(row["measured_largest_batch_size"]),
             emulated=int(row["emulated_largest_batch_size"]),
         )
-        for row in _rows(file)
+        for row in read_rows(file)
     )
 
 
@@ -112,8 +112,3 @@ def _peaks(row: dict[str, str], side: str) -> Peaks:
         allocated_bytes=int(allocated),
         reserved_bytes=int(reserved) if reserved else None,
     )
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as text:
-        return list(csv.DictReader(text))

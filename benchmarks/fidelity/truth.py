@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.csv_rows import read_rows
 from memprof.gpus.catalog import find_gpu
 
 FOLDER = Path(__file__).parents[2] / "docs" / "fidelity"
@@ -95,7 +95,7 @@ def read_runs(file: Path = FOLDER / "xmem_cnn_sample.csv") -> tuple[Run, ...]:
             gpu_total_bytes=int(row["gpu_total_bytes"]),
             predictions=tuple(round(float(row[f"{tool}_pred"])) for tool in TOOLS),
         )
-        for row in _rows(file)
+        for row in read_rows(file)
     )
 
 
@@ -103,7 +103,7 @@ def read_limited(file: Path = FOLDER / "xmem_limits.csv") -> tuple[tuple[Limited
     """Return the runs of each program, without a limit first, in the order of the file."""
     runs = {_key(run): run for name in ("xmem_cnn_sample.csv", "xmem_mnasnet.csv") for run in read_runs(FOLDER / name)}
     programs: dict[tuple[str, ...], list[LimitedRun]] = {}
-    for row in _rows(file):
+    for row in read_rows(file):
         key = (row["gpu"], row["model"], row["optimizer"], row["batch"])
         limited = LimitedRun(
             run=runs[key],
@@ -132,19 +132,14 @@ def read_convolutions(file: Path = FOLDER / "cudnn_workspaces.csv") -> tuple[Con
             weight_shape=_shape(row["weight_shape"]),
             workspace_bytes=int(row["bytes"]),
         )
-        for row in _rows(file)
+        for row in read_rows(file)
     )
 
 
 def read_attention(file: Path = FOLDER / "attention.csv") -> dict[str, int]:
     """Return the attention's figures by their names."""
-    return {row["quantity"]: int(row["bytes"]) for row in _rows(file)}
+    return {row["quantity"]: int(row["bytes"]) for row in read_rows(file)}
 
 
 def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    with file.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.csv_rows import read_rows, write_rows
 from benchmarks.real_gpu import COLUMNS, compare
-from benchmarks.values import read_rows, run, write_rows
+from benchmarks.values import COLUMNS as SAVED
+from benchmarks.values import read_saved, run
 from benchmarks.values_page import Row, key_of, markdown
 from memprof.gpus.select import Device
 from tests.paths import ROOT
@@ -58,9 +60,9 @@ def test_page_counts_models_that_have_not_run() -> None:
 
 
 def test_rows_are_read_as_written(tmp_path: Path) -> None:
-    write_rows(tmp_path / "x.csv", [FOUND, RESNET])
+    write_rows(tmp_path / "x.csv", SAVED, [FOUND, RESNET])
     assert read_rows(tmp_path / "x.csv") == [FOUND, RESNET]
-    assert read_rows(tmp_path / "none.csv") == []
+    assert read_saved(tmp_path / "none.csv") == []
 
 
 def test_committed_rows_are_equal_with_zeros_and_values() -> None:
