@@ -14,11 +14,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 
 def gpt2() -> nn.Module:
-    return GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=64, n_head=4, vocab_size=100, use_cache=False))
+    model: nn.Module = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=64, n_head=4, vocab_size=100, use_cache=False))
+    return model
 
 
 def llama() -> nn.Module:
-    return LlamaForCausalLM(
+    model: nn.Module = LlamaForCausalLM(
         LlamaConfig(
             hidden_size=64,
             intermediate_size=96,
@@ -29,6 +30,7 @@ def llama() -> nn.Module:
             use_cache=False,
         )
     )
+    return model
 
 
 def count_masks(model: nn.Module, batch: int, length: int, positions: torch.Tensor | None) -> int:
