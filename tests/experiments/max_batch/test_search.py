@@ -361,7 +361,8 @@ def test_answer_is_the_same_alone_and_with_other_targets(engine: LocalEngine) ->
     ("config", "gpu", "stop", "most"),
     [
         ("conv_relu", "rtx-5090", StopReason.MEMORY, 5),  # cuDNN does without its workspaces at the limit
-        ("conv_relu", "rtx-4090", StopReason.MEMORY, 25),  # its cache is not usable at the limit: blocks do not fit
+        ("conv_relu", "rtx-4090", StopReason.MEMORY, 12),  # other plans take less, at three sizes on the way
+        ("conv_relu", "t4", StopReason.MEMORY, 21),  # no replay shows why: a refused workspace leaves other gaps
         ("mnist_cnn", "a100-40gb", StopReason.MEMORY, 5),  # its plans for multiples of 4 take more
         ("mnist_cnn", "h200", StopReason.MEMORY, 5),  # its workspaces stop growing before the limit
         ("cifar_conv", "h200", StopReason.INDEXING, 5),  # the limit is no memory

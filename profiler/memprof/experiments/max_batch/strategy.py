@@ -11,7 +11,7 @@ batch size is kept between them.
 | they are neighbours, or `low` is the largest allowed | nothing: the search is over | |
 | every trial failed for another reason than memory | the smallest batch | `smallest_after_errors` |
 | `high` failed for another reason than memory | where 32-bit indices end, else the middle | `below_an_error` |
-| the guided trials are used up | the middle of `low` and `high` | `halve_at_the_end` |
+| the guided trials are used up, or every other one if `low` is new | the middle of both | `halve_at_the_end` |
 | `high` is a multiple of 4, and by the replay of `low` one less fits | one less | `one_below_a_multiple` |
 | `high` was cut off, and `low` has another pattern | a share of `high`, mostly 80 % | `below_another_pattern` |
 | the replay of the trials' requests predicts a limit | that, or one more if it is `low` | `predicted` |
@@ -93,9 +93,14 @@ def below_an_error(situation: Situation) -> int | None:
 
 
 def halve_at_the_end(situation: Situation) -> int | None:
-    """Halve; if nothing has failed yet, try the size at which the lines say that something must."""
+    """Halve; if nothing has failed yet, try the size at which the lines say that something must.
+
+    A trial that trains shows how the plans of its size grow, so every other trial may follow a prediction from it.
+    """
     low, upper = situation.low, situation.upper
-    if len(situation.samples) < situation.bounds.guided_trials:
+    used = len(situation.samples) - situation.bounds.guided_trials
+    is_new = any(sample.batch_size == situation.boundary.trains for sample in situation.samples[-2:])
+    if used < 0 or (used % 2 and is_new):
         return None
     if situation.high is None and low and low < upper < 2 * low:
         return math.floor(upper) + 1
