@@ -19,6 +19,7 @@ from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 from torch.utils._pytree import tree_map_only
 
+from memprof.breakdown.analytic.attention_masks import positions_in_order
 from memprof.breakdown.analytic.compat import without_driver
 from memprof.workload.batches import Batch
 from memprof.workload.quantization import packed, pending_weight
@@ -36,6 +37,7 @@ class FakeCudaModel:
         self._originals = list(_slots(module))
         fakes = {id(tensor): self._fake(tensor) for _, _, tensor in self._originals}
         self._fakes = [(owner, name, fakes[id(tensor)]) for owner, name, tensor in self._originals]
+        self._has_positions = False  # in its batches
         _put(self._fakes)
 
     @property
@@ -46,7 +48,8 @@ class FakeCudaModel:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Create every new tensor as a fake tensor, with or without a CUDA device."""
-        with _without_context(), without_driver(), _without_log(), self._mode:
+        masks = positions_in_order(unless=lambda: self._has_positions)
+        with _without_context(), without_driver(), _without_log(), masks, self._mode:
             yield
 
     @contextmanager
@@ -61,6 +64,7 @@ class FakeCudaModel:
     def batch(self, batch: Batch) -> Batch:
         """Return fake tensors for a batch on any device, for example the meta device."""
         inputs, keywords, target = tree_map_only(Tensor, self._fake, (batch.inputs, dict(batch.keywords), batch.target))
+        self._has_positions = "position_ids" in keywords
         return replace(batch, inputs=inputs, keywords=keywords, target=target)
 
     def _fake(self, tensor: Tensor) -> Tensor:
