@@ -1,9 +1,8 @@
 """`python -m benchmarks.phantom_side`: the phantom's side of an H200's records in docs/fidelity, measured again.
 
-The records were made when three steps trained on one batch that stayed on the GPU, so these runs have `batch: resident`
-and `steps: 3`. The installed PyTorch must be the record's: `make check-torch TORCH=2.11.0 TORCHVISION=0.26.0` makes an
-environment with it, which needs transformers and timm too. `--only verify` runs a part; others are `models` and
-`max-batch`.
+The runs are the record's programs (`benchmarks.fidelity.programs`). The installed PyTorch must be the record's:
+`make check-torch TORCH=2.11.0 TORCHVISION=0.26.0` makes an environment with it, which needs transformers and timm too.
+`--only verify` runs a part; others are `models` and `max-batch`.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.campaign import Server, open_server
 from benchmarks.csv_rows import read_rows, write_rows
+from benchmarks.fidelity.programs import LOOP, config_of
 from benchmarks.fidelity.truth import FOLDER
 from benchmarks.real_loops import find_largest
 from memprof.config.schema import SweepConfig
@@ -31,11 +31,9 @@ from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
 
 GPU, VERSIONS = "h200", {"torch": "2.11.0", "torchvision": "0.26.0"}
-PROGRAM = {"batch": "resident", "steps": 3}
-SETTINGS = tuple(word for key, value in PROGRAM.items() for word in ("--set", f"{key}={value}"))
+SETTINGS = tuple(word for key, value in LOOP.items() for word in ("--set", f"{key}={value}"))
 MODELS, LARGEST = FOLDER / "nvidia-h200-models.csv", FOLDER / "nvidia-h200-max-batch.csv"
 RECORD = FOLDER / "nvidia-h200-torch-2.11.0+cu130-cudnn-9.19.0.json"
-PROGRAMS = Path(__file__).with_name("fidelity") / "programs"  # of configs that have changed since
 HUBS = ("transformers", "timm")  # by `memprof sweep` of the configs; the other families are torchvision's
 
 
@@ -46,11 +44,9 @@ def renew_models(device: Device) -> None:
 
 
 def _of_hub(row: Mapping[str, str]) -> dict[str, object]:
-    recorded = PROGRAMS / f"{row['model']}.yaml"
-    config = recorded if recorded.exists() else f"configs/hub/{row['model']}.yaml"
     with tempfile.TemporaryDirectory() as results:
         options = ("--batch-size", row["batch_size"], "--gpu", GPU, *SETTINGS, "--json", "--output-dir", results)
-        command = (sys.executable, "-m", "memprof", "sweep", str(config), *options)
+        command = (sys.executable, "-m", "memprof", "sweep", str(config_of(row["model"])), *options)
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     [found] = json.loads(done.stdout)["rows"]
     return {f"emulated_{name}_bytes": found[f"peak_{name}_bytes"] for name in ("requested", "allocated", "reserved")}
@@ -89,7 +85,7 @@ def _verified(device: Device) -> Iterator[tuple[tuple[str, str], Figures]]:
 
 def _resident(entry: Entry) -> Entry:
     settings = entry.config.model_dump(mode="json", exclude_unset=True)
-    return replace(entry, config=SweepConfig.model_validate({**settings, **PROGRAM}))
+    return replace(entry, config=SweepConfig.model_validate({**settings, **LOOP}))
 
 
 def _rewrite(file: Path, renewed: Callable[[Mapping[str, str]], Mapping[str, object]]) -> None:

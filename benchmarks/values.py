@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.campaign import Figures, Server, open_server
 from benchmarks.csv_rows import read_rows, write_rows
+from benchmarks.fidelity.programs import LOOP, config_of
 from benchmarks.values_page import PEAKS, Row, key_of, markdown
 from memprof.config.load import load
 from memprof.config.overrides import Flag, Override
@@ -64,12 +65,13 @@ def _run_config(row: Row, device: Device) -> tuple[Figures, Figures]:
 
 
 def _run_point(row: Row, device: Device, values: str) -> Figures:
-    """Return the figures of one point of a config, as `memprof sweep` runs it."""
+    """Return the figures of one point of a config, as `memprof sweep` runs it, with the loop of the record."""
     settings = [
         Override(flag=Flag.BATCH_SIZE, text=row["batch_size"]),
         Override(flag=Flag.VALUES, text=values),
+        *(Override(flag=Flag.SET, text=f"{key}={value}") for key, value in LOOP.items()),
     ]
-    loaded = load(Path("configs", "hub", f"{row['model']}.yaml"), settings)
+    loaded = load(config_of(row["model"]), settings)
     [point] = loaded.config.points()
     with WorkerClient(loaded, device) as client:
         [outcome] = client.outcomes([point], jobs=1)
