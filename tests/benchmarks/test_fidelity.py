@@ -12,9 +12,10 @@ from benchmarks.fidelity.__main__ import LATEST, read, records
 from benchmarks.fidelity.arithmetic import Prediction, error, predicted, score
 from benchmarks.fidelity.collect import Collected, PhantomRun, StackResult
 from benchmarks.fidelity.limits import Limited, LimitedRuns, read_found
-from benchmarks.fidelity.page import limits, page, predictions_by_tool, table
+from benchmarks.fidelity.page import limits, page, predictions_by_tool
 from benchmarks.fidelity.real_gpus import ModelPeaks, Peaks, families, read_models
 from benchmarks.fidelity.stacks import Stack, open_process
+from benchmarks.fidelity.tables import table
 from benchmarks.fidelity.truth import (
     FOLDER,
     TOOLS,
