@@ -305,6 +305,20 @@ def test_own_catalog_overrides_shipped_and_named_file_both(
     assert (over.context_bytes, over.calibrated, over.assumed) == (1048576, (), ("context_bytes",))
 
 
+def test_a_file_is_parsed_once_and_again_when_it_has_changed(write: Write) -> None:
+    extra = write("[gpus.t4]\ncontext_bytes = 110100480\n")
+    assert load_catalog(extra) is load_catalog(extra)
+    extra.write_text("[gpus.t4]\ncontext_bytes = text\n")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="is not TOML"):
+            load_catalog(extra)
+    extra.write_text("[gpus.t4]\ncontext_bytes = 1048576\n")
+    assert find_gpu("t4", extra).context_bytes == 1048576
+    extra.unlink()
+    with pytest.raises(ConfigError, match="cannot read this catalog"):
+        load_catalog(extra)
+
+
 def test_nothing_that_is_shipped_is_calibrated() -> None:
     assert not any(spec.calibrated for spec in SPECS.values())
 

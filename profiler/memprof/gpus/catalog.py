@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -56,13 +57,28 @@ def load_catalog(extra: Path | None = None) -> Mapping[str, GpuSpec]:
     Raises:
         ConfigError: a file cannot be read, or an entry of it is incomplete or implausible.
     """
-    document = _read(_SHIPPED)
     own = own_catalog()
     # os.path, since a path that is too long for the system is no error there
-    for file in (own if os.path.isfile(own) else None, extra):
-        if file is not None:
-            document = _merge(document, _read(file))
+    files = [file for file in (own if os.path.isfile(own) else None, extra) if file is not None]
+    return _load(tuple((file, _version(file)) for file in files))
+
+
+@cache
+def _load(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> Mapping[str, GpuSpec]:
+    """Return the shipped GPUs under those of `files`: parsed once, and again if the version of a file is another."""
+    document = _read(_SHIPPED)
+    for file, _ in files:
+        document = _merge(document, _read(file))
     return MappingProxyType({key: _spec(key, table, document) for key, table in document.gpus.items()})
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written; nothing if it cannot be read, which `_read` reports."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError):
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def own_catalog() -> Path:
