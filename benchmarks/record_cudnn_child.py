@@ -19,7 +19,7 @@ from torchvision import models
 from benchmarks.campaign_child import SIDES, is_workspace
 from benchmarks.on_gpu.cudnn_log import read_plans
 
-BATCH = 16
+BATCH, BATCHES = 16, {"vgg11": 8}  # as in `memprof verify`
 DTYPES = (torch.float32, torch.bfloat16)
 
 
@@ -44,7 +44,7 @@ def problems(name: str) -> list[Problem]:
             if isinstance(module, nn.Conv2d):
                 module.register_forward_pre_hook(lambda conv, inputs: found.append(_problem(conv, inputs[0])))
         side = SIDES.get(name, 224)
-        model(torch.empty(BATCH, 3, side, side))
+        model(torch.empty(BATCHES.get(name, BATCH), 3, side, side))
     return list(dict.fromkeys(found))
 
 
