@@ -39,8 +39,9 @@ def test_cublas_workspace_follows_its_variable(variables: dict[str, str], size: 
     assert cublas_workspace_bytes(default_traits(), variables) == size
 
 
-def test_cublaslt_has_its_own_workspace_only_if_asked() -> None:
-    assert cublaslt_workspace_bytes({}) == 0
+def test_cublaslt_has_its_own_workspace_if_asked_and_in_older_versions() -> None:
+    assert cublaslt_workspace_bytes({}) == (0 if torch_is_at_least(2, 12) else MIB)
+    assert cublaslt_workspace_bytes({"TORCH_CUBLASLT_UNIFIED_WORKSPACE": "1"}) == 0
     assert cublaslt_workspace_bytes({"TORCH_CUBLASLT_UNIFIED_WORKSPACE": "0"}) == MIB
     separate = {"TORCH_CUBLASLT_UNIFIED_WORKSPACE": "0", "CUBLASLT_WORKSPACE_SIZE": "2048"}
     assert cublaslt_workspace_bytes(separate) == 2 * MIB

@@ -10,15 +10,20 @@ from typing import Any
 
 import torch
 
+from memprof.gpus.phantom.environment import runs_on_phantom
+
 # The symbol of torch's table of device guards, and two of its indices: c10/core/DeviceType.h.
 _GUARDS, _CUDA, _META = "_ZN3c104impl26device_guard_impl_registryE", 1, 14
 
 
 @contextmanager
 def without_driver() -> Iterator[None]:
-    """Keep autograd and convolutions of fake tensors from calling a CUDA driver; newer torch needs no change."""
+    """Keep autograd and convolutions of fake tensors from calling a CUDA driver; newer torch needs no change.
+
+    No backward pass runs then: it asks for events, which meta tensors do not have. A phantom's driver may be called.
+    """
     library = next((Path(torch.__file__).parent / "lib").glob("libc10.*"), None)
-    if hasattr(torch._C, "_ensureCUDADeviceGuardSet") or library is None:
+    if hasattr(torch._C, "_ensureCUDADeviceGuardSet") or library is None or runs_on_phantom():
         yield
         return
     with _without_streams(library), _without_properties():

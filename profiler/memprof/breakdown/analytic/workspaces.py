@@ -24,6 +24,7 @@ _aten = torch.ops.aten
 _DEFAULT_BYTES = 2 * 4096 * KIB + 8 * 16 * KIB
 _LARGE_BYTES, _LARGE_MAJORS = 32 * MIB, (9, 10, 12)
 _LT_DEFAULT_BYTES = 1024 * KIB  # `parseCUDABlasLtWorkspaceSize` there, if cuBLASLt has a workspace of its own
+_SHARED_FROM = (2, 12)  # pytorch/pytorch#168175
 _FREED_FROM = (2, 15)
 _CONFIG = re.compile(r":(\d+):(\d+)")  # :SIZE:COUNT, in KiB
 
@@ -60,10 +61,11 @@ def cublas_workspace_bytes(gpu: GpuTraits, environment: Mapping[str, str]) -> in
 def cublaslt_workspace_bytes(environment: Mapping[str, str]) -> int:
     """Return the workspace that cuBLASLt has besides that of cuBLAS.
 
-    By default it has none: both share one. TORCH_CUBLASLT_UNIFIED_WORKSPACE=0 separates them, and then
-    CUBLASLT_WORKSPACE_SIZE is its size in KiB.
+    From PyTorch 2.12 on it has none by default: both share one. TORCH_CUBLASLT_UNIFIED_WORKSPACE=0 separates them, 1
+    unites them. CUBLASLT_WORKSPACE_SIZE is the size of an own one in KiB.
     """
-    if environment.get("TORCH_CUBLASLT_UNIFIED_WORKSPACE", "1") != "0":
+    default = "1" if _torch_version() >= _SHARED_FROM else "0"
+    if environment.get("TORCH_CUBLASLT_UNIFIED_WORKSPACE", default) != "0":
         return 0
     size = environment.get("CUBLASLT_WORKSPACE_SIZE", "")
     return int(size) * KIB if size.isdecimal() else _LT_DEFAULT_BYTES
@@ -74,8 +76,11 @@ def keeps_workspaces(environment: Mapping[str, str]) -> bool:
 
     Source: TORCH_CUBLAS_WORKSPACE_CACHE in docs/source/cuda_environment_variables.rst of PyTorch 2.15.
     """
-    version = tuple(map(int, torch.__version__.split(".")[:2]))
-    return version < _FREED_FROM or environment.get("TORCH_CUBLAS_WORKSPACE_CACHE") == "1"
+    return _torch_version() < _FREED_FROM or environment.get("TORCH_CUBLAS_WORKSPACE_CACHE") == "1"
+
+
+def _torch_version() -> tuple[int, ...]:
+    return tuple(map(int, torch.__version__.split(".")[:2]))
 
 
 def workspaces_bytes(gpu: GpuTraits, environment: Mapping[str, str]) -> int:

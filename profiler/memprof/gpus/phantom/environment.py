@@ -13,6 +13,7 @@ from memprof.gpus.phantom.build import PhantomLibraries
 from memprof.gpus.phantom.ledger import own_ledgers, shared_ledger
 from memprof.gpus.spec import GpuSpec
 
+_PHANTOM = "MEMPROF_PHANTOM"
 _ADDRESSES = "MEMPROF_PHANTOM_ADDRESSES"
 _QUEUE = "MEMPROF_PHANTOM_QUEUE"
 _CUDA = "MEMPROF_PHANTOM_CUDA"  # the version of the installed CUDA, which `cuda_version.c` reads
@@ -39,7 +40,7 @@ def phantom_environment(
     return {
         "LD_PRELOAD": _in_front(str(libraries.preload), "LD_PRELOAD"),
         "LD_LIBRARY_PATH": _in_front(str(libraries.folder), "LD_LIBRARY_PATH"),
-        "MEMPROF_PHANTOM": describe_gpu(spec, devices),
+        _PHANTOM: describe_gpu(spec, devices),
         **({_CUDA: str(libraries.cuda_version)} if libraries.cuda_version else {}),
         "TRITON_LIBCUDA_PATH": str(libraries.folder),
         **(own_ledgers() if ledger is None else shared_ledger(ledger)),
@@ -53,6 +54,11 @@ def worker_environment(libraries: PhantomLibraries, spec: GpuSpec) -> Mapping[st
     The phantom of a sweep is chosen by its name, so the variable is replaced.
     """
     return {**phantom_environment(libraries, spec), "CUDA_VISIBLE_DEVICES": "0"}
+
+
+def runs_on_phantom() -> bool:
+    """Return whether the GPUs of this process are phantoms."""
+    return _PHANTOM in os.environ
 
 
 def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
