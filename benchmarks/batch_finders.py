@@ -94,7 +94,7 @@ def _theirs(task: Task, peer: Peer, runs: list[Finished]) -> BatchSearch:
         return BatchSearch(task=task.title, finder=peer.title, note="not installed")
     batch_size = found["batch_size"]
     if batch_size is None:
-        return BatchSearch(task=task.title, finder=peer.title, note="failed")
+        return BatchSearch(task=task.title, finder=peer.title, note=f"failed: {str(found['error']).splitlines()[0]}")
     return BatchSearch(
         task=task.title,
         finder=peer.title,
