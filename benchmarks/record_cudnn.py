@@ -1,9 +1,10 @@
 """`python -m benchmarks.record_cudnn`: the plan and the workspace of each convolution, on a GPU and on its phantom.
 
 The convolutions are those of torchvision models whose workspaces differ on an H200. Each line of the output is one
-operation as JSON: its tensors, the engine and the knobs of cuDNN's plan, and the workspace on both sides. From these
-lines, workspaces that cuDNN reports differently without a device can be modelled. `--model NAME`, which may be
-repeated, selects models; `--gpu NAME` names a phantom instead of the real GPU.
+operation as JSON: its tensors, the engine and the knobs of cuDNN's plan, and the workspace on both sides. cuDNN 9.10
+does not log its plans; they are null then. From these lines, workspaces that cuDNN reports differently without a device
+can be modelled. `--model NAME`, which may be repeated, selects models; `--gpu NAME` names a phantom instead of the real
+GPU.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from benchmarks.on_gpu.parts import Part, parts
 from benchmarks.on_gpu.session import fresh_folder, run
 from benchmarks.record_cudnn import record
 from memprof.gpus.select import Device
+from tests.conftest import torch_is_at_least
 from tests.paths import ROOT
 
 SAMPLE = Path(__file__).with_name("samples") / "cudnn.log"
@@ -81,7 +82,8 @@ def test_convolutions_on_two_equal_phantoms_have_equal_plans(phantom_device_h100
     rows = list(record(phantom_device_h100, phantom_device_h100, ["resnet18"]))
     assert len(rows) == 66  # 11 convolutions, 3 operations, 2 dtypes
     assert all(row["source"] == "emulated" and row["emulated_plan"] == "same" for row in rows)
-    assert all(row["plan"] for row in rows)
+    if torch_is_at_least(2, 11):  # cuDNN 9.10, of PyTorch 2.9, does not log its plans
+        assert all(row["plan"] for row in rows)
     assert sum(row["workspace_bytes"] > 0 for row in rows) > 20
 
 
