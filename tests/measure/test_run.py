@@ -32,7 +32,9 @@ from pathlib import Path
 BASE = dict(name="x", model="mnist_mlp", input=dict(shape=[1, 28, 28]),
             target=dict(shape=[], dtype="int64", range=[0, 10]))
 CASES = [dict(), dict(precision="fp64"), dict(precision="amp-fp16"), dict(mode="inference"), dict(steps=7),
-         dict(model="fills"), dict(batch="replaced"), dict(batch="resident"), dict(gradient_accumulation=2)]
+         dict(model="fills"), dict(batch="replaced"), dict(batch="resident"), dict(gradient_accumulation=2),
+         dict(model="grows"), dict(model="grows", most_steps=20), dict(model="grows", most_steps=6),
+         dict(most_steps=20)]
 ADAM = OptimizerConfig(name="adam")
 
 class FillsInItsSecondStep(torch.nn.Module):
@@ -47,11 +49,21 @@ class FillsInItsSecondStep(torch.nn.Module):
             torch.empty({OOM_ELEMENTS}, device=x.device)
         return self.linear(x.flatten(1))
 
+class GrowsUntilItsSixthStep(FillsInItsSecondStep):
+    def forward(self, x):
+        self.calls += 1
+        torch.empty(10 * min(self.calls, 6) << 30, dtype=torch.uint8, device=x.device)
+        return self.linear(x.flatten(1))
+
+OWN = dict(fills=FillsInItsSecondStep, grows=GrowsUntilItsSixthStep)
+
 def run(number, case):
+    own, most_steps = OWN.get(case.get("model")), case.pop("most_steps", 0)
     config = SweepConfig.model_validate({{**BASE, **case, "model": "mnist_mlp"}})
-    model = FillsInItsSecondStep() if "model" in case else build_model(config, Path())
+    model = own() if own else build_model(config, Path())
     optimizer = None if config.mode == "inference" else ADAM
-    outcome = measure(model, config, optimizer, {BATCH_SIZE}, torch.device("cuda", 0))
+    device = torch.device("cuda", 0)
+    outcome = measure(model, config, optimizer, {BATCH_SIZE}, device, most_steps=most_steps)
     os.write(1, encode(MeasureReply(number=number, outcome=outcome)))
 
 torch.set_num_threads(1)
@@ -73,7 +85,10 @@ def outcomes(phantom_device_h100: Device) -> Mapping[str, Outcome]:
         check=True,
         timeout=300,
     )
-    names = ("plain", "fp64", "amp-fp16", "inference", "seven steps", "fills", "replaced", "resident", "accumulating")
+    names = (
+        *("plain", "fp64", "amp-fp16", "inference", "seven steps", "fills", "replaced", "resident", "accumulating"),
+        *("grows", "grows, at most 20", "grows, at most 6", "at most 20"),
+    )
     decode = reply_decoder()
     return dict(zip(names, (decode(line).outcome for line in finished.stdout.splitlines()), strict=True))
 
@@ -184,3 +199,16 @@ def test_measure_peaks_are_highest_of_phases(outcomes: Mapping[str, Outcome]) ->
         assert reading.nvml_used_bytes is not None
         assert reading.context_bytes is not None
         assert reading.nvml_used_bytes > reading.context_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    # The steps 4 to 6 free the cache, the seventh is served from it.
+    [("grows", 5), ("grows, at most 20", 7), ("grows, at most 6", 6), ("at most 20", 5)],
+)
+def test_steps_follow_until_one_needs_no_memory_of_the_cache(
+    outcomes: Mapping[str, Outcome], name: str, steps: int
+) -> None:
+    found = outcomes[name].reading
+    assert found is not None
+    assert len(found.steps) == steps

@@ -69,6 +69,7 @@ class Recorder:
         self._peaks = {"allocated_bytes": 0, "requested_bytes": 0, "reserved_bytes": 0}
         self._zeros_read = None if zeros_read() is None else 0
         self.host_bytes: int | None = None  # what the run offloads
+        self.has_settled = True  # the last step was served without freeing the allocator's cache
         self._used_bytes: int | None = None
         self._context_bytes: int | None = None
 
@@ -81,11 +82,12 @@ class Recorder:
     @contextmanager
     def step(self) -> Iterator[None]:
         """Time one step. If it fails, its phases so far are kept, without a time."""
-        started, seconds = time.perf_counter(), None
+        started, seconds, retries = time.perf_counter(), None, _retries(self.device)
         try:
             yield
             seconds = time.perf_counter() - started
         finally:
+            self.has_settled = _retries(self.device) == retries
             if self._phases:
                 step = StepReading(
                     phases=tuple(self._phases), seconds=seconds, samples=self._samples, sizes=self._sizes
@@ -146,7 +148,7 @@ class Recorder:
             nvml_used_bytes=self._used_bytes,
             context_bytes=self._context_bytes,
             inactive_split_bytes=stats["inactive_split_bytes"]["all"]["current"],
-            allocation_retries=stats["num_alloc_retries"],
+            allocation_retries=_retries(self.device),
             workspace_known=True,
             zeros_read=self._zeros_read,
             resume=self._resume[0] if self._resume else None,
@@ -190,6 +192,10 @@ class Recorder:
         taken_bytes = used_bytes if own_bytes is None else own_bytes
         self._context_bytes = taken_bytes - torch.cuda.memory_reserved(self.device)
         self.listener.device_peak_read()
+
+
+def _retries(device: torch.device) -> int:
+    return int(_stats(device)["num_alloc_retries"])
 
 
 def _stats(device: torch.device) -> dict[str, Any]:

@@ -32,13 +32,15 @@ def measure(
     listener: Listener | None = None,
     folder: Path = Path(),
     on_step: OnStep | None = None,
+    most_steps: int = 0,
 ) -> Outcome:
     """Run `config.steps` steps of `model` at `batch_size` on a CUDA `device` and read its counters.
 
     The model is moved to the device and changed. Running out of memory is the outcome ``oom``, any other
     exception of the workload is ``error``; both keep what was read until then. The process must be a new one,
     because the counters and NVML's figures are those of the whole process. `listener` receives the events of the run.
-    Paths in the config are relative to `folder`. `on_step` is called before each step.
+    Paths in the config are relative to `folder`. `on_step` is called before each step. With `most_steps`, up to that
+    many run, until one is served without freeing the allocator's cache: later ones are like it.
     """
 
     def steps(recorder: Recorder) -> None:
@@ -47,7 +49,7 @@ def measure(
             if config.resume is not None:
                 checkpoint = opened.enter_context(checkpoint_for(model, config, optimizer, device, folder))
             opened.enter_context(routed(model, routing))
-            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint, folder, on_step)
+            _run_steps(recorder, model, config, (optimizer, batch_size), checkpoint, folder, on_step, most_steps)
 
     routing = make_routing(config)
     return _record(steps, config, device, listener, routing)
@@ -87,6 +89,7 @@ def _run_steps(
     checkpoint: Path | None,
     folder: Path,
     on_step: OnStep | None,
+    most_steps: int,
 ) -> None:
     with recorder.setup():
         recorder.listener.setup_started()
@@ -101,9 +104,11 @@ def _run_steps(
     evaluation = EvaluationPass(step.model, config, point[1], recorder.device, folder) if config.evaluation else None
     epoch = config.steps + step.loader.more_steps
     steps = epoch + (STEPS_AFTER if evaluation or config.data else 0)
-    for number in range(1, steps + 1):
+    number = 0
+    while number < steps or (number < most_steps and not recorder.has_settled):
+        number += 1
         if on_step is not None:
-            on_step(number, steps)
+            on_step(number, max(number, steps))
         with recorder.step():
             step(recorder)
             _settle(config)

@@ -108,9 +108,9 @@ def _measure(job: Job, setup: Setup, model: ModelSource, on_step: OnStep | None)
     config, device = _prepare(job, setup)
     point, folder = (model(), config, job.optimizer, job.batch_size, device), Path(setup.folder)
     if not job.record_requests:
-        return _marked(measure(*point, folder=folder, on_step=on_step), config)
+        return _marked(measure(*point, folder=folder, on_step=on_step, most_steps=job.most_steps), config)
     log = RequestLog(device)
-    outcome = _marked(measure(*point, log, folder, on_step), config)
+    outcome = _marked(measure(*point, log, folder, on_step, job.most_steps), config)
     recorded = log.read(out_of_memory=outcome.status is Status.OOM)
     if recorded is None or outcome.status not in (Status.OK, Status.OOM):
         return outcome

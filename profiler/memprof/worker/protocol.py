@@ -47,6 +47,7 @@ class Job:
     environment: Mapping[str, str | None] = field(default_factory=dict)
     memory_limit_bytes: int | None = None
     steps: int | None = None  # may be fewer than a config allows
+    most_steps: int = 0  # up to which steps follow those, until one does not free the allocator's cache
     evaluate: bool = False  # as with the config's `evaluation`, after the steps
     record_requests: bool = False  # as `Outcome.allocator_requests`
 

@@ -19,7 +19,7 @@ from memprof.engines.local import LocalEngine
 from memprof.engines.protocol import Task
 from memprof.errors import ExitCode, WorkloadError
 from memprof.experiments.max_batch.search import Limits, Target, find_max_batches
-from memprof.experiments.max_batch.target import STEPS
+from memprof.experiments.max_batch.target import MOST_STEPS, STEPS
 from memprof.gpus.catalog import find_gpu
 from memprof.gpus.select import Device, phantom_device
 from memprof.records import MaxBatch, Source, Status, StopReason
@@ -145,6 +145,7 @@ def job_of(wanted: Target, size: int, cap_bytes: int | None) -> Job:
         environment=dict(wanted.device.environment),
         memory_limit_bytes=cap_bytes,
         steps=STEPS,
+        most_steps=MOST_STEPS,
     )
 
 
@@ -382,6 +383,18 @@ def test_changing_plans_need_few_trials(
     assert len(answer.trials) <= most
     trained = {done.batch_size: done.trains for done in answer.trials}
     assert (trained[answer.largest_batch_size], trained[answer.largest_batch_size + 1]) == (True, False)
+
+
+@pytest.mark.skipif(not torch_is_at_least(2, 12), reason="the batch that fails in a later step is that of cuDNN 9.24")
+def test_largest_batch_trains_for_as_long_as_steps_free_the_cache(engine: LocalEngine) -> None:
+    config = load(CONFIGS / "hub" / "vit_l_16.yaml").config
+    device = phantom_device(find_gpu("rtx-4090"))
+    wanted = Target(config=config, optimizer=config.optimizers[0], device=device, extras=False)
+    largest = find(engine, wanted).largest_batch_size
+    five = job_of(wanted, largest + 1, None)
+    jobs = [replace(five, most_steps=0), five, replace(five, batch_size=largest, steps=12)]
+    ended = {place: result.outcome.status for place, result in engine.results([Task(job=job) for job in jobs])}
+    assert [ended[place] for place in range(3)] == [Status.OK, Status.OOM, Status.OK]
 
 
 def test_gpus_of_one_architecture_begin_where_the_first_predicts(engine: LocalEngine) -> None:

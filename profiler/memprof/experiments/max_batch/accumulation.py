@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from memprof.config.schema import Mode
 from memprof.engines.protocol import Engine, Task, in_order
 from memprof.errors import ConfigError
-from memprof.experiments.max_batch.target import STEPS, Target
+from memprof.experiments.max_batch.target import MOST_STEPS, STEPS, Target
 from memprof.records import Accumulation, MaxBatch, Status, safe_batch_size
 from memprof.worker.protocol import Job
 
@@ -68,4 +68,5 @@ def _job(target: Target, answer: MaxBatch, micro_batch_size: int, steps: int) ->
         gpu=target.device.choice,
         memory_limit_bytes=answer.memory_limit_bytes,
         steps=STEPS,
+        most_steps=MOST_STEPS,
     )

@@ -9,8 +9,9 @@ from memprof.gpus.select import Device
 from memprof.worker.protocol import Job
 
 # The first step has no optimizer state yet. Later ones still change which blocks are reused: near the limit, a third or
-# fourth step can run out of memory where a second one did not.
-STEPS = 5
+# fourth step can run out of memory where a second one did not. As long as a step frees the allocator's cache, the next
+# one finds other blocks, so more steps run, until one needs no memory of the cache.
+STEPS, MOST_STEPS = 5, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Target:
             gpu=self.device.choice,
             memory_limit_bytes=limits.memory_limit_bytes,
             steps=STEPS,
+            most_steps=MOST_STEPS,
             record_requests=True,
         )
 
