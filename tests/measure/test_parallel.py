@@ -12,6 +12,7 @@ import pytest
 from memprof.gpus.select import Device
 from memprof.records import Outcome, Phase, PhaseReading, Status
 from memprof.worker.protocol import reply_decoder
+from tests.conftest import torch_is_at_least
 from tests.paths import CONFIGS
 
 VOCAB, LAYERS, SIZE, HIDDEN, KV = 4096, 4, 512, 1024, 256
@@ -242,6 +243,7 @@ def test_1f1b_keeps_one_microbatch_less_per_rank(outcomes: Mapping[str, Outcome]
     assert 5 * (microbatch_bytes - sent_bytes) < all_eight - second <= 5 * microbatch_bytes
 
 
+@pytest.mark.skipif(not torch_is_at_least(2, 11), reason="the figures are those of newer versions of PyTorch")
 def test_interleaved_keeps_one_block_more_on_rank_0(outcomes: Mapping[str, Outcome]) -> None:
     """Of two ranks with two blocks each, 1F1B has two microbatches of both; interleaved five of one block.
 
@@ -261,6 +263,7 @@ def test_zero_bubble_keeps_what_weight_gradients_need(outcomes: Mapping[str, Out
     assert bubble > alone
 
 
+@pytest.mark.skipif(not torch_is_at_least(2, 11), reason="the figures are those of newer versions of PyTorch")
 def test_stage_with_tensor_parallelism_has_its_part(outcomes: Mapping[str, Outcome]) -> None:
     whole, part = (kept_bytes(outcomes[name]) for name in ("stage 1", "stage 1 tensor 2"))
     matrices = (sum(MATRICES) - 2 * VOCAB * SIZE) // LAYERS

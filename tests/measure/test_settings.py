@@ -16,6 +16,7 @@ import pytest
 from memprof.gpus.select import Device
 from memprof.records import Outcome, Phase, PhaseReading, Reading, Status
 from memprof.worker.protocol import reply_decoder
+from tests.conftest import torch_is_at_least
 
 # The tensors of mnist_mlp, each in multiples of 512 bytes, as the caching allocator allocates them.
 PARAMETERS_BYTES = 784 * 128 * 4 + 512 + 128 * 10 * 4 + 512
@@ -154,7 +155,9 @@ def test_checkpointing_more_blocks_keeps_less(outcomes: Mapping[str, Outcome]) -
     kept = [last_step(outcomes[name], Phase.FORWARD)[0].allocated_after_bytes for name in names]
     assert kept[0] < kept[1] < kept[2]
     peaks = [reading_of(outcomes[name]).peak_allocated_bytes for name in names]
-    assert peaks[0] < peaks[1] < peaks[2]
+    assert max(peaks[:2]) < peaks[2]
+    if torch_is_at_least(2, 12):  # with cuDNN 9.19 and older, a workspace makes the peak
+        assert peaks[0] < peaks[1]
 
 
 def test_compile_does_not_count_compilation(

@@ -22,10 +22,18 @@ def serve_connection(descriptor: int) -> NoReturn:
     with Connection(socket.socket(fileno=descriptor)) as connection, suppress(ParentGoneError):
         _serve(connection, _receive_setup(connection))
     end_leftovers(mark)
+    _remove_generated_code()
     with suppress(OSError):  # nobody reads what was printed
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(0)
+
+
+def _remove_generated_code() -> None:
+    """Remove the temporary folder that PyTorch 2.9 makes when it is imported, and removes in its tear-down."""
+    folder = getattr(sys.modules.get("torch.distributed.nn.jit.instantiator"), "_TEMP_DIR", None)
+    if folder is not None:
+        folder.cleanup()
 
 
 def _receive_setup(connection: Connection) -> Setup:

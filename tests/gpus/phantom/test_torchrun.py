@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from memprof.gpus.phantom.build import PhantomLibraries
+from tests.conftest import torch_is_at_least
 from tests.paths import WORKLOADS
 
 ARGUMENTS = ("--gpu", "h100-80gb:2", "--writes", "discard")
@@ -87,6 +88,7 @@ def test_distributed_checkpoint_is_saved_and_loaded(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.skipif(not torch_is_at_least(2, 11), reason="with PyTorch 2.9 the exchange of shapes ends with status 124")
 def test_pipeline_with_dynamic_shapes_trains(tmp_path: Path) -> None:
     printed, _ = of_two_ranks("torchrun_pipeline.py", tmp_path)
     assert printed == {0: "output None, trained True", 1: "output (8, 16, 100), trained True"}

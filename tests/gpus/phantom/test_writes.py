@@ -188,7 +188,8 @@ def test_ranks_read_each_others_checkpoints(tmp_path: Path) -> None:
     script = Path(__file__).with_name("workloads") / "two_ranks.py"
     finished = memprof_run(tmp_path, *arguments, str(script), writes="discard")
     assert finished.returncode == 0, finished.stderr
-    assert sorted(finished.stdout.splitlines()) == [
+    # PyTorch 2.9 prints how Gloo connects.
+    assert sorted(line for line in finished.stdout.splitlines() if not line.startswith("[Gloo]")) == [
         "0 has read 1 of ['rank0.pt', 'rank1.pt']",
         "1 has read 0 of ['rank0.pt', 'rank1.pt']",
     ]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from memprof.worker.fork_client import fork_server_status, stop_fork_server
+from tests.conftest import torch_is_at_least
 from tests.paths import ROOT
 
 _GONE_SECONDS = 30.0  # for processes to end after their command; they need milliseconds on a quiet machine
@@ -109,8 +110,7 @@ class Sandbox:
         deadline = time.monotonic() + _GONE_SECONDS
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        # PyTorch's cache of compiled code is meant to stay.
-        temporary = [path for path in self.temporary.iterdir() if not path.name.startswith("torchinductor_")]
+        temporary = [path for path in self.temporary.iterdir() if not _is_of_pytorch(path)]
         files = [*temporary, *self._runtime.rglob("*.ledger")]
         return [f"process {pid}: {_command_of(pid)}" for pid in left] + [f"file {path.name}" for path in files]
 
@@ -127,3 +127,15 @@ def _command_of(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:100]
     return "gone"
+
+
+def _is_of_pytorch(path: Path) -> bool:
+    """Return whether PyTorch leaves a folder: its cache of compiled code, and what 2.9 writes while it is imported.
+
+    The latter stays if the process is killed before the import has ended.
+    """
+    if path.name.startswith("torchinductor_"):
+        return True
+    if torch_is_at_least(2, 11) or not path.is_dir():
+        return False
+    return {file.name for file in path.iterdir()} <= {"_remote_module_non_scriptable.py"}
