@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from memprof.gpus.nvml import NvmlGpu, every_gpu
+from memprof.gpus.phantom.environment import runs_on_phantom
 
 _INDEX = re.compile(r"\s*\+?(\d+)")
 
@@ -49,7 +50,7 @@ def _read_use(gpu: NvmlGpu) -> RealUse:
 
 def list_real_gpus() -> tuple[RealGpu, ...]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in CUDA's order; empty without a driver."""
-    if os.environ.get("MEMPROF_PHANTOM"):  # inside `memprof run` NVML lists the phantom
+    if runs_on_phantom():  # inside `memprof run` NVML lists the phantom
         return ()
     with every_gpu() as every:
         gpus = [gpu for gpu in map(_describe, every) if gpu is not None]

@@ -148,7 +148,7 @@ class Recorder:
             nvml_used_bytes=self._used_bytes,
             context_bytes=self._context_bytes,
             inactive_split_bytes=stats["inactive_split_bytes"]["all"]["current"],
-            allocation_retries=_retries(self.device),
+            allocation_retries=stats["num_alloc_retries"],
             workspace_known=True,
             zeros_read=self._zeros_read,
             resume=self._resume[0] if self._resume else None,

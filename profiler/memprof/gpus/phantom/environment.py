@@ -58,7 +58,7 @@ def worker_environment(libraries: PhantomLibraries, spec: GpuSpec) -> Mapping[st
 
 def runs_on_phantom() -> bool:
     """Return whether the GPUs of this process are phantoms."""
-    return _PHANTOM in os.environ
+    return bool(os.environ.get(_PHANTOM))
 
 
 def describe_gpu(spec: GpuSpec, devices: int = 1) -> str:
