@@ -206,9 +206,7 @@ def test_measure_peaks_are_highest_of_phases(outcomes: Mapping[str, Outcome]) ->
     # The steps 4 to 6 free the cache, the seventh is served from it.
     [("grows", 5), ("grows, at most 20", 7), ("grows, at most 6", 6), ("at most 20", 5)],
 )
-def test_steps_follow_until_one_needs_no_memory_of_the_cache(
-    outcomes: Mapping[str, Outcome], name: str, steps: int
-) -> None:
+def test_steps_follow_until_one_does_not_free_the_cache(outcomes: Mapping[str, Outcome], name: str, steps: int) -> None:
     found = outcomes[name].reading
     assert found is not None
     assert len(found.steps) == steps

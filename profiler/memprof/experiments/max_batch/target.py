@@ -10,7 +10,7 @@ from memprof.worker.protocol import Job
 
 # The first step has no optimizer state yet. Later ones still change which blocks are reused: near the limit, a third or
 # fourth step can run out of memory where a second one did not. As long as a step frees the allocator's cache, the next
-# one finds other blocks, so more steps run, until one needs no memory of the cache.
+# one finds other blocks, so more steps run, until one does not free it.
 STEPS, MOST_STEPS = 5, 20
 
 
